@@ -1,0 +1,68 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrCost is returned for a cost that can never be admitted: below 1, above
+	// one of the policy's limits, or other than 1 for a policy without
+	// [VariableCost]. Waiting does not help, so it is no denial.
+	ErrCost = errors.New("core: cost can never be admitted")
+
+	// ErrNoKey is returned for an empty key, such as a request without the
+	// credential it is to be counted by. Such requests are refused and never
+	// share one log.
+	ErrNoKey = errors.New("core: no key to count by")
+
+	// ErrNoPolicy is returned for a nil policy.
+	ErrNoPolicy = errors.New("core: no policy: make one with core.NewPolicy")
+
+	// ErrStoreFull is returned by the memory store for a new key while its
+	// maximum number of keys all have live entries: see [NewMemory].
+	ErrStoreFull = errors.New("core: memory store is full of live keys")
+
+	// ErrClosed is returned by a store after Close.
+	ErrClosed = errors.New("core: store is closed")
+)
+
+// LimitedError is a denial as an error, for frameworks that answer errors in
+// one place. Use errors.As to get at the decision.
+type LimitedError struct{ Decision Decision }
+
+// Error names the policy and the limit, and no key.
+func (e *LimitedError) Error() string {
+	return fmt.Sprintf("streamlimit: policy %s: %s", e.Decision.Policy.Name(), deniedDetail(&e.Decision))
+}
+
+// RequestError refuses a request with a status of its own. Functions that find
+// the key or the cost of a request return it for one that they can't accept:
+//
+//	return 0, core.Refuse(http.StatusBadRequest, "tokens must be a number")
+type RequestError struct {
+	Status int    // an HTTP status from 400 to 599
+	Detail string // shown to the client
+}
+
+// Refuse makes a [RequestError].
+func Refuse(status int, detail string) error { return &RequestError{Status: status, Detail: detail} }
+
+func (e *RequestError) Error() string {
+	return fmt.Sprintf("streamlimit: request refused with %d: %s", e.Status, e.Detail)
+}
+
+func costError(p *Policy, cost int64) error {
+	switch {
+	case cost < 1:
+		return fmt.Errorf("%w: policy %s: %d is below 1", ErrCost, p.name, cost)
+	case cost != 1 && !p.costs:
+		return fmt.Errorf("%w: policy %s counts requests: give it core.VariableCost() to take %d", ErrCost, p.name, cost)
+	}
+	for _, l := range p.limits {
+		if cost > l.Max {
+			return fmt.Errorf("%w: policy %s: %d is above the limit %v", ErrCost, p.name, cost, l)
+		}
+	}
+	return nil
+}

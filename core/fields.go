@@ -1,0 +1,176 @@
+package core
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// HeaderForm is a family of response fields that tell clients about limits.
+type HeaderForm byte
+
+const (
+	// HeadersIETF are RateLimit-Policy and RateLimit as in revision 11 of
+	// draft-ietf-httpapi-ratelimit-headers.
+	HeadersIETF HeaderForm = iota
+	// HeadersX are X-RateLimit-Limit, -Remaining and -Reset. Reset counts
+	// seconds from now.
+	HeadersX
+	// HeadersDraft06 are RateLimit-Limit, -Remaining and -Reset as in
+	// revisions 00 to 06 of the same draft.
+	HeadersDraft06
+)
+
+// fieldItem is one limit in the response fields.
+type fieldItem struct {
+	name  string // of the item, unique in its policy
+	quota string // ;q=10;w=1
+}
+
+// buildFields prepares all of the fields that does not change. The first
+// limit goes by the policy's name, the others by the name and their window.
+func (p *Policy) buildFields() {
+	p.items = make([]fieldItem, len(p.limits))
+	for i, l := range p.limits {
+		name := p.name
+		if i > 0 {
+			name += "-" + windowText(l.Window)
+		}
+		quota := ";q=" + strconv.FormatInt(l.Max, 10)
+		if l.Window%time.Second == 0 {
+			quota += ";w=" + strconv.FormatInt(int64(l.Window/time.Second), 10)
+		}
+		p.items[i] = fieldItem{name: name, quota: quota}
+	}
+	p.itemsField = string(appendPolicy(nil, p, nil))
+}
+
+// SetHeaders calls set with the response fields for the decisions on one
+// request, outer first. A form given twice is set twice; no form sets nothing.
+func SetHeaders(decisions []Decision, forms []HeaderForm, set func(name, value string)) {
+	if len(decisions) == 0 {
+		return
+	}
+	for _, form := range forms {
+		switch form {
+		case HeadersIETF:
+			setIETF(decisions, set)
+		case HeadersX:
+			setLegacy("X-RateLimit-", decisions, set)
+		case HeadersDraft06:
+			setLegacy("RateLimit-", decisions, set)
+		}
+	}
+}
+
+func setIETF(decisions []Decision, set func(name, value string)) {
+	if len(decisions) == 1 {
+		set("RateLimit-Policy", decisions[0].Policy.itemsField)
+		set("RateLimit", string(appendStates(make([]byte, 0, 48), &decisions[0], nil, retrySeconds(decisions))))
+		return
+	}
+	var policies, states []byte
+	seen := make(map[string]bool, 2*len(decisions))
+	seenState := make(map[string]bool, 2*len(decisions))
+	for i := range decisions {
+		policies = appendPolicy(policies, decisions[i].Policy, seen)
+		states = appendStates(states, &decisions[i], seenState, retrySeconds(decisions))
+	}
+	set("RateLimit-Policy", string(policies))
+	set("RateLimit", string(states))
+}
+
+// appendPolicy appends the items of p to a RateLimit-Policy field.
+func appendPolicy(b []byte, p *Policy, seen map[string]bool) []byte {
+	for _, item := range p.items {
+		b = appendItemName(b, item.name, seen)
+		b = append(b, item.quota...)
+	}
+	return b
+}
+
+// appendStates appends the items of d to a RateLimit field. latest is the
+// Retry-After of the response, or -1: t is left out where it is later, since
+// Retry-After must not be earlier than t.
+func appendStates(b []byte, d *Decision, seen map[string]bool, latest int64) []byte {
+	for i, item := range d.Policy.items {
+		s := d.State(i)
+		b = appendItemName(b, item.name, seen)
+		b = append(b, ";r="...)
+		b = strconv.AppendInt(b, s.Remaining, 10)
+		if t := seconds(s.Reset); latest < 0 || t <= latest {
+			b = append(b, ";t="...)
+			b = strconv.AppendInt(b, t, 10)
+		}
+	}
+	return b
+}
+
+// appendItemName appends the name as a string of RFC 9651. Names are tokens,
+// so nothing needs escaping. A name that another policy of the request has
+// already taken gets a number, for names are unique in a field.
+func appendItemName(b []byte, name string, seen map[string]bool) []byte {
+	if len(b) > 0 {
+		b = append(b, ", "...)
+	}
+	if seen != nil {
+		unique := name
+		for n := 2; seen[unique]; n++ {
+			unique = name + "-" + strconv.Itoa(n)
+		}
+		seen[unique] = true
+		name = unique
+	}
+	b = append(b, '"')
+	b = append(b, name...)
+	return append(b, '"')
+}
+
+// setLegacy sets the three fields of the older forms. They have room for one
+// limit: the one with the least left.
+func setLegacy(prefix string, decisions []Decision, set func(name, value string)) {
+	least := decisions[0].State(0)
+	for i := range decisions {
+		for j := range decisions[i].Policy.limits {
+			if s := decisions[i].State(j); s.Violated && !least.Violated || s.Violated == least.Violated && s.Remaining < least.Remaining {
+				least = s
+			}
+		}
+	}
+	set(prefix+"Limit", strconv.FormatInt(least.Limit.Max, 10))
+	set(prefix+"Remaining", strconv.FormatInt(least.Remaining, 10))
+	set(prefix+"Reset", strconv.FormatInt(seconds(least.Reset), 10))
+}
+
+// retrySeconds is the Retry-After of a response with these decisions, or -1
+// when none of them is a denial.
+func retrySeconds(decisions []Decision) int64 {
+	if last := &decisions[len(decisions)-1]; !last.Allowed {
+		return max(1, seconds(last.RetryAfter))
+	}
+	return -1
+}
+
+// seconds rounds up to whole seconds, so that waiting them out is enough.
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+// deniedDetail says which limit denied and how long to wait:
+// "5 requests per 10s; retry in 7s".
+func deniedDetail(d *Decision) string {
+	l := d.violated()
+	unit := "request"
+	if d.Policy.costs {
+		unit = "unit"
+	}
+	if l.Max != 1 {
+		unit += "s"
+	}
+	var b strings.Builder
+	b.WriteString(strconv.FormatInt(l.Max, 10))
+	b.WriteString(" " + unit + " per ")
+	b.WriteString(windowText(l.Window))
+	b.WriteString("; retry in ")
+	b.WriteString(strconv.FormatInt(max(1, seconds(d.RetryAfter)), 10))
+	b.WriteByte('s')
+	return b.String()
+}

@@ -1,0 +1,3 @@
+module github.com/streamlimit/streamlimit/core
+
+go 1.26.0

@@ -1,0 +1,156 @@
+package core
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Request is what an [Identity] reads of a request. The adapters give one for
+// their framework's context.
+type Request interface {
+	// Peer is the address at the other end of the connection, or the zero Addr
+	// when it has none (a Unix socket). It is never taken from a header.
+	Peer() netip.Addr
+	// Header is the first value of a header field, or "".
+	Header(name string) string
+	// HeaderValues are all values of a header field, in order.
+	HeaderValues(name string) []string
+}
+
+// Identity finds out who a request comes from: by address, or by a credential
+// whose digest it makes. One identity serves all adapters, so that one client
+// has one key in all of them. It belongs to a [Limiter] and is set up by its
+// options.
+type Identity struct {
+	proxies []netip.Prefix
+	header  string // where trusted proxies write the chain
+	bits    int    // of an IPv6 address that count
+	secret  []byte
+	logger  *slog.Logger
+	warned  sync.Once
+}
+
+// digestBytes is how much of a SHA-256 digest is kept: 128 bits leave no
+// practical chance of two keys meeting.
+const digestBytes = 16
+
+// Address is the client's address as a key: "203.0.113.7", or the prefix
+// "2001:db8::/64" for IPv6, where a client usually holds a whole /64.
+//
+// It is the peer's address, which nobody can forge. When the peer is a trusted
+// proxy it is the first address from the right of the forwarded chain that is
+// not a trusted proxy; an entry that is no address ends the walk at the last
+// address before it. A peer without an address (a Unix socket) counts as a
+// trusted proxy once any is trusted. Without any address the error is [ErrNoKey].
+func (id *Identity) Address(r Request) (string, error) {
+	addr := id.client(r)
+	if !addr.IsValid() {
+		return "", ErrNoKey
+	}
+	if addr.Is4() {
+		return addr.String(), nil
+	}
+	prefix, err := addr.Prefix(id.bits)
+	if err != nil {
+		return "", ErrNoKey
+	}
+	return prefix.String(), nil
+}
+
+func (id *Identity) client(r Request) netip.Addr {
+	peer := plain(r.Peer())
+	if len(id.proxies) == 0 {
+		id.warnForwarded(r)
+		return peer
+	}
+	if peer.IsValid() && !id.trusts(peer) {
+		return peer
+	}
+	client := peer
+	lines := r.HeaderValues(id.header)
+	for i := len(lines) - 1; i >= 0; i-- {
+		for rest, more := lines[i], true; more; {
+			var element string
+			element, rest, more = lastElement(rest)
+			if element == "" {
+				continue
+			}
+			addr, ok := parseHop(id.header, element)
+			if !ok {
+				return client
+			}
+			if client = addr; !id.trusts(addr) {
+				return client
+			}
+		}
+	}
+	return client
+}
+
+func (id *Identity) trusts(addr netip.Addr) bool {
+	for _, p := range id.proxies {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// warnForwarded says once that a proxy seems to be in front while none is
+// trusted: then all its clients share the proxy's log.
+func (id *Identity) warnForwarded(r Request) {
+	if r.Header("X-Forwarded-For") == "" && r.Header("Forwarded") == "" {
+		return
+	}
+	id.warned.Do(func() {
+		id.logger.Warn("streamlimit: a request carries X-Forwarded-For or Forwarded, but no proxy is trusted, so it is counted by the address of its peer; " +
+			"if that is your proxy, name it with core.WithTrustedProxies, else ignore this")
+	})
+}
+
+// Digest is the key for a credential called name: the name and 128 bits of
+// the HMAC-SHA-256 of value under the secret of [WithKeySecret], or of its
+// SHA-256 without one. The value itself goes nowhere. An empty value is
+// [ErrNoKey].
+func (id *Identity) Digest(name, value string) (string, error) {
+	if value == "" {
+		return "", ErrNoKey
+	}
+	var sum []byte
+	if len(id.secret) == 0 {
+		s := sha256.Sum256([]byte(value))
+		sum = s[:]
+	} else {
+		mac := hmac.New(sha256.New, id.secret)
+		mac.Write([]byte(value))
+		sum = mac.Sum(nil)
+	}
+	return name + "=" + hex.EncodeToString(sum[:digestBytes]), nil
+}
+
+// JoinKeys makes one key of several parts. Each is preceded by its length, so
+// that different parts never make the same key. An empty part is [ErrNoKey].
+func JoinKeys(parts ...string) (string, error) {
+	var b strings.Builder
+	for i, part := range parts {
+		if part == "" {
+			return "", ErrNoKey
+		}
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.Itoa(len(part)))
+		b.WriteByte(':')
+		b.WriteString(part)
+	}
+	if b.Len() == 0 {
+		return "", ErrNoKey
+	}
+	return b.String(), nil
+}

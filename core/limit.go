@@ -1,0 +1,168 @@
+package core
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The bounds of a [Limit]. Windows are whole milliseconds because that is the
+// resolution of Redis stream IDs; MaxUnits keeps every sum the Redis scripts
+// work with far below 2^53, up to which Lua's numbers are exact.
+const (
+	MinWindow = time.Millisecond
+	MaxWindow = 30 * 24 * time.Hour
+	MaxUnits  = int64(1_000_000_000_000)
+)
+
+const day = 24 * time.Hour
+
+// Limit admits at most Max units in any interval of length Window. The window
+// slides: it is every interval of that length, not only aligned ones.
+//
+// Make one with [Per], [PerSecond], [PerMinute], [PerHour], [PerDay] or
+// [ParseLimit]. The zero Limit is not valid.
+type Limit struct {
+	Max    int64         // units, from 1 to MaxUnits
+	Window time.Duration // whole milliseconds, from MinWindow to MaxWindow
+}
+
+// Per admits limit units in any interval of length window. It panics when the
+// limit or the window is out of bounds; use [ParseLimit] for text from users.
+func Per(limit int64, window time.Duration) Limit {
+	l := Limit{Max: limit, Window: window}
+	if err := l.validate(); err != nil {
+		panic("core: Per: " + err.Error())
+	}
+	return l
+}
+
+// PerSecond admits limit units in any second. It panics as [Per] does.
+func PerSecond(limit int64) Limit { return Per(limit, time.Second) }
+
+// PerMinute admits limit units in any minute. It panics as [Per] does.
+func PerMinute(limit int64) Limit { return Per(limit, time.Minute) }
+
+// PerHour admits limit units in any hour. It panics as [Per] does.
+func PerHour(limit int64) Limit { return Per(limit, time.Hour) }
+
+// PerDay admits limit units in any 24 hours. It panics as [Per] does.
+func PerDay(limit int64) Limit { return Per(limit, day) }
+
+// units are the words for a window that String writes and ParseLimit reads.
+var units = []struct {
+	window time.Duration
+	word   string
+	alias  []string
+}{
+	{time.Second, "second", []string{"s", "sec", "seconds"}},
+	{time.Minute, "minute", []string{"m", "min", "minutes"}},
+	{time.Hour, "hour", []string{"h", "hours"}},
+	{day, "day", []string{"d", "days"}},
+}
+
+// ParseLimit reads a limit such as "5/10s", "100/minute", "1000/h", "3/7d" or
+// "20/1m30s": units, a slash, and a window, which is s, m, h, d (or second,
+// minute, hour, day), a whole number of days, or a Go duration.
+func ParseLimit(s string) (Limit, error) {
+	count, window, ok := strings.Cut(strings.TrimSpace(s), "/")
+	if !ok {
+		return Limit{}, fmt.Errorf(`core: limit %q: write units/window, such as "100/minute" or "5/10s"`, s)
+	}
+	limit, err := strconv.ParseInt(strings.TrimSpace(count), 10, 64)
+	if err != nil {
+		return Limit{}, fmt.Errorf("core: limit %q: %q is not a whole number of units from 1 to %d", s, strings.TrimSpace(count), MaxUnits)
+	}
+	w, err := parseWindow(strings.TrimSpace(window))
+	if err != nil {
+		return Limit{}, fmt.Errorf("core: limit %q: %w", s, err)
+	}
+	l := Limit{Max: limit, Window: w}
+	if err := l.validate(); err != nil {
+		return Limit{}, fmt.Errorf("core: limit %q: %w", s, err)
+	}
+	return l, nil
+}
+
+func parseWindow(s string) (time.Duration, error) {
+	for _, u := range units {
+		if s == u.word {
+			return u.window, nil
+		}
+		for _, a := range u.alias {
+			if s == a {
+				return u.window, nil
+			}
+		}
+	}
+	if n, ok := strings.CutSuffix(s, "d"); ok {
+		if days, err := strconv.ParseInt(n, 10, 32); err == nil {
+			return time.Duration(days) * day, nil
+		}
+	}
+	w, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf("unknown unit, use s, m, h, d or a Go duration")
+	}
+	return w, nil
+}
+
+func (l Limit) validate() error {
+	switch {
+	case l.Max < 1:
+		return fmt.Errorf("a limit of %d admits nothing: use at least 1 unit", l.Max)
+	case l.Max > MaxUnits:
+		return fmt.Errorf("a limit of %d units is above %d: count in larger units", l.Max, MaxUnits)
+	case l.Window < MinWindow:
+		return fmt.Errorf("a window of %v is too short: use at least 1ms", l.Window)
+	case l.Window > MaxWindow:
+		return fmt.Errorf("a window of %v is too long: use at most 30d", l.Window)
+	case l.Window%time.Millisecond != 0:
+		return fmt.Errorf("a window of %v is finer than the log's clock: use whole milliseconds", l.Window)
+	}
+	return nil
+}
+
+// String writes the limit as [ParseLimit] reads it: "100/minute", "5/10s".
+func (l Limit) String() string {
+	return strconv.FormatInt(l.Max, 10) + "/" + windowText(l.Window)
+}
+
+// windowText is the shortest text that parseWindow reads back as w.
+func windowText(w time.Duration) string {
+	for _, u := range units {
+		if w == u.window {
+			return u.word
+		}
+	}
+	if w >= day && w%day == 0 {
+		return strconv.FormatInt(int64(w/day), 10) + "d"
+	}
+	s := w.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+// MarshalText implements [encoding.TextMarshaler] with the form of String.
+func (l Limit) MarshalText() ([]byte, error) {
+	if err := l.validate(); err != nil {
+		return nil, fmt.Errorf("core: limit: %w", err)
+	}
+	return []byte(l.String()), nil
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler] with [ParseLimit].
+func (l *Limit) UnmarshalText(text []byte) error {
+	parsed, err := ParseLimit(string(text))
+	if err != nil {
+		return err
+	}
+	*l = parsed
+	return nil
+}

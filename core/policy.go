@@ -1,0 +1,176 @@
+package core
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// MaxLimits is how many limits one policy can have.
+const MaxLimits = 8
+
+// maxNameLength bounds a policy's name, which is part of every key in Redis
+// and of the response fields.
+const maxNameLength = 64
+
+// Layout is how a policy's logs are written; see the package documentation.
+type Layout byte
+
+const (
+	// Counted logs hold one entry a request: one limit, every request costs 1.
+	Counted Layout = 'c'
+	// Summed logs carry a running total of cost: several limits, or costs.
+	Summed Layout = 's'
+)
+
+// Policy is a named set of limits that are checked together, all or nothing,
+// on one log per key. It never changes after [NewPolicy] and may be shared by
+// any number of routes, goroutines and limiters: routes that share a policy
+// share its budget.
+type Policy struct {
+	name    string
+	limits  []Limit
+	longest time.Duration
+	costs   bool
+	layout  Layout
+	logName string
+
+	items      []fieldItem // one for each limit, see fields.go
+	itemsField string      // the RateLimit-Policy field of this policy alone
+}
+
+// PolicyOption is a [Limit] or a setting such as [VariableCost], for [NewPolicy].
+type PolicyOption interface{ applyTo(*Policy) }
+
+func (l Limit) applyTo(p *Policy) { p.limits = append(p.limits, l) }
+
+type policyOption func(*Policy)
+
+func (f policyOption) applyTo(p *Policy) { f(p) }
+
+// VariableCost lets requests of the policy cost more than 1 unit. Without it
+// every request costs 1, which lets a policy with a single limit use the
+// cheaper log, and a different cost is an [ErrCost].
+func VariableCost() PolicyOption { return policyOption(func(p *Policy) { p.costs = true }) }
+
+// NewPolicy makes the policy called name from its limits:
+//
+//	core.NewPolicy("api", core.PerMinute(100))
+//	core.NewPolicy("search", core.PerSecond(10), core.PerHour(1000))
+//	core.NewPolicy("tokens", core.PerMinute(10_000), core.VariableCost())
+//
+// The name keeps the logs of different policies apart, is shown to clients and
+// in metrics, and is made of letters, digits, '.', '_' and '-'. Policies with
+// one name and the same windows share their logs, in all processes.
+//
+// NewPolicy panics on a wrong name or limit with a message that says what to
+// write instead; [ParsePolicy] returns the same as an error.
+func NewPolicy(name string, options ...PolicyOption) *Policy {
+	p, err := newPolicy(name, options)
+	if err != nil {
+		panic("core: NewPolicy: " + err.Error())
+	}
+	return p
+}
+
+// ParsePolicy makes a policy from text, such as limits from a settings file in
+// the form of [ParseLimit]. Options such as [VariableCost] may follow.
+func ParsePolicy(name string, limits []string, options ...PolicyOption) (*Policy, error) {
+	all := make([]PolicyOption, 0, len(limits)+len(options))
+	for _, text := range limits {
+		l, err := ParseLimit(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	p, err := newPolicy(name, append(all, options...))
+	if err != nil {
+		return nil, fmt.Errorf("core: %w", err)
+	}
+	return p, nil
+}
+
+func newPolicy(name string, options []PolicyOption) (*Policy, error) {
+	if err := validateName(name); err != nil {
+		return nil, err
+	}
+	p := &Policy{name: name}
+	for _, o := range options {
+		if o == nil {
+			return nil, fmt.Errorf("policy %q: a nil option: leave it out", name)
+		}
+		o.applyTo(p)
+	}
+	switch {
+	case len(p.limits) == 0:
+		return nil, fmt.Errorf("policy %q has no limit: add one, such as core.PerMinute(100)", name)
+	case len(p.limits) > MaxLimits:
+		return nil, fmt.Errorf("policy %q has %d limits: use at most %d", name, len(p.limits), MaxLimits)
+	}
+	for i, l := range p.limits {
+		if err := l.validate(); err != nil {
+			return nil, fmt.Errorf("policy %q: %w", name, err)
+		}
+		for _, other := range p.limits[:i] {
+			if other.Window == l.Window {
+				return nil, fmt.Errorf("policy %q has two limits for one window, %v and %v: keep the smaller", name, other, l)
+			}
+		}
+		p.longest = max(p.longest, l.Window)
+	}
+	p.layout = Summed
+	if len(p.limits) == 1 && !p.costs {
+		p.layout = Counted
+	}
+	p.logName = fmt.Sprintf("%s:%c%d", name, p.layout, p.longest.Milliseconds())
+	p.buildFields()
+	return p, nil
+}
+
+func validateName(name string) error {
+	if name == "" {
+		return fmt.Errorf(`a policy needs a name: use one such as "api"`)
+	}
+	if len(name) > maxNameLength {
+		return fmt.Errorf("policy name of %d bytes is too long: use at most %d", len(name), maxNameLength)
+	}
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return fmt.Errorf("policy name %s: %q is not allowed: use letters, digits, '.', '_' and '-'", strconv.Quote(name), c)
+		}
+	}
+	return nil
+}
+
+// Name is the policy's name.
+func (p *Policy) Name() string { return p.name }
+
+// Limits are the policy's limits in the order they were given.
+func (p *Policy) Limits() []Limit { return append([]Limit(nil), p.limits...) }
+
+// Len is how many limits the policy has, at least 1.
+func (p *Policy) Len() int { return len(p.limits) }
+
+// Limit is the i-th of the policy's limits, counted from 0.
+func (p *Policy) Limit(i int) Limit { return p.limits[i] }
+
+// Longest is the policy's longest window: an entry older than that counts
+// nowhere.
+func (p *Policy) Longest() time.Duration { return p.longest }
+
+// Layout is how the policy's logs are written.
+func (p *Policy) Layout() Layout { return p.layout }
+
+// VariableCost is whether requests of the policy may cost more than 1 unit.
+func (p *Policy) VariableCost() bool { return p.costs }
+
+// LogName names the policy's logs in a store: the policy's name with the
+// layout and the longest window in milliseconds ("api:c60000"), so that logs
+// of different shape never mix, and a changed Max keeps what was counted.
+func (p *Policy) LogName() string { return p.logName }
+
+// String is the policy's name.
+func (p *Policy) String() string { return p.name }

@@ -1,0 +1,84 @@
+package core
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+)
+
+// ProblemContentType is the media type of a [Problem]'s body.
+const ProblemContentType = "application/problem+json"
+
+// The problem types that standards register for what a limiter answers.
+const (
+	typeQuotaExceeded   = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+	typeReducedCapacity = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+)
+
+// Problem is the answer to a request that is not passed on, as a problem
+// document of RFC 9457.
+type Problem struct {
+	Type     string   `json:"type,omitempty"`
+	Title    string   `json:"title"`
+	Status   int      `json:"status"`
+	Detail   string   `json:"detail,omitempty"`
+	Violated []string `json:"violated-policies,omitempty"`
+
+	// RetryAfter is the value of the Retry-After field in seconds, or "".
+	RetryAfter string `json:"-"`
+}
+
+// ProblemFor is the answer to a request that err kept from being passed on: 429
+// for a [*LimitedError], the given status for a [*RequestError], 401 for
+// [ErrNoKey], 400 for [ErrCost], and 503 for anything else, which means that
+// there was no decision. It tells clients nothing of an inner error.
+func ProblemFor(err error) Problem {
+	var (
+		limited *LimitedError
+		refused *RequestError
+	)
+	switch {
+	case errors.As(err, &limited):
+		return deniedProblem(&limited.Decision)
+	case errors.As(err, &refused) && refused.Status >= 400 && refused.Status <= 599:
+		return Problem{Title: http.StatusText(refused.Status), Status: refused.Status, Detail: refused.Detail}
+	case errors.Is(err, ErrNoKey):
+		return Problem{Title: "Unauthorized", Status: http.StatusUnauthorized, Detail: "the request lacks the credential it is counted by"}
+	case errors.Is(err, ErrCost):
+		return Problem{Title: "Bad Request", Status: http.StatusBadRequest, Detail: "the request's cost can never be admitted"}
+	}
+	detail := "the rate limiter could not decide; retry in 1s"
+	if errors.Is(err, context.Canceled) {
+		detail = "the request was cancelled"
+	}
+	return Problem{
+		Type: typeReducedCapacity, Title: "Service Unavailable", Status: http.StatusServiceUnavailable,
+		Detail: detail, RetryAfter: "1",
+	}
+}
+
+func deniedProblem(d *Decision) Problem {
+	p := Problem{
+		Type: typeQuotaExceeded, Title: "Too Many Requests", Status: http.StatusTooManyRequests,
+		Detail:     deniedDetail(d),
+		RetryAfter: strconv.FormatInt(max(1, seconds(d.RetryAfter)), 10),
+	}
+	for i, item := range d.Policy.items {
+		if d.State(i).Violated {
+			p.Violated = append(p.Violated, item.name)
+		}
+	}
+	return p
+}
+
+// Body is the problem as JSON.
+func (p Problem) Body() []byte {
+	body, err := json.Marshal(p)
+	if err != nil {
+		// Strings and numbers always marshal.
+		return []byte(`{"title":"` + http.StatusText(p.Status) + `"}`)
+	}
+	return body
+}

@@ -1,0 +1,7 @@
+module github.com/streamlimit/streamlimit/fiberlimit
+
+go 1.26.0
+
+require github.com/streamlimit/streamlimit/core v0.0.0
+
+replace github.com/streamlimit/streamlimit/core => ../core
