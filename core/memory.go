@@ -1,0 +1,252 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core/internal/ring"
+)
+
+// DefaultMaxKeys is how many keys a [Memory] keeps unless [WithMaxKeys] says
+// otherwise. A key with one request takes about 300 bytes.
+const DefaultMaxKeys = 250_000
+
+// sweepInterval is how often a Memory looks for logs that have expired.
+const sweepInterval = time.Second
+
+// Memory is a [Store] that keeps the logs in this process's memory. It answers
+// exactly as the Redis store does, for this process alone.
+//
+// It is bounded: when the maximum number of keys is reached, those whose
+// entries have all left their windows go first, the longest idle before the
+// others. A key with live entries is never forgotten, since that would give
+// its client a new budget: while all are live, a request with a new key gets
+// [ErrStoreFull] and known keys go on as before.
+type Memory struct {
+	seed   maphash.Seed
+	shards []shard
+	now    func() int64 // milliseconds; may step back
+	closed atomic.Bool
+	stop   chan struct{}
+	swept  chan struct{} // closed when the sweeper has ended
+}
+
+// MemoryOption is a setting for [NewMemory].
+type MemoryOption func(*memoryConfig)
+
+type memoryConfig struct {
+	maxKeys int
+	now     func() time.Time
+}
+
+// WithMaxKeys sets how many keys the store keeps, counted over all policies.
+// It panics below 1.
+func WithMaxKeys(n int) MemoryOption {
+	if n < 1 {
+		panic(fmt.Sprintf("core: WithMaxKeys: %d keys: use at least 1, or leave the option out for %d", n, DefaultMaxKeys))
+	}
+	return func(c *memoryConfig) { c.maxKeys = n }
+}
+
+// WithClock sets the clock, for tests. Without it the store's clock never steps,
+// whatever happens to the machine's.
+func WithClock(now func() time.Time) MemoryOption {
+	if now == nil {
+		panic("core: WithClock: nil clock: leave the option out for the real one")
+	}
+	return func(c *memoryConfig) { c.now = now }
+}
+
+// NewMemory makes a store in this process's memory. Close it to end its one
+// goroutine.
+func NewMemory(options ...MemoryOption) *Memory {
+	c := memoryConfig{maxKeys: DefaultMaxKeys, now: steadyClock()}
+	for _, o := range options {
+		o(&c)
+	}
+	m := &Memory{
+		seed:   maphash.MakeSeed(),
+		shards: make([]shard, shardCount(c.maxKeys)),
+		now:    func() int64 { return c.now().UnixMilli() },
+		stop:   make(chan struct{}),
+		swept:  make(chan struct{}),
+	}
+	for i := range m.shards {
+		m.shards[i].logs = make(map[logID]*memoryLog)
+		m.shards[i].queues = make(map[int64]*expiryQueue)
+		m.shards[i].max = c.maxKeys / len(m.shards)
+	}
+	go m.sweep()
+	return m
+}
+
+// steadyClock follows the monotonic clock from the wall clock's time now.
+func steadyClock() func() time.Time {
+	start := time.Now()
+	return func() time.Time { return start.Add(time.Since(start)) }
+}
+
+// shardCount is a few shards a processor, so that they seldom wait for each
+// other, but never so many that a shard's share of the keys gets small.
+func shardCount(maxKeys int) int {
+	n := 1
+	for n < 16*runtime.GOMAXPROCS(0) && maxKeys/(2*n) >= 1024 {
+		n *= 2
+	}
+	return n
+}
+
+// Take implements [Store].
+func (m *Memory) Take(ctx context.Context, p *Policy, key string, cost int64) (Usage, error) {
+	return m.ask(ctx, p, key, cost, true)
+}
+
+// Peek implements [Store].
+func (m *Memory) Peek(ctx context.Context, p *Policy, key string, cost int64) (Usage, error) {
+	return m.ask(ctx, p, key, cost, false)
+}
+
+func (m *Memory) ask(ctx context.Context, p *Policy, key string, cost int64, take bool) (Usage, error) {
+	if err := m.check(ctx); err != nil {
+		return Usage{}, err
+	}
+	id := logID{log: p.logName, key: key}
+	s := m.shard(id)
+	now := m.now()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	log := s.logs[id]
+	if log == nil {
+		return s.first(p, id, cost, now, take)
+	}
+	// Time never runs backwards within a log.
+	now = max(now, log.entries.Last().Time)
+	log.entries.DropBefore(now - p.longest.Milliseconds() + 1)
+	u := usage(p, &log.entries, cost, now)
+	if u.Allowed && take {
+		log.entries.Add(now, cost)
+		s.queue(log.window).moveToBack(log)
+		u.admit(p, cost)
+	}
+	return u, nil
+}
+
+// usage is what the entries leave of the policy's limits at now.
+func usage(p *Policy, entries *ring.Log, cost, now int64) Usage {
+	u := Usage{Allowed: true, Source: SourceMemory}
+	for i, l := range p.limits {
+		window := l.Window.Milliseconds()
+		cut := now - window + 1
+		used, first := entries.Since(cut)
+		u.Limits[i].Used = used
+		if used > 0 {
+			u.Limits[i].FreeIn = millis(first + window - now)
+		}
+		if over := used + cost - l.Max; over > 0 {
+			u.Allowed = false
+			u.RetryAfter = max(u.RetryAfter, millis(entries.Leaving(cut, over)+window-now))
+		}
+	}
+	if entries.Len() > 0 {
+		u.ResetAfter = max(0, millis(entries.Last().Time+p.longest.Milliseconds()-now))
+	}
+	return u
+}
+
+// admit adds the cost of the request itself.
+func (u *Usage) admit(p *Policy, cost int64) {
+	for i, l := range p.limits {
+		u.Limits[i].Used += cost
+		if u.Limits[i].FreeIn == 0 {
+			u.Limits[i].FreeIn = l.Window
+		}
+	}
+	u.ResetAfter = p.longest
+}
+
+func millis(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
+
+// Reset implements [Store].
+func (m *Memory) Reset(ctx context.Context, p *Policy, key string) error {
+	if err := m.check(ctx); err != nil {
+		return err
+	}
+	id := logID{log: p.logName, key: key}
+	s := m.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if log := s.logs[id]; log != nil {
+		s.forget(log)
+	}
+	return nil
+}
+
+// Ping implements [Store].
+func (m *Memory) Ping(ctx context.Context) error { return m.check(ctx) }
+
+func (m *Memory) check(ctx context.Context) error {
+	if m.closed.Load() {
+		return ErrClosed
+	}
+	return ctx.Err()
+}
+
+// Len is how many keys the store keeps now.
+func (m *Memory) Len() int {
+	n := 0
+	for i := range m.shards {
+		s := &m.shards[i]
+		s.mu.Lock()
+		n += len(s.logs)
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// Close implements [Store]: it ends the sweeper and waits for it.
+func (m *Memory) Close() error {
+	if m.closed.CompareAndSwap(false, true) {
+		close(m.stop)
+	}
+	<-m.swept
+	return nil
+}
+
+// sweep frees expired logs until the store is closed.
+func (m *Memory) sweep() {
+	defer close(m.swept)
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-m.stop:
+			return
+		case <-tick.C:
+			for i := range m.shards {
+				m.shards[i].sweep(m.now())
+			}
+		}
+	}
+}
+
+func (m *Memory) shard(id logID) *shard {
+	return &m.shards[maphash.Comparable(m.seed, id)&uint64(len(m.shards)-1)]
+}
+
+// cloneID copies the key, which may be a string that a framework reuses.
+func cloneID(id logID) logID { return logID{log: id.log, key: strings.Clone(id.key)} }
+
+type shard struct {
+	mu     sync.Mutex
+	max    int
+	logs   map[logID]*memoryLog
+	queues map[int64]*expiryQueue // by window, in milliseconds
+	_      [24]byte               // keeps shards on cache lines of their own
+}
