@@ -17,21 +17,23 @@ type Key[C any] struct {
 
 // Bind is the function that the middleware finds keys with, for use with a
 // limiter's Peek and Reset.
-func (k Key[C]) Bind(f Framework[C], limiter *core.Limiter) func(C) (string, error) {
-	find := k.bind(limiter.Identity())
+func (f Framework[C]) Bind(limiter *core.Limiter, key Key[C]) func(C) (string, error) {
+	f.must(limiter != nil, "Bind", "nil limiter: give the one that New was given")
+	f.mustKeys("Bind", key)
+	find := key.bind(limiter.Identity())
 	return func(c C) (string, error) { return find(c, f.Exchange(c)) }
 }
 
 // ByAddress counts by the client's address: see [core.Identity.Address].
-func ByAddress[C any]() Key[C] {
+func (f Framework[C]) ByAddress() Key[C] {
 	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
 		return func(_ C, x Exchange) (string, error) { return id.Address(x) }
 	}}
 }
 
 // ByHeader counts by the digest of a header field's value.
-func ByHeader[C any](name string) Key[C] {
-	mustName("ByHeader", name)
+func (f Framework[C]) ByHeader(name string) Key[C] {
+	f.mustName("ByHeader", name)
 	label := strings.ToLower(name)
 	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
 		return func(_ C, x Exchange) (string, error) { return id.Digest(label, x.Header(name)) }
@@ -39,9 +41,9 @@ func ByHeader[C any](name string) Key[C] {
 }
 
 // BySecret counts by the digest of what find returns.
-func BySecret[C any](name string, find func(C) (string, error)) Key[C] {
-	mustName("BySecret", name)
-	mustHave(find != nil, "BySecret")
+func (f Framework[C]) BySecret(name string, find func(C) (string, error)) Key[C] {
+	f.mustName("BySecret", name)
+	f.must(find != nil, "BySecret", "nil function: give one that finds the secret")
 	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
 		return func(c C, _ Exchange) (string, error) {
 			value, err := find(c)
@@ -54,9 +56,9 @@ func BySecret[C any](name string, find func(C) (string, error)) Key[C] {
 }
 
 // ByFunc counts by what find returns, preceded by the name.
-func ByFunc[C any](name string, find func(C) (string, error)) Key[C] {
-	mustName("ByFunc", name)
-	mustHave(find != nil, "ByFunc")
+func (f Framework[C]) ByFunc(name string, find func(C) (string, error)) Key[C] {
+	f.mustName("ByFunc", name)
+	f.must(find != nil, "ByFunc", "nil function: give one that finds the key")
 	label := name + "="
 	return Key[C]{func(*core.Identity) func(C, Exchange) (string, error) {
 		return func(c C, _ Exchange) (string, error) {
@@ -74,8 +76,8 @@ func ByFunc[C any](name string, find func(C) (string, error)) Key[C] {
 }
 
 // ByAll counts by all keys together.
-func ByAll[C any](keys ...Key[C]) Key[C] {
-	mustKeys("ByAll", keys)
+func (f Framework[C]) ByAll(keys ...Key[C]) Key[C] {
+	f.mustKeys("ByAll", keys...)
 	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
 		finds := bindAll(id, keys)
 		return func(c C, x Exchange) (string, error) {
@@ -92,8 +94,8 @@ func ByAll[C any](keys ...Key[C]) Key[C] {
 }
 
 // ByFirst counts by the first key that the request has.
-func ByFirst[C any](keys ...Key[C]) Key[C] {
-	mustKeys("ByFirst", keys)
+func (f Framework[C]) ByFirst(keys ...Key[C]) Key[C] {
+	f.mustKeys("ByFirst", keys...)
 	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
 		finds := bindAll(id, keys)
 		return func(c C, x Exchange) (key string, err error) {
@@ -115,19 +117,21 @@ func bindAll[C any](id *core.Identity, keys []Key[C]) []func(C, Exchange) (strin
 	return finds
 }
 
-func mustName(function, name string) {
-	if name == "" || strings.ContainsAny(name, "= \r\n") {
-		panic(fmt.Sprintf("%s: %q is no name: write one such as \"user\" or \"X-API-Key\"", function, name))
+// must panics with advice when a function of the adapter is used wrongly.
+func (f Framework[C]) must(ok bool, function, advice string) {
+	if !ok {
+		panic(f.Name + ": " + function + ": " + advice)
 	}
 }
 
-func mustKeys[C any](function string, keys []Key[C]) {
-	if len(keys) == 0 {
-		panic(function + ": no keys: name at least one")
-	}
+func (f Framework[C]) mustName(function, name string) {
+	f.must(name != "" && !strings.ContainsAny(name, "=: \t\r\n"), function,
+		fmt.Sprintf(`%q is no name: write one such as "user" or "X-API-Key"`, name))
+}
+
+func (f Framework[C]) mustKeys(function string, keys ...Key[C]) {
+	f.must(len(keys) > 0, function, "no keys: name at least one")
 	for _, k := range keys {
-		if k.bind == nil {
-			panic(function + ": an empty Key: use one of the By functions, such as ByHeader")
-		}
+		f.must(k.bind != nil, function, "an empty Key: use one of the By functions, such as ByAddress")
 	}
 }

@@ -1,6 +1,10 @@
 package adapter
 
-import "github.com/streamlimit/streamlimit/core"
+import (
+	"slices"
+
+	"github.com/streamlimit/streamlimit/core"
+)
 
 // Option is a setting of one middleware.
 type Option[C any] func(*config[C])
@@ -17,58 +21,56 @@ type config[C any] struct {
 }
 
 // WithKey says who is counted.
-func WithKey[C any](key Key[C]) Option[C] {
-	if key.bind == nil {
-		panic("WithKey: an empty Key: use one of the By functions, such as ByHeader")
-	}
+func (f Framework[C]) WithKey(key Key[C]) Option[C] {
+	f.mustKeys("WithKey", key)
 	return func(o *config[C]) { o.who = key }
 }
 
 // WithCost says how many units a request takes.
-func WithCost[C any](cost func(C) (int64, error)) Option[C] {
-	mustHave(cost != nil, "WithCost")
+func (f Framework[C]) WithCost(cost func(C) (int64, error)) Option[C] {
+	f.mustHave(cost != nil, "WithCost")
 	return func(o *config[C]) { o.cost = cost }
 }
 
 // WithSkip passes requests on unlimited and uncounted where skip is true.
-func WithSkip[C any](skip func(C) bool) Option[C] {
-	mustHave(skip != nil, "WithSkip")
+func (f Framework[C]) WithSkip(skip func(C) bool) Option[C] {
+	f.mustHave(skip != nil, "WithSkip")
 	return func(o *config[C]) { o.skip = skip }
 }
 
 // WithTier chooses the policy of each request; nil is the middleware's own.
-func WithTier[C any](tier func(C) *core.Policy) Option[C] {
-	mustHave(tier != nil, "WithTier")
+func (f Framework[C]) WithTier(tier func(C) *core.Policy) Option[C] {
+	f.mustHave(tier != nil, "WithTier")
 	return func(o *config[C]) { o.tier = tier }
 }
 
 // WithDenied answers denied requests.
-func WithDenied[C any](denied func(C, core.Decision) error) Option[C] {
+func (f Framework[C]) WithDenied(denied func(C, core.Decision) error) Option[C] {
+	f.mustHave(denied != nil, "WithDenied")
 	return func(o *config[C]) { o.denied = denied }
 }
 
 // WithErrorHandler answers requests on which there was no decision.
-func WithErrorHandler[C any](failed func(C, error) error) Option[C] {
+func (f Framework[C]) WithErrorHandler(failed func(C, error) error) Option[C] {
+	f.mustHave(failed != nil, "WithErrorHandler")
 	return func(o *config[C]) { o.failed = failed }
 }
 
 // WithFrameworkErrors hands denials and errors to the framework.
-func WithFrameworkErrors[C any]() Option[C] {
+func (f Framework[C]) WithFrameworkErrors() Option[C] {
 	return func(o *config[C]) { o.toFramework = true }
 }
 
 // WithHeaders chooses the response fields; without a form there are none.
-func WithHeaders[C any](forms ...core.HeaderForm) Option[C] {
-	for _, f := range forms {
-		if f > core.HeadersDraft06 {
-			panic("WithHeaders: no such form: use core.HeadersIETF, core.HeadersX or core.HeadersDraft06")
-		}
+func (f Framework[C]) WithHeaders(forms ...core.HeaderForm) Option[C] {
+	for _, form := range forms {
+		f.must(form <= core.HeadersDraft06, "WithHeaders",
+			"no such form: use core.HeadersIETF, core.HeadersX or core.HeadersDraft06")
 	}
+	forms = slices.Clone(forms)
 	return func(o *config[C]) { o.headers = forms }
 }
 
-func mustHave(ok bool, option string) {
-	if !ok {
-		panic(option + ": nil function: leave the option out")
-	}
+func (f Framework[C]) mustHave(ok bool, option string) {
+	f.must(ok, option, "nil function: leave the option out")
 }

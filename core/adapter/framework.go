@@ -1,0 +1,60 @@
+// Package adapter is what the framework adapters have in common: their options,
+// the way a request takes through a policy, and what is kept of it. Users of
+// an adapter never need it; writers of one fill in a [Framework] and an
+// [Exchange], and run package adaptertest over the result.
+//
+// C stands for the framework's request context throughout.
+package adapter
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// Framework is what an adapter knows of its framework. Its methods are what
+// the adapter's own functions of the same names are made of; on a wrong use
+// they panic with a message that begins with Name.
+type Framework[C any] struct {
+	// Name is the adapter's package name.
+	Name string
+
+	// Exchange is the request and its response behind a context.
+	Exchange func(c C) Exchange
+
+	// Owns is whether the framework answers err in its own way: err is of the
+	// framework's own kind, with a status in it, or the function of the user's
+	// that returned it has written the response already.
+	Owns func(c C, err error) bool
+
+	// Respond ends the request with a status and a body.
+	Respond func(c C, status int, contentType string, body []byte) error
+
+	// Fail hands err to the framework's own handling of errors, which is to
+	// answer with the status of the problem and may show its detail. The text
+	// of err is not for clients.
+	Fail func(c C, problem core.Problem, err error) error
+}
+
+// Exchange is one request and its response. What it returns may be reused by
+// the framework after the request.
+type Exchange interface {
+	core.Request
+	Context() context.Context
+	SetHeader(name, value string)
+
+	// Record is what SetRecord was given last in this request, or nil.
+	Record() *Record
+	SetRecord(r *Record)
+}
+
+// ParsePeer reads the RemoteAddr of net/http, which is no address for a peer
+// on a Unix socket: that one is the zero Addr, as [core.Request] has it.
+func ParsePeer(remoteAddr string) netip.Addr {
+	ap, err := netip.ParseAddrPort(remoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr()
+}
