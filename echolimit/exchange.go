@@ -1,0 +1,62 @@
+package echolimit
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
+)
+
+var framework = adapter.Framework[echo.Context]{
+	Name:     "echolimit",
+	Exchange: func(c echo.Context) adapter.Exchange { return exchange{c} },
+	Owns:     owns,
+	Respond:  respond,
+	Fail:     fail,
+}
+
+// owns: an *echo.HTTPError has its status in it, for the HTTPErrorHandler,
+// which leaves a response alone that has been written.
+func owns(c echo.Context, err error) bool {
+	var own *echo.HTTPError
+	return c.Response().Committed || errors.As(err, &own)
+}
+
+func respond(c echo.Context, status int, contentType string, body []byte) error {
+	return c.Blob(status, contentType, body)
+}
+
+// fail makes the error that the HTTPErrorHandler answers with the status and
+// the message alone; only in Echo's debug mode does it show the inner error.
+func fail(_ echo.Context, problem core.Problem, err error) error {
+	return echo.NewHTTPError(problem.Status, problem.Detail).SetInternal(err)
+}
+
+// exchange is one request and its response.
+type exchange struct{ c echo.Context }
+
+// recordKey is where the context keeps the record.
+const recordKey = "github.com/streamlimit/streamlimit/echolimit"
+
+// Peer is not c.RealIP(), which believes the leftmost address that anybody
+// writes until IPExtractor is set: trust is the limiter's own business.
+func (x exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request().RemoteAddr) }
+
+func (x exchange) Header(name string) string { return x.c.Request().Header.Get(name) }
+
+func (x exchange) HeaderValues(name string) []string { return x.c.Request().Header.Values(name) }
+
+func (x exchange) Context() context.Context { return x.c.Request().Context() }
+
+func (x exchange) SetHeader(name, value string) { x.c.Response().Header().Set(name, value) }
+
+func (x exchange) Record() *adapter.Record {
+	r, _ := x.c.Get(recordKey).(*adapter.Record)
+	return r
+}
+
+func (x exchange) SetRecord(r *adapter.Record) { x.c.Set(recordKey, r) }

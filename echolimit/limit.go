@@ -1,0 +1,43 @@
+package echolimit
+
+import (
+	"github.com/labstack/echo/v4"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// New makes middleware that limits requests by policy. Every route that it
+// comes before shares the budget that a client has under the policy:
+//
+//	e.Use(echolimit.New(limiter, api))
+//	e.GET("/search", handler, echolimit.New(limiter, search))
+//
+// Unless options say otherwise, requests cost 1 unit and are counted by the
+// address of the client ([ByAddress]), responses carry the fields RateLimit and
+// RateLimit-Policy, and requests that are not passed on are answered with a
+// problem document: 429 when denied, and otherwise what [core.ProblemFor] says
+// of the error. Scripts of other origins can read the fields, Retry-After among
+// them, only when Access-Control-Expose-Headers names them.
+//
+// New panics on a nil limiter or policy, and on an option that does not fit
+// the policy.
+func New(limiter *core.Limiter, policy *core.Policy, options ...Option) echo.MiddlewareFunc {
+	m := framework.New(limiter, policy, options...)
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if pass, err := m.Handle(c); !pass {
+				return err
+			}
+			return next(c)
+		}
+	}
+}
+
+// FromContext is the newest decision on the request, which in a handler is
+// that of the innermost limit, and whether there is one: there is none before
+// the first limit and when all limits were skipped.
+func FromContext(c echo.Context) (core.Decision, bool) { return exchange{c}.Record().Last() }
+
+// Decisions are all decisions on the request so far, one for each policy, outer
+// first.
+func Decisions(c echo.Context) []core.Decision { return exchange{c}.Record().Decisions() }

@@ -1,0 +1,86 @@
+package fiberlimit
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
+)
+
+var framework = adapter.Framework[*fiber.Ctx]{
+	Name:     "fiberlimit",
+	Exchange: func(c *fiber.Ctx) adapter.Exchange { return exchange{c} },
+	Owns:     owns,
+	Respond:  respond,
+	Fail:     fail,
+}
+
+// owns: a *fiber.Error has its status in it, for the ErrorHandler.
+func owns(_ *fiber.Ctx, err error) bool {
+	var own *fiber.Error
+	return errors.As(err, &own)
+}
+
+func respond(c *fiber.Ctx, status int, contentType string, body []byte) error {
+	c.Set(fiber.HeaderContentType, contentType)
+	return c.Status(status).Send(body)
+}
+
+// fail makes the error that the ErrorHandler answers.
+func fail(_ *fiber.Ctx, problem core.Problem, err error) error {
+	return &failure{answer: fiber.NewError(problem.Status, problem.Detail), cause: err}
+}
+
+// failure is a *fiber.Error and its cause, both there for errors.As. Its text
+// is the answer's alone: Fiber's default ErrorHandler shows it to the client.
+type failure struct {
+	answer *fiber.Error
+	cause  error
+}
+
+func (f *failure) Error() string   { return f.answer.Error() }
+func (f *failure) Unwrap() []error { return []error{f.answer, f.cause} }
+
+// exchange is one request and its response. Of the strings that it gives out,
+// Fiber uses the memory again after the request; core keeps none of them.
+type exchange struct{ c *fiber.Ctx }
+
+// recordKey is where the context keeps the record.
+type recordKey struct{}
+
+// Peer is not c.IP(), which believes the ProxyHeader of the app's settings:
+// trust is the limiter's own business.
+func (x exchange) Peer() netip.Addr {
+	if addr, ok := x.c.Context().RemoteAddr().(*net.TCPAddr); ok {
+		return addr.AddrPort().Addr()
+	}
+	return netip.Addr{}
+}
+
+func (x exchange) Header(name string) string { return x.c.Get(name) }
+
+func (x exchange) HeaderValues(name string) []string {
+	lines := x.c.Request().Header.PeekAll(name)
+	values := make([]string, len(lines))
+	for i, line := range lines {
+		values[i] = string(line)
+	}
+	return values
+}
+
+// Context is the user's, which Fiber never cancels when a client goes away.
+func (x exchange) Context() context.Context { return x.c.UserContext() }
+
+func (x exchange) SetHeader(name, value string) { x.c.Set(name, value) }
+
+func (x exchange) Record() *adapter.Record {
+	r, _ := x.c.Locals(recordKey{}).(*adapter.Record)
+	return r
+}
+
+func (x exchange) SetRecord(r *adapter.Record) { x.c.Locals(recordKey{}, r) }

@@ -1,0 +1,63 @@
+package fiberlimit
+
+import (
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
+)
+
+// Key says who a request is counted by. Make one with the By functions, which
+// panic on a nil function, an empty name and an empty list.
+//
+// The functions a key is made of may return an error to refuse the request:
+// [core.Refuse] chooses the status, [core.ErrNoKey] is 401, and a
+// *fiber.Error goes to Fiber's ErrorHandler as it is. Any other error is 503, and
+// its text is not shown. Strings that they take from the context need not be
+// copied.
+type Key = adapter.Key[*fiber.Ctx]
+
+// ByAddress counts by the client's address, IPv6 by its /64 unless
+// [core.WithIPv6Prefix] says otherwise. It is the peer's own address unless
+// that is one of [core.WithTrustedProxies]. Fiber's IP has no part in it.
+func ByAddress() Key { return framework.ByAddress() }
+
+// ByHeader counts by the value of a header field, such as "X-API-Key", of which
+// only a digest is kept. A request without it is refused with 401; to count
+// it by its address instead, write ByFirst(ByHeader("X-API-Key"), ByAddress()).
+//
+// A client that can invent values has a new budget with each: check them
+// before, or limit by address as well.
+func ByHeader(name string) Key { return framework.ByHeader(name) }
+
+// BySecret counts by the value that find returns, such as a cookie, of which
+// only a digest is kept. The name is part of the key. An empty value is a
+// missing one, as in [ByHeader].
+func BySecret(name string, find func(*fiber.Ctx) (string, error)) Key {
+	return framework.BySecret(name, find)
+}
+
+// ByFunc counts by the value that find returns, such as the ID of a user,
+// which is kept as it is: use [BySecret] for secrets. The name is part of the
+// key. An empty value is a missing one, as in [ByHeader].
+func ByFunc(name string, find func(*fiber.Ctx) (string, error)) Key {
+	return framework.ByFunc(name, find)
+}
+
+// ByAll counts by all keys together: one budget for each combination. The
+// request needs them all.
+func ByAll(keys ...Key) Key { return framework.ByAll(keys...) }
+
+// ByFirst counts by the first key that the request has.
+func ByFirst(keys ...Key) Key { return framework.ByFirst(keys...) }
+
+// Bind is the function that finds the key of a request as [New] does with the
+// same limiter and key, for the limiter's Peek and Reset:
+//
+//	keyOf := fiberlimit.Bind(limiter, fiberlimit.ByAddress())
+//	...
+//	key, err := keyOf(c)
+//	d, err := limiter.Peek(c.UserContext(), api, key)
+func Bind(limiter *core.Limiter, key Key) func(*fiber.Ctx) (string, error) {
+	return framework.Bind(limiter, key)
+}

@@ -1,0 +1,42 @@
+package fiberlimit
+
+import (
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// New makes middleware that limits requests by policy. Every route that it
+// comes before shares the budget that a client has under the policy:
+//
+//	app.Use(fiberlimit.New(limiter, api))
+//	app.Get("/search", fiberlimit.New(limiter, search), handler)
+//
+// Unless options say otherwise, requests cost 1 unit and are counted by the
+// address of the client ([ByAddress]), responses carry the fields RateLimit and
+// RateLimit-Policy, and requests that are not passed on are answered with a
+// problem document: 429 when denied, and otherwise what [core.ProblemFor] says
+// of the error. Scripts of other origins can read the fields, Retry-After among
+// them, only when Access-Control-Expose-Headers names them.
+//
+// New panics on a nil limiter or policy, and on an option that does not fit
+// the policy.
+func New(limiter *core.Limiter, policy *core.Policy, options ...Option) fiber.Handler {
+	m := framework.New(limiter, policy, options...)
+	return func(c *fiber.Ctx) error {
+		if pass, err := m.Handle(c); !pass {
+			return err
+		}
+		return c.Next()
+	}
+}
+
+// FromContext is the newest decision on the request, which in a handler is
+// that of the innermost limit, and whether there is one: there is none before
+// the first limit and when all limits were skipped. It may be kept after the
+// handler: nothing in it is memory that Fiber uses again.
+func FromContext(c *fiber.Ctx) (core.Decision, bool) { return exchange{c}.Record().Last() }
+
+// Decisions are all decisions on the request so far, one for each policy, outer
+// first.
+func Decisions(c *fiber.Ctx) []core.Decision { return exchange{c}.Record().Decisions() }

@@ -1,0 +1,63 @@
+package ginlimit
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
+)
+
+var framework = adapter.Framework[*gin.Context]{
+	Name:     "ginlimit",
+	Exchange: func(c *gin.Context) adapter.Exchange { return exchange{c} },
+	Owns:     owns,
+	Respond:  respond,
+	Fail:     fail,
+}
+
+// owns: Gin has no errors that carry a status; functions of the user's abort
+// and write the response themselves.
+func owns(c *gin.Context, _ error) bool { return c.Writer.Written() }
+
+func respond(c *gin.Context, status int, contentType string, body []byte) error {
+	c.Data(status, contentType, body)
+	return nil
+}
+
+// fail sets the status and does not send it yet, as c.AbortWithError would, so
+// that middleware that answers c.Errors can still write fields and a body.
+func fail(c *gin.Context, problem core.Problem, err error) error {
+	c.Status(problem.Status)
+	_ = c.Error(err)
+	return nil
+}
+
+// exchange is one request and its response.
+type exchange struct{ c *gin.Context }
+
+// recordKey is where the context keeps the record.
+type recordKey struct{}
+
+// Peer is not c.ClientIP(), which believes every peer's forwarded fields until
+// SetTrustedProxies is called: trust is the limiter's own business.
+func (x exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request.RemoteAddr) }
+
+func (x exchange) Header(name string) string { return x.c.Request.Header.Get(name) }
+
+func (x exchange) HeaderValues(name string) []string { return x.c.Request.Header.Values(name) }
+
+// Context is the request's: that of *gin.Context is never done by default.
+func (x exchange) Context() context.Context { return x.c.Request.Context() }
+
+func (x exchange) SetHeader(name, value string) { x.c.Header(name, value) }
+
+func (x exchange) Record() *adapter.Record {
+	value, _ := x.c.Get(recordKey{})
+	r, _ := value.(*adapter.Record)
+	return r
+}
+
+func (x exchange) SetRecord(r *adapter.Record) { x.c.Set(recordKey{}, r) }

@@ -1,0 +1,42 @@
+package ginlimit
+
+import (
+	"github.com/gin-gonic/gin"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// New makes middleware that limits requests by policy. Every route that it
+// comes before shares the budget that a client has under the policy:
+//
+//	router.Use(ginlimit.New(limiter, api))
+//	router.GET("/search", ginlimit.New(limiter, search), handler)
+//
+// Unless options say otherwise, requests cost 1 unit and are counted by the
+// address of the client ([ByAddress]), responses carry the fields RateLimit and
+// RateLimit-Policy, and requests that are not passed on are aborted and answered
+// with a problem document: 429 when denied, and otherwise what
+// [core.ProblemFor] says of the error. Scripts of other origins can read the
+// fields, Retry-After among them, only when Access-Control-Expose-Headers names
+// them.
+//
+// New panics on a nil limiter or policy, and on an option that does not fit
+// the policy.
+func New(limiter *core.Limiter, policy *core.Policy, options ...Option) gin.HandlerFunc {
+	m := framework.New(limiter, policy, options...)
+	return func(c *gin.Context) {
+		// Gin has the response by now: its handlers return no errors.
+		if pass, _ := m.Handle(c); !pass {
+			c.Abort()
+		}
+	}
+}
+
+// FromContext is the newest decision on the request, which in a handler is
+// that of the innermost limit, and whether there is one: there is none before
+// the first limit and when all limits were skipped.
+func FromContext(c *gin.Context) (core.Decision, bool) { return exchange{c}.Record().Last() }
+
+// Decisions are all decisions on the request so far, one for each policy, outer
+// first.
+func Decisions(c *gin.Context) []core.Decision { return exchange{c}.Record().Decisions() }
