@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# need.sh redis|cc: makes sure that a program which the tests run is installed,
+# by apt-get or brew; says what to do where neither can.
+set -euo pipefail
+
+have_redis() {
+	if [ -n "${REDIS_SERVER:-}" ]; then
+		command -v "$REDIS_SERVER" >/dev/null
+	else
+		command -v redis-server >/dev/null || command -v valkey-server >/dev/null
+	fi
+}
+
+have_cc() {
+	local cc
+	cc=$(go env CC)
+	command -v "${cc%% *}" >/dev/null
+}
+
+case "${1:-}" in
+redis)
+	what="redis-server 7.0 or later (or valkey-server 7.2 or later, or the environment variable REDIS_SERVER with the path of one)"
+	apt="redis-server" brew="redis" check=have_redis
+	;;
+cc)
+	what="a C compiler for Go's race detector"
+	# libc6-dev is only a recommendation of gcc.
+	apt="gcc libc6-dev" brew="" check=have_cc
+	;;
+*)
+	echo "usage: $0 redis|cc" >&2
+	exit 2
+	;;
+esac
+
+if $check; then
+	exit 0
+fi
+
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then
+		"$@"
+	else
+		sudo "$@"
+	fi
+}
+
+if command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }; then
+	echo "installing $apt with apt-get" >&2
+	# Stale lists are no reason to stop: the packages may be known already.
+	as_root apt-get update -q >&2 || true
+	# shellcheck disable=SC2086 # several packages
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $apt >&2 || true
+elif [ -n "$brew" ] && command -v brew >/dev/null; then
+	echo "installing $brew with brew" >&2
+	brew install "$brew" >&2 || true
+fi
+
+if ! $check; then
+	echo "The tests need $what." >&2
+	echo "It is missing, and installing it did not work: install it by hand, for example with" >&2
+	if [ "$1" = cc ]; then
+		echo "    apt-get install $apt     or on a Mac     xcode-select --install" >&2
+	else
+		echo "    apt-get install $apt     or     brew install $brew" >&2
+	fi
+	exit 1
+fi

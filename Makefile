@@ -1,0 +1,65 @@
+# Everything is run from here, the same on a laptop and in CI (.ci/run).
+# The modules are found, not listed: a new line in go.work is enough.
+
+MODULES = $(shell go list -m -f '{{.Dir}}')
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := $(CURDIR)/.tools/$(GOLANGCI_VERSION)/golangci-lint
+
+# in-modules runs a command in each module, and stops at the first that fails.
+define in-modules
+	@set -e; for dir in $(MODULES); do echo "== $${dir#$(CURDIR)/}: $(1)"; (cd "$$dir" && $(1)); done
+endef
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: test
+test: redis cc ## test all modules with the race detector
+	CGO_ENABLED=1 go test -race -timeout 15m work
+
+.PHONY: test-alone
+test-alone: redis ## test each module without the workspace, as its users get it
+	$(call in-modules,GOWORK=off go test ./...)
+
+.PHONY: lint
+lint: fmt-check vet $(GOLANGCI) ## gofmt, go vet and golangci-lint, which the first run builds (minutes)
+	$(call in-modules,$(GOLANGCI) run ./...)
+
+.PHONY: vet
+vet: ## go vet in every module
+	$(call in-modules,go vet ./...)
+
+.PHONY: fmt
+fmt: ## format all Go files
+	@gofmt -w $(MODULES)
+
+.PHONY: fmt-check
+fmt-check: ## fail if a Go file is not formatted
+	@files=$$(gofmt -l $(MODULES)) && test -z "$$files" || { echo "not formatted, run \`make fmt\`:"; echo "$$files"; exit 1; }
+
+# Sync may raise a module's requirements to those of its siblings, after which
+# sums of the old versions are left over: hence the second tidy.
+.PHONY: tidy
+tidy: ## go mod tidy in every module, and go work sync
+	$(call in-modules,go mod tidy)
+	go work sync
+	$(call in-modules,go mod tidy)
+
+.PHONY: tidy-check
+tidy-check: ## fail if `make tidy` would change anything
+	@.ci/tidy-check.sh
+
+.PHONY: redis
+redis: ## install redis-server, which the tests start, unless it is there
+	@.ci/need.sh redis
+
+.PHONY: cc
+cc: ## install a C compiler, which the race detector needs, unless it is there
+	@.ci/need.sh cc
+
+$(GOLANGCI):
+	GOBIN=$(@D) GOWORK=off go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
