@@ -118,28 +118,29 @@ func (m *Memory) ask(ctx context.Context, p *Policy, key string, cost int64, tak
 	}
 	id := logID{log: p.logName, key: key}
 	s := m.shard(id)
-	now := m.now()
+	clock := m.now()
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	log := s.logs[id]
 	if log == nil {
-		return s.first(p, id, cost, now, take)
+		return s.first(p, id, cost, clock, take)
 	}
-	// Time never runs backwards within a log.
-	now = max(now, log.entries.Last().Time)
+	// Time never runs backwards within a log, whatever the clock does.
+	now := max(clock, log.entries.Last().Time)
 	log.entries.DropBefore(now - p.longest.Milliseconds() + 1)
-	u := usage(p, &log.entries, cost, now)
+	u := usage(p, &log.entries, cost, now, clock)
 	if u.Allowed && take {
 		log.entries.Add(now, cost)
 		s.queue(log.window).moveToBack(log)
-		u.admit(p, cost)
+		u.admit(p, cost, millis(now-clock))
 	}
 	return u, nil
 }
 
-// usage is what the entries leave of the policy's limits at now.
-func usage(p *Policy, entries *ring.Log, cost, now int64) Usage {
+// usage is what the entries leave of the policy's limits at now. Waits are
+// counted from clock, which is behind now where the clock stepped back.
+func usage(p *Policy, entries *ring.Log, cost, now, clock int64) Usage {
 	u := Usage{Allowed: true, Source: SourceMemory}
 	for i, l := range p.limits {
 		window := l.Window.Milliseconds()
@@ -147,28 +148,29 @@ func usage(p *Policy, entries *ring.Log, cost, now int64) Usage {
 		used, first := entries.Since(cut)
 		u.Limits[i].Used = used
 		if used > 0 {
-			u.Limits[i].FreeIn = millis(first + window - now)
+			u.Limits[i].FreeIn = millis(first + window - clock)
 		}
 		if over := used + cost - l.Max; over > 0 {
 			u.Allowed = false
-			u.RetryAfter = max(u.RetryAfter, millis(entries.Leaving(cut, over)+window-now))
+			u.RetryAfter = max(u.RetryAfter, millis(entries.Leaving(cut, over)+window-clock))
 		}
 	}
 	if entries.Len() > 0 {
-		u.ResetAfter = max(0, millis(entries.Last().Time+p.longest.Milliseconds()-now))
+		u.ResetAfter = max(0, millis(entries.Last().Time+p.longest.Milliseconds()-clock))
 	}
 	return u
 }
 
-// admit adds the cost of the request itself.
-func (u *Usage) admit(p *Policy, cost int64) {
+// admit adds the request itself, which is recorded ahead of the clock where
+// that stepped back.
+func (u *Usage) admit(p *Policy, cost int64, ahead time.Duration) {
 	for i, l := range p.limits {
 		u.Limits[i].Used += cost
 		if u.Limits[i].FreeIn == 0 {
-			u.Limits[i].FreeIn = l.Window
+			u.Limits[i].FreeIn = l.Window + ahead
 		}
 	}
-	u.ResetAfter = p.longest
+	u.ResetAfter = p.longest + ahead
 }
 
 func millis(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }

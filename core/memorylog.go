@@ -30,7 +30,7 @@ func (s *shard) first(p *Policy, id logID, cost, now int64, take bool) (Usage, e
 	log.entries.Add(now, cost)
 	s.logs[log.id] = log
 	s.queue(log.window).pushBack(log)
-	u.admit(p, cost)
+	u.admit(p, cost, 0)
 	return u, nil
 }
 

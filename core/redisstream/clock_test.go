@@ -1,0 +1,95 @@
+package redisstream
+
+import (
+	"context"
+	_ "embed"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/storetest"
+)
+
+//go:embed testdata/clock.lua
+var clockSource string
+
+// clockHook makes a real server run the real scripts by a test's clock.
+type clockHook struct {
+	clock   *storetest.Clock
+	scripts map[string]script // the script with the clock, by its digest without
+}
+
+func newClockHook(clock *storetest.Clock) clockHook {
+	h := clockHook{clock: clock, scripts: make(map[string]script)}
+	for _, sc := range []script{counted, summed} {
+		h.scripts[sc.sha] = newScript(clockSource + strings.TrimPrefix(sc.source, "#!lua\n"))
+	}
+	return h
+}
+
+func (h clockHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		decision, ok := cmd.(once)
+		if !ok {
+			return next(ctx, cmd)
+		}
+		args := decision.Args()
+		sc := h.scripts[args[1].(string)]
+		send := func(name, script string) (once, error) {
+			all := append([]any{name, script}, args[2:]...)
+			ruled := once{redis.NewIntSliceCmd(ctx, append(all, h.clock.Now().UnixMilli())...)}
+			return ruled, next(ctx, ruled)
+		}
+		ruled, err := send("evalsha", sc.sha)
+		if redis.HasErrorPrefix(err, "NOSCRIPT") {
+			ruled, err = send("eval", sc.source)
+		}
+		decision.SetVal(ruled.Val())
+		decision.SetErr(err)
+		return err
+	}
+}
+
+func (clockHook) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (clockHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// harness runs the suite of package storetest on a server or cluster.
+func harness(connect func() redis.UniversalClient) storetest.Harness {
+	clocks := make(map[core.Store]*storetest.Clock)
+	newStore := func(t testing.TB) *Store {
+		rdb := connect()
+		t.Cleanup(func() { rdb.Close() })
+		// Tests share two processors with the race detector: wait longer.
+		return New(rdb, WithTimeout(10*time.Second), WithPrefix(t.Name()+":"))
+	}
+	return storetest.Harness{
+		New: func(t testing.TB, clock *storetest.Clock) core.Store {
+			s := newStore(t)
+			s.rdb.AddHook(newClockHook(clock))
+			clocks[s] = clock
+			return s
+		},
+		NewReal: func(t testing.TB) core.Store { return newStore(t) },
+		TimeToLive: func(t testing.TB, store core.Store, p *core.Policy, key string) time.Duration {
+			s := store.(*Store)
+			log := s.logKey(p, key)
+			expiry, err := s.rdb.Get(context.Background(), log+":expiry").Int64()
+			if err == redis.Nil || err == nil && s.rdb.Exists(context.Background(), log).Val() == 0 {
+				return 0
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return time.Duration(expiry-clocks[s].Now().UnixMilli()) * time.Millisecond
+		},
+	}
+}

@@ -1,0 +1,22 @@
+package redisstream
+
+import (
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/storetest"
+)
+
+func TestConformance(t *testing.T) {
+	server := redistest.Start(t)
+	storetest.Run(t, harness(func() redis.UniversalClient { return redis.NewClient(server.Options()) }))
+}
+
+func TestConformanceCluster(t *testing.T) {
+	cluster := redistest.Cluster(t, 3)
+	storetest.Run(t, harness(func() redis.UniversalClient {
+		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs()})
+	}))
+}

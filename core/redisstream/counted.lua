@@ -1,0 +1,64 @@
+#!lua
+-- One decision on a counted log: a single limit, every request costs 1.
+--
+-- An entry is an admitted request and carries nothing; its ID is its time. The
+-- log is cut to the window exactly, so that its length is the count.
+--
+-- KEYS[1]  the log
+-- KEYS[2]  scratch, in the same hash slot; gone when the script ends
+-- ARGV[1]  the limit: units in a window
+-- ARGV[2]  the window, milliseconds
+-- ARGV[3]  1 to take a unit, 0 to look only
+--
+-- Reply: admitted (1 or 0), then in milliseconds: until the request would fit,
+-- until the log is empty; then units used, and milliseconds until some come
+-- free.
+
+local log = KEYS[1]
+local max, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- The time of an entry: 13 digits of its ID until the year 2286.
+local function ms(entry) return tonumber(string.sub(entry[1], 1, 13)) end
+
+local trimmed = redis.call('XTRIM', log, 'MINID', string.format('%d', now - window + 1))
+local used = redis.call('XLEN', log)
+
+-- Set to two windows whenever the log was empty or lost entries, the time to
+-- live is at least one window after every admission: a decision more than a
+-- window after it was set finds the entries of that time trimmed. It counts
+-- from the newest entry where the clock is behind that: after a step back, and
+-- by a tick before Redis 7.2, where the clock runs on within a script.
+local function keep(newest)
+  redis.call('PEXPIRE', log, string.format('%d', math.max(newest - now, 0) + 2 * window))
+end
+
+if used < max and ARGV[3] == '1' then
+  local id = redis.call('XADD', log, '*', '', '')
+  local added = tonumber(string.sub(id, 1, 13))
+  if used == 0 then
+    -- The server allocates 4 kB for the first entries of a stream; a copy has
+    -- just what it needs. A server that can't copy keeps the slack.
+    if redis.pcall('COPY', log, KEYS[2], 'REPLACE') == 1 then
+      redis.call('RENAME', KEYS[2], log)
+    end
+    keep(added)
+    return {1, 0, added + window - now, 1, added + window - now}
+  end
+  if trimmed > 0 or added > now then keep(added) end
+  local free = window
+  if used + 1 == max then
+    free = ms(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]) + window - now
+  end
+  return {1, 0, added + window - now, used + 1, free}
+end
+
+if used == 0 then return {1, 0, 0, 0, 0} end
+local newest = ms(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1])
+if trimmed > 0 then keep(newest) end
+local free = ms(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]) + window - now
+local reset = newest + window - now
+if used < max then return {1, 0, reset, used, free} end
+return {0, free, reset, used, free}

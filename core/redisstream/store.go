@@ -1,0 +1,176 @@
+package redisstream
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// DefaultTimeout is how long a decision may take unless [WithTimeout] says
+// otherwise.
+const DefaultTimeout = 100 * time.Millisecond
+
+// DefaultPrefix starts every key unless [WithPrefix] says otherwise.
+const DefaultPrefix = "streamlimit:"
+
+// Store is a [core.Store] that keeps the logs in Redis Streams. Make one with
+// [New] or [Open].
+type Store struct {
+	rdb     redis.UniversalClient
+	owned   bool // Close closes rdb
+	prefix  string
+	timeout time.Duration
+	logger  *slog.Logger
+	lane    lane
+}
+
+// Option is a setting for [New] and [Open].
+type Option func(*Store)
+
+// WithPrefix sets what every key starts with. Stores with different prefixes
+// share nothing. It must not contain braces, which mark the hash tag.
+func WithPrefix(prefix string) Option {
+	if strings.ContainsAny(prefix, "{}") {
+		panic(fmt.Sprintf("redisstream: WithPrefix: %q contains a brace: use one such as %q", prefix, DefaultPrefix))
+	}
+	return func(s *Store) { s.prefix = prefix }
+}
+
+// WithTimeout sets how long a decision may take, at least 1 ms. The caller has
+// its answer or an error by then, whatever the client's own settings.
+func WithTimeout(d time.Duration) Option {
+	if d < time.Millisecond {
+		panic(fmt.Sprintf("redisstream: WithTimeout: %v: use at least 1ms, usually %v", d, DefaultTimeout))
+	}
+	return func(s *Store) { s.timeout = d }
+}
+
+// WithLogger sets where the store writes its few log lines; slog.Default()
+// unless set.
+func WithLogger(logger *slog.Logger) Option {
+	if logger == nil {
+		panic("redisstream: WithLogger: nil logger: leave the option out for slog.Default()")
+	}
+	return func(s *Store) { s.logger = logger }
+}
+
+// New makes a store on a client that the caller owns and closes: for a single
+// server, Sentinel, Cluster or Ring. It does not connect. Decisions go to
+// primaries only; don't give it a client that reads from replicas.
+//
+// It panics when the client is nil.
+func New(rdb redis.UniversalClient, options ...Option) *Store {
+	if rdb == nil {
+		panic("redisstream: New: nil client: make one with redis.NewUniversalClient, or use redisstream.Open")
+	}
+	s := &Store{rdb: rdb, prefix: DefaultPrefix, timeout: DefaultTimeout, logger: slog.Default(), lane: newLane()}
+	for _, o := range options {
+		o(s)
+	}
+	return s
+}
+
+// Take implements [core.Store].
+func (s *Store) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+	return s.decide(ctx, p, key, cost, 1)
+}
+
+// Peek implements [core.Store].
+func (s *Store) Peek(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+	return s.decide(ctx, p, key, cost, 0)
+}
+
+func (s *Store) decide(ctx context.Context, p *core.Policy, key string, cost int64, take int) (core.Usage, error) {
+	script := counted
+	args := make([]any, 0, 3+2*core.MaxLimits)
+	if p.Layout() == core.Summed {
+		script = summed
+		args = append(args, cost, take, p.Longest().Milliseconds())
+	}
+	for i := range p.Len() {
+		l := p.Limit(i)
+		args = append(args, l.Max, l.Window.Milliseconds())
+	}
+	if p.Layout() == core.Counted {
+		args = append(args, take)
+	}
+	log := s.logKey(p, key)
+	reply, err := s.run(ctx, script, log, args)
+	if err != nil {
+		return core.Usage{}, fmt.Errorf("redisstream: %w", err)
+	}
+	return parseReply(p, reply)
+}
+
+// parseReply reads what both scripts answer.
+func parseReply(p *core.Policy, reply []int64) (core.Usage, error) {
+	if len(reply) != 3+2*p.Len() {
+		return core.Usage{}, fmt.Errorf("redisstream: the script answered %d numbers, want %d", len(reply), 3+2*p.Len())
+	}
+	u := core.Usage{
+		Source:     core.SourceRedis,
+		Allowed:    reply[0] == 1,
+		RetryAfter: time.Duration(reply[1]) * time.Millisecond,
+		ResetAfter: time.Duration(reply[2]) * time.Millisecond,
+	}
+	for i := range p.Len() {
+		u.Limits[i].Used = reply[3+2*i]
+		u.Limits[i].FreeIn = time.Duration(reply[4+2*i]) * time.Millisecond
+	}
+	return u, nil
+}
+
+// Reset implements [core.Store].
+func (s *Store) Reset(ctx context.Context, p *core.Policy, key string) error {
+	// Forgetting twice is as good as once, so this may be retried.
+	if err := s.do(ctx, redis.NewIntCmd(ctx, "unlink", s.logKey(p, key))); err != nil {
+		return fmt.Errorf("redisstream: %w", err)
+	}
+	return nil
+}
+
+// Ping implements [core.Store].
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.do(ctx, redis.NewStatusCmd(ctx, "ping")); err != nil {
+		return fmt.Errorf("redisstream: %w", err)
+	}
+	return nil
+}
+
+// Close implements [core.Store]. It closes the client if [Open] made it.
+func (s *Store) Close() error {
+	if !s.owned {
+		return nil
+	}
+	if err := s.rdb.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+		return fmt.Errorf("redisstream: %w", err)
+	}
+	return nil
+}
+
+// logKey is the key of a log: the prefix, the key's digest as hash tag, and
+// the name of the policy's logs. All logs of one key are in one hash slot, and
+// no key from outside reaches Redis as it is.
+func (s *Store) logKey(p *core.Policy, key string) string {
+	sum := sha256.Sum256([]byte(key))
+	const digest = 16 // 128 bits
+	b := make([]byte, 0, 96)
+	b = append(b, s.prefix...)
+	b = append(b, '{')
+	b = base64.RawURLEncoding.AppendEncode(b, sum[:digest])
+	b = append(b, "}:"...)
+	b = append(b, p.LogName()...)
+	return string(b)
+}
+
+// scratchSuffix makes the scratch key of a log; both have the same hash tag.
+const scratchSuffix = ":new"

@@ -1,0 +1,37 @@
+#!lua
+-- Puts a script under a clock of the test's. What follows runs unchanged, with
+-- TIME, the IDs that XADD makes and the expiry of the log by the time in the
+-- last argument instead of the server's.
+local now = tonumber(table.remove(ARGV))
+local expiry = KEYS[1] .. ':expiry'
+
+local server = redis
+local redis = { pcall = server.pcall }
+
+local function newID(log)
+  if server.call('EXISTS', log) == 0 then return string.format('%d-0', now) end
+  local info = server.call('XINFO', 'STREAM', log)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then
+      local ms, seq = string.match(info[i + 1], '(%d+)-(%d+)')
+      if tonumber(ms) < now then return string.format('%d-0', now) end
+      return string.format('%s-%d', ms, tonumber(seq) + 1)
+    end
+  end
+end
+
+function redis.call(command, ...)
+  local args = { ... }
+  if command == 'TIME' then
+    return { string.format('%d', math.floor(now / 1000)), string.format('%d', now % 1000 * 1000) }
+  elseif command == 'XADD' and args[2] == '*' then
+    args[2] = newID(args[1])
+  elseif command == 'PEXPIRE' then
+    return server.call('SET', expiry, string.format('%d', now + tonumber(args[2])))
+  end
+  return server.call(command, unpack(args))
+end
+
+local expires = server.call('GET', expiry)
+if expires and now > tonumber(expires) then server.call('DEL', KEYS[1], expiry) end
+

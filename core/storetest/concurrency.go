@@ -1,0 +1,115 @@
+package storetest
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// callers is how many ask at once.
+const callers = 1000
+
+// concurrency: of any number of callers at once exactly as many are admitted
+// as the limits say.
+func (h Harness) concurrency(t *testing.T) {
+	policies := map[string]*core.Policy{
+		"counted": core.NewPolicy("counted", core.PerMinute(137)),
+		"summed":  core.NewPolicy("summed", core.PerMinute(137), core.VariableCost()),
+		"several": core.NewPolicy("several", core.PerMinute(300), core.PerHour(137)),
+	}
+	for name, p := range policies {
+		t.Run(name, func(t *testing.T) {
+			s := h.subject(t)
+			var admitted, highest atomic.Int64
+			together(t, func(int) {
+				u := s.take(p, "k", 1)
+				if u.Allowed {
+					admitted.Add(1)
+				}
+				for used := u.Limits[0].Used; ; {
+					seen := highest.Load()
+					if used <= seen || highest.CompareAndSwap(seen, used) {
+						break
+					}
+				}
+			})
+			if admitted.Load() != 137 || highest.Load() != 137 {
+				t.Errorf("of %d callers %d were admitted and told of up to %d units used, want 137", callers, admitted.Load(), highest.Load())
+			}
+		})
+	}
+	t.Run("costs", func(t *testing.T) {
+		s := h.subject(t)
+		p := core.NewPolicy("p", core.PerMinute(1000), core.VariableCost())
+		var units atomic.Int64
+		together(t, func(i int) {
+			cost := int64(i%7 + 1)
+			if s.take(p, "k", cost).Allowed {
+				units.Add(cost)
+			}
+		})
+		// A cost of 1 is asked for often enough to fill the last place.
+		if got := units.Load(); got != 1000 {
+			t.Errorf("%d units were admitted, want 1000", got)
+		}
+	})
+}
+
+// together runs call in many goroutines at once and waits for them.
+func together(t *testing.T, call func(i int)) {
+	t.Helper()
+	start := make(chan struct{})
+	var all sync.WaitGroup
+	for i := range callers {
+		all.Go(func() {
+			<-start
+			call(i)
+		})
+	}
+	close(start)
+	all.Wait()
+}
+
+// realTime: the same on the store's own clock: no interval holds more than the
+// limit, and what is denied gets in after its wait. The caller's clock is not
+// the store's, so times are compared with what a call may have taken.
+func (h Harness) realTime(t *testing.T) {
+	everyLayout(t, core.Per(20, 50*ms), func(t *testing.T, p *core.Policy) {
+		s := h.NewReal(t)
+		t.Cleanup(func() { s.Close() })
+		type span struct{ sent, answered time.Time }
+		var admitted []span
+		for start := time.Now(); time.Since(start) < 500*ms; {
+			sent := time.Now()
+			u, err := s.Take(t.Context(), p, "k", 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if u.Allowed {
+				admitted = append(admitted, span{sent, time.Now()})
+				continue
+			}
+			if u.RetryAfter <= 0 || u.RetryAfter > 50*ms {
+				t.Fatalf("RetryAfter %v", u.RetryAfter)
+			}
+			time.Sleep(u.RetryAfter)
+			sent = time.Now()
+			if u, err = s.Take(t.Context(), p, "k", 1); err != nil || !u.Allowed {
+				t.Fatalf("denied after waiting: %+v, %v", u, err)
+			}
+			admitted = append(admitted, span{sent, time.Now()})
+		}
+		if len(admitted) <= 20 {
+			t.Errorf("%d admitted in half a second at 20 per 50ms", len(admitted))
+		}
+		for i := 20; i < len(admitted); i++ {
+			// The longest that can have passed between these two decisions.
+			if passed := admitted[i].answered.Sub(admitted[i-20].sent); passed < 50*ms-ms {
+				t.Errorf("21 admitted within %v", passed)
+			}
+		}
+	})
+}

@@ -1,0 +1,183 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+const ms = time.Millisecond
+
+// boundary: an entry counts for exactly its window, to the millisecond.
+func (h Harness) boundary(t *testing.T) {
+	everyLayout(t, core.Per(2, 100*ms), func(t *testing.T, p *core.Policy) {
+		s := h.subject(t)
+		s.admits(p, "k", 1) // at 0
+		s.clock.Advance(40 * ms)
+		s.admits(p, "k", 1) // at 40
+		s.clock.Advance(59 * ms)
+		if u := s.denies(p, "k", 1); u.RetryAfter != ms || u.ResetAfter != 41*ms {
+			t.Errorf("at 99ms: RetryAfter %v, ResetAfter %v, want 1ms and 41ms", u.RetryAfter, u.ResetAfter)
+		}
+		s.clock.Advance(ms)
+		s.admits(p, "k", 1) // at 100: the first has left
+		if u := s.denies(p, "k", 1); u.RetryAfter != 40*ms {
+			t.Errorf("at 100ms: RetryAfter %v, want 40ms", u.RetryAfter)
+		}
+		// A window aligned to anything would start afresh somewhere in here.
+		for at := 101; at < 140; at++ {
+			s.clock.Advance(ms)
+			s.denies(p, "k", 1)
+		}
+		s.clock.Advance(ms)
+		s.admits(p, "k", 1) // at 140
+	})
+}
+
+// retryAfter: waiting it out gets in, and a millisecond less does not, for
+// entries of any cost.
+func (h Harness) retryAfter(t *testing.T) {
+	everyLayout(t, core.Per(3, time.Second), func(t *testing.T, p *core.Policy) {
+		s := h.subject(t)
+		for range 3 {
+			s.admits(p, "k", 1)
+			s.clock.Advance(70 * ms)
+		}
+		for range 20 {
+			s.waitsOut(p, 1)
+		}
+	})
+	t.Run("costs", func(t *testing.T) {
+		s := h.subject(t)
+		p := core.NewPolicy("p", core.Per(100, time.Second), core.VariableCost())
+		for _, cost := range []int64{10, 1, 1, 30, 5, 2, 40, 11} {
+			s.admits(p, "k", cost)
+			s.clock.Advance(37 * ms)
+		}
+		for _, cost := range []int64{1, 11, 12, 100, 50, 99, 2} {
+			s.waitsOut(p, cost)
+		}
+	})
+	t.Run("many entries", func(t *testing.T) {
+		s := h.subject(t)
+		p := core.NewPolicy("p", core.Per(500, 10*time.Second), core.VariableCost())
+		for i := range 500 {
+			s.admits(p, "k", 1)
+			s.clock.Advance(time.Duration(i%7) * ms)
+		}
+		s.waitsOut(p, 333)
+	})
+}
+
+// waitsOut asks until the cost is denied, and checks the wait that it is told.
+func (s *subject) waitsOut(p *core.Policy, cost int64) {
+	s.Helper()
+	u := s.take(p, "k", cost)
+	if u.Allowed {
+		return
+	}
+	if u.RetryAfter < ms {
+		s.Fatalf("denied with RetryAfter %v", u.RetryAfter)
+	}
+	s.clock.Advance(u.RetryAfter - ms)
+	s.denies(p, "k", cost)
+	s.clock.Advance(ms)
+	s.admits(p, "k", cost)
+}
+
+// severalLimits: all or nothing, and each limit holds for itself.
+func (h Harness) severalLimits(t *testing.T) {
+	s := h.subject(t)
+	p := core.NewPolicy("p", core.Per(2, 100*ms), core.Per(3, time.Second))
+	s.admits(p, "k", 1)
+	s.admits(p, "k", 1)
+	if u := s.denies(p, "k", 1); u.RetryAfter != 100*ms || u.Limits[0].Used != 2 || u.Limits[1].Used != 2 {
+		t.Errorf("a denial by the first limit: %+v", u)
+	}
+	s.clock.Advance(100 * ms)
+	s.admits(p, "k", 1)
+	u := s.denies(p, "k", 1)
+	if u.RetryAfter != 900*ms || u.Limits[0].Used != 1 || u.Limits[1].Used != 3 {
+		t.Errorf("a denial by the second limit took from the first: %+v", u)
+	}
+	// However often it is denied, nothing is taken.
+	for range 50 {
+		s.denies(p, "k", 1)
+	}
+	s.clock.Advance(900 * ms)
+	s.admits(p, "k", 1)
+	s.admits(p, "k", 1)
+}
+
+// extremes: the bounds of limits and windows work as everything between them.
+func (h Harness) extremes(t *testing.T) {
+	everyLayout(t, core.Per(1, core.MinWindow), func(t *testing.T, p *core.Policy) {
+		s := h.subject(t)
+		for range 20 {
+			s.admits(p, "k", 1)
+			if u := s.denies(p, "k", 1); u.RetryAfter != ms {
+				t.Fatalf("RetryAfter %v, want 1ms", u.RetryAfter)
+			}
+			s.clock.Advance(ms)
+		}
+	})
+	everyLayout(t, core.Per(1, core.MaxWindow), func(t *testing.T, p *core.Policy) {
+		s := h.subject(t)
+		s.admits(p, "k", 1)
+		s.clock.Advance(core.MaxWindow - ms)
+		if u := s.denies(p, "k", 1); u.RetryAfter != ms {
+			t.Fatalf("RetryAfter %v, want 1ms", u.RetryAfter)
+		}
+		s.clock.Advance(ms)
+		s.admits(p, "k", 1)
+	})
+	t.Run("many units", func(t *testing.T) {
+		s := h.subject(t)
+		p := core.NewPolicy("p", core.Per(core.MaxUnits, time.Second), core.VariableCost())
+		for i := range 50 {
+			s.admits(p, "k", core.MaxUnits-1)
+			s.admits(p, "k", 1)
+			if u := s.denies(p, "k", 1); u.Limits[0].Used != core.MaxUnits || u.RetryAfter != time.Second {
+				t.Fatalf("round %d: %+v", i, u)
+			}
+			s.clock.Advance(time.Second)
+		}
+	})
+	t.Run("as many limits as there may be", func(t *testing.T) {
+		s := h.subject(t)
+		var limits []core.PolicyOption
+		for i := range core.MaxLimits {
+			limits = append(limits, core.Per(int64(i+1), time.Duration(i+1)*time.Second))
+		}
+		p := core.NewPolicy("p", limits...)
+		s.admits(p, "k", 1)
+		u := s.denies(p, "k", 1)
+		for i := range core.MaxLimits {
+			if want := (core.LimitUsage{Used: 1, FreeIn: p.Limit(i).Window}); u.Limits[i] != want {
+				t.Errorf("limit %d: %+v, want %+v", i, u.Limits[i], want)
+			}
+		}
+	})
+}
+
+// clockStepsBack: nothing fails, the log goes on from its newest entry, and
+// nobody is blocked for longer than the step.
+func (h Harness) clockStepsBack(t *testing.T) {
+	everyLayout(t, core.Per(2, time.Second), func(t *testing.T, p *core.Policy) {
+		s := h.subject(t)
+		s.admits(p, "k", 1)
+		s.clock.Advance(-time.Minute)
+		if u := s.admits(p, "k", 1); u.ResetAfter != time.Minute+time.Second {
+			t.Errorf("ResetAfter %v, want 1m1s", u.ResetAfter)
+		}
+		u := s.denies(p, "k", 1)
+		if u.RetryAfter != time.Minute+time.Second {
+			t.Errorf("RetryAfter %v, want 1m1s", u.RetryAfter)
+		}
+		s.clock.Advance(u.RetryAfter - ms)
+		s.denies(p, "k", 1)
+		s.clock.Advance(ms)
+		s.admits(p, "k", 1)
+	})
+}

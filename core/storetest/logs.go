@@ -1,0 +1,182 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// peek: it says what Take would find, takes nothing, and makes no log.
+func (h Harness) peek(t *testing.T) {
+	everyLayout(t, core.Per(2, time.Second), func(t *testing.T, p *core.Policy) {
+		s := h.subject(t)
+		for range 10 {
+			if u := s.look(p, "k", 1); !u.Allowed || u.Limits[0] != (core.LimitUsage{}) || u.ResetAfter != 0 {
+				t.Fatalf("an empty log: %+v", u)
+			}
+		}
+		if h.TimeToLive != nil && h.TimeToLive(t, s.Store, p, "k") != 0 {
+			t.Error("a peek has made a log")
+		}
+		s.admits(p, "k", 1)
+		s.clock.Advance(300 * ms)
+		s.admits(p, "k", 1)
+		for range 10 {
+			u := s.look(p, "k", 1)
+			want := core.LimitUsage{Used: 2, FreeIn: 700 * ms}
+			if u.Allowed || u.RetryAfter != 700*ms || u.ResetAfter != time.Second || u.Limits[0] != want {
+				t.Fatalf("a full log: %+v", u)
+			}
+		}
+		s.clock.Advance(700 * ms)
+		if u := s.look(p, "k", 1); !u.Allowed || u.Limits[0].Used != 1 || u.Limits[0].FreeIn != 300*ms {
+			t.Fatalf("a log with room: %+v", u)
+		}
+		s.admits(p, "k", 1)
+		s.denies(p, "k", 1)
+	})
+}
+
+// reset: all units are back, of this key and policy only.
+func (h Harness) reset(t *testing.T) {
+	everyLayout(t, core.Per(1, time.Minute), func(t *testing.T, p *core.Policy) {
+		s := h.subject(t)
+		if err := s.Reset(t.Context(), p, "never seen"); err != nil {
+			t.Errorf("Reset of a log that isn't there: %v", err)
+		}
+		s.admits(p, "k", 1)
+		s.admits(p, "other", 1)
+		if err := s.Reset(t.Context(), p, "k"); err != nil {
+			t.Fatal(err)
+		}
+		s.admits(p, "k", 1)
+		s.denies(p, "k", 1)
+		s.denies(p, "other", 1)
+	})
+}
+
+// apart: logs of different keys, policies, windows and layouts never mix, and
+// a log outlives a change of the limit alone.
+func (h Harness) apart(t *testing.T) {
+	s := h.subject(t)
+	policies := []*core.Policy{
+		core.NewPolicy("a", core.Per(1, time.Minute)),
+		core.NewPolicy("b", core.Per(1, time.Minute)),
+		core.NewPolicy("a", core.Per(1, time.Hour)),
+		core.NewPolicy("a", core.Per(1, time.Minute), core.VariableCost()),
+		core.NewPolicy("a", core.Per(1, time.Second), core.Per(1, 2*time.Minute)),
+	}
+	for _, p := range policies {
+		for _, key := range []string{"k", "K", "k ", "kk"} {
+			s.admits(p, key, 1)
+		}
+	}
+	for _, p := range policies {
+		for _, key := range []string{"k", "K", "k ", "kk"} {
+			s.denies(p, key, 1)
+		}
+	}
+	raised := core.NewPolicy("a", core.Per(2, time.Minute))
+	s.admits(raised, "k", 1)
+	s.denies(raised, "k", 1)
+}
+
+// hostileKeys: whatever is in a key, it is a key of its own.
+func (h Harness) hostileKeys(t *testing.T) {
+	keys := []string{
+		" ", "\x00", "\x00\x00", "{", "}", "{}", "{a}", "{a}b", "a", "a:b", "a:b:c", "*", "?", "[a]",
+		"\r\n", "*1\r\n$8\r\nFLUSHALL\r\n", "\xff\xfe", "é", "e\u0301", "\u202e", "<script>alert(1)</script>",
+		"p:c60000", ":new", "k:new", "..", "/", `"`, `'`, `\`, "nil", "0", "-1",
+		strings.Repeat("x", 127), strings.Repeat("x", 128), strings.Repeat("{", 128),
+	}
+	for i := range 256 {
+		keys = append(keys, "byte-"+string([]byte{byte(i)}))
+	}
+	everyLayout(t, core.Per(1, time.Minute), func(t *testing.T, p *core.Policy) {
+		s := h.subject(t)
+		for _, key := range keys {
+			if u := s.take(p, key, 1); !u.Allowed {
+				t.Errorf("key %q shares the log of another", key)
+			}
+		}
+		for _, key := range keys {
+			if u := s.take(p, key, 1); u.Allowed {
+				t.Errorf("key %q was forgotten", key)
+			}
+		}
+	})
+}
+
+// timeToLive: after every admission the log is kept for at least its window,
+// and after two windows without one it is gone.
+func (h Harness) timeToLive(t *testing.T) {
+	if h.TimeToLive == nil {
+		return
+	}
+	policies := []*core.Policy{
+		core.NewPolicy("counted", core.Per(3, 100*ms)),
+		core.NewPolicy("summed", core.Per(3, 100*ms), core.VariableCost()),
+		core.NewPolicy("several", core.Per(2, 30*ms), core.Per(3, 100*ms)),
+	}
+	for _, p := range policies {
+		t.Run(p.Name(), func(t *testing.T) {
+			s := h.subject(t)
+			for i := range 500 {
+				u := s.take(p, "k", 1)
+				ttl := h.TimeToLive(t, s.Store, p, "k")
+				if u.Allowed && ttl < p.Longest() {
+					t.Fatalf("step %d: the log lives for %v after an admission, want at least %v", i, ttl, p.Longest())
+				}
+				if ttl <= 0 || ttl > 2*p.Longest() {
+					t.Fatalf("step %d: the log lives for %v, want above 0 and at most %v", i, ttl, 2*p.Longest())
+				}
+				s.clock.Advance(time.Duration(i*i%67) * ms)
+			}
+			s.clock.Advance(2*p.Longest() + ms)
+			s.look(p, "k", 1)
+			if ttl := h.TimeToLive(t, s.Store, p, "k"); ttl != 0 {
+				t.Errorf("an idle log lives for %v more", ttl)
+			}
+		})
+	}
+}
+
+// context: a caller that has given up is not charged.
+func (h Harness) context(t *testing.T) {
+	s := h.subject(t)
+	p := core.NewPolicy("p", core.Per(1, time.Minute))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Take(ctx, p, "k", 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("Take with a cancelled context: %v, want context.Canceled", err)
+	}
+	if _, err := s.Peek(ctx, p, "k", 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("Peek with a cancelled context: %v, want context.Canceled", err)
+	}
+	if err := s.Reset(ctx, p, "k"); !errors.Is(err, context.Canceled) {
+		t.Errorf("Reset with a cancelled context: %v, want context.Canceled", err)
+	}
+	s.admits(p, "k", 1)
+	if err := s.Ping(t.Context()); err != nil {
+		t.Errorf("Ping: %v", err)
+	}
+}
+
+// close: it may be called twice.
+func (h Harness) close(t *testing.T) {
+	s := h.NewReal(t)
+	p := core.NewPolicy("p", core.PerMinute(1))
+	if _, err := s.Take(t.Context(), p, fmt.Sprint("close-", time.Now().UnixNano()), 1); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+// Package storetest is the suite that every [core.Store] must pass. A store's
+// own test hands it a [Harness]:
+//
+//	func TestConformance(t *testing.T) {
+//		storetest.Run(t, storetest.Harness{New: ...})
+//	}
+//
+// It says what is true of a store: that in every interval of a window's length
+// at most the limit's units are admitted, to the millisecond and for any number
+// of callers, that what it reports is what a brute-force model reports, and
+// that Retry-After is neither late nor early.
+package storetest
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// Harness is how the suite gets at a kind of store.
+type Harness struct {
+	// New makes an empty store that lives by clock. The suite closes it.
+	New func(t testing.TB, clock *Clock) core.Store
+
+	// NewReal makes an empty store that lives by its own clock. The suite
+	// closes it.
+	NewReal func(t testing.TB) core.Store
+
+	// TimeToLive is how long the log of p and key in a store made by New is
+	// kept from now on, 0 when it is not there. Nil for a store that needs no
+	// time to live, since it forgets logs by itself.
+	TimeToLive func(t testing.TB, s core.Store, p *core.Policy, key string) time.Duration
+}
+
+// Run runs the whole suite.
+func Run(t *testing.T, h Harness) {
+	t.Run("Property", h.property)
+	t.Run("Boundary", h.boundary)
+	t.Run("RetryAfter", h.retryAfter)
+	t.Run("SeveralLimits", h.severalLimits)
+	t.Run("Extremes", h.extremes)
+	t.Run("Peek", h.peek)
+	t.Run("Reset", h.reset)
+	t.Run("Apart", h.apart)
+	t.Run("HostileKeys", h.hostileKeys)
+	t.Run("TimeToLive", h.timeToLive)
+	t.Run("ClockStepsBack", h.clockStepsBack)
+	t.Run("Concurrency", h.concurrency)
+	t.Run("RealTime", h.realTime)
+	t.Run("Context", h.context)
+	t.Run("Close", h.close)
+}
+
+// Clock is the time of a store under test. It moves only when told to.
+type Clock struct{ ms atomic.Int64 }
+
+// newClock starts at a fixed time with a 13-digit count of milliseconds.
+func newClock() *Clock {
+	c := &Clock{}
+	c.ms.Store(time.Date(2030, 1, 2, 3, 4, 5, 678e6, time.UTC).UnixMilli())
+	return c
+}
+
+// Now is the time.
+func (c *Clock) Now() time.Time { return time.UnixMilli(c.ms.Load()) }
+
+// Advance moves the time; back when d is negative.
+func (c *Clock) Advance(d time.Duration) { c.ms.Add(d.Milliseconds()) }
+
+// subject is a store under test on a clock of its own.
+type subject struct {
+	core.Store
+	testing.TB
+	clock *Clock
+}
+
+func (h Harness) subject(t testing.TB) *subject {
+	clock := newClock()
+	s := &subject{Store: h.New(t, clock), TB: t, clock: clock}
+	t.Cleanup(func() { s.Store.Close() })
+	return s
+}
+
+func (s *subject) take(p *core.Policy, key string, cost int64) core.Usage {
+	s.Helper()
+	u, err := s.Take(s.Context(), p, key, cost)
+	if err != nil {
+		s.Fatalf("Take: %v", err)
+	}
+	return u
+}
+
+func (s *subject) look(p *core.Policy, key string, cost int64) core.Usage {
+	s.Helper()
+	u, err := s.Peek(s.Context(), p, key, cost)
+	if err != nil {
+		s.Fatalf("Peek: %v", err)
+	}
+	return u
+}
+
+func (s *subject) admits(p *core.Policy, key string, cost int64) core.Usage {
+	s.Helper()
+	u := s.take(p, key, cost)
+	if !u.Allowed {
+		s.Fatalf("%v: cost %d denied, want admitted: %+v", p.Limits(), cost, u)
+	}
+	return u
+}
+
+func (s *subject) denies(p *core.Policy, key string, cost int64) core.Usage {
+	s.Helper()
+	u := s.take(p, key, cost)
+	if u.Allowed {
+		s.Fatalf("%v: cost %d admitted, want denied: %+v", p.Limits(), cost, u)
+	}
+	return u
+}
+
+// everyLayout runs a test for one limit of each layout.
+func everyLayout(t *testing.T, limit core.Limit, test func(t *testing.T, p *core.Policy)) {
+	t.Run("counted", func(t *testing.T) { test(t, core.NewPolicy("p", limit)) })
+	t.Run("summed", func(t *testing.T) { test(t, core.NewPolicy("p", limit, core.VariableCost())) })
+}
