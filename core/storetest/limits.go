@@ -66,7 +66,10 @@ func (h Harness) retryAfter(t *testing.T) {
 			s.admits(p, "k", 1)
 			s.clock.Advance(time.Duration(i%7) * ms)
 		}
-		s.waitsOut(p, 333)
+		for _, cost := range []int64{1, 333, 20} {
+			s.denies(p, "k", cost)
+			s.waitsOut(p, cost)
+		}
 	})
 }
 
@@ -74,8 +77,8 @@ func (h Harness) retryAfter(t *testing.T) {
 func (s *subject) waitsOut(p *core.Policy, cost int64) {
 	s.Helper()
 	u := s.take(p, "k", cost)
-	if u.Allowed {
-		return
+	for u.Allowed {
+		u = s.take(p, "k", cost)
 	}
 	if u.RetryAfter < ms {
 		s.Fatalf("denied with RetryAfter %v", u.RetryAfter)

@@ -137,6 +137,20 @@ func (h Harness) timeToLive(t *testing.T) {
 				}
 				s.clock.Advance(time.Duration(i*i%67) * ms)
 			}
+			// Looking trims too, and must leave enough for what comes after it.
+			s.clock.Advance(10 * p.Longest())
+			for _, wait := range []time.Duration{0, 90, 15} {
+				s.clock.Advance(wait * ms)
+				s.look(p, "k", 1)
+				s.admits(p, "k", 1)
+			}
+			s.clock.Advance(45 * ms)
+			s.look(p, "k", 1)
+			s.clock.Advance(20 * ms)
+			s.admits(p, "k", 1)
+			if ttl := h.TimeToLive(t, s.Store, p, "k"); ttl < p.Longest() {
+				t.Fatalf("the log lives for %v after a peek and an admission, want at least %v", ttl, p.Longest())
+			}
 			s.clock.Advance(2*p.Longest() + ms)
 			s.look(p, "k", 1)
 			if ttl := h.TimeToLive(t, s.Store, p, "k"); ttl != 0 {
