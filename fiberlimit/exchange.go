@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -62,16 +63,20 @@ func (x exchange) Peer() netip.Addr {
 	return netip.Addr{}
 }
 
-func (x exchange) Header(name string) string { return x.c.Get(name) }
+func (x exchange) Header(name string) string { return trim(x.c.Get(name)) }
 
 func (x exchange) HeaderValues(name string) []string {
 	lines := x.c.Request().Header.PeekAll(name)
 	values := make([]string, len(lines))
 	for i, line := range lines {
-		values[i] = string(line)
+		values[i] = trim(string(line))
 	}
 	return values
 }
+
+// trim removes the white space around a field's value that is no part of it
+// and that Fiber leaves there, so that the same value has the same digest.
+func trim(value string) string { return strings.Trim(value, " \t") }
 
 // Context is the user's, which Fiber never cancels when a client goes away.
 func (x exchange) Context() context.Context { return x.c.UserContext() }

@@ -1,0 +1,133 @@
+// Package adaptertest is the suite that every framework adapter passes. It
+// speaks HTTP to a real server of the framework, and says what is true of all
+// adapters alike; an adapter's own tests hold only what its framework makes
+// different.
+package adaptertest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
+)
+
+// Adapter is an adapter under test: its functions under their own names, and
+// what the suite's handlers need of the framework. C is the framework's
+// request context and M its middleware.
+type Adapter[C, M any] struct {
+	// Name is the adapter's package name, with which its panics begin.
+	Name string
+
+	// Serve serves app on a free port of 127.0.0.1 until the test ends, behind
+	// the framework's recovery from panics, and returns "http://127.0.0.1:port".
+	Serve func(t *testing.T, app App[C, M]) (url string)
+
+	New         func(*core.Limiter, *core.Policy, ...adapter.Option[C]) M
+	FromContext func(C) (core.Decision, bool)
+	Decisions   func(C) []core.Decision
+
+	ByAddress func() adapter.Key[C]
+	ByHeader  func(name string) adapter.Key[C]
+	BySecret  func(name string, find func(C) (string, error)) adapter.Key[C]
+	ByFunc    func(name string, find func(C) (string, error)) adapter.Key[C]
+	ByAll     func(...adapter.Key[C]) adapter.Key[C]
+	ByFirst   func(...adapter.Key[C]) adapter.Key[C]
+	Bind      func(*core.Limiter, adapter.Key[C]) func(C) (string, error)
+
+	WithKey             func(adapter.Key[C]) adapter.Option[C]
+	WithCost            func(func(C) (int64, error)) adapter.Option[C]
+	WithSkip            func(func(C) bool) adapter.Option[C]
+	WithTier            func(func(C) *core.Policy) adapter.Option[C]
+	WithDenied          func(func(C, core.Decision) error) adapter.Option[C]
+	WithErrorHandler    func(func(C, error) error) adapter.Option[C]
+	WithFrameworkErrors func() adapter.Option[C]
+	WithHeaders         func(...core.HeaderForm) adapter.Option[C]
+
+	// Header is a request field and Param a parameter of the path, as the
+	// framework gives them: not copied.
+	Header func(c C, name string) string
+	Param  func(c C, name string) string
+
+	// SetContext replaces the context.Context of the request.
+	SetContext func(c C, ctx context.Context)
+
+	// Answer writes the response.
+	Answer func(c C, status int, body string) error
+
+	// Refuse is how a function of the user's refuses a request in the
+	// framework's own way, such as with an error that has the status in it.
+	Refuse func(c C, status int) error
+}
+
+// App is an application to serve.
+type App[C, M any] struct {
+	Use    []M // before everything
+	Groups []Group[C, M]
+
+	// OnError is told each error that the framework's own handling of errors
+	// is given, which then answers it as it does by default.
+	OnError func(error)
+}
+
+// Group is some of an app's routes.
+type Group[C, M any] struct {
+	Prefix string // of their paths, such as "/v1"; empty for routes in no group
+	Use    []M
+	Routes []Route[C, M]
+}
+
+// Route answers GET, HEAD and POST.
+type Route[C, M any] struct {
+	Path    string // such as "/users/:id", after the group's prefix
+	Use     []M
+	Handler func(C) error
+}
+
+// Run checks the adapter.
+func Run[C, M any](t *testing.T, a Adapter[C, M]) {
+	s := suite{serve: a.serve}
+	for _, check := range []struct {
+		name string
+		run  func(*testing.T, suite)
+	}{
+		{"AppGroupRoute", checkPlacement},
+		{"FieldsOfStackedPolicies", checkStackedFields},
+		{"FieldsOfOnePolicyTwice", checkSamePolicyTwice},
+		{"FieldForms", checkForms},
+		{"HiddenPolicy", checkHiddenPolicy},
+		{"DeniedAnswer", checkDeniedAnswer},
+		{"DeniedByOneOfTwoLimits", checkDeniedByOneOfTwo},
+		{"Head", checkHead},
+		{"KeyByAddress", checkKeyByAddress},
+		{"KeyByHeader", checkKeyByHeader},
+		{"KeyBySecret", checkKeyBySecret},
+		{"KeyByFunc", checkKeyByFunc},
+		{"KeyByAll", checkKeyByAll},
+		{"KeyByFirst", checkKeyByFirst},
+		{"KeyBind", checkKeyBind},
+		{"UntrustedPeer", checkUntrustedPeer},
+		{"TrustedProxies", checkTrustedProxies},
+		{"ForwardedHeader", checkForwardedHeader},
+		{"Cost", checkCost},
+		{"CostRefused", checkCostRefused},
+		{"Skip", checkSkip},
+		{"Tier", checkTier},
+		{"DeniedHandler", checkDeniedHandler},
+		{"ErrorHandler", checkErrorHandler},
+		{"StoreFails", checkStoreFails},
+		{"FrameworkErrors", checkFrameworkErrors},
+		{"FrameworkOwnErrors", checkOwnErrors},
+		{"FromContext", checkFromContext},
+		{"RequestContext", checkRequestContext},
+		{"KeepAlive", checkKeepAlive},
+		{"Concurrent", checkConcurrent},
+		{"Panics", checkPanics},
+	} {
+		t.Run(check.name, func(t *testing.T) {
+			t.Parallel()
+			check.run(t, s)
+		})
+	}
+	t.Run("Misuse", func(t *testing.T) { checkMisuse(t, a) })
+}

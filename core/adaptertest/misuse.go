@@ -1,0 +1,57 @@
+package adaptertest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
+)
+
+// checkMisuse checks that wrong use panics when the middleware is made, with a
+// message that begins with the adapter and the function and says what to do.
+func checkMisuse[C, M any](t *testing.T, a Adapter[C, M]) {
+	limiter, _ := newLimiter(t)
+	policy := core.NewPolicy("api", core.PerMinute(1))
+	find := func(C) (string, error) { return "", nil }
+	cost := func(C) (int64, error) { return 1, nil }
+	for _, c := range []struct {
+		message string // after the adapter's name
+		advice  string
+		use     func()
+	}{
+		{"New: nil limiter", "core.New", func() { a.New(nil, policy) }},
+		{"New: nil policy", "core.NewPolicy", func() { a.New(limiter, nil) }},
+		{"New: a nil option", "leave it out", func() { a.New(limiter, policy, nil) }},
+		{"New: WithCost", "core.VariableCost", func() { a.New(limiter, policy, a.WithCost(cost)) }},
+		{"WithKey: an empty Key", "ByAddress", func() { a.WithKey(adapter.Key[C]{}) }},
+		{"WithCost: nil function", "leave the option out", func() { a.WithCost(nil) }},
+		{"WithSkip: nil function", "leave the option out", func() { a.WithSkip(nil) }},
+		{"WithTier: nil function", "leave the option out", func() { a.WithTier(nil) }},
+		{"WithDenied: nil function", "leave the option out", func() { a.WithDenied(nil) }},
+		{"WithErrorHandler: nil function", "leave the option out", func() { a.WithErrorHandler(nil) }},
+		{"WithHeaders: no such form", "core.HeadersIETF", func() { a.WithHeaders(core.HeadersDraft06 + 1) }},
+		{`ByHeader: "" is no name`, "X-API-Key", func() { a.ByHeader("") }},
+		{`ByHeader: "X-API-Key:" is no name`, "X-API-Key", func() { a.ByHeader("X-API-Key:") }},
+		{`BySecret: "" is no name`, "user", func() { a.BySecret("", find) }},
+		{"BySecret: nil function", "give one", func() { a.BySecret("user", nil) }},
+		{`ByFunc: "a=b" is no name`, "user", func() { a.ByFunc("a=b", find) }},
+		{"ByFunc: nil function", "give one", func() { a.ByFunc("user", nil) }},
+		{"ByAll: no keys", "at least one", func() { a.ByAll() }},
+		{"ByAll: an empty Key", "ByAddress", func() { a.ByAll(a.ByAddress(), adapter.Key[C]{}) }},
+		{"ByFirst: no keys", "at least one", func() { a.ByFirst() }},
+		{"ByFirst: an empty Key", "ByAddress", func() { a.ByFirst(adapter.Key[C]{}) }},
+		{"Bind: nil limiter", "New", func() { a.Bind(nil, a.ByAddress()) }},
+		{"Bind: an empty Key", "ByAddress", func() { a.Bind(limiter, adapter.Key[C]{}) }},
+	} {
+		t.Run(c.message, func(t *testing.T) {
+			defer func() {
+				message, _ := recover().(string)
+				if !strings.HasPrefix(message, a.Name+": "+c.message) || !strings.Contains(message, c.advice) {
+					t.Errorf("panicked with %q, want %q and advice with %q", message, a.Name+": "+c.message, c.advice)
+				}
+			}()
+			c.use()
+		})
+	}
+}

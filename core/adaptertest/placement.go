@@ -1,0 +1,100 @@
+package adaptertest
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+func checkPlacement(t *testing.T, s suite) {
+	limiter, _ := newLimiter(t)
+	on := func(name string, most int64) []limit {
+		return []limit{{limiter: limiter, policy: core.NewPolicy(name, core.PerMinute(most))}}
+	}
+	w := s.open(t, app{
+		limits: on("app", 6),
+		groups: []group{
+			{routes: []route{{path: "/free"}}},
+			{prefix: "/v1", limits: on("group", 3), routes: []route{
+				{path: "/open"},
+				{path: "/strict", limits: on("route", 1)},
+			}},
+		},
+	})
+	for i, step := range []struct {
+		path, deniedBy string
+		handled        int
+	}{
+		{"/v1/strict", "", 1},
+		{"/v1/strict", "route", 1}, // the group has 1 left
+		{"/v1/open", "", 2},
+		{"/v1/open", "group", 2}, // the app has 2 left
+		{"/free", "", 3},
+		{"/free", "", 4},
+		{"/free", "app", 4},
+		{"/v1/strict", "app", 4},
+	} {
+		t.Logf("step %d: %s", i, step.path)
+		r := w.get(step.path)
+		if step.deniedBy == "" {
+			r.want(http.StatusOK)
+		} else {
+			r.wantDeniedBy(step.deniedBy)
+		}
+		if w.handled() != step.handled {
+			t.Fatalf("%d requests came to a handler, want %d", w.handled(), step.handled)
+		}
+	}
+}
+
+func checkStackedFields(t *testing.T, s suite) {
+	limiter, clock := newLimiter(t)
+	app3 := core.NewPolicy("app", core.PerMinute(5))
+	search := core.NewPolicy("search", core.PerSecond(2), core.PerHour(1000))
+	// The same name as the outer policy: names are unique in a field.
+	namesake := core.NewPolicy("app", core.Per(9, 1500*time.Millisecond))
+	w := s.open(t, app{
+		limits: []limit{{limiter: limiter, policy: app3}},
+		groups: []group{{prefix: "/v1", limits: []limit{{limiter: limiter, policy: search}}, routes: []route{
+			{path: "/both"},
+			{path: "/three", limits: []limit{{limiter: limiter, policy: namesake}}},
+		}}},
+	})
+	w.get("/v1/both").want(http.StatusOK).
+		wantField("RateLimit-Policy", `"app";q=5;w=60, "search";q=2;w=1, "search-hour";q=1000;w=3600`).
+		wantField("RateLimit", `"app";r=4;t=60, "search";r=1;t=1, "search-hour";r=999;t=3600`).
+		wantField("Retry-After", "")
+	w.get("/v1/three").want(http.StatusOK).
+		wantField("RateLimit-Policy", `"app";q=5;w=60, "search";q=2;w=1, "search-hour";q=1000;w=3600, "app-2";q=9`).
+		wantField("RateLimit", `"app";r=3;t=60, "search";r=0;t=1, "search-hour";r=998;t=3600, "app-2";r=8;t=2`).
+		wantField("Retry-After", "")
+	// Denied within: the policies outside are still told, those inside are not
+	// asked, and no t is later than Retry-After.
+	clock.advance(500 * time.Millisecond)
+	w.get("/v1/three").wantDeniedBy("search").
+		wantField("RateLimit-Policy", `"app";q=5;w=60, "search";q=2;w=1, "search-hour";q=1000;w=3600`).
+		wantField("RateLimit", `"app";r=2, "search";r=0;t=1, "search-hour";r=998`).
+		wantField("Retry-After", "1")
+	// Denied outside: nothing is told of the policies within.
+	clock.advance(time.Second)
+	w.get("/v1/both").want(http.StatusOK)
+	w.get("/v1/both").want(http.StatusOK)
+	w.get("/v1/both").wantDeniedBy("app").
+		wantField("RateLimit-Policy", `"app";q=5;w=60`).
+		wantField("RateLimit", `"app";r=0;t=59`).
+		wantField("Retry-After", "59")
+}
+
+func checkSamePolicyTwice(t *testing.T, s suite) {
+	limiter, _ := newLimiter(t)
+	l := limit{limiter: limiter, policy: core.NewPolicy("api", core.PerMinute(5))}
+	w := s.open(t, app{limits: []limit{l}, groups: []group{{routes: []route{{path: "/twice", limits: []limit{l}}}}}})
+	w.get("/twice").want(http.StatusOK).
+		wantField("RateLimit-Policy", `"api";q=5;w=60`).
+		wantField("RateLimit", `"api";r=3;t=60`)
+	if n := len(w.passed[0]); n != 1 {
+		t.Errorf("%d decisions for one policy, want the newest alone", n)
+	}
+}

@@ -1,0 +1,100 @@
+package adaptertest
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// openProxied serves "/:id", each client with its own log, behind trusted proxies.
+func (s suite) openProxied(t *testing.T, trusted string, more ...core.Option) *site {
+	t.Helper()
+	prefixes, err := core.ParsePrefixes(trusted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limiter, _ := newLimiter(t, append(more, core.WithTrustedProxies(prefixes...))...)
+	return s.openRoute(t, limit{limiter: limiter, policy: core.NewPolicy("api", core.PerMinute(100))})
+}
+
+func checkUntrustedPeer(t *testing.T, s suite) {
+	var log bytes.Buffer
+	limiter, _ := newLimiter(t, core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	w := s.openRoute(t, limit{limiter: limiter, policy: core.NewPolicy("api", core.PerMinute(100))})
+	forged := []string{
+		"X-Forwarded-For: 203.0.113.7", "Forwarded: for=203.0.113.7", "X-Real-IP: 203.0.113.7",
+		"True-Client-IP: 203.0.113.7", "CF-Connecting-IP: 203.0.113.7", "X-Appengine-Remote-Addr: 203.0.113.7",
+	}
+	for _, field := range append(forged, forged[0]) {
+		w.get("/1", field).want(http.StatusOK)
+		w.wantKey("127.0.0.1")
+	}
+	if n := strings.Count(log.String(), "WithTrustedProxies"); n != 1 {
+		t.Errorf("%d warnings that no proxy is trusted, want 1: %s", n, log.String())
+	}
+
+	w = s.openProxied(t, "10.0.0.0/8")
+	w.get("/1", "X-Forwarded-For: 203.0.113.7").want(http.StatusOK)
+	w.wantKey("127.0.0.1")
+}
+
+func checkTrustedProxies(t *testing.T, s suite) {
+	w := s.openProxied(t, "127.0.0.0/8, 10.0.0.0/8, 2001:db8:ffff::/48")
+	const forwarded = "X-Forwarded-For: "
+	for _, c := range []struct {
+		name string
+		key  string
+		line []string
+	}{
+		{"no field", "127.0.0.1", nil},
+		{"empty field", "127.0.0.1", []string{""}},
+		{"one address", "203.0.113.7", []string{"203.0.113.7"}},
+		{"forged on the left", "203.0.113.7", []string{"198.51.100.1, 203.0.113.7"}},
+		{"forged trusted on the left", "203.0.113.7", []string{"10.0.0.9, 203.0.113.7"}},
+		{"forged in a line of its own", "203.0.113.7", []string{"198.51.100.1", "203.0.113.7"}},
+		{"forged over two lines", "203.0.113.7", []string{"198.51.100.1", "198.51.100.2, 203.0.113.7", "10.0.0.1"}},
+		{"through a second proxy", "203.0.113.7", []string{"203.0.113.7, 10.1.2.3"}},
+		{"a line for each proxy", "203.0.113.7", []string{"203.0.113.7", "10.1.2.3", "10.1.2.4"}},
+		{"spaces and empty elements", "203.0.113.7", []string{" 198.51.100.1 ,\t203.0.113.7  , ,10.0.0.1 "}},
+		{"only proxies", "10.0.0.5", []string{"10.0.0.5, 10.0.0.1"}},
+		{"with a port", "203.0.113.7", []string{"203.0.113.7:4711"}},
+		{"IPv6", "2001:db8:1:2::/64", []string{"2001:db8:1:2:3:4:5:6"}},
+		{"IPv6, the same /64", "2001:db8:1:2::/64", []string{"2001:DB8:1:2:ffff::1"}},
+		{"IPv6 with a port", "2001:db8:1:2::/64", []string{"[2001:db8:1:2::9]:443"}},
+		{"IPv6 proxy", "203.0.113.7", []string{"203.0.113.7, 2001:db8:ffff::1"}},
+		{"IPv4 in IPv6", "203.0.113.7", []string{"::ffff:203.0.113.7"}},
+		{"IPv4 in IPv6, in hex", "203.0.113.7", []string{"::ffff:cb00:7107"}},
+		{"proxy as IPv4 in IPv6", "203.0.113.7", []string{"203.0.113.7, ::ffff:10.0.0.1"}},
+		{"IPv6 zone", "fe80::/64", []string{"fe80::1%eth0"}},
+		{"no address", "127.0.0.1", []string{"203.0.113.7, unknown"}},
+		{"no address behind a proxy", "10.0.0.1", []string{"203.0.113.7, _hidden, 10.0.0.1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var fields []string
+			for _, line := range c.line {
+				fields = append(fields, forwarded+line)
+			}
+			// Only the field that the proxies write is read.
+			w.get("/1", append(fields, "X-Real-IP: 192.0.2.1", "Forwarded: for=192.0.2.1")...).want(http.StatusOK)
+			if got := w.newest().Key; got != c.key {
+				t.Errorf("counted by %q, want %q", got, c.key)
+			}
+		})
+	}
+	w.get("/1", "x-forwarded-for: 203.0.113.8").want(http.StatusOK)
+	w.wantKey("203.0.113.8")
+}
+
+func checkForwardedHeader(t *testing.T, s suite) {
+	w := s.openProxied(t, "127.0.0.1", core.WithForwardedHeader("x-real-ip"))
+	w.get("/1", "X-Real-IP: 203.0.113.7", "X-Forwarded-For: 192.0.2.1").want(http.StatusOK)
+	w.wantKey("203.0.113.7")
+
+	w = s.openProxied(t, "127.0.0.1 10.0.0.0/8", core.WithForwardedHeader("Forwarded"), core.WithIPv6Prefix(48))
+	w.get("/1", `Forwarded: for=192.0.2.1, For="[2001:db8:1:2::9]:4711";proto=https`, "Forwarded: by=_x;for=10.0.0.2").want(http.StatusOK)
+	w.wantKey("2001:db8:1::/48")
+}

@@ -1,0 +1,170 @@
+package echolimit_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
+	"github.com/streamlimit/streamlimit/core/adaptertest"
+	"github.com/streamlimit/streamlimit/echolimit"
+)
+
+func TestAdapter(t *testing.T) {
+	adaptertest.Run(t, adaptertest.Adapter[echo.Context, echo.MiddlewareFunc]{
+		Name:        "echolimit",
+		Serve:       serve,
+		New:         echolimit.New,
+		FromContext: echolimit.FromContext,
+		Decisions:   echolimit.Decisions,
+
+		ByAddress: echolimit.ByAddress,
+		ByHeader:  echolimit.ByHeader,
+		BySecret:  echolimit.BySecret,
+		ByFunc:    echolimit.ByFunc,
+		ByAll:     echolimit.ByAll,
+		ByFirst:   echolimit.ByFirst,
+		Bind:      echolimit.Bind,
+
+		WithKey:             echolimit.WithKey,
+		WithCost:            echolimit.WithCost,
+		WithSkip:            func(skip func(echo.Context) bool) adapter.Option[echo.Context] { return echolimit.WithSkip(skip) },
+		WithTier:            echolimit.WithTier,
+		WithDenied:          echolimit.WithDenied,
+		WithErrorHandler:    echolimit.WithErrorHandler,
+		WithFrameworkErrors: echolimit.WithFrameworkErrors,
+		WithHeaders:         echolimit.WithHeaders,
+
+		Header: func(c echo.Context, name string) string { return c.Request().Header.Get(name) },
+		Param:  func(c echo.Context, name string) string { return c.Param(name) },
+		SetContext: func(c echo.Context, ctx context.Context) {
+			c.SetRequest(c.Request().WithContext(ctx))
+		},
+		Answer: func(c echo.Context, status int, body string) error { return c.String(status, body) },
+		Refuse: func(_ echo.Context, status int) error { return echo.NewHTTPError(status, "refused") },
+	})
+}
+
+func serve(t *testing.T, app adaptertest.App[echo.Context, echo.MiddlewareFunc]) string {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.Logger.SetOutput(io.Discard)
+	e.HTTPErrorHandler = func(err error, c echo.Context) {
+		app.OnError(err)
+		e.DefaultHTTPErrorHandler(err, c)
+	}
+	e.Use(middleware.Recover())
+	e.Use(app.Use...)
+	for _, g := range app.Groups {
+		group := e.Group(g.Prefix, g.Use...)
+		for _, r := range g.Routes {
+			group.Match([]string{"GET", "HEAD", "POST"}, r.Path, r.Handler, r.Use...)
+		}
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Listener = listener
+	go e.Start("")
+	t.Cleanup(func() { e.Close() })
+	return "http://" + listener.Addr().String()
+}
+
+// The HTTPErrorHandler is given an *echo.HTTPError with the denial inside.
+func TestFrameworkErrorsAreHTTPErrors(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	e := echo.New()
+	var handled error
+	e.HTTPErrorHandler = func(err error, c echo.Context) {
+		handled = err
+		e.DefaultHTTPErrorHandler(err, c)
+	}
+	e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), echolimit.WithFrameworkErrors()))
+	e.GET("/", func(c echo.Context) error { return c.NoContent(http.StatusOK) })
+	get(e, "/")
+	w := get(e, "/")
+	if want := `{"message":"1 request per hour; retry in 3600s"}` + "\n"; w.Code != http.StatusTooManyRequests || w.Body.String() != want {
+		t.Errorf("answered %d with %q, want %q", w.Code, w.Body, want)
+	}
+	own, ok := handled.(*echo.HTTPError)
+	if !ok || own.Code != http.StatusTooManyRequests {
+		t.Fatalf("the error is %#v, want an *echo.HTTPError", handled)
+	}
+	if limited, ok := own.Internal.(*core.LimitedError); !ok || limited.Decision.Policy.Name() != "api" {
+		t.Errorf("the inner error is %#v, want a *core.LimitedError", own.Internal)
+	}
+}
+
+// An *echo.HTTPError of a callback comes to the HTTPErrorHandler itself, not a
+// copy.
+func TestOwnErrorUnchanged(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	refused := echo.NewHTTPError(http.StatusPaymentRequired, "no plan")
+	e := echo.New()
+	e.HTTPErrorHandler = func(err error, c echo.Context) {
+		if !errors.Is(err, refused) || err != error(refused) {
+			t.Errorf("the error is %#v", err)
+		}
+		e.DefaultHTTPErrorHandler(err, c)
+	}
+	e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(1)),
+		echolimit.WithKey(echolimit.ByFunc("user", func(echo.Context) (string, error) { return "", refused }))))
+	e.GET("/", func(echo.Context) error { t.Error("came through"); return nil })
+	if w := get(e, "/"); w.Code != http.StatusPaymentRequired {
+		t.Errorf("answered %d with %q", w.Code, w.Body)
+	}
+}
+
+// A callback that has written a response of its own is not written over.
+func TestAnsweredByCallback(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	e := echo.New()
+	e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(1)),
+		echolimit.WithKey(echolimit.ByFunc("user", func(c echo.Context) (string, error) {
+			_ = c.String(http.StatusPaymentRequired, "no plan")
+			return "", errors.New("no plan")
+		}))))
+	e.GET("/", func(echo.Context) error { t.Error("came through"); return nil })
+	if w := get(e, "/"); w.Code != http.StatusPaymentRequired || w.Body.String() != "no plan" {
+		t.Errorf("answered %d with %q", w.Code, w.Body)
+	}
+}
+
+// Echo's own idea of the client believes the leftmost address of anybody.
+func TestRealIPIsNotAsked(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	e := echo.New()
+	e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(1))))
+	e.GET("/", func(c echo.Context) error {
+		if d, _ := echolimit.FromContext(c); d.Key == c.RealIP() || d.Key != "192.0.2.1" {
+			t.Errorf("counted by %q, RealIP is %q", d.Key, c.RealIP())
+		}
+		return nil
+	})
+	get(e, "/", "X-Forwarded-For", "203.0.113.7")
+}
+
+// get asks for a path without a network; a name and a value of a field may
+// follow.
+func get(h http.Handler, path string, field ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	if len(field) > 0 {
+		r.Header.Set(field[0], field[1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}

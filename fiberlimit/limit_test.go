@@ -1,0 +1,188 @@
+package fiberlimit_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/recover"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adaptertest"
+	"github.com/streamlimit/streamlimit/fiberlimit"
+)
+
+func TestAdapter(t *testing.T) {
+	adaptertest.Run(t, adaptertest.Adapter[*fiber.Ctx, fiber.Handler]{
+		Name:        "fiberlimit",
+		Serve:       serve,
+		New:         fiberlimit.New,
+		FromContext: fiberlimit.FromContext,
+		Decisions:   fiberlimit.Decisions,
+
+		ByAddress: fiberlimit.ByAddress,
+		ByHeader:  fiberlimit.ByHeader,
+		BySecret:  fiberlimit.BySecret,
+		ByFunc:    fiberlimit.ByFunc,
+		ByAll:     fiberlimit.ByAll,
+		ByFirst:   fiberlimit.ByFirst,
+		Bind:      fiberlimit.Bind,
+
+		WithKey:             fiberlimit.WithKey,
+		WithCost:            fiberlimit.WithCost,
+		WithSkip:            fiberlimit.WithSkip,
+		WithTier:            fiberlimit.WithTier,
+		WithDenied:          fiberlimit.WithDenied,
+		WithErrorHandler:    fiberlimit.WithErrorHandler,
+		WithFrameworkErrors: fiberlimit.WithFrameworkErrors,
+		WithHeaders:         fiberlimit.WithHeaders,
+
+		Header:     func(c *fiber.Ctx, name string) string { return c.Get(name) },
+		Param:      func(c *fiber.Ctx, name string) string { return c.Params(name) },
+		SetContext: func(c *fiber.Ctx, ctx context.Context) { c.SetUserContext(ctx) },
+		Answer: func(c *fiber.Ctx, status int, body string) error {
+			return c.Status(status).SendString(body)
+		},
+		Refuse: func(_ *fiber.Ctx, status int) error { return fiber.NewError(status, "refused") },
+	})
+}
+
+func serve(t *testing.T, app adaptertest.App[*fiber.Ctx, fiber.Handler]) string {
+	f := fiber.New(fiber.Config{
+		DisableStartupMessage: true,
+		ErrorHandler: func(c *fiber.Ctx, err error) error {
+			app.OnError(err)
+			return fiber.DefaultErrorHandler(c, err)
+		},
+	})
+	f.Use(recover.New())
+	for _, use := range app.Use {
+		f.Use(use)
+	}
+	for _, g := range app.Groups {
+		group := f.Group(g.Prefix, g.Use...)
+		for _, r := range g.Routes {
+			handlers := append(r.Use, r.Handler)
+			for _, method := range []string{"GET", "HEAD", "POST"} {
+				group.Add(method, r.Path, handlers...)
+			}
+		}
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go f.Listener(listener)
+	t.Cleanup(func() { f.Shutdown() })
+	return "http://" + listener.Addr().String()
+}
+
+// In the error that the ErrorHandler is given, both errors are found, and its
+// text, which goes to the client, has nothing of the cause.
+func TestFrameworkErrorsAreFiberErrors(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	var handled error
+	app := fiber.New(fiber.Config{ErrorHandler: func(c *fiber.Ctx, err error) error {
+		handled = err
+		return fiber.DefaultErrorHandler(c, err)
+	}})
+	app.Use(fiberlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), fiberlimit.WithFrameworkErrors()))
+	app.Get("/", func(c *fiber.Ctx) error { return c.SendStatus(http.StatusOK) })
+	get(t, app, "/")
+	status, body := get(t, app, "/")
+	if want := "1 request per hour; retry in 3600s"; status != http.StatusTooManyRequests || body != want {
+		t.Errorf("answered %d with %q, want %q", status, body, want)
+	}
+	var own *fiber.Error
+	if !errors.As(handled, &own) || own.Code != http.StatusTooManyRequests {
+		t.Errorf("no *fiber.Error of 429 in %#v", handled)
+	}
+	var limited *core.LimitedError
+	if !errors.As(handled, &limited) || limited.Decision.Policy.Name() != "api" {
+		t.Errorf("no *core.LimitedError in %#v", handled)
+	}
+}
+
+// A *fiber.Error of a callback comes to the ErrorHandler itself, not a copy.
+func TestOwnErrorUnchanged(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	refused := fiber.NewError(http.StatusPaymentRequired, "no plan")
+	app := fiber.New(fiber.Config{ErrorHandler: func(c *fiber.Ctx, err error) error {
+		if err != error(refused) {
+			t.Errorf("the error is %#v", err)
+		}
+		return fiber.DefaultErrorHandler(c, err)
+	}})
+	app.Use(fiberlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)),
+		fiberlimit.WithKey(fiberlimit.ByFunc("user", func(*fiber.Ctx) (string, error) { return "", refused }))))
+	app.Get("/", func(*fiber.Ctx) error { t.Error("came through"); return nil })
+	if status, body := get(t, app, "/"); status != http.StatusPaymentRequired || body != "no plan" {
+		t.Errorf("answered %d with %q", status, body)
+	}
+}
+
+// Fiber's own idea of the client believes the ProxyHeader of anybody.
+func TestIPIsNotAsked(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	app := fiber.New(fiber.Config{ProxyHeader: fiber.HeaderXForwardedFor})
+	app.Use(fiberlimit.New(limiter, core.NewPolicy("api", core.PerHour(1))))
+	app.Get("/", func(c *fiber.Ctx) error {
+		if d, _ := fiberlimit.FromContext(c); d.Key == c.IP() || d.Key != "0.0.0.0" {
+			t.Errorf("counted by %q, IP is %q", d.Key, c.IP())
+		}
+		return nil
+	})
+	if status, body := get(t, app, "/", "X-Forwarded-For", "203.0.113.7"); status != http.StatusOK {
+		t.Errorf("answered %d with %q", status, body)
+	}
+}
+
+// An app that is mounted in another has the limits of both.
+func TestMountedApp(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	inner := fiber.New()
+	inner.Use(fiberlimit.New(limiter, core.NewPolicy("inner", core.PerHour(1))))
+	inner.Get("/", func(c *fiber.Ctx) error {
+		if n := len(fiberlimit.Decisions(c)); n != 2 {
+			t.Errorf("%d decisions, want 2", n)
+		}
+		return nil
+	})
+	app := fiber.New()
+	app.Use(fiberlimit.New(limiter, core.NewPolicy("outer", core.PerHour(9))))
+	app.Mount("/inner", inner)
+	for _, want := range []int{http.StatusOK, http.StatusTooManyRequests} {
+		if status, body := get(t, app, "/inner"); status != want {
+			t.Errorf("answered %d with %q, want %d", status, body, want)
+		}
+	}
+}
+
+// get asks for a path without a network; a name and a value of a field may
+// follow.
+func get(t *testing.T, app *fiber.App, path string, field ...string) (status int, body string) {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	if len(field) > 0 {
+		r.Header.Set(field[0], field[1])
+	}
+	resp, err := app.Test(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}

@@ -1,0 +1,169 @@
+package ginlimit_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
+	"github.com/streamlimit/streamlimit/core/adaptertest"
+	"github.com/streamlimit/streamlimit/ginlimit"
+)
+
+func TestAdapter(t *testing.T) {
+	adaptertest.Run(t, adaptertest.Adapter[*gin.Context, gin.HandlerFunc]{
+		Name:        "ginlimit",
+		Serve:       serve,
+		New:         ginlimit.New,
+		FromContext: ginlimit.FromContext,
+		Decisions:   ginlimit.Decisions,
+
+		ByAddress: ginlimit.ByAddress,
+		ByHeader:  ginlimit.ByHeader,
+		BySecret:  ginlimit.BySecret,
+		ByFunc:    ginlimit.ByFunc,
+		ByAll:     ginlimit.ByAll,
+		ByFirst:   ginlimit.ByFirst,
+		Bind:      ginlimit.Bind,
+
+		WithKey:  ginlimit.WithKey,
+		WithCost: ginlimit.WithCost,
+		WithSkip: ginlimit.WithSkip,
+		WithTier: ginlimit.WithTier,
+		WithDenied: func(denied func(*gin.Context, core.Decision) error) adapter.Option[*gin.Context] {
+			return ginlimit.WithDenied(dropError(denied))
+		},
+		WithErrorHandler: func(failed func(*gin.Context, error) error) adapter.Option[*gin.Context] {
+			return ginlimit.WithErrorHandler(dropError(failed))
+		},
+		WithFrameworkErrors: ginlimit.WithFrameworkErrors,
+		WithHeaders:         ginlimit.WithHeaders,
+
+		Header: func(c *gin.Context, name string) string { return c.GetHeader(name) },
+		Param:  func(c *gin.Context, name string) string { return c.Param(name) },
+		SetContext: func(c *gin.Context, ctx context.Context) {
+			c.Request = c.Request.WithContext(ctx)
+		},
+		Answer: func(c *gin.Context, status int, body string) error {
+			c.String(status, body)
+			return nil
+		},
+		Refuse: func(c *gin.Context, status int) error {
+			return c.AbortWithError(status, errors.New("refused"))
+		},
+	})
+}
+
+func dropError[A any](f func(*gin.Context, A) error) func(*gin.Context, A) {
+	if f == nil {
+		return nil
+	}
+	return func(c *gin.Context, a A) { _ = f(c, a) }
+}
+
+func serve(t *testing.T, app adaptertest.App[*gin.Context, gin.HandlerFunc]) string {
+	router := gin.New()
+	router.Use(gin.RecoveryWithWriter(io.Discard), func(c *gin.Context) {
+		c.Next()
+		for _, err := range c.Errors {
+			app.OnError(err.Err)
+		}
+	})
+	router.Use(app.Use...)
+	for _, g := range app.Groups {
+		group := router.Group(g.Prefix, g.Use...)
+		for _, r := range g.Routes {
+			handler := func(c *gin.Context) {
+				if err := r.Handler(c); err != nil {
+					_ = c.Error(err)
+				}
+			}
+			group.Match([]string{"GET", "HEAD", "POST"}, r.Path, append(r.Use, handler)...)
+		}
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: router}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	return "http://" + listener.Addr().String()
+}
+
+func TestMain(m *testing.M) {
+	gin.SetMode(gin.ReleaseMode)
+	m.Run()
+}
+
+// The body of a refusal can be written where Gin has its errors answered, in
+// middleware after c.Next.
+func TestFrameworkErrorsLeaveTheBody(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	router := gin.New()
+	router.Use(func(c *gin.Context) {
+		c.Next()
+		if len(c.Errors) > 0 {
+			c.JSON(-1, gin.H{"error": "slow down"})
+		}
+	})
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), ginlimit.WithFrameworkErrors()))
+	router.GET("/", func(c *gin.Context) { c.Status(http.StatusOK) })
+	get(router, "/")
+	w := get(router, "/")
+	if w.Code != http.StatusTooManyRequests || w.Body.String() != `{"error":"slow down"}` ||
+		w.Header().Get("Content-Type") != "application/json; charset=utf-8" {
+		t.Errorf("answered %d with %q of %q", w.Code, w.Body, w.Header().Get("Content-Type"))
+	}
+}
+
+// A callback that has aborted with a response of its own is not written over.
+func TestAbortedByCallback(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)),
+		ginlimit.WithKey(ginlimit.ByFunc("user", func(c *gin.Context) (string, error) {
+			c.AbortWithStatusJSON(http.StatusPaymentRequired, gin.H{"error": "no plan"})
+			return "", errors.New("no plan")
+		}))))
+	router.GET("/", func(*gin.Context) { t.Error("came through") })
+	w := get(router, "/")
+	if w.Code != http.StatusPaymentRequired || w.Body.String() != `{"error":"no plan"}` {
+		t.Errorf("answered %d with %q", w.Code, w.Body)
+	}
+}
+
+// Gin's own idea of the client believes every peer by default.
+func TestClientIPIsNotAsked(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1))))
+	router.GET("/", func(c *gin.Context) {
+		if d, _ := ginlimit.FromContext(c); d.Key == c.ClientIP() || d.Key != "192.0.2.1" {
+			t.Errorf("counted by %q, ClientIP is %q", d.Key, c.ClientIP())
+		}
+	})
+	get(router, "/", "X-Forwarded-For", "203.0.113.7")
+}
+
+// get asks for a path without a network; a name and a value of a field may
+// follow.
+func get(h http.Handler, path string, field ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	if len(field) > 0 {
+		r.Header.Set(field[0], field[1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
