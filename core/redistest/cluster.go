@@ -75,12 +75,12 @@ func (c *ClusterServer) complete(ctx context.Context, node *Server) error {
 	if state := infoField(info, "cluster_state"); state != "ok" {
 		return fmt.Errorf("%s: cluster_state:%s", node.Addr, state)
 	}
-	ranges, err := node.Client().ClusterSlots(ctx).Result()
+	shards, err := node.Client().ClusterShards(ctx).Result()
 	if err != nil {
 		return err
 	}
-	if len(ranges) != len(c.Nodes) {
-		return fmt.Errorf("%s: knows %d of %d nodes", node.Addr, len(ranges), len(c.Nodes))
+	if len(shards) != len(c.Nodes) {
+		return fmt.Errorf("%s: knows %d of %d nodes", node.Addr, len(shards), len(c.Nodes))
 	}
 	return nil
 }

@@ -160,9 +160,7 @@ func (s *Server) start() error {
 // await waits until p answers at the server's address. Who answers is asked
 // too: another test's server may have taken the port, and it answers as well.
 func (s *Server) await(p *process) error {
-	o := s.Options()
-	o.MaxRetries, o.DialerRetries = -1, 1 // the loop retries, and faster
-	client := redis.NewClient(o)
+	client := redis.NewClient(s.Options())
 	defer func() { _ = client.Close() }()
 	var err error
 	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
@@ -171,6 +169,12 @@ func (s *Server) await(p *process) error {
 			return fmt.Errorf("%s: exited: %v", s.Addr, p.cmd.ProcessState)
 		default:
 		}
+		// The client would log each refused connection.
+		var conn net.Conn
+		if conn, err = net.DialTimeout("tcp", s.Addr, time.Second); err != nil {
+			continue
+		}
+		_ = conn.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		var pid int
 		if err = client.Ping(ctx).Err(); err == nil {
