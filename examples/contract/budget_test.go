@@ -1,0 +1,154 @@
+package contract
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+// fleet is two servers of each framework on one Redis.
+func fleet(t *testing.T) []*server {
+	t.Helper()
+	redis := redistest.Start(t)
+	var servers []*server
+	for range 2 {
+		for _, framework := range frameworks {
+			s := start(t, framework, trustUs, "REDIS_URL=redis://"+redis.Addr)
+			newClient().want(t, s, 200, "GET /protected") // has its connection to Redis now
+			servers = append(servers, s)
+		}
+	}
+	return servers
+}
+
+// TestSixServersHaveOneBudget is what the library is for: requests of one
+// client that arrive at the same time at six processes of three frameworks are
+// admitted exactly as often as the limit says.
+func TestSixServersHaveOneBudget(t *testing.T) {
+	t.Parallel()
+	servers := fleet(t)
+	for _, route := range []struct {
+		line  string
+		limit int
+	}{
+		{"GET /protected", 10},
+		{"GET /stocks/AAPL/history", 100},
+	} {
+		t.Run(route.line, func(t *testing.T) {
+			c := newClient()
+			begun := time.Now()
+			counts := burst(t, servers, c, route.line, 600, 60)
+			if took := time.Since(begun); took > 50*time.Second {
+				t.Skipf("600 requests took %v: the first have left the window by now", took)
+			}
+			if counts[200] != route.limit || counts[429] != 600-route.limit {
+				t.Errorf("statuses %v, want exactly %d of 200 and the rest 429", counts, route.limit)
+			}
+		})
+	}
+}
+
+// burst sends requests of one client, spread over servers, and counts the
+// statuses. So many run at a time; more would test how long a machine with few
+// cores lets a request wait, not who is admitted.
+func burst(t *testing.T, servers []*server, c client, line string, requests, atATime int) map[int]int {
+	t.Helper()
+	var (
+		mu     sync.Mutex
+		group  sync.WaitGroup
+		counts = map[int]int{}
+		gate   = make(chan struct{}, atATime)
+	)
+	for i := range requests {
+		group.Go(func() {
+			gate <- struct{}{}
+			defer func() { <-gate }()
+			a, err := c.try(servers[i%len(servers)], line)
+			if err != nil {
+				t.Errorf("%s: %v", servers[i%len(servers)].framework, err)
+			}
+			mu.Lock()
+			counts[a.status]++
+			mu.Unlock()
+		})
+	}
+	group.Wait()
+	return counts
+}
+
+// TestOneClientIsOneClientEverywhere uses a budget up on one server after the
+// other, and asks all of them in between.
+func TestOneClientIsOneClientEverywhere(t *testing.T) {
+	t.Parallel()
+	servers := fleet(t)[:3]
+	for _, address := range []string{"198.51.100.7", "2001:db8:1:2::3", "::ffff:198.51.100.8"} {
+		t.Run(address, func(t *testing.T) {
+			c := client{address: address}
+			keys := map[any]bool{}
+			for used := range int64(10) {
+				for _, s := range servers {
+					keys[whoami(t, s, c, 10-used)["key"]] = true
+				}
+				c.want(t, servers[used%3], 200, "GET /protected")
+			}
+			for _, s := range servers {
+				whoami(t, s, c, 0)
+				denied(t, c.do(t, s, "GET /protected"), "protected", 60)
+			}
+			if len(keys) != 1 {
+				t.Errorf("keys %v, want one", keys)
+			}
+		})
+	}
+	t.Run("login", func(t *testing.T) {
+		c := newClient()
+		const body = `{"user":"Zoë","password":"?"}`
+		for i := range 5 {
+			c.want(t, servers[i%3], 401, "POST /login", body)
+		}
+		for _, s := range servers {
+			denied(t, c.do(t, s, "POST /login", body), "login", 60)
+		}
+	})
+	t.Run("complete", func(t *testing.T) {
+		c := newClient()
+		for i, n := range []int{5000, 3000, 2000} {
+			c.want(t, servers[i], 200, "POST /complete", fmt.Sprintf(`{"tokens":%d}`, n))
+		}
+		for _, s := range servers {
+			denied(t, c.do(t, s, "POST /complete", `{"tokens":1}`), "tokens", 60)
+		}
+	})
+}
+
+// TestNoSecretReachesRedis looks for what must not be there.
+func TestNoSecretReachesRedis(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	c := client{address: "198.51.100.9", key: "very-secret-api-key"}
+	names := map[string]int{}
+	for _, framework := range frameworks {
+		s := start(t, framework, trustUs, "REDIS_URL=redis://"+redis.Addr, "KEY_SECRET=pepper")
+		c.want(t, s, 200, "GET /stocks/AAPL/history")
+	}
+	for _, name := range redis.Client().Keys(t.Context(), "*").Val() {
+		names[name]++
+		if strings.Contains(name, c.key) || strings.Contains(name, "pepper") {
+			t.Errorf("key %q holds a secret", name)
+		}
+	}
+	if len(names) != 1 {
+		t.Errorf("keys %v, want one log for the one client", names)
+	}
+
+	// Another secret makes another digest, so another budget.
+	s := start(t, "gin", trustUs, "REDIS_URL=redis://"+redis.Addr, "KEY_SECRET=other")
+	c.want(t, s, 200, "GET /stocks/AAPL/history")
+	if n := len(redis.Client().Keys(t.Context(), "*").Val()); n != 2 {
+		t.Errorf("%d logs after a request under another secret, want 2", n)
+	}
+}

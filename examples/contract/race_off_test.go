@@ -1,0 +1,5 @@
+//go:build !race
+
+package contract
+
+var buildFlags []string

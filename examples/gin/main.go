@@ -1,0 +1,100 @@
+// Command gin is the example service on Gin; its twins are ../echo and ../fiber.
+// Run it with -h to see its settings.
+package main
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/examples/service"
+	"github.com/streamlimit/streamlimit/ginlimit"
+)
+
+func main() {
+	settings, err := service.Load(os.Args[1:], os.Getenv)
+	if err != nil {
+		service.Exit(err)
+	}
+	limiter, err := settings.NewLimiter()
+	if err != nil {
+		service.Exit(err)
+	}
+	server := &http.Server{Handler: newRouter(limiter, settings), ReadTimeout: 5 * time.Second}
+	err = service.Run(settings.Addr, server.Serve, server.Shutdown)
+	if err := errors.Join(err, limiter.Close()); err != nil {
+		service.Exit(err)
+	}
+}
+
+func newRouter(limiter *core.Limiter, settings service.Settings) *gin.Engine {
+	gin.SetMode(gin.ReleaseMode)
+	router := gin.New()
+	router.Use(gin.Recovery())
+	policies := settings.Policies
+
+	router.GET("/", func(c *gin.Context) { c.JSON(service.Welcome()) })
+	router.GET("/healthz", func(c *gin.Context) {
+		c.JSON(service.Health(c.Request.Context(), limiter, settings.Store()))
+	})
+
+	// Limits are counted by the client's address unless they are told otherwise.
+	router.GET("/protected", ginlimit.New(limiter, policies.Protected), admitted)
+	router.GET("/strict", ginlimit.New(limiter, policies.Strict), admitted)
+	router.GET("/search", ginlimit.New(limiter, policies.Search), search)
+
+	// By API key, of which only a digest is kept; a request without one gets 401.
+	byAPIKey := ginlimit.WithKey(ginlimit.ByHeader("X-API-Key"))
+	router.GET("/stocks/:symbol/history", ginlimit.New(limiter, policies.Stocks, byAPIKey), history)
+
+	// By what is in the body, which is therefore decoded before the limit.
+	byAddressAndUser := ginlimit.WithKey(ginlimit.ByAll(ginlimit.ByAddress(), ginlimit.ByFunc("user", user)))
+	router.POST("/login", decode[service.Login], ginlimit.New(limiter, policies.Login, byAddressAndUser), logIn)
+
+	// A request that costs as many units as it asks for tokens.
+	router.POST("/complete", decode[service.Completion],
+		ginlimit.New(limiter, policies.Tokens, byAPIKey, ginlimit.WithCost(tokens)), complete)
+
+	// What is left of a budget, without using any.
+	address := ginlimit.Bind(limiter, ginlimit.ByAddress())
+	router.GET("/whoami", func(c *gin.Context) {
+		key, err := address(c)
+		if err != nil {
+			c.JSON(service.Failed(err))
+			return
+		}
+		c.JSON(service.WhoAmI(limiter.Peek(c.Request.Context(), policies.Protected, key)))
+	})
+	return router
+}
+
+// admitted shows the decision of the limit before it.
+func admitted(c *gin.Context) { c.JSON(service.Admitted(ginlimit.FromContext(c))) }
+
+func search(c *gin.Context) { c.JSON(service.Search(c.Query("q"))) }
+
+func history(c *gin.Context) { c.JSON(service.History(c.Param("symbol"))) }
+
+func logIn(c *gin.Context) { c.JSON(service.LogIn(body[service.Login](c))) }
+
+func complete(c *gin.Context) { c.JSON(service.Complete(ginlimit.FromContext(c))) }
+
+func user(c *gin.Context) (string, error) { return body[service.Login](c).User, nil }
+
+func tokens(c *gin.Context) (int64, error) { return body[service.Completion](c).Tokens, nil }
+
+// decode is middleware that keeps the request's body for body.
+func decode[T any](c *gin.Context) {
+	value, err := service.Decode[T](c.Request.Body)
+	if err != nil {
+		c.AbortWithStatusJSON(service.Failed(err))
+		return
+	}
+	c.Set("body", value)
+}
+
+func body[T any](c *gin.Context) T { return c.MustGet("body").(T) }

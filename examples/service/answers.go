@@ -1,0 +1,109 @@
+package service
+
+import (
+	"context"
+	"crypto/subtle"
+	"net/http"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// The functions below answer requests with a status and a body for JSON, the
+// arguments of Gin's and Echo's c.JSON.
+
+// Message is the plainest answer.
+type Message struct {
+	Message   string `json:"message"`
+	Remaining *int64 `json:"remaining,omitempty"` // requests left, on routes with a limit
+}
+
+// Welcome answers on the front page.
+func Welcome() (status int, body any) {
+	return http.StatusOK, Message{Message: "This is a streamlimit example: try /protected, /strict, /search?q=a, /stocks/AAPL/history or /whoami"}
+}
+
+// Admitted answers on a limited route by the decision that its handler finds
+// in the request's context.
+func Admitted(d core.Decision, _ bool) (status int, body any) {
+	return http.StatusOK, Message{Message: "You are within the limit of " + d.Limit.String(), Remaining: &d.Remaining}
+}
+
+// HealthReport says how the service is.
+type HealthReport struct {
+	Status       string `json:"status"`        // "ok" while the process serves
+	Store        string `json:"store"`         // "redis" or "memory"
+	StoreAnswers bool   `json:"store_answers"` // false: limits can't be decided
+}
+
+// Health answers 200 as long as the process serves: taking it out of service
+// because Redis is gone would only add to the trouble.
+func Health(ctx context.Context, limiter *core.Limiter, store string) (status int, body any) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return http.StatusOK, HealthReport{Status: "ok", Store: store, StoreAnswers: limiter.Ping(ctx) == nil}
+}
+
+// Login is the body of POST /login.
+type Login struct {
+	User     string `json:"user"`
+	Password string `json:"password"`
+}
+
+// LogIn answers whether it is the one account, demo with password demo.
+func LogIn(l Login) (status int, body any) {
+	user := subtle.ConstantTimeCompare([]byte(l.User), []byte("demo"))
+	password := subtle.ConstantTimeCompare([]byte(l.Password), []byte("demo"))
+	if user&password == 1 {
+		return http.StatusOK, Message{Message: "Welcome, " + l.User}
+	}
+	return refuse(http.StatusUnauthorized, "wrong user or password")
+}
+
+// Completion is the body of POST /complete.
+type Completion struct {
+	Tokens int64 `json:"tokens"` // what the request costs, in units
+}
+
+// Completed says what a completion has cost.
+type Completed struct {
+	Tokens    int64 `json:"tokens"`
+	Remaining int64 `json:"remaining"` // tokens left
+}
+
+// Complete answers with the cost of the request and what is left.
+func Complete(d core.Decision, _ bool) (status int, body any) {
+	return http.StatusOK, Completed{Tokens: d.Cost, Remaining: d.Remaining}
+}
+
+// Budget is what a client has left of a policy.
+type Budget struct {
+	Key        string `json:"key"`
+	Policy     string `json:"policy"`
+	Limit      int64  `json:"limit"`
+	Remaining  int64  `json:"remaining"`
+	RetryAfter int64  `json:"retry_after"` // seconds, rounded up; 0 when a request would be admitted now
+	ResetAfter int64  `json:"reset_after"` // seconds, rounded up; 0 when nothing was used
+	Source     string `json:"source"`      // "redis" or "memory"
+}
+
+// WhoAmI answers with a peeked decision, or with what kept it from being made.
+func WhoAmI(d core.Decision, err error) (status int, body any) {
+	if err != nil {
+		return Failed(err)
+	}
+	return http.StatusOK, Budget{
+		Key: d.Key, Policy: d.Policy.Name(), Limit: d.Limit.Max, Remaining: d.Remaining,
+		RetryAfter: seconds(d.RetryAfter), ResetAfter: seconds(d.ResetAfter), Source: d.Source.String(),
+	}
+}
+
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+// Failed answers a request that err kept from being handled, as a limit would.
+func Failed(err error) (status int, body any) {
+	p := core.ProblemFor(err)
+	return p.Status, p
+}
+
+func refuse(status int, detail string) (int, any) { return Failed(core.Refuse(status, detail)) }

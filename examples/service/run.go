@@ -1,0 +1,77 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// shutdownTimeout is how long requests that run at the end may take, in all.
+const shutdownTimeout = 10 * time.Second
+
+// Run serves on addr until the process gets SIGTERM or SIGINT. Then shutdown is
+// to stop taking connections and to wait for the requests that run; those that
+// take longer than ten seconds are cut off. A second signal ends the process at
+// once. The error is nil after a signal.
+func Run(addr string, serve func(net.Listener) error, shutdown func(context.Context) error) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	served := make(chan error, 1)
+	go func() { served <- serve(listener) }()
+	fmt.Println("listening on http://" + reachable(listener.Addr()))
+
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	stop()
+	slog.Info("stopping: finishing the requests that run")
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	if err := shutdown(ctx); err != nil {
+		slog.Warn("some requests did not finish in time", "error", err)
+	}
+	return nil
+}
+
+// reachable is the address to write into a browser: one that listens on all
+// interfaces is reached through the loopback one.
+func reachable(addr net.Addr) string {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
+	}
+	return addr.String()
+}
+
+// settingsError is for settings that are wrong, as opposed to a failure.
+type settingsError struct{ err error }
+
+func (e *settingsError) Error() string { return e.err.Error() }
+func (e *settingsError) Unwrap() error { return e.err }
+
+// Exit ends the process because of err: with code 2 when settings are wrong, 0
+// when only help was asked for, and 1 otherwise.
+func Exit(err error) {
+	var wrong *settingsError
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(0)
+	case errors.As(err, &wrong):
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}

@@ -1,0 +1,130 @@
+package service
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/redisstream"
+)
+
+// Settings are what a server is told from outside.
+type Settings struct {
+	Addr           string // host:port to listen on; port 0 picks a free one
+	RedisURL       string // as redisstream.Open reads it; "" keeps the logs in this process's memory
+	Policies       Policies
+	TrustedProxies []netip.Prefix
+	KeySecret      []byte // for digests of API keys; empty is none
+}
+
+// variables are the settings, each with its flag and its environment variable.
+var variables = []struct{ flag, env, standard, usage string }{
+	{"addr", "ADDR", "127.0.0.1:8080", "listen on `host:port`; port 0 picks a free one"},
+	{"redis-url", "REDIS_URL", "", "keep the logs in the Redis at this `url`, such as redis://localhost:6379; without one, in this process's memory"},
+	{"policies", "POLICIES", "", "take policies from this YAML `file` instead of the built-in ones of the same names"},
+	{"trusted-proxies", "TRUSTED_PROXIES", "", "believe the X-Forwarded-For of peers in these `CIDRs`, separated by commas"},
+	{"key-secret", "KEY_SECRET", "", "hash API keys with this `secret`"},
+}
+
+// Load reads the settings from flags, and from the environment where there is
+// no flag; an empty variable is the same as none. An error is for [Exit], which
+// tells wrong settings from other failures.
+func Load(args []string, getenv func(string) string) (Settings, error) {
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // Exit says what is wrong
+	values := make(map[string]*string, len(variables))
+	for _, v := range variables {
+		standard := v.standard
+		if set := getenv(v.env); set != "" {
+			standard = set
+		}
+		// The default is not given to the flag, whose help would show secrets.
+		values[v.flag] = &standard
+		flags.Func(v.flag, help(v.usage, v.env, v.standard), func(s string) error {
+			*values[v.flag] = s
+			return nil
+		})
+	}
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(os.Stdout)
+		fmt.Println("Settings, each a flag or an environment variable:")
+		flags.PrintDefaults()
+		return Settings{}, err
+	case err != nil:
+		return Settings{}, &settingsError{fmt.Errorf("%w; -h lists the settings", err)}
+	case flags.NArg() > 0:
+		return Settings{}, &settingsError{fmt.Errorf("unexpected argument %q: settings are flags; -h lists them", flags.Arg(0))}
+	}
+
+	s := Settings{
+		Addr:      *values["addr"],
+		RedisURL:  *values["redis-url"],
+		Policies:  builtIn(),
+		KeySecret: []byte(*values["key-secret"]),
+	}
+	if err := checkAddr(s.Addr); err != nil {
+		return Settings{}, &settingsError{fmt.Errorf("ADDR: %w", err)}
+	}
+	var err error
+	if s.TrustedProxies, err = core.ParsePrefixes(*values["trusted-proxies"]); err != nil {
+		return Settings{}, &settingsError{fmt.Errorf("TRUSTED_PROXIES: %w", err)}
+	}
+	if file := *values["policies"]; file != "" {
+		if err = s.Policies.readFile(file); err != nil {
+			return Settings{}, &settingsError{fmt.Errorf("POLICIES: %w", err)}
+		}
+	}
+	return s, nil
+}
+
+func help(usage, env, standard string) string {
+	if standard == "" {
+		return usage + " (" + env + ")"
+	}
+	return usage + " (" + env + "; default " + standard + ")"
+}
+
+func checkAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("%q: write host:port, such as 127.0.0.1:8080 or :0", addr)
+	}
+	return nil
+}
+
+// Store is the name of the store: "redis" or "memory".
+func (s Settings) Store() string {
+	if s.RedisURL == "" {
+		return "memory"
+	}
+	return "redis"
+}
+
+// NewLimiter makes the limiter. A Redis that does not answer is no error: the
+// limiter works as soon as Redis does.
+func (s Settings) NewLimiter() (*core.Limiter, error) {
+	options := []core.Option{
+		core.WithTrustedProxies(s.TrustedProxies...),
+		core.WithKeySecret(s.KeySecret),
+	}
+	if s.RedisURL == "" {
+		slog.Info("no REDIS_URL: limits are counted in this process's memory and not shared with others")
+		return core.New(core.NewMemory(), options...), nil
+	}
+	store, err := redisstream.Open(s.RedisURL)
+	if err != nil {
+		return nil, &settingsError{fmt.Errorf("REDIS_URL: %w", err)}
+	}
+	return core.New(store, options...), nil
+}
