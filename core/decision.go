@@ -31,8 +31,9 @@ type Decision struct {
 	Cost    int64  // units asked for
 	Allowed bool   // whether they were admitted; for a peek, whether they would be
 
-	// Limit and Remaining are the limit of the policy with the least left, and
-	// the units left of it. The other limits are in State.
+	// Limit and Remaining are the limit of the policy that binds, and the units
+	// left of it: of those that denied the request the one that lasts longest,
+	// else the one with the least left. The other limits are in State.
 	Limit     Limit
 	Remaining int64
 
@@ -79,6 +80,17 @@ func (d *Decision) States() []LimitState {
 	return states
 }
 
+// binds is whether s says more about what the client may do next than o.
+func (s LimitState) binds(o LimitState) bool {
+	switch {
+	case s.Violated != o.Violated:
+		return s.Violated
+	case !s.Violated && s.Remaining != o.Remaining:
+		return s.Remaining < o.Remaining
+	}
+	return s.Reset > o.Reset
+}
+
 // decide makes the decision from what a store found in the log.
 func decide(p *Policy, key string, cost int64, u Usage) Decision {
 	d := Decision{
@@ -86,27 +98,14 @@ func decide(p *Policy, key string, cost int64, u Usage) Decision {
 		RetryAfter: u.RetryAfter, ResetAfter: u.ResetAfter,
 		Source: u.Source, usage: u,
 	}
-	for i, l := range p.limits {
-		if left := max(0, l.Max-u.Limits[i].Used); i == 0 || left < d.Remaining {
-			d.Limit, d.Remaining = l, left
+	binding := d.State(0)
+	for i := 1; i < p.Len(); i++ {
+		if s := d.State(i); s.binds(binding) {
+			binding = s
 		}
 	}
+	d.Limit, d.Remaining = binding.Limit, binding.Remaining
 	return d
-}
-
-// violated is the limit that keeps a denied request waiting longest, or the
-// first one when none was violated.
-func (d *Decision) violated() Limit {
-	var longest LimitState
-	for i := range d.Policy.Len() {
-		if s := d.State(i); s.Violated && (!longest.Violated || s.Reset > longest.Reset) {
-			longest = s
-		}
-	}
-	if !longest.Violated {
-		return d.Limit
-	}
-	return longest.Limit
 }
 
 // Err is nil for an allowed decision and a [*LimitedError] for a denied one.

@@ -127,19 +127,19 @@ func appendItemName(b []byte, name string, seen map[string]bool) []byte {
 }
 
 // setLegacy sets the three fields of the older forms. They have room for one
-// limit: the one with the least left.
+// limit: the one that binds.
 func setLegacy(prefix string, decisions []Decision, set func(name, value string)) {
-	least := decisions[0].State(0)
+	binding := decisions[0].State(0)
 	for i := range decisions {
 		for j := range decisions[i].Policy.limits {
-			if s := decisions[i].State(j); s.Violated && !least.Violated || s.Violated == least.Violated && s.Remaining < least.Remaining {
-				least = s
+			if s := decisions[i].State(j); s.binds(binding) {
+				binding = s
 			}
 		}
 	}
-	set(prefix+"Limit", strconv.FormatInt(least.Limit.Max, 10))
-	set(prefix+"Remaining", strconv.FormatInt(least.Remaining, 10))
-	set(prefix+"Reset", strconv.FormatInt(seconds(least.Reset), 10))
+	set(prefix+"Limit", strconv.FormatInt(binding.Limit.Max, 10))
+	set(prefix+"Remaining", strconv.FormatInt(binding.Remaining, 10))
+	set(prefix+"Reset", strconv.FormatInt(seconds(binding.Reset), 10))
 }
 
 // retrySeconds is the Retry-After of a response with these decisions, or -1
@@ -157,7 +157,7 @@ func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.
 // deniedDetail says which limit denied and how long to wait:
 // "5 requests per 10s; retry in 7s".
 func deniedDetail(d *Decision) string {
-	l := d.violated()
+	l := d.Limit
 	unit := "request"
 	if d.Policy.costs {
 		unit = "unit"

@@ -1,7 +1,12 @@
 package core_test
 
 import (
+	"errors"
+	"strconv"
 	"testing"
+	"testing/synctest"
+	"time"
+	"unsafe"
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/storetest"
@@ -14,4 +19,93 @@ func TestMemoryConformance(t *testing.T) {
 		},
 		NewReal: func(testing.TB) core.Store { return core.NewMemory() },
 	})
+}
+
+// A full store forgets what has expired, the longest idle first, and never what
+// is live: new keys get an error instead.
+func TestMemoryIsBounded(t *testing.T) {
+	clock := &testClock{now: time.UnixMilli(1_900_000_000_000)}
+	m := core.NewMemory(core.WithClock(clock.Now), core.WithMaxKeys(3))
+	defer m.Close()
+	short := core.NewPolicy("short", core.PerSecond(1))
+	long := core.NewPolicy("long", core.PerHour(1))
+	take := func(p *core.Policy, key string) (bool, error) {
+		u, err := m.Take(t.Context(), p, key, 1)
+		return u.Allowed, err
+	}
+	for _, key := range []string{"a", "b"} {
+		if ok, err := take(short, key); !ok || err != nil {
+			t.Fatal(key, ok, err)
+		}
+		clock.now = clock.now.Add(100 * time.Millisecond)
+	}
+	if ok, err := take(long, "c"); !ok || err != nil {
+		t.Fatal("c", ok, err)
+	}
+	if _, err := take(short, "d"); !errors.Is(err, core.ErrStoreFull) {
+		t.Fatalf("a fourth live key: %v, want ErrStoreFull", err)
+	}
+	for p, key := range map[*core.Policy]string{short: "a", long: "c"} {
+		if ok, err := take(p, key); ok || err != nil {
+			t.Errorf("a live key of a full store: %v, %v, want a denial", ok, err)
+		}
+	}
+	if _, err := m.Peek(t.Context(), short, "e", 1); err != nil {
+		t.Errorf("a peek needs no room: %v", err)
+	}
+	clock.now = clock.now.Add(800 * time.Millisecond) // a has expired, b not yet
+	if ok, err := take(short, "d"); !ok || err != nil {
+		t.Errorf("with an expired key: %v, %v", ok, err)
+	}
+	if ok, err := take(short, "b"); ok || err != nil {
+		t.Errorf("b: %v, %v, want a denial", ok, err)
+	}
+	if err := m.Reset(t.Context(), long, "c"); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := take(short, "e"); !ok || err != nil {
+		t.Errorf("after a reset: %v, %v", ok, err)
+	}
+	if m.Len() != 3 {
+		t.Errorf("%d keys, want 3", m.Len())
+	}
+}
+
+// Expired logs are freed without anybody asking for them.
+func TestMemoryIsSwept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := core.NewMemory()
+		defer m.Close()
+		p := core.NewPolicy("p", core.Per(1, 5*time.Second))
+		for i := range 10_000 {
+			if _, err := m.Take(t.Context(), p, strconv.Itoa(i), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(4 * time.Second)
+		if m.Len() != 10_000 {
+			t.Errorf("%d keys within their window, want 10000", m.Len())
+		}
+		time.Sleep(3 * time.Second)
+		if m.Len() != 0 {
+			t.Errorf("%d keys after their window, want none", m.Len())
+		}
+	})
+}
+
+// The store keeps no string of the caller's, which a framework may reuse.
+func TestMemoryCopiesKeys(t *testing.T) {
+	m := core.NewMemory()
+	defer m.Close()
+	p := core.NewPolicy("p", core.PerMinute(1))
+	buf := []byte("first")
+	if _, err := m.Take(t.Context(), p, unsafe.String(&buf[0], len(buf)), 1); err != nil {
+		t.Fatal(err)
+	}
+	copy(buf, "other")
+	for key, want := range map[string]bool{"first": false, "other": true} {
+		if u, err := m.Take(t.Context(), p, key, 1); err != nil || u.Allowed != want {
+			t.Errorf("%s: allowed %v, %v, want %v", key, u.Allowed, err, want)
+		}
+	}
 }

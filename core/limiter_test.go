@@ -1,0 +1,160 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// testClock is a clock that moves when told to.
+type testClock struct{ now time.Time }
+
+func (c *testClock) Now() time.Time { return c.now }
+
+func newLimiter(t *testing.T, options ...core.Option) (*core.Limiter, *testClock) {
+	clock := &testClock{now: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)}
+	l := core.New(core.NewMemory(core.WithClock(clock.Now)), options...)
+	t.Cleanup(func() { l.Close() })
+	return l, clock
+}
+
+func allow(t *testing.T, l *core.Limiter, p *core.Policy, key string, cost int64) core.Decision {
+	t.Helper()
+	d, err := l.AllowN(t.Context(), p, key, cost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestDecision(t *testing.T) {
+	l, clock := newLimiter(t)
+	p := core.NewPolicy("search", core.PerSecond(3), core.PerMinute(4))
+	for i, want := range []struct {
+		limit     core.Limit
+		remaining int64
+	}{{core.PerSecond(3), 2}, {core.PerSecond(3), 1}, {core.PerSecond(3), 0}} {
+		d := allow(t, l, p, "k", 1)
+		if !d.Allowed || d.Policy != p || d.Key != "k" || d.Cost != 1 || d.Source != core.SourceMemory ||
+			d.Limit != want.limit || d.Remaining != want.remaining || d.RetryAfter != 0 || d.ResetAfter != time.Minute || d.Err() != nil {
+			t.Errorf("request %d: %+v", i, d)
+		}
+		clock.now = clock.now.Add(100 * time.Millisecond)
+	}
+	d := allow(t, l, p, "k", 1)
+	states := d.States()
+	want := []core.LimitState{
+		{Limit: core.PerSecond(3), Remaining: 0, Reset: 700 * time.Millisecond, Violated: true},
+		{Limit: core.PerMinute(4), Remaining: 1, Reset: 59700 * time.Millisecond},
+	}
+	if d.Allowed || d.RetryAfter != 700*time.Millisecond || len(states) != 2 || states[0] != want[0] || states[1] != want[1] {
+		t.Errorf("denied: %+v, states %+v, want %+v", d, states, want)
+	}
+	var limited *core.LimitedError
+	if !errors.As(d.Err(), &limited) || limited.Decision.RetryAfter != d.RetryAfter {
+		t.Errorf("Err of a denial: %v", d.Err())
+	}
+	if got, want := d.Err().Error(), "streamlimit: policy search: 3 requests per second; retry in 1s"; got != want {
+		t.Errorf("error %q, want %q", got, want)
+	}
+	clock.now = clock.now.Add(700 * time.Millisecond)
+	if d := allow(t, l, p, "k", 1); !d.Allowed || d.Limit != core.PerMinute(4) || d.Remaining != 0 {
+		t.Errorf("the limit with the least left: %+v", d)
+	}
+}
+
+func TestPeekAndReset(t *testing.T) {
+	l, _ := newLimiter(t)
+	p := core.NewPolicy("p", core.PerMinute(2))
+	for want := int64(2); want >= 0; want-- {
+		for range 3 {
+			d, err := l.Peek(t.Context(), p, "k")
+			if err != nil || d.Remaining != want || d.Allowed != (want > 0) {
+				t.Fatalf("Peek: %+v, %v, want %d left", d, err, want)
+			}
+		}
+		if want > 0 {
+			allow(t, l, p, "k", 1)
+		}
+	}
+	if err := l.Reset(t.Context(), p, "k"); err != nil {
+		t.Fatal(err)
+	}
+	if d, _ := l.Peek(t.Context(), p, "k"); d.Remaining != 2 {
+		t.Errorf("after Reset: %+v", d)
+	}
+}
+
+func TestArgumentsAreErrors(t *testing.T) {
+	l, _ := newLimiter(t)
+	counted := core.NewPolicy("counted", core.PerMinute(10))
+	costly := core.NewPolicy("costly", core.PerMinute(10), core.PerHour(5), core.VariableCost())
+	for _, c := range []struct {
+		p    *core.Policy
+		key  string
+		cost int64
+		want error
+		text string
+	}{
+		{nil, "k", 1, core.ErrNoPolicy, "core.NewPolicy"},
+		{counted, "", 1, core.ErrNoKey, "policy counted"},
+		{counted, "k", 2, core.ErrCost, "core.VariableCost()"},
+		{counted, "k", 0, core.ErrCost, "below 1"},
+		{costly, "k", -1, core.ErrCost, "below 1"},
+		{costly, "k", 6, core.ErrCost, "above the limit 5/hour"},
+	} {
+		_, err := l.AllowN(t.Context(), c.p, c.key, c.cost)
+		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("cost %d, key %q: %v, want %v that says %q", c.cost, c.key, err, c.want, c.text)
+		}
+	}
+	if err := l.Reset(t.Context(), nil, "k"); !errors.Is(err, core.ErrNoPolicy) {
+		t.Errorf("Reset without a policy: %v", err)
+	}
+	if err := l.Reset(t.Context(), counted, ""); !errors.Is(err, core.ErrNoKey) {
+		t.Errorf("Reset without a key: %v", err)
+	}
+	if d := allow(t, l, costly, "k", 5); !d.Allowed || d.Remaining != 0 {
+		t.Errorf("wrong costs were taken: %+v", d)
+	}
+}
+
+// Keys are bounded, and none can pass for the digest of a longer one.
+func TestLongKeys(t *testing.T) {
+	l, _ := newLimiter(t)
+	p := core.NewPolicy("p", core.PerMinute(1))
+	long := strings.Repeat("x", 1<<20)
+	d := allow(t, l, p, long, 1)
+	if len(d.Key) > 128 || !d.Allowed {
+		t.Fatalf("a key of 1 MB: %d bytes, allowed %v", len(d.Key), d.Allowed)
+	}
+	if allow(t, l, p, long, 1).Allowed {
+		t.Error("the long key was forgotten")
+	}
+	for _, key := range []string{d.Key, long[:1<<20-1], long + "x", long[:129]} {
+		if !allow(t, l, p, key, 1).Allowed {
+			t.Errorf("a key of %d bytes shares the log of another", len(key))
+		}
+	}
+}
+
+func TestStoreErrorsNamePolicy(t *testing.T) {
+	l, _ := newLimiter(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := l.Allow(ctx, core.NewPolicy("api", core.PerMinute(1)), "very-private")
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "policy api") || strings.Contains(err.Error(), "private") {
+		t.Errorf("error %v, want one that names the policy and not the key", err)
+	}
+	l.Close()
+	if _, err := l.Allow(t.Context(), core.NewPolicy("api", core.PerMinute(1)), "k"); !errors.Is(err, core.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	if err := l.Ping(t.Context()); !errors.Is(err, core.ErrClosed) {
+		t.Errorf("Ping after Close: %v", err)
+	}
+}

@@ -1,0 +1,107 @@
+package core_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// panics checks that wrong panics with a message that starts with the package
+// and says what to write instead.
+func panics(t *testing.T, advice string, wrong func()) {
+	t.Helper()
+	defer func() {
+		t.Helper()
+		got := recover()
+		if got == nil {
+			t.Errorf("no panic, want one that says %q", advice)
+		} else if s := fmt.Sprint(got); !strings.HasPrefix(s, "core: ") || !strings.Contains(s, advice) {
+			t.Errorf("panic %q, want one from core that says %q", s, advice)
+		}
+	}()
+	wrong()
+}
+
+func TestWrongUsePanicsWithAdvice(t *testing.T) {
+	fine := core.PerMinute(1)
+	many := make([]core.PolicyOption, core.MaxLimits+1)
+	for i := range many {
+		many[i] = core.Per(1, time.Duration(i+1)*time.Second)
+	}
+	for name, c := range map[string]struct {
+		advice string
+		wrong  func()
+	}{
+		"limit of 0":           {"use at least 1 unit", func() { core.PerMinute(0) }},
+		"negative limit":       {"use at least 1 unit", func() { core.PerSecond(-5) }},
+		"huge limit":           {"count in larger units", func() { core.PerHour(core.MaxUnits + 1) }},
+		"no window":            {"use at least 1ms", func() { core.Per(1, 0) }},
+		"negative window":      {"use at least 1ms", func() { core.Per(1, -time.Second) }},
+		"long window":          {"use at most 30d", func() { core.Per(1, core.MaxWindow+time.Millisecond) }},
+		"fine window":          {"use whole milliseconds", func() { core.Per(1, 1500*time.Microsecond) }},
+		"no name":              {`such as "api"`, func() { core.NewPolicy("", fine) }},
+		"name with a space":    {"use letters, digits", func() { core.NewPolicy("my api", fine) }},
+		"name with a brace":    {"use letters, digits", func() { core.NewPolicy("{api}", fine) }},
+		"name with a colon":    {"use letters, digits", func() { core.NewPolicy("a:b", fine) }},
+		"name beyond ASCII":    {"use letters, digits", func() { core.NewPolicy("é", fine) }},
+		"long name":            {"use at most 64", func() { core.NewPolicy(strings.Repeat("x", 65), fine) }},
+		"no limit":             {"add one, such as core.PerMinute(100)", func() { core.NewPolicy("p") }},
+		"only an option":       {"add one, such as", func() { core.NewPolicy("p", core.VariableCost()) }},
+		"nil option":           {"leave it out", func() { core.NewPolicy("p", fine, nil) }},
+		"zero Limit":           {"use at least 1 unit", func() { core.NewPolicy("p", core.Limit{}) }},
+		"two for one window":   {"keep the smaller", func() { core.NewPolicy("p", fine, core.Per(9, 60*time.Second)) }},
+		"too many":             {"use at most 8", func() { core.NewPolicy("p", many...) }},
+		"nil store":            {"core.NewMemory()", func() { core.New(nil) }},
+		"no keys":              {"use at least 1", func() { core.NewMemory(core.WithMaxKeys(0)) }},
+		"nil clock":            {"leave the option out", func() { core.NewMemory(core.WithClock(nil)) }},
+		"nil logger":           {"leave the option out", func() { core.WithLogger(nil) }},
+		"IPv6 prefix of 0":     {"use 1 to 128", func() { core.WithIPv6Prefix(0) }},
+		"IPv6 prefix of 129":   {"use 1 to 128", func() { core.WithIPv6Prefix(129) }},
+		"no forwarded header":  {"X-Real-IP", func() { core.WithForwardedHeader("") }},
+		"bad forwarded header": {"X-Real-IP", func() { core.WithForwardedHeader("a b") }},
+	} {
+		t.Run(name, func(t *testing.T) { panics(t, c.advice, c.wrong) })
+	}
+}
+
+func TestPolicyLayout(t *testing.T) {
+	for logName, p := range map[string]*core.Policy{
+		"p:c60000":     core.NewPolicy("p", core.PerMinute(1)),
+		"p:s60000":     core.NewPolicy("p", core.PerMinute(1), core.VariableCost()),
+		"p:s3600000":   core.NewPolicy("p", core.PerMinute(1), core.PerHour(5)),
+		"a.B_9-z:c250": core.NewPolicy("a.B_9-z", core.Per(1, 250*time.Millisecond)),
+	} {
+		if p.LogName() != logName {
+			t.Errorf("LogName of %v: %q, want %q", p.Limits(), p.LogName(), logName)
+		}
+	}
+}
+
+func TestParsePolicy(t *testing.T) {
+	p, err := core.ParsePolicy("search", []string{"20/second", "200/minute"})
+	if err != nil || p.Name() != "search" || p.Len() != 2 || p.Limit(1) != core.PerMinute(200) {
+		t.Errorf("ParsePolicy: %v, %v", p, err)
+	}
+	for want, parse := range map[string]func() (*core.Policy, error){
+		"unknown unit":     func() (*core.Policy, error) { return core.ParsePolicy("p", []string{"1/fortnight"}) },
+		"needs a name":     func() (*core.Policy, error) { return core.ParsePolicy("", []string{"1/s"}) },
+		"has no limit":     func() (*core.Policy, error) { return core.ParsePolicy("p", nil) },
+		"keep the smaller": func() (*core.Policy, error) { return core.ParsePolicy("p", []string{"1/s", "2/second"}) },
+	} {
+		if p, err := parse(); p != nil || err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "core: ") {
+			t.Errorf("ParsePolicy: %v, %v, want an error that says %q", p, err, want)
+		}
+	}
+}
+
+// A policy's limits can't be changed through what it hands out.
+func TestPolicyIsImmutable(t *testing.T) {
+	p := core.NewPolicy("p", core.PerMinute(1))
+	p.Limits()[0] = core.PerMinute(1000)
+	if p.Limit(0) != core.PerMinute(1) {
+		t.Errorf("limit is now %v", p.Limit(0))
+	}
+}

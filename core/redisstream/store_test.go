@@ -1,0 +1,318 @@
+package redisstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+var (
+	countedPolicy = core.NewPolicy("counted", core.PerMinute(100))
+	summedPolicy  = core.NewPolicy("summed", core.PerMinute(100), core.VariableCost())
+)
+
+func TestOneRoundTripPerDecision(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	for _, p := range []*core.Policy{countedPolicy, summedPolicy} {
+		take(t, s, p, "warm") // loads the script
+		before := commands(t, rdb)
+		for i := range 50 {
+			take(t, s, p, fmt.Sprint("key-", i%7))
+		}
+		if got := commands(t, rdb) - before; got != 50+1 { // and this INFO
+			t.Errorf("%s: 50 decisions took %d commands, want 50", p.Name(), got-1)
+		}
+	}
+}
+
+// commands is how many commands the server got from clients, this one included.
+func commands(t *testing.T, rdb *redis.Client) (n int) {
+	t.Helper()
+	info := rdb.Info(t.Context(), "commandstats").Val()
+	for _, m := range regexp.MustCompile(`cmdstat_(evalsha|eval|info|script\|load):calls=(\d+)`).FindAllStringSubmatch(info, -1) {
+		var calls int
+		fmt.Sscan(m[2], &calls)
+		n += calls
+	}
+	return n + 1
+}
+
+func take(t *testing.T, s *Store, p *core.Policy, key string) core.Usage {
+	t.Helper()
+	u, err := s.Take(t.Context(), p, key, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func TestScriptCacheLost(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	for i := range 20 {
+		for _, p := range []*core.Policy{countedPolicy, summedPolicy} {
+			if u := take(t, s, p, "k"); u.Limits[0].Used != int64(i+1) {
+				t.Fatalf("%s: %d units used after %d requests", p.Name(), u.Limits[0].Used, i+1)
+			}
+		}
+		if err := rdb.ScriptFlush(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A reply that is lost after the script ran is an unknown outcome: sending the
+// decision again would count the request twice.
+func TestLostReplyIsNotSentAgain(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := newCuttingProxy(t, server.Addr)
+	for _, retries := range []int{0, 10} { // go-redis: 0 is its default of 3
+		// No retry of go-redis' own handshake is counted as ours.
+		rdb := redis.NewClient(&redis.Options{Addr: proxy.addr, MaxRetries: retries, DisableIdentity: true, Protocol: 2})
+		t.Cleanup(func() { rdb.Close() })
+		s := New(rdb, WithTimeout(time.Second), WithPrefix(fmt.Sprint(retries, ":")))
+		for _, p := range []*core.Policy{countedPolicy, summedPolicy} {
+			take(t, s, p, "warm")
+			lost := 0
+			for i := range 100 {
+				proxy.cut.Store(i%2 == 0)
+				if _, err := s.Take(t.Context(), p, "k", 1); err != nil {
+					lost++
+				}
+			}
+			proxy.cut.Store(false)
+			if lost < 50 {
+				t.Fatalf("%s: %d replies were lost, want at least 50", p.Name(), lost)
+			}
+			// Requests can get lost on their way too; more than once is what must not be.
+			if u, _ := s.Peek(t.Context(), p, "k", 1); u.Limits[0].Used > 100 || u.Limits[0].Used < 50 {
+				t.Errorf("%s: 100 requests, %d of them without a reply, are counted as %d", p.Name(), lost, u.Limits[0].Used)
+			}
+		}
+	}
+}
+
+// cuttingProxy passes everything on to the server. While cut is set it closes
+// connections instead of passing on a reply.
+type cuttingProxy struct {
+	addr string
+	cut  atomic.Bool
+}
+
+func newCuttingProxy(t *testing.T, server string) *cuttingProxy {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	p := &cuttingProxy{addr: listener.Addr().String()}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(client, server)
+		}
+	}()
+	return p
+}
+
+func (p *cuttingProxy) serve(client net.Conn, server string) {
+	defer client.Close()
+	upstream, err := net.Dial("tcp", server)
+	if err != nil {
+		return
+	}
+	defer upstream.Close()
+	buf, reply := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		n, err := client.Read(buf)
+		if err != nil {
+			return
+		}
+		decision := strings.Contains(strings.ToLower(string(buf[:n])), "evalsha")
+		if _, err := upstream.Write(buf[:n]); err != nil {
+			return
+		}
+		m, err := upstream.Read(reply)
+		if err != nil || decision && p.cut.Load() {
+			return
+		}
+		if _, err := client.Write(reply[:m]); err != nil {
+			return
+		}
+	}
+}
+
+// A frozen server: callers are answered by the deadline, by a client with
+// go-redis' defaults too, and when it goes on so does the store.
+func TestDeadline(t *testing.T) {
+	server := redistest.Start(t)
+	plain := redis.NewClient(&redis.Options{Addr: server.Addr})
+	t.Cleanup(func() { plain.Close() })
+	for name, rdb := range map[string]*redis.Client{"defaults": plain, "obeys contexts": server.Client()} {
+		t.Run(name, func(t *testing.T) {
+			s := New(rdb, WithTimeout(50*time.Millisecond))
+			for range 100 { // until a connection is there
+				if s.Ping(t.Context()) == nil {
+					break
+				}
+			}
+			server.Freeze()
+			start := time.Now()
+			_, err := s.Take(t.Context(), countedPolicy, name, 1)
+			took := time.Since(start)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			_, callers := s.Take(ctx, countedPolicy, name, 1)
+			cancel()
+			server.Thaw()
+			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no answer within 50ms") {
+				t.Errorf("error %v, want one that names the deadline", err)
+			}
+			// Generous, for a busy machine: go-redis alone would take 5s.
+			if took < 50*time.Millisecond || took > 2*time.Second {
+				t.Errorf("answered after %v, want 50ms", took)
+			}
+			if !errors.Is(callers, context.DeadlineExceeded) || strings.Contains(callers.Error(), "no answer within") {
+				t.Errorf("a caller's own deadline: %v", callers)
+			}
+			deadline := time.Now().Add(10 * time.Second)
+			for s.Ping(t.Context()) != nil {
+				if time.Now().After(deadline) {
+					t.Fatal("the store does not recover")
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	}
+}
+
+// The bound on what waits for a frozen server.
+func TestPendingIsBounded(t *testing.T) {
+	server := redistest.Start(t)
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, ReadTimeout: time.Minute, PoolTimeout: time.Minute, MaxRetries: -1})
+	s := New(rdb, WithTimeout(20*time.Millisecond))
+	s.lane = make(lane, 8)
+	take(t, New(rdb, WithTimeout(10*time.Second)), countedPolicy, "warm")
+	server.Freeze()
+	for range 20 {
+		if _, err := s.Take(t.Context(), countedPolicy, "k", 1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("error %v, want the deadline's", err)
+		}
+	}
+	if n := len(s.lane); n != 8 {
+		t.Errorf("%d commands wait, want the bound of 8", n)
+	}
+	server.Thaw()
+	rdb.Close()
+	for deadline := time.Now().Add(10 * time.Second); len(s.lane) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d commands still wait after the server went on", len(s.lane))
+		}
+	}
+}
+
+func TestWrongType(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	limiter := core.New(s)
+	for _, p := range []*core.Policy{countedPolicy, summedPolicy} {
+		if err := rdb.Set(t.Context(), s.logKey(p, "k"), "mine", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		_, err := limiter.Allow(t.Context(), p, "k")
+		if err == nil || !strings.Contains(err.Error(), "policy "+p.Name()) || !strings.Contains(err.Error(), "WRONGTYPE") {
+			t.Errorf("error %v, want one that names the policy and WRONGTYPE", err)
+		}
+		if got := rdb.Get(t.Context(), s.logKey(p, "k")).Val(); got != "mine" {
+			t.Errorf("the value is now %q", got)
+		}
+	}
+}
+
+// The total in IDs starts over long before Lua's numbers get inexact.
+func TestTotalStartsOver(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	p := core.NewPolicy("p", core.PerHour(10), core.PerDay(1000), core.VariableCost())
+	const modulus = 1 << 52
+	future := time.Now().Add(time.Minute).UnixMilli() // so that all falls into one millisecond
+	for i, total := range []int64{modulus - 4, modulus - 1} {
+		args := &redis.XAddArgs{Stream: s.logKey(p, "k"), ID: fmt.Sprintf("%d-%d", future, total), Values: []any{"c", 3}}
+		if err := rdb.XAdd(t.Context(), args).Err(); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	for i, cost := range []int64{2, 1, 1} {
+		u, err := s.Take(t.Context(), p, "k", cost)
+		if err != nil || !u.Allowed {
+			t.Fatalf("request %d: %+v, %v", i, u, err)
+		}
+	}
+	if u := take(t, s, p, "k"); u.Allowed || u.Limits[0].Used != 10 || u.Limits[1].Used != 10 {
+		t.Errorf("used %+v after 10 units, denied %v", u.Limits[:2], !u.Allowed)
+	}
+}
+
+// A client seen once takes a few hundred bytes, not the 4 kB that the server
+// allocates for a stream.
+func TestNewLogIsSmall(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	for _, p := range []*core.Policy{countedPolicy, summedPolicy} {
+		take(t, s, p, "k")
+		if got := rdb.MemoryUsage(t.Context(), s.logKey(p, "k")).Val(); got > 1000 {
+			t.Errorf("%s: a log of one entry takes %d bytes by the server's estimate, want at most 1000", p.Name(), got)
+		}
+	}
+	if keys := rdb.Keys(t.Context(), "*"+scratchSuffix).Val(); len(keys) != 0 {
+		t.Errorf("scratch keys left: %v", keys)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	form := regexp.MustCompile(`^streamlimit:\{[A-Za-z0-9_-]{22}\}:(counted:c60000|summed:s60000)$`)
+	for _, p := range []*core.Policy{countedPolicy, summedPolicy} {
+		for _, key := range []string{"alice", "{x}", "secret-token"} {
+			take(t, s, p, key)
+		}
+	}
+	for _, key := range rdb.Keys(t.Context(), "*").Val() {
+		if !form.MatchString(key) {
+			t.Errorf("key %q, want the form %v", key, form)
+		}
+	}
+}
+
+func TestNewPanicsWithAdvice(t *testing.T) {
+	for want, wrong := range map[string]func(){
+		"redis.NewUniversalClient": func() { New(nil) },
+		"brace":                    func() { WithPrefix("a{b") },
+		"at least 1ms":             func() { WithTimeout(0) },
+		"slog.Default()":           func() { WithLogger(nil) },
+	} {
+		func() {
+			defer func() {
+				if got := fmt.Sprint(recover()); !strings.HasPrefix(got, "redisstream: ") || !strings.Contains(got, want) {
+					t.Errorf("panic %q, want one from redisstream that says %q", got, want)
+				}
+			}()
+			wrong()
+		}()
+	}
+}
