@@ -67,8 +67,12 @@ func (l *Log) DropBefore(time int64) {
 		l.head = (l.head + 1) & (len(l.buf) - 1)
 		l.n--
 	}
-	if l.n < len(l.buf)/4 && len(l.buf) > minCap {
-		l.resize(max(minCap, len(l.buf)/2))
+	size := len(l.buf)
+	for l.n < size/4 && size > minCap {
+		size /= 2
+	}
+	if size < len(l.buf) {
+		l.resize(size)
 	}
 }
 

@@ -1,0 +1,116 @@
+package core_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+func fields(decisions []core.Decision, forms ...core.HeaderForm) string {
+	var b strings.Builder
+	core.SetHeaders(decisions, forms, func(name, value string) { fmt.Fprintf(&b, "%s: %s\n", name, value) })
+	return b.String()
+}
+
+func TestFields(t *testing.T) {
+	l, clock := newLimiter(t)
+	search := core.NewPolicy("search", core.PerSecond(2), core.PerHour(1000))
+	strict := core.NewPolicy("strict", core.Per(1, 10*time.Second))
+	blink := core.NewPolicy("blink", core.Per(5, 1500*time.Millisecond))
+
+	first := allow(t, l, search, "k", 1)
+	check := func(what, want string, decisions []core.Decision, forms ...core.HeaderForm) {
+		t.Helper()
+		if got := fields(decisions, forms...); got != want {
+			t.Errorf("%s:\n%swant\n%s", what, got, want)
+		}
+	}
+	check("two limits", "RateLimit-Policy: \"search\";q=2;w=1, \"search-hour\";q=1000;w=3600\n"+
+		"RateLimit: \"search\";r=1;t=1, \"search-hour\";r=999;t=3600\n", []core.Decision{first}, core.HeadersIETF)
+	check("X-RateLimit", "X-RateLimit-Limit: 2\nX-RateLimit-Remaining: 1\nX-RateLimit-Reset: 1\n", []core.Decision{first}, core.HeadersX)
+	check("draft 06", "RateLimit-Limit: 2\nRateLimit-Remaining: 1\nRateLimit-Reset: 1\n", []core.Decision{first}, core.HeadersDraft06)
+	check("none", "", []core.Decision{first})
+	check("no decision", "", nil, core.HeadersIETF, core.HeadersX)
+	check("not whole seconds", "RateLimit-Policy: \"blink\";q=5\nRateLimit: \"blink\";r=4;t=2\n",
+		[]core.Decision{allow(t, l, blink, "k", 1)}, core.HeadersIETF)
+
+	clock.now = clock.now.Add(100 * time.Millisecond)
+	second := allow(t, l, search, "k", 1)
+	allow(t, l, strict, "k", 1)
+	clock.now = clock.now.Add(3 * time.Second)
+	denied := allow(t, l, strict, "k", 1)
+	check("stacked and denied: outer first, t not later than Retry-After",
+		"RateLimit-Policy: \"search\";q=2;w=1, \"search-hour\";q=1000;w=3600, \"strict\";q=1;w=10\n"+
+			"RateLimit: \"search\";r=0;t=1, \"search-hour\";r=998, \"strict\";r=0;t=7\n",
+		[]core.Decision{second, denied}, core.HeadersIETF)
+	check("stacked, older form", "X-RateLimit-Limit: 1\nX-RateLimit-Remaining: 0\nX-RateLimit-Reset: 7\n",
+		[]core.Decision{second, denied}, core.HeadersX)
+
+	// Another policy that has one of the names already.
+	hour := core.NewPolicy("search-hour", core.PerMinute(7))
+	check("names are unique in a field",
+		"RateLimit-Policy: \"search\";q=2;w=1, \"search-hour\";q=1000;w=3600, \"search-hour-2\";q=7;w=60\n"+
+			"RateLimit: \"search\";r=1;t=1, \"search-hour\";r=999;t=3600, \"search-hour-2\";r=6;t=60\n",
+		[]core.Decision{first, allow(t, l, hour, "k", 1)}, core.HeadersIETF)
+}
+
+func TestDeniedProblem(t *testing.T) {
+	l, clock := newLimiter(t)
+	strict := core.NewPolicy("strict", core.Per(5, 10*time.Second))
+	for range 5 {
+		allow(t, l, strict, "k", 1)
+	}
+	clock.now = clock.now.Add(3*time.Second + time.Millisecond)
+	d := allow(t, l, strict, "k", 1)
+	p := core.ProblemFor(fmt.Errorf("wrapped: %w", d.Err()))
+	const want = `{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too Many Requests","status":429,` +
+		`"detail":"5 requests per 10s; retry in 7s","violated-policies":["strict"]}`
+	if got := string(p.Body()); got != want || p.RetryAfter != "7" || p.Status != 429 {
+		t.Errorf("%+v\n%s\nwant\n%s", p, got, want)
+	}
+
+	one := core.NewPolicy("one", core.PerMinute(1))
+	allow(t, l, one, "k", 1)
+	clock.now = clock.now.Add(time.Minute - time.Millisecond)
+	if p := core.ProblemFor(allow(t, l, one, "k", 1).Err()); p.Detail != "1 request per minute; retry in 1s" || p.RetryAfter != "1" {
+		t.Errorf("%+v", p)
+	}
+
+	tokens := core.NewPolicy("tokens", core.PerSecond(10), core.PerDay(12), core.VariableCost())
+	allow(t, l, tokens, "k", 10)
+	p = core.ProblemFor(allow(t, l, tokens, "k", 5).Err())
+	if p.Detail != "12 units per day; retry in 86400s" || strings.Join(p.Violated, " ") != "tokens tokens-day" {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestProblemForErrors(t *testing.T) {
+	for _, c := range []struct {
+		err         error
+		status      int
+		retry, says string
+	}{
+		{core.Refuse(418, "short <b>and</b> stout"), 418, "", `short`},
+		{fmt.Errorf("x: %w", core.Refuse(http.StatusBadRequest, "bad")), 400, "", `"title":"Bad Request","status":400,"detail":"bad"`},
+		{core.Refuse(200, "not an error"), 503, "1", "temporary-reduced-capacity"},
+		{core.ErrNoKey, 401, "", `"title":"Unauthorized"`},
+		{fmt.Errorf("%w: 7", core.ErrCost), 400, "", "cost"},
+		{errors.New("dial tcp 10.1.1.1:6379: refused"), 503, "1", "temporary-reduced-capacity"},
+		{core.ErrStoreFull, 503, "1", "could not decide"},
+	} {
+		p := core.ProblemFor(c.err)
+		body := string(p.Body())
+		if p.Status != c.status || p.RetryAfter != c.retry || !strings.Contains(body, c.says) || !json.Valid([]byte(body)) {
+			t.Errorf("%v: %+v %s", c.err, p, body)
+		}
+		if strings.Contains(body, "10.1.1.1") || strings.Contains(body, "<b>") {
+			t.Errorf("%v shows too much: %s", c.err, body)
+		}
+	}
+}

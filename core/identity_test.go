@@ -1,0 +1,225 @@
+package core_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"net/textproto"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// request is a core.Request by hand.
+type request struct {
+	peer   string
+	header textproto.MIMEHeader
+}
+
+func (r request) Peer() netip.Addr {
+	a, _ := netip.ParseAddr(r.peer)
+	return a
+}
+func (r request) Header(name string) string         { return r.header.Get(name) }
+func (r request) HeaderValues(name string) []string { return r.header.Values(name) }
+
+func forwarded(peer string, lines ...string) request {
+	return request{peer, textproto.MIMEHeader{"X-Forwarded-For": lines}}
+}
+
+func identity(t *testing.T, options ...core.Option) *core.Identity {
+	l, _ := newLimiter(t, options...)
+	return l.Identity()
+}
+
+func proxies(t *testing.T, list string) core.Option {
+	t.Helper()
+	p, err := core.ParsePrefixes(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return core.WithTrustedProxies(p...)
+}
+
+func TestAddress(t *testing.T) {
+	none := identity(t)
+	some := identity(t, proxies(t, "10.0.0.0/8, 2001:db8:ffff::/48 ::1"))
+	for _, c := range []struct {
+		name string
+		id   *core.Identity
+		r    request
+		want string
+	}{
+		{"peer", none, forwarded("203.0.113.7"), "203.0.113.7"},
+		{"forged while nothing is trusted", none, forwarded("203.0.113.7", "1.2.3.4"), "203.0.113.7"},
+		{"IPv6 by /64", none, forwarded("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64"},
+		{"IPv4 in IPv6", none, forwarded("::ffff:203.0.113.7"), "203.0.113.7"},
+		{"zone", none, forwarded("fe80::1%eth0"), "fe80::/64"},
+
+		{"untrusted peer", some, forwarded("203.0.113.7", "1.2.3.4"), "203.0.113.7"},
+		{"trusted peer", some, forwarded("10.1.2.3", "203.0.113.7"), "203.0.113.7"},
+		{"trusted peer in IPv6 form", some, forwarded("::ffff:10.1.2.3", "203.0.113.7"), "203.0.113.7"},
+		{"no chain", some, forwarded("10.1.2.3"), "10.1.2.3"},
+		{"empty chain", some, forwarded("10.1.2.3", "", " , "), "10.1.2.3"},
+		{"forged left part", some, forwarded("10.1.2.3", "1.1.1.1, 203.0.113.7"), "203.0.113.7"},
+		{"two proxies", some, forwarded("10.1.2.3", "1.1.1.1, 203.0.113.7, 10.9.9.9"), "203.0.113.7"},
+		{"several lines", some, forwarded("10.1.2.3", "1.1.1.1", "203.0.113.7,10.9.9.9", "10.8.8.8"), "203.0.113.7"},
+		{"spaces", some, forwarded("10.1.2.3", " 1.1.1.1 ,\t203.0.113.7 , 10.9.9.9 "), "203.0.113.7"},
+		{"all trusted", some, forwarded("10.1.2.3", "10.5.5.5, 10.9.9.9"), "10.5.5.5"},
+		{"garbage ends the walk", some, forwarded("10.1.2.3", "203.0.113.7, unknown, 10.9.9.9"), "10.9.9.9"},
+		{"garbage at once", some, forwarded("10.1.2.3", "203.0.113.7, <script>"), "10.1.2.3"},
+		{"port", some, forwarded("10.1.2.3", "203.0.113.7:4711"), "203.0.113.7"},
+		{"IPv6 in the chain", some, forwarded("::1", "2001:db8:1:2::9, 2001:db8:ffff::1"), "2001:db8:1:2::/64"},
+		{"IPv6 with brackets", some, forwarded("::1", "[2001:db8:1:2::9]"), "2001:db8:1:2::/64"},
+		{"IPv6 with port", some, forwarded("::1", "[2001:db8:1:2::9]:443"), "2001:db8:1:2::/64"},
+		{"IPv4 in brackets is garbage", some, forwarded("::1", "[203.0.113.7]"), "::/64"},
+		{"IPv4 in IPv6 in the chain", some, forwarded("::1", "::ffff:203.0.113.7"), "203.0.113.7"},
+		{"a Unix socket's peer is a proxy", some, forwarded("", "1.1.1.1, 203.0.113.7"), "203.0.113.7"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got, err := c.id.Address(c.r); err != nil || got != c.want {
+				t.Errorf("%q, %v, want %q", got, err, c.want)
+			}
+		})
+	}
+	for name, id := range map[string]*core.Identity{"none trusted": none, "some trusted": some} {
+		if got, err := id.Address(request{}); !errors.Is(err, core.ErrNoKey) {
+			t.Errorf("%s: a peer without address: %q, %v, want ErrNoKey", name, got, err)
+		}
+	}
+}
+
+// Whatever a client writes into the chain, it stands left of what the trusted
+// proxies write, and does not change its key.
+func TestAddressCannotBeForged(t *testing.T) {
+	id := identity(t, proxies(t, "10.0.0.0/8"))
+	rapid.Check(t, func(t *rapid.T) {
+		lines := rapid.SliceOf(rapid.OneOf(rapid.String(), rapid.StringMatching(`[0-9a-f:., \[\]"]{0,40}`))).Draw(t, "forged")
+		r := forwarded("10.0.0.1", append(lines, "203.0.113.7, 10.0.0.2")...)
+		if got, err := id.Address(r); err != nil || got != "203.0.113.7" {
+			t.Fatalf("%q, %v", got, err)
+		}
+		r = forwarded("203.0.113.7", lines...)
+		if got, err := id.Address(r); err != nil || got != "203.0.113.7" {
+			t.Fatalf("%q, %v", got, err)
+		}
+	})
+}
+
+func TestForwardedHeader(t *testing.T) {
+	trusted := proxies(t, "10.0.0.0/8")
+	rfc7239 := identity(t, trusted, core.WithForwardedHeader("forwarded"))
+	for value, want := range map[string]string{
+		`for=203.0.113.7`: "203.0.113.7",
+		`for=1.1.1.1, for=203.0.113.7;proto=https;by=10.9.9.9, For="10.9.9.9:80"`: "203.0.113.7",
+		`proto=https; for="[2001:db8::1]:4711"`:                                   "2001:db8::/64",
+		`for=203.0.113.7, for=_hidden`:                                            "10.1.2.3",
+		`for=203.0.113.7, proto=https`:                                            "10.1.2.3",
+		`203.0.113.7`:                                                             "10.1.2.3",
+	} {
+		r := request{"10.1.2.3", textproto.MIMEHeader{"Forwarded": {value}, "X-Forwarded-For": {"9.9.9.9"}}}
+		if got, err := rfc7239.Address(r); err != nil || got != want {
+			t.Errorf("Forwarded: %s: %q, %v, want %q", value, got, err, want)
+		}
+	}
+	realIP := identity(t, trusted, core.WithForwardedHeader("x-real-ip"))
+	r := request{"10.1.2.3", textproto.MIMEHeader{"X-Real-Ip": {"203.0.113.7"}, "X-Forwarded-For": {"9.9.9.9"}}}
+	if got, err := realIP.Address(r); err != nil || got != "203.0.113.7" {
+		t.Errorf("X-Real-IP: %q, %v", got, err)
+	}
+}
+
+func TestIPv6Prefix(t *testing.T) {
+	for bits, want := range map[int]string{56: "2001:db8:1:200::/56", 48: "2001:db8:1::/48", 128: "2001:db8:1:2ff:3:4:5:6/128"} {
+		if got, _ := identity(t, core.WithIPv6Prefix(bits)).Address(forwarded("2001:db8:1:2ff:3:4:5:6")); got != want {
+			t.Errorf("/%d: %q, want %q", bits, got, want)
+		}
+	}
+}
+
+func TestForwardedWithoutTrustWarnsOnce(t *testing.T) {
+	var log bytes.Buffer
+	id := identity(t, core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	id.Address(forwarded("203.0.113.7"))
+	if log.Len() > 0 {
+		t.Errorf("a plain request is warned of: %s", log.String())
+	}
+	for range 3 {
+		id.Address(forwarded("203.0.113.7", "1.2.3.4"))
+		id.Address(request{"203.0.113.7", textproto.MIMEHeader{"Forwarded": {"for=1.2.3.4"}}})
+	}
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "core.WithTrustedProxies") || strings.Contains(got, "1.2.3.4") {
+		t.Errorf("log %q, want one line that says what to set, and no address", got)
+	}
+}
+
+func TestParsePrefixes(t *testing.T) {
+	got, err := core.ParsePrefixes(" 10.1.2.3/8,192.168.0.1  ::1 ::ffff:172.16.0.0/108,fd00::/8,")
+	want := "10.0.0.0/8 192.168.0.1/32 ::1/128 172.16.0.0/12 fd00::/8"
+	var text []string
+	for _, p := range got {
+		text = append(text, p.String())
+	}
+	if err != nil || strings.Join(text, " ") != want {
+		t.Errorf("%v, %v, want %s", text, err, want)
+	}
+	if got, err := core.ParsePrefixes(""); got != nil || err != nil {
+		t.Errorf("an empty list: %v, %v", got, err)
+	}
+	for _, wrong := range []string{"10.0.0.0/33", "proxy.example", "10.0.0", "fe80::1%eth0", "10.0.0.1-10.0.0.9"} {
+		if _, err := core.ParsePrefixes("10.0.0.0/8," + wrong); err == nil || !strings.Contains(err.Error(), wrong) || !strings.Contains(err.Error(), "is not a CIDR: write one such as") {
+			t.Errorf("%q: error %v", wrong, err)
+		}
+	}
+}
+
+func TestDigest(t *testing.T) {
+	plain, secret := identity(t), identity(t, core.WithKeySecret([]byte("s1")))
+	other := identity(t, core.WithKeySecret([]byte("s2")))
+	seen := map[string]bool{}
+	for _, id := range []*core.Identity{plain, secret, other} {
+		a, err := id.Digest("x-api-key", "hunter2")
+		if err != nil || len(a) != len("x-api-key=")+32 || strings.Contains(a, "hunter2") {
+			t.Errorf("digest %q, %v", a, err)
+		}
+		if again, _ := id.Digest("x-api-key", "hunter2"); again != a {
+			t.Errorf("digests of one value: %q and %q", a, again)
+		}
+		b, _ := id.Digest("x-api-key", "hunter3")
+		if seen[a] || seen[b] || a == b {
+			t.Errorf("digests %q and %q are not apart", a, b)
+		}
+		seen[a], seen[b] = true, true
+	}
+	// The first 128 bits of SHA-256("hunter2").
+	if got, _ := plain.Digest("k", "hunter2"); got != "k=f52fbd32b2b3b86ff88ef6c490628285" {
+		t.Errorf("digest %q", got)
+	}
+	if _, err := plain.Digest("k", ""); !errors.Is(err, core.ErrNoKey) {
+		t.Errorf("digest of nothing: %v", err)
+	}
+}
+
+func TestJoinKeys(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		parts := rapid.SliceOfN(rapid.StringMatching(`[0-9:,ab]{1,6}`), 1, 4)
+		a, b := parts.Draw(t, "a"), parts.Draw(t, "b")
+		ka, err := core.JoinKeys(a...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kb, _ := core.JoinKeys(b...)
+		if same := strings.Join(a, "\x00") == strings.Join(b, "\x00"); same != (ka == kb) {
+			t.Fatalf("%q makes %q, %q makes %q", a, ka, b, kb)
+		}
+	})
+	for _, parts := range [][]string{nil, {""}, {"a", ""}} {
+		if key, err := core.JoinKeys(parts...); !errors.Is(err, core.ErrNoKey) {
+			t.Errorf("JoinKeys(%q) = %q, %v, want ErrNoKey", parts, key, err)
+		}
+	}
+}
