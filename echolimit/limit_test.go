@@ -113,7 +113,7 @@ func TestOwnErrorUnchanged(t *testing.T) {
 	refused := echo.NewHTTPError(http.StatusPaymentRequired, "no plan")
 	e := echo.New()
 	e.HTTPErrorHandler = func(err error, c echo.Context) {
-		if !errors.Is(err, refused) || err != error(refused) {
+		if err != error(refused) {
 			t.Errorf("the error is %#v", err)
 		}
 		e.DefaultHTTPErrorHandler(err, c)
@@ -148,13 +148,16 @@ func TestRealIPIsNotAsked(t *testing.T) {
 	defer limiter.Close()
 	e := echo.New()
 	e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(1))))
+	var key, own string
 	e.GET("/", func(c echo.Context) error {
-		if d, _ := echolimit.FromContext(c); d.Key == c.RealIP() || d.Key != "192.0.2.1" {
-			t.Errorf("counted by %q, RealIP is %q", d.Key, c.RealIP())
-		}
+		d, _ := echolimit.FromContext(c)
+		key, own = d.Key, c.RealIP()
 		return nil
 	})
 	get(e, "/", "X-Forwarded-For", "203.0.113.7")
+	if key != "192.0.2.1" || own != "203.0.113.7" {
+		t.Errorf("counted by %q, RealIP is %q", key, own)
+	}
 }
 
 // get asks for a path without a network; a name and a value of a field may

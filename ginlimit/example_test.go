@@ -1,0 +1,387 @@
+package ginlimit_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/ginlimit"
+)
+
+func ExampleNew() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	api := core.NewPolicy("api", core.PerHour(100))
+	strict := core.NewPolicy("strict", core.PerHour(1))
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, api))
+	router.GET("/", hello)
+	router.GET("/strict", ginlimit.New(limiter, strict), hello)
+
+	try(router, "/")
+	try(router, "/strict")
+	try(router, "/strict")
+	// Output:
+	// 200 "api";r=99;t=3600
+	// 200 "api";r=98;t=3600, "strict";r=0;t=3600
+	// 429 "api";r=97;t=3600, "strict";r=0;t=3600
+}
+
+func ExampleFromContext() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(100))))
+	router.GET("/", func(c *gin.Context) {
+		if d, ok := ginlimit.FromContext(c); ok {
+			c.String(http.StatusOK, "%d of %v left for %s", d.Remaining, d.Limit, d.Key)
+			return
+		}
+		c.String(http.StatusOK, "no limit")
+	})
+
+	fmt.Println(try(router, "/"))
+	// Output:
+	// 200 "api";r=99;t=3600
+	// 99 of 100/hour left for 192.0.2.1
+}
+
+func ExampleDecisions() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("day", core.PerDay(1000))))
+	router.Use(ginlimit.New(limiter, core.NewPolicy("hour", core.PerHour(100))))
+	router.GET("/", func(c *gin.Context) {
+		for _, d := range ginlimit.Decisions(c) {
+			fmt.Println(d.Policy, d.Remaining)
+		}
+		c.Status(http.StatusOK)
+	})
+
+	try(router, "/")
+	// Output:
+	// day 999
+	// hour 99
+	// 200 "day";r=999;t=86400, "hour";r=99;t=3600
+}
+
+func ExampleByAddress() {
+	// Behind a proxy, say where it is: nobody else is believed.
+	proxies, err := core.ParsePrefixes("192.0.2.0/24")
+	if err != nil {
+		panic(err)
+	}
+	limiter := core.New(core.NewMemory(), core.WithTrustedProxies(proxies...))
+	defer limiter.Close()
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), ginlimit.WithKey(ginlimit.ByAddress())))
+	router.GET("/", hello)
+
+	try(router, "/", "X-Forwarded-For", "203.0.113.7")
+	try(router, "/", "X-Forwarded-For", "198.51.100.9, 203.0.113.7") // forged on the left
+	try(router, "/", "X-Forwarded-For", "203.0.113.8")
+	// Output:
+	// 200 "api";r=0;t=3600
+	// 429 "api";r=0;t=3600
+	// 200 "api";r=0;t=3600
+}
+
+func ExampleByHeader() {
+	limiter := core.New(core.NewMemory(), core.WithKeySecret([]byte("from your settings")))
+	defer limiter.Close()
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), ginlimit.WithKey(ginlimit.ByHeader("X-API-Key"))))
+	router.GET("/", hello)
+
+	try(router, "/", "X-API-Key", "alice's")
+	try(router, "/", "X-API-Key", "alice's")
+	try(router, "/", "X-API-Key", "bob's")
+	fmt.Println(try(router, "/"))
+	// Output:
+	// 200 "api";r=0;t=3600
+	// 429 "api";r=0;t=3600
+	// 200 "api";r=0;t=3600
+	// 401
+	// {"title":"Unauthorized","status":401,"detail":"the request lacks the credential it is counted by"}
+}
+
+func ExampleBySecret() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	session := ginlimit.BySecret("session", func(c *gin.Context) (string, error) {
+		value, _ := c.Cookie("session") // "" when there is none
+		return value, nil
+	})
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), ginlimit.WithKey(session)))
+	router.GET("/", func(c *gin.Context) {
+		d, _ := ginlimit.FromContext(c)
+		c.String(http.StatusOK, d.Key)
+	})
+
+	fmt.Println(try(router, "/", "Cookie", "session=0123456789"))
+	// Output:
+	// 200 "api";r=0;t=3600
+	// session=84d89877f0d4041efb6bf91a16f0248f
+}
+
+func ExampleByFunc() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	user := ginlimit.ByFunc("user", func(c *gin.Context) (string, error) {
+		id := c.GetHeader("X-User") // in earnest, what your authentication has found
+		if id == "mallory" {
+			return "", core.Refuse(http.StatusForbidden, "your account is closed")
+		}
+		return id, nil
+	})
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), ginlimit.WithKey(user)))
+	router.GET("/", func(c *gin.Context) {
+		d, _ := ginlimit.FromContext(c)
+		c.String(http.StatusOK, d.Key)
+	})
+
+	fmt.Println(try(router, "/", "X-User", "alice"))
+	fmt.Println(try(router, "/", "X-User", "mallory"))
+	// Output:
+	// 200 "api";r=0;t=3600
+	// user=alice
+	// 403
+	// {"title":"Forbidden","status":403,"detail":"your account is closed"}
+}
+
+func ExampleByAll() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	symbol := ginlimit.ByFunc("symbol", func(c *gin.Context) (string, error) { return c.Param("symbol"), nil })
+
+	router := gin.New()
+	router.GET("/stocks/:symbol", ginlimit.New(limiter, core.NewPolicy("stocks", core.PerHour(1)),
+		ginlimit.WithKey(ginlimit.ByAll(ginlimit.ByAddress(), symbol))), hello)
+
+	try(router, "/stocks/ACME")
+	try(router, "/stocks/ACME")
+	try(router, "/stocks/INIT")
+	// Output:
+	// 200 "stocks";r=0;t=3600
+	// 429 "stocks";r=0;t=3600
+	// 200 "stocks";r=0;t=3600
+}
+
+func ExampleByFirst() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)),
+		ginlimit.WithKey(ginlimit.ByFirst(ginlimit.ByHeader("X-API-Key"), ginlimit.ByAddress()))))
+	router.GET("/", hello)
+
+	try(router, "/", "X-API-Key", "alice's")
+	try(router, "/")
+	try(router, "/")
+	// Output:
+	// 200 "api";r=0;t=3600
+	// 200 "api";r=0;t=3600
+	// 429 "api";r=0;t=3600
+}
+
+func ExampleBind() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	api := core.NewPolicy("api", core.PerHour(100))
+	keyOf := ginlimit.Bind(limiter, ginlimit.ByAddress())
+
+	router := gin.New()
+	router.GET("/", ginlimit.New(limiter, api), hello)
+	router.GET("/quota", func(c *gin.Context) {
+		key, err := keyOf(c)
+		if err != nil {
+			_ = c.AbortWithError(http.StatusInternalServerError, err)
+			return
+		}
+		d, err := limiter.Peek(c.Request.Context(), api, key)
+		if err != nil {
+			_ = c.AbortWithError(http.StatusInternalServerError, err)
+			return
+		}
+		c.String(http.StatusOK, fmt.Sprint(d.Remaining, " left"))
+	})
+
+	try(router, "/")
+	fmt.Println(try(router, "/quota"))
+	// Output:
+	// 200 "api";r=99;t=3600
+	// 200
+	// 99 left
+}
+
+func ExampleWithCost() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	tokens := core.NewPolicy("tokens", core.PerHour(1000), core.VariableCost())
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, tokens, ginlimit.WithCost(func(c *gin.Context) (int64, error) {
+		n, err := strconv.ParseInt(c.GetHeader("X-Tokens"), 10, 64)
+		if err != nil {
+			return 0, core.Refuse(http.StatusBadRequest, "X-Tokens must be a number")
+		}
+		return n, nil
+	})))
+	router.GET("/", hello)
+
+	try(router, "/", "X-Tokens", "600")
+	try(router, "/", "X-Tokens", "600")
+	fmt.Println(try(router, "/", "X-Tokens", "lots"))
+	// Output:
+	// 200 "tokens";r=400;t=3600
+	// 429 "tokens";r=400;t=3600
+	// 400
+	// {"title":"Bad Request","status":400,"detail":"X-Tokens must be a number"}
+}
+
+func ExampleWithSkip() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(100)), ginlimit.WithSkip(func(c *gin.Context) bool {
+		return c.FullPath() == "/healthz"
+	})))
+	router.GET("/", hello)
+	router.GET("/healthz", hello)
+
+	try(router, "/")
+	try(router, "/healthz")
+	// Output:
+	// 200 "api";r=99;t=3600
+	// 200
+}
+
+func ExampleWithTier() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	free := core.NewPolicy("free", core.PerHour(10))
+	pro := core.NewPolicy("pro", core.PerHour(1000))
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, free, ginlimit.WithTier(func(c *gin.Context) *core.Policy {
+		if c.GetHeader("X-Plan") == "pro" { // in earnest, the plan of the user
+			return pro
+		}
+		return nil // free
+	})))
+	router.GET("/", hello)
+
+	try(router, "/")
+	try(router, "/", "X-Plan", "pro")
+	// Output:
+	// 200 "free";r=9;t=3600
+	// 200 "pro";r=999;t=3600
+}
+
+func ExampleWithDenied() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), ginlimit.WithDenied(func(c *gin.Context, d core.Decision) {
+		c.String(http.StatusTooManyRequests, "No more than "+d.Limit.String()+", please.")
+	})))
+	router.GET("/", hello)
+
+	try(router, "/")
+	fmt.Println(try(router, "/"))
+	// Output:
+	// 200 "api";r=0;t=3600
+	// 429 "api";r=0;t=3600
+	// No more than 1/hour, please.
+}
+
+func ExampleWithErrorHandler() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)),
+		ginlimit.WithKey(ginlimit.ByHeader("X-API-Key")),
+		ginlimit.WithErrorHandler(func(c *gin.Context, err error) {
+			if errors.Is(err, core.ErrNoKey) {
+				c.String(http.StatusUnauthorized, "Get a key at /keys.")
+				return
+			}
+			c.String(core.ProblemFor(err).Status, "Try again.")
+		})))
+	router.GET("/", hello)
+
+	fmt.Println(try(router, "/"))
+	// Output:
+	// 401
+	// Get a key at /keys.
+}
+
+func ExampleWithFrameworkErrors() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+
+	router := gin.New()
+	router.Use(func(c *gin.Context) {
+		c.Next()
+		var limited *core.LimitedError
+		if err := c.Errors.Last(); err != nil && errors.As(err, &limited) {
+			hours := limited.Decision.RetryAfter.Round(time.Hour).Hours()
+			c.JSON(-1, gin.H{"retry_in": fmt.Sprintf("%gh", hours)}) // -1 keeps the status
+		}
+	})
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), ginlimit.WithFrameworkErrors()))
+	router.GET("/", hello)
+
+	try(router, "/")
+	fmt.Println(try(router, "/"))
+	// Output:
+	// 200 "api";r=0;t=3600
+	// 429 "api";r=0;t=3600
+	// {"retry_in":"1h"}
+}
+
+func ExampleWithHeaders() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(100)), ginlimit.WithHeaders(core.HeadersX)))
+	router.GET("/", func(c *gin.Context) {
+		c.String(http.StatusOK, c.Writer.Header().Get("X-RateLimit-Remaining"))
+	})
+
+	fmt.Println(try(router, "/"))
+	// Output:
+	// 200
+	// 99
+}
+
+func hello(c *gin.Context) { c.String(http.StatusOK, "hello") }
+
+// try asks for a path; a name and a value of a field may follow. It prints the
+// status and the RateLimit field, and returns the body.
+func try(h http.Handler, path string, field ...string) (body string) {
+	w := get(h, path, field...)
+	fmt.Println(strings.TrimSpace(fmt.Sprint(w.Code, " ", w.Header().Get("RateLimit"))))
+	return strings.TrimSpace(w.Body.String())
+}
