@@ -27,29 +27,39 @@ func fleet(t *testing.T) []*server {
 
 // TestSixServersHaveOneBudget is what the library is for: requests of one
 // client that arrive at the same time at six processes of three frameworks are
-// admitted exactly as often as the limit says.
+// admitted exactly as often as the limit says. It is not parallel to the others:
+// it needs the machine for itself.
 func TestSixServersHaveOneBudget(t *testing.T) {
-	t.Parallel()
 	servers := fleet(t)
-	for _, route := range []struct {
-		line  string
-		limit int
-	}{
-		{"GET /protected", 10},
-		{"GET /stocks/AAPL/history", 100},
-	} {
-		t.Run(route.line, func(t *testing.T) {
-			c := newClient()
-			begun := time.Now()
-			counts := burst(t, servers, c, route.line, 600, 60)
-			if took := time.Since(begun); took > 50*time.Second {
-				t.Skipf("600 requests took %v: the first have left the window by now", took)
-			}
-			if counts[200] != route.limit || counts[429] != 600-route.limit {
-				t.Errorf("statuses %v, want exactly %d of 200 and the rest 429", counts, route.limit)
-			}
-		})
+	t.Run("protected", func(t *testing.T) { oneBudget(t, servers, "GET /protected", 10) })
+	t.Run("stocks", func(t *testing.T) { oneBudget(t, servers, "GET /stocks/AAPL/history", 100) })
+}
+
+// oneBudget sends 600 requests of one client at once. Where a busy machine has
+// let a decision wait for longer than the limiter does (503), nobody knows
+// whether it was counted, so that only the upper bound is sure: then another
+// client tries.
+func oneBudget(t *testing.T, servers []*server, line string, limit int) {
+	t.Helper()
+	const requests, attempts = 600, 5
+	for range attempts {
+		begun := time.Now()
+		counts := burst(t, servers, newClient(), line, requests, 60)
+		took := time.Since(begun)
+		switch {
+		case took > 50*time.Second:
+			t.Logf("the requests took %v: the first have left the window by then", took)
+		case counts[200] > limit:
+			t.Fatalf("statuses %v: more than %d were admitted", counts, limit)
+		case counts[503] > 0:
+			t.Logf("statuses %v: the machine is too busy", counts)
+		case counts[200] != limit || counts[429] != requests-limit:
+			t.Fatalf("statuses %v, want exactly %d of 200 and the rest 429", counts, limit)
+		default:
+			return
+		}
 	}
+	t.Errorf("the machine was too busy for a certain answer in %d attempts", attempts)
 }
 
 // burst sends requests of one client, spread over servers, and counts the
