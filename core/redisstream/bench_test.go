@@ -62,6 +62,27 @@ func BenchmarkDecision(b *testing.B) {
 	}
 }
 
+// BenchmarkClient compares clients with and without ContextTimeoutEnabled.
+func BenchmarkClient(b *testing.B) {
+	server := redistest.Start(b)
+	p := core.NewPolicy("p", core.PerHour(100_000_000))
+	for name, enabled := range map[string]bool{"defaults": false, "ContextTimeoutEnabled": true} {
+		o := server.Options()
+		o.ContextTimeoutEnabled = enabled
+		rdb := redis.NewClient(o)
+		b.Cleanup(func() { rdb.Close() })
+		s := New(rdb, WithTimeout(10*time.Second))
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for range b.N {
+				if _, err := s.Take(b.Context(), p, "k", 1); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // scriptTime is the server's time for each EVALSHA since its statistics were
 // reset, in microseconds.
 func scriptTime(b *testing.B, rdb *redis.Client) float64 {

@@ -30,7 +30,9 @@ type Store struct {
 	prefix  string
 	timeout time.Duration
 	logger  *slog.Logger
-	lane    lane
+
+	keepsDeadlines bool          // of contexts, by the client itself
+	pending        chan struct{} // holds a value for each command that runs aside
 }
 
 // Option is a setting for [New] and [Open].
@@ -65,14 +67,18 @@ func WithLogger(logger *slog.Logger) Option {
 
 // New makes a store on a client that the caller owns and closes: for a single
 // server, Sentinel, Cluster or Ring. It does not connect. Decisions go to
-// primaries only; don't give it a client that reads from replicas.
+// primaries only; don't give it a client that reads from replicas. One made
+// with ContextTimeoutEnabled answers a lone caller sooner.
 //
 // It panics when the client is nil.
 func New(rdb redis.UniversalClient, options ...Option) *Store {
 	if rdb == nil {
 		panic("redisstream: New: nil client: make one with redis.NewUniversalClient, or use redisstream.Open")
 	}
-	s := &Store{rdb: rdb, prefix: DefaultPrefix, timeout: DefaultTimeout, logger: slog.Default(), lane: newLane()}
+	s := &Store{
+		rdb: rdb, prefix: DefaultPrefix, timeout: DefaultTimeout, logger: slog.Default(),
+		keepsDeadlines: keepsDeadlines(rdb), pending: make(chan struct{}, maxPending),
+	}
 	for _, o := range options {
 		o(s)
 	}

@@ -205,7 +205,7 @@ func TestPendingIsBounded(t *testing.T) {
 	server := redistest.Start(t)
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, ReadTimeout: time.Minute, PoolTimeout: time.Minute, MaxRetries: -1})
 	s := New(rdb, WithTimeout(20*time.Millisecond))
-	s.lane = make(lane, 8)
+	s.pending = make(chan struct{}, 8)
 	take(t, New(rdb, WithTimeout(10*time.Second)), countedPolicy, "warm")
 	server.Freeze()
 	for range 20 {
@@ -213,14 +213,14 @@ func TestPendingIsBounded(t *testing.T) {
 			t.Fatalf("error %v, want the deadline's", err)
 		}
 	}
-	if n := len(s.lane); n != 8 {
+	if n := len(s.pending); n != 8 {
 		t.Errorf("%d commands wait, want the bound of 8", n)
 	}
 	server.Thaw()
 	rdb.Close()
-	for deadline := time.Now().Add(10 * time.Second); len(s.lane) > 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); len(s.pending) > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d commands still wait after the server went on", len(s.lane))
+			t.Fatalf("%d commands still wait after the server went on", len(s.pending))
 		}
 	}
 }

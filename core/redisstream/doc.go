@@ -1,0 +1,30 @@
+// Package redisstream keeps the logs of package core in Redis Streams, where
+// any number of processes share them.
+//
+//	rdb := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{"localhost:6379"}})
+//	limiter := core.New(redisstream.New(rdb))
+//
+// or, with a client of its own:
+//
+//	store, err := redisstream.Open("redis://localhost:6379/0")
+//
+// A decision is one Lua script and one round trip, on one stream for each
+// policy and key; the scripts are the .lua files of this package. Times are
+// those of the Redis server. A denied request writes no entry. Every key has a
+// time to live of at most two windows, except while the server's clock is behind
+// an entry.
+//
+// # Redis
+//
+// Redis 7.0 or later, or Valkey 7.2 or later: standalone, Sentinel, Cluster or
+// Ring. Set maxmemory-policy to noeviction, for an evicted log is a forgotten
+// one. An ACL user needs the keys streamlimit:* and the commands evalsha, eval,
+// unlink, ping, time, xtrim, xlen, xadd, xrange, xrevrange, copy, rename and
+// pexpire.
+//
+// # Failures
+//
+// A decision that Redis has not answered by the store's timeout, 100 ms unless
+// [WithTimeout] says otherwise, is an error. A decision is never sent twice
+// when its script may have run, so a request is counted at most once.
+package redisstream
