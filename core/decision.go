@@ -8,8 +8,9 @@ import (
 // Source says where a decision came from.
 type Source byte
 
+// The stores that decide.
 const (
-	SourceMemory Source = iota + 1 // this process's memory, by choice
+	SourceMemory Source = iota + 1 // this process's memory
 	SourceRedis                    // Redis
 )
 
