@@ -120,8 +120,8 @@ func TestFrameworkErrorsLeaveTheBody(t *testing.T) {
 	get(router, "/")
 	w := get(router, "/")
 	if w.Code != http.StatusTooManyRequests || w.Body.String() != `{"error":"slow down"}` ||
-		w.Header().Get("Content-Type") != "application/json; charset=utf-8" {
-		t.Errorf("answered %d with %q of %q", w.Code, w.Body, w.Header().Get("Content-Type"))
+		w.Result().Header.Get("Content-Type") != "application/json; charset=utf-8" {
+		t.Errorf("answered %d with %q of %q", w.Code, w.Body, w.Result().Header.Get("Content-Type"))
 	}
 }
 

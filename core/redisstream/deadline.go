@@ -2,7 +2,9 @@ package redisstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -25,14 +27,17 @@ func (s *Store) do(caller context.Context, cmd redis.Cmder) error {
 	} else {
 		err = s.aside(ctx, cmd)
 	}
-	if err == nil || ctx.Err() == nil {
-		return err
+	switch {
+	case err == nil:
+		return nil
+	case caller.Err() != nil:
+		return caller.Err()
+	case ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
+		// The command may have run or not. The client's own time can be shorter,
+		// and the socket's is up a moment before the context's.
+		return fmt.Errorf("no answer in time (at most %v): %w", s.timeout, context.DeadlineExceeded)
 	}
-	// There is no answer: the command may have run or not.
-	if err := caller.Err(); err != nil {
-		return err
-	}
-	return fmt.Errorf("no answer within %v: %w", s.timeout, context.DeadlineExceeded)
+	return err
 }
 
 // aside runs a command in a goroutine of its own, which ends when the client
