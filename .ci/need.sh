@@ -48,9 +48,9 @@ as_root() {
 if command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }; then
 	echo "installing $apt with apt-get" >&2
 	# Stale lists are no reason to stop: the packages may be known already.
-	as_root apt-get update -q >&2 || true
+	as_root apt-get update -qq >&2 || true
 	# shellcheck disable=SC2086 # several packages
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $apt >&2 || true
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 $apt >&2 || true
 elif [ -n "$brew" ] && command -v brew >/dev/null; then
 	echo "installing $brew with brew" >&2
 	brew install "$brew" >&2 || true
