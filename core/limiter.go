@@ -107,19 +107,17 @@ func (l *Limiter) Allow(ctx context.Context, p *Policy, key string) (Decision, e
 // need [VariableCost] for a cost other than 1. A cost that can never be
 // admitted is an [ErrCost].
 func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64) (Decision, error) {
-	return l.ask(ctx, p, key, cost, l.store.Take)
+	return l.ask(ctx, p, key, cost, true)
 }
 
 // Peek is the decision that Allow would make, and counts nothing. Its
 // Remaining is what is left now, and Allowed says whether a request of cost 1
 // would be admitted.
 func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, error) {
-	return l.ask(ctx, p, key, 1, l.store.Peek)
+	return l.ask(ctx, p, key, 1, false)
 }
 
-func (l *Limiter) ask(ctx context.Context, p *Policy, key string, cost int64,
-	method func(context.Context, *Policy, string, int64) (Usage, error),
-) (Decision, error) {
+func (l *Limiter) ask(ctx context.Context, p *Policy, key string, cost int64, take bool) (Decision, error) {
 	if p == nil {
 		return Decision{}, ErrNoPolicy
 	}
@@ -130,7 +128,13 @@ func (l *Limiter) ask(ctx context.Context, p *Policy, key string, cost int64,
 		return Decision{}, err
 	}
 	key = boundedKey(key)
-	u, err := method(ctx, p, key, cost)
+	var u Usage
+	var err error
+	if take {
+		u, err = l.store.Take(ctx, p, key, cost)
+	} else {
+		u, err = l.store.Peek(ctx, p, key, cost)
+	}
 	if err != nil {
 		return Decision{}, fmt.Errorf("streamlimit: policy %s: %w", p.name, err)
 	}

@@ -1,0 +1,33 @@
+package core_test
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// BenchmarkMemoryAllow is a decision from this process's memory.
+func BenchmarkMemoryAllow(b *testing.B) {
+	policies := map[string]*core.Policy{
+		"one limit":  core.NewPolicy("one", core.PerSecond(1_000_000)),
+		"two limits": core.NewPolicy("two", core.PerSecond(1_000_000), core.PerMinute(60_000_000)),
+		"denied":     core.NewPolicy("denied", core.PerDay(1)),
+	}
+	keys := make([]string, 10_000)
+	for i := range keys {
+		keys[i] = "key-" + strconv.Itoa(i)
+	}
+	for name, p := range policies {
+		b.Run(name, func(b *testing.B) {
+			limiter := core.New(core.NewMemory())
+			defer limiter.Close()
+			b.ReportAllocs()
+			for i := range b.N {
+				if _, err := limiter.Allow(b.Context(), p, keys[i%len(keys)]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
