@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
@@ -79,7 +80,7 @@ func serve(t *testing.T, app adaptertest.App[*fiber.Ctx, fiber.Handler]) string 
 		t.Fatal(err)
 	}
 	go f.Listener(listener)
-	t.Cleanup(func() { f.Shutdown() })
+	t.Cleanup(func() { f.ShutdownWithTimeout(5 * time.Second) })
 	return "http://" + listener.Addr().String()
 }
 

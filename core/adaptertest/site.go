@@ -29,7 +29,6 @@ type site struct {
 func (s suite) open(t *testing.T, a app) *site {
 	t.Helper()
 	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
 	w := &site{t: t, client: &http.Client{Transport: transport}}
 	for _, g := range a.groups {
 		for i := range g.routes {
@@ -44,6 +43,8 @@ func (s suite) open(t *testing.T, a app) *site {
 		w.errs = append(w.errs, err)
 	}
 	w.url = s.serve(t, a)
+	// Before the server shuts down, which may wait for its connections.
+	t.Cleanup(transport.CloseIdleConnections)
 	return w
 }
 
