@@ -47,14 +47,17 @@ func (p *Policy) buildFields() {
 
 // SetHeaders calls set with the response fields for the decisions on one
 // request, outer first. A form given twice is set twice; no form sets nothing.
-func SetHeaders(decisions []Decision, forms []HeaderForm, set func(name, value string)) {
+//
+// retryAfter is the response's Retry-After in seconds, 0 for none: it must not
+// be earlier than a t that the same response gives, so later ones are left out.
+func SetHeaders(decisions []Decision, forms []HeaderForm, retryAfter int64, set func(name, value string)) {
 	if len(decisions) == 0 {
 		return
 	}
 	for _, form := range forms {
 		switch form {
 		case HeadersIETF:
-			setIETF(decisions, set)
+			setIETF(decisions, retryAfter, set)
 		case HeadersX:
 			setLegacy("X-RateLimit-", decisions, set)
 		case HeadersDraft06:
@@ -63,10 +66,10 @@ func SetHeaders(decisions []Decision, forms []HeaderForm, set func(name, value s
 	}
 }
 
-func setIETF(decisions []Decision, set func(name, value string)) {
+func setIETF(decisions []Decision, retryAfter int64, set func(name, value string)) {
 	if len(decisions) == 1 {
 		set("RateLimit-Policy", decisions[0].Policy.itemsField)
-		set("RateLimit", string(appendStates(make([]byte, 0, 48), &decisions[0], nil, retrySeconds(decisions))))
+		set("RateLimit", string(appendStates(make([]byte, 0, 48), &decisions[0], nil, retryAfter)))
 		return
 	}
 	var policies, states []byte
@@ -74,7 +77,7 @@ func setIETF(decisions []Decision, set func(name, value string)) {
 	seenState := make(map[string]bool, 2*len(decisions))
 	for i := range decisions {
 		policies = appendPolicy(policies, decisions[i].Policy, seen)
-		states = appendStates(states, &decisions[i], seenState, retrySeconds(decisions))
+		states = appendStates(states, &decisions[i], seenState, retryAfter)
 	}
 	set("RateLimit-Policy", string(policies))
 	set("RateLimit", string(states))
@@ -89,16 +92,14 @@ func appendPolicy(b []byte, p *Policy, seen map[string]bool) []byte {
 	return b
 }
 
-// appendStates appends the items of d to a RateLimit field. latest is the
-// Retry-After of the response, or -1: t is left out where it is later, since
-// Retry-After must not be earlier than t.
-func appendStates(b []byte, d *Decision, seen map[string]bool, latest int64) []byte {
+// appendStates appends the items of d to a RateLimit field.
+func appendStates(b []byte, d *Decision, seen map[string]bool, retryAfter int64) []byte {
 	for i, item := range d.Policy.items {
 		s := d.State(i)
 		b = appendItemName(b, item.name, seen)
 		b = append(b, ";r="...)
 		b = strconv.AppendInt(b, s.Remaining, 10)
-		if t := seconds(s.Reset); latest < 0 || t <= latest {
+		if t := seconds(s.Reset); retryAfter == 0 || t <= retryAfter {
 			b = append(b, ";t="...)
 			b = strconv.AppendInt(b, t, 10)
 		}
@@ -142,17 +143,11 @@ func setLegacy(prefix string, decisions []Decision, set func(name, value string)
 	set(prefix+"Reset", strconv.FormatInt(seconds(binding.Reset), 10))
 }
 
-// retrySeconds is the Retry-After of a response with these decisions, or -1
-// when none of them is a denial.
-func retrySeconds(decisions []Decision) int64 {
-	if last := &decisions[len(decisions)-1]; !last.Allowed {
-		return max(1, seconds(last.RetryAfter))
-	}
-	return -1
-}
-
 // seconds rounds up to whole seconds, so that waiting them out is enough.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+// retrySeconds is the Retry-After of a denial, at least 1.
+func retrySeconds(d *Decision) int64 { return max(1, seconds(d.RetryAfter)) }
 
 // deniedDetail says which limit denied and how long to wait:
 // "5 requests per 10s; retry in 7s".
@@ -170,7 +165,7 @@ func deniedDetail(d *Decision) string {
 	b.WriteString(" " + unit + " per ")
 	b.WriteString(windowText(l.Window))
 	b.WriteString("; retry in ")
-	b.WriteString(strconv.FormatInt(max(1, seconds(d.RetryAfter)), 10))
+	b.WriteString(strconv.FormatInt(retrySeconds(d), 10))
 	b.WriteByte('s')
 	return b.String()
 }

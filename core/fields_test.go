@@ -14,7 +14,14 @@ import (
 
 func fields(decisions []core.Decision, forms ...core.HeaderForm) string {
 	var b strings.Builder
-	core.SetHeaders(decisions, forms, func(name, value string) { fmt.Fprintf(&b, "%s: %s\n", name, value) })
+	retryAfter := int64(0)
+	if len(decisions) > 0 {
+		retryAfter = core.ProblemFor(decisions[len(decisions)-1].Err()).RetryAfter
+		if decisions[len(decisions)-1].Allowed {
+			retryAfter = 0
+		}
+	}
+	core.SetHeaders(decisions, forms, retryAfter, func(name, value string) { fmt.Fprintf(&b, "%s: %s\n", name, value) })
 	return b.String()
 }
 
@@ -71,14 +78,14 @@ func TestDeniedProblem(t *testing.T) {
 	p := core.ProblemFor(fmt.Errorf("wrapped: %w", d.Err()))
 	const want = `{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too Many Requests","status":429,` +
 		`"detail":"5 requests per 10s; retry in 7s","violated-policies":["strict"]}`
-	if got := string(p.Body()); got != want || p.RetryAfter != "7" || p.Status != 429 {
+	if got := string(p.Body()); got != want || p.RetryAfter != 7 || p.Status != 429 {
 		t.Errorf("%+v\n%s\nwant\n%s", p, got, want)
 	}
 
 	one := core.NewPolicy("one", core.PerMinute(1))
 	allow(t, l, one, "k", 1)
 	clock.now = clock.now.Add(time.Minute - time.Millisecond)
-	if p := core.ProblemFor(allow(t, l, one, "k", 1).Err()); p.Detail != "1 request per minute; retry in 1s" || p.RetryAfter != "1" {
+	if p := core.ProblemFor(allow(t, l, one, "k", 1).Err()); p.Detail != "1 request per minute; retry in 1s" || p.RetryAfter != 1 {
 		t.Errorf("%+v", p)
 	}
 
@@ -92,17 +99,18 @@ func TestDeniedProblem(t *testing.T) {
 
 func TestProblemForErrors(t *testing.T) {
 	for _, c := range []struct {
-		err         error
-		status      int
-		retry, says string
+		err    error
+		status int
+		retry  int64
+		says   string
 	}{
-		{core.Refuse(418, "short <b>and</b> stout"), 418, "", `short`},
-		{fmt.Errorf("x: %w", core.Refuse(http.StatusBadRequest, "bad")), 400, "", `"title":"Bad Request","status":400,"detail":"bad"`},
-		{core.Refuse(200, "not an error"), 503, "1", "temporary-reduced-capacity"},
-		{core.ErrNoKey, 401, "", `"title":"Unauthorized"`},
-		{fmt.Errorf("%w: 7", core.ErrCost), 400, "", "cost"},
-		{errors.New("dial tcp 10.1.1.1:6379: refused"), 503, "1", "temporary-reduced-capacity"},
-		{core.ErrStoreFull, 503, "1", "could not decide"},
+		{core.Refuse(418, "short <b>and</b> stout"), 418, 0, `short`},
+		{fmt.Errorf("x: %w", core.Refuse(http.StatusBadRequest, "bad")), 400, 0, `"title":"Bad Request","status":400,"detail":"bad"`},
+		{core.Refuse(200, "not an error"), 503, 1, "temporary-reduced-capacity"},
+		{core.ErrNoKey, 401, 0, `"title":"Unauthorized"`},
+		{fmt.Errorf("%w: 7", core.ErrCost), 400, 0, "cost"},
+		{errors.New("dial tcp 10.1.1.1:6379: refused"), 503, 1, "temporary-reduced-capacity"},
+		{core.ErrStoreFull, 503, 1, "could not decide"},
 	} {
 		p := core.ProblemFor(c.err)
 		body := string(p.Body())

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strconv"
 )
 
 // ProblemContentType is the media type of a [Problem]'s body.
@@ -26,8 +25,8 @@ type Problem struct {
 	Detail   string   `json:"detail,omitempty"`
 	Violated []string `json:"violated-policies,omitempty"`
 
-	// RetryAfter is the value of the Retry-After field in seconds, or "".
-	RetryAfter string `json:"-"`
+	// RetryAfter is the value of the Retry-After field in seconds; 0 for none.
+	RetryAfter int64 `json:"-"`
 }
 
 // ProblemFor is the answer to a request that err kept from being passed on: 429
@@ -55,7 +54,7 @@ func ProblemFor(err error) Problem {
 	}
 	return Problem{
 		Type: typeReducedCapacity, Title: "Service Unavailable", Status: http.StatusServiceUnavailable,
-		Detail: detail, RetryAfter: "1",
+		Detail: detail, RetryAfter: 1,
 	}
 }
 
@@ -63,7 +62,7 @@ func deniedProblem(d *Decision) Problem {
 	p := Problem{
 		Type: typeQuotaExceeded, Title: "Too Many Requests", Status: http.StatusTooManyRequests,
 		Detail:     deniedDetail(d),
-		RetryAfter: strconv.FormatInt(max(1, seconds(d.RetryAfter)), 10),
+		RetryAfter: retrySeconds(d),
 	}
 	for i, item := range d.Policy.items {
 		if d.State(i).Violated {

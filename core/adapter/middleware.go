@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"errors"
+	"strconv"
 
 	"github.com/streamlimit/streamlimit/core"
 )
@@ -48,12 +49,12 @@ func (m *Middleware[C]) Handle(c C) (pass bool, err error) {
 		record = &Record{}
 		x.SetRecord(record)
 	}
-	record.add(d, len(m.headers) == 0)
-	core.SetHeaders(record.shown(), m.headers, x.SetHeader)
-	if d.Allowed {
-		return true, nil
+	record.add(d, m.headers)
+	if !d.Allowed {
+		return false, m.refuse(c, x, d.Err())
 	}
-	return false, m.refuse(c, x, d.Err())
+	record.setFields(x, 0)
+	return true, nil
 }
 
 func (m *Middleware[C]) decide(c C, x Exchange) (core.Decision, error) {
@@ -87,9 +88,10 @@ func (m *Middleware[C]) refuse(c C, x Exchange, err error) error {
 		return err
 	}
 	problem := core.ProblemFor(err)
-	if problem.RetryAfter != "" {
-		x.SetHeader("Retry-After", problem.RetryAfter)
+	if problem.RetryAfter > 0 {
+		x.SetHeader("Retry-After", strconv.FormatInt(problem.RetryAfter, 10))
 	}
+	x.Record().setFields(x, problem.RetryAfter)
 	switch {
 	case denied && m.denied != nil:
 		return m.denied(c, limited.Decision)

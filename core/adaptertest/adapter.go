@@ -96,6 +96,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"FieldsOfOnePolicyTwice", checkSamePolicyTwice},
 		{"FieldForms", checkForms},
 		{"HiddenPolicy", checkHiddenPolicy},
+		{"RetryAfterAndReset", checkRetryAfterAndReset},
 		{"DeniedAnswer", checkDeniedAnswer},
 		{"DeniedByOneOfTwoLimits", checkDeniedByOneOfTwo},
 		{"Head", checkHead},

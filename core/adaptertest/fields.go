@@ -1,6 +1,7 @@
 package adaptertest
 
 import (
+	"errors"
 	"maps"
 	"net/http"
 	"testing"
@@ -58,4 +59,27 @@ func checkHiddenPolicy(t *testing.T, s suite) {
 	}
 	w.get("/1").want(http.StatusOK)
 	w.get("/1").wantDeniedBy("hidden").wantField("RateLimit", "").wantField("Retry-After", "60")
+}
+
+// Retry-After is never earlier than a t in the same response, whichever of
+// several limits it comes from.
+func checkRetryAfterAndReset(t *testing.T, s suite) {
+	t.Run("no decision on the inner limit", func(t *testing.T) {
+		outer, _ := newLimiter(t)
+		inner, store := newSpy(t)
+		store.fail(errors.New("down"))
+		w := s.openRoute(t,
+			limit{limiter: outer, policy: core.NewPolicy("outer", core.PerMinute(5))},
+			limit{limiter: inner, policy: core.NewPolicy("inner", core.PerMinute(5))})
+		w.get("/1").want(http.StatusServiceUnavailable).wantField("Retry-After", "1").
+			wantField("RateLimit-Policy", `"outer";q=5;w=60`).wantField("RateLimit", `"outer";r=4`)
+	})
+	t.Run("the inner limit is hidden", func(t *testing.T) {
+		limiter, _ := newLimiter(t)
+		w := s.openRoute(t,
+			limit{limiter: limiter, policy: core.NewPolicy("outer", core.PerHour(5))},
+			limit{limiter, core.NewPolicy("inner", core.PerMinute(1)), options{headers: []core.HeaderForm{}}})
+		w.get("/1").want(http.StatusOK).wantField("RateLimit", `"outer";r=4;t=3600`)
+		w.get("/1").wantDeniedBy("inner").wantField("Retry-After", "60").wantField("RateLimit", `"outer";r=3`)
+	})
 }
