@@ -41,12 +41,10 @@ fmt: ## format all Go files
 fmt-check: ## fail if a Go file is not formatted
 	@files=$$(gofmt -l $(MODULES)) && test -z "$$files" || { echo "not formatted, run \`make fmt\`:"; echo "$$files"; exit 1; }
 
-# Sync may raise a module's requirements to those of its siblings, after which
-# sums of the old versions are left over: hence the second tidy.
+# No go work sync: it would raise the requirements of each module to those of
+# its siblings, which its users don't need.
 .PHONY: tidy
-tidy: ## go mod tidy in every module, and go work sync
-	$(call in-modules,go mod tidy)
-	go work sync
+tidy: ## go mod tidy in every module
 	$(call in-modules,go mod tidy)
 
 .PHONY: tidy-check

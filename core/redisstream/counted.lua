@@ -29,15 +29,20 @@ local used = redis.call('XLEN', log)
 -- Set to two windows whenever the log was empty or lost entries, the time to
 -- live is at least one window after every admission: a decision more than a
 -- window after it was set finds the entries of that time trimmed. It counts
--- from the newest entry where the clock is behind that: after a step back, and
--- by a tick before Redis 7.2, where the clock runs on within a script.
+-- from the newest entry where that is ahead of a clock that stepped back.
 local function keep(newest)
   redis.call('PEXPIRE', log, string.format('%d', math.max(newest - now, 0) + 2 * window))
 end
 
 if used < max and ARGV[3] == '1' then
-  local id = redis.call('XADD', log, '*', '', '')
-  local added = tonumber(string.sub(id, 1, 13))
+  -- By the time read above: the server's own goes on within a script before
+  -- Redis 7.2, and would make the entry a tick late.
+  local added = now
+  local id = redis.pcall('XADD', log, string.format('%d-*', now), '', '')
+  if type(id) ~= 'string' then
+    -- The clock stepped back behind the newest entry: go on from that.
+    added = ms({redis.call('XADD', log, '*', '', '')})
+  end
   if used == 0 then
     -- The server allocates 4 kB for the first entries of a stream; a copy has
     -- just what it needs. A server that can't copy keeps the slack.

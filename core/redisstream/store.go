@@ -87,34 +87,41 @@ func New(rdb redis.UniversalClient, options ...Option) *Store {
 
 // Take implements [core.Store].
 func (s *Store) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
-	return s.decide(ctx, p, key, cost, 1)
+	return s.decide(ctx, p, key, cost, true)
 }
 
 // Peek implements [core.Store].
 func (s *Store) Peek(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
-	return s.decide(ctx, p, key, cost, 0)
+	return s.decide(ctx, p, key, cost, false)
 }
 
-func (s *Store) decide(ctx context.Context, p *core.Policy, key string, cost int64, take int) (core.Usage, error) {
-	script := counted
-	args := make([]any, 0, 3+2*core.MaxLimits)
-	if p.Layout() == core.Summed {
-		script = summed
-		args = append(args, cost, take, p.Longest().Milliseconds())
-	}
-	for i := range p.Len() {
-		l := p.Limit(i)
-		args = append(args, l.Max, l.Window.Milliseconds())
-	}
-	if p.Layout() == core.Counted {
-		args = append(args, take)
-	}
-	log := s.logKey(p, key)
+func (s *Store) decide(ctx context.Context, p *core.Policy, key string, cost int64, take bool) (core.Usage, error) {
+	script, log, args := s.decision(p, key, cost, take)
 	reply, err := s.run(ctx, script, log, args)
 	if err != nil {
 		return core.Usage{}, fmt.Errorf("redisstream: %w", err)
 	}
 	return parseReply(p, reply)
+}
+
+// decision is the script of the policy's layout, its log and its arguments, as
+// the head of each script describes them.
+func (s *Store) decision(p *core.Policy, key string, cost int64, take bool) (sc script, log string, args []any) {
+	taking := 0
+	if take {
+		taking = 1
+	}
+	if p.Layout() == core.Counted {
+		l := p.Limit(0)
+		return counted, s.logKey(p, key), []any{l.Max, l.Window.Milliseconds(), taking}
+	}
+	args = make([]any, 0, 3+2*p.Len())
+	args = append(args, cost, taking, p.Longest().Milliseconds())
+	for i := range p.Len() {
+		l := p.Limit(i)
+		args = append(args, l.Max, l.Window.Milliseconds())
+	}
+	return summed, s.logKey(p, key), args
 }
 
 // parseReply reads what both scripts answer.

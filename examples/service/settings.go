@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redisstream"
@@ -122,7 +123,8 @@ func (s Settings) NewLimiter() (*core.Limiter, error) {
 		slog.Info("no REDIS_URL: limits are counted in this process's memory and not shared with others")
 		return core.New(core.NewMemory(), options...), nil
 	}
-	store, err := redisstream.Open(s.RedisURL)
+	// Longer than the default: waiting a little on a busy machine beats refusing.
+	store, err := redisstream.Open(s.RedisURL, redisstream.WithTimeout(time.Second))
 	if err != nil {
 		return nil, &settingsError{fmt.Errorf("REDIS_URL: %w", err)}
 	}
