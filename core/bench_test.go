@@ -31,3 +31,20 @@ func BenchmarkMemoryAllow(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkDigest is the key of a request with an API key.
+func BenchmarkDigest(b *testing.B) {
+	for name, options := range map[string][]core.Option{"SHA-256": nil, "HMAC": {core.WithKeySecret([]byte("secret"))}} {
+		b.Run(name, func(b *testing.B) {
+			limiter := core.New(core.NewMemory(), options...)
+			defer limiter.Close()
+			id := limiter.Identity()
+			b.ReportAllocs()
+			for range b.N {
+				if _, err := id.Digest("x-api-key", "0123456789abcdef0123456789abcdef"); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -61,7 +61,7 @@ func WithIPv6Prefix(bits int) Option {
 // logs need the same secret. An empty secret is the same as none: plain
 // SHA-256, which is enough for long random API keys.
 func WithKeySecret(secret []byte) Option {
-	return func(l *Limiter) { l.identity.secret = append([]byte(nil), secret...) }
+	return func(l *Limiter) { l.identity.setSecret(secret) }
 }
 
 // WithLogger sets where the limiter writes its few log lines; slog.Default()
