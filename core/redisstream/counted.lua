@@ -63,7 +63,9 @@ end
 if used == 0 then return {1, 0, 0, 0, 0} end
 local newest = ms(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1])
 if trimmed > 0 then keep(newest) end
-local free = ms(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]) + window - now
+-- Room comes with the oldest entry; after a limit was lowered with more of them.
+local leaving = redis.call('XRANGE', log, '-', '+', 'COUNT', math.max(used - max, 0) + 1)
+local free = ms(leaving[1]) + window - now
 local reset = newest + window - now
 if used < max then return {1, 0, reset, used, free} end
-return {0, free, reset, used, free}
+return {0, ms(leaving[#leaving]) + window - now, reset, used, free}

@@ -113,6 +113,36 @@ func (h Harness) severalLimits(t *testing.T) {
 	s.admits(p, "k", 1)
 }
 
+// changedLimit: a log outlives a change of the limit alone. While more is used
+// than a lowered limit admits, Retry-After waits for enough to leave.
+func (h Harness) changedLimit(t *testing.T) {
+	everyLayout(t, core.Per(5, time.Second), func(t *testing.T, p *core.Policy) {
+		s := h.subject(t)
+		for range 5 {
+			s.admits(p, "k", 1)
+			s.clock.Advance(100 * ms)
+		}
+		options := []core.PolicyOption{core.Per(2, time.Second)}
+		if p.VariableCost() {
+			options = append(options, core.VariableCost())
+		}
+		lowered := core.NewPolicy("p", options...)
+		u := s.denies(lowered, "k", 1)
+		if u.RetryAfter != 800*ms || u.Limits[0] != (core.LimitUsage{Used: 5, FreeIn: 500 * ms}) {
+			t.Errorf("a lowered limit: %+v", u)
+		}
+		s.clock.Advance(u.RetryAfter - ms)
+		s.denies(lowered, "k", 1)
+		s.clock.Advance(ms)
+		s.admits(lowered, "k", 1)
+		s.denies(lowered, "k", 1)
+		for range 3 {
+			s.admits(p, "k", 1)
+		}
+		s.denies(p, "k", 1)
+	})
+}
+
 // extremes: the bounds of limits and windows work as everything between them.
 func (h Harness) extremes(t *testing.T) {
 	everyLayout(t, core.Per(1, core.MinWindow), func(t *testing.T, p *core.Policy) {

@@ -60,8 +60,7 @@ func (h Harness) reset(t *testing.T) {
 	})
 }
 
-// apart: logs of different keys, policies, windows and layouts never mix, and
-// a log outlives a change of the limit alone.
+// apart: logs of different keys, policies, windows and layouts never mix.
 func (h Harness) apart(t *testing.T) {
 	s := h.subject(t)
 	policies := []*core.Policy{
@@ -81,9 +80,6 @@ func (h Harness) apart(t *testing.T) {
 			s.denies(p, key, 1)
 		}
 	}
-	raised := core.NewPolicy("a", core.Per(2, time.Minute))
-	s.admits(raised, "k", 1)
-	s.denies(raised, "k", 1)
 }
 
 // hostileKeys: whatever is in a key, it is a key of its own.

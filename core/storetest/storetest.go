@@ -40,6 +40,7 @@ func Run(t *testing.T, h Harness) {
 	t.Run("Boundary", h.boundary)
 	t.Run("RetryAfter", h.retryAfter)
 	t.Run("SeveralLimits", h.severalLimits)
+	t.Run("ChangedLimit", h.changedLimit)
 	t.Run("Extremes", h.extremes)
 	t.Run("Peek", h.peek)
 	t.Run("Reset", h.reset)
