@@ -27,7 +27,7 @@ func (s Source) String() string {
 
 // Decision is the answer to one request, or to a [Limiter.Peek].
 type Decision struct {
-	Policy  *Policy
+	Policy  *Policy // nil only in the zero Decision, which is none
 	Key     string // who was counted; a digest where the key was secret or long
 	Cost    int64  // units asked for
 	Allowed bool   // whether they were admitted; for a peek, whether they would be
@@ -111,7 +111,7 @@ func decide(p *Policy, key string, cost int64, u Usage) Decision {
 
 // Err is nil for an allowed decision and a [*LimitedError] for a denied one.
 func (d Decision) Err() error {
-	if d.Allowed {
+	if d.Allowed || d.Policy == nil {
 		return nil
 	}
 	return &LimitedError{Decision: d}

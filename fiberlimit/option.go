@@ -25,18 +25,20 @@ func WithSkip(skip func(*fiber.Ctx) bool) Option { return framework.WithSkip(ski
 
 // WithTier sets the policy by the request, such as one for each plan that
 // users pay for; nil stands for the policy that [New] was given. Make the
-// policies once, not in tier.
+// policies once, not in tier. With [WithCost], all of them need
+// [core.VariableCost].
 func WithTier(tier func(*fiber.Ctx) *core.Policy) Option { return framework.WithTier(tier) }
 
-// WithDenied answers denied requests in place of the problem document. The
-// response fields, Retry-After among them, are set by then; an error goes to
+// WithDenied answers denied requests in place of the problem document: denied
+// must write the response, or the client sees an empty 200. The response fields, Retry-After among them, are set by then; an error goes to
 // Fiber's ErrorHandler. It comes before [WithFrameworkErrors].
 func WithDenied(denied func(*fiber.Ctx, core.Decision) error) Option {
 	return framework.WithDenied(denied)
 }
 
 // WithErrorHandler answers requests without a decision: the key or the cost
-// was not to be had, or the store did not answer. [core.ProblemFor] says what
+// was not to be had, or the store did not answer. It must write the response,
+// or the client sees an empty 200. [core.ProblemFor] says what
 // the answer would have been, Retry-After included, which is not set; an error
 // goes to Fiber's ErrorHandler. It comes before [WithFrameworkErrors].
 func WithErrorHandler(failed func(*fiber.Ctx, error) error) Option {

@@ -20,7 +20,7 @@
 // Ring. Set maxmemory-policy to noeviction, for an evicted log is a forgotten
 // one. An ACL user needs the keys streamlimit:* and the commands evalsha, eval,
 // unlink, ping, time, xtrim, xlen, xadd, xrange, xrevrange, copy, rename and
-// pexpire.
+// pexpire. With [WithPrefix] the keys start with that prefix instead.
 //
 // # Failures
 //

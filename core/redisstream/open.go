@@ -51,6 +51,7 @@ func newClient(rawURL string) (redis.UniversalClient, error) {
 			return nil, hideURL(err)
 		}
 		o.ContextTimeoutEnabled = true
+		o.DialerRetries = dialOnce(o.DialerRetries)
 		return redis.NewClient(o), nil
 	case "redis+cluster", "rediss+cluster":
 		seeds, err := splitSeeds(strings.TrimSuffix(scheme, "+cluster"), rest)
@@ -65,6 +66,7 @@ func newClient(rawURL string) (redis.UniversalClient, error) {
 			return nil, errors.New("read_only, route_by_latency and route_randomly would decide on replicas: leave them out")
 		}
 		o.ContextTimeoutEnabled = true
+		o.DialerRetries = dialOnce(o.DialerRetries)
 		return redis.NewClusterClient(o), nil
 	case "redis+sentinel", "rediss+sentinel":
 		o, err := sentinelOptions(strings.TrimSuffix(scheme, "+sentinel"), rest)
@@ -72,9 +74,20 @@ func newClient(rawURL string) (redis.UniversalClient, error) {
 			return nil, err
 		}
 		o.ContextTimeoutEnabled = true
+		o.DialerRetries = dialOnce(o.DialerRetries)
 		return redis.NewFailoverClient(o), nil
 	}
 	return nil, fmt.Errorf("scheme %q: use redis, rediss, unix, redis+cluster or redis+sentinel", scheme)
+}
+
+// dialOnce is the number of attempts to connect for one command: one unless the
+// URL says otherwise. More of them, 100 ms apart, outlast a decision's time, and
+// its error would not say what is wrong.
+func dialOnce(set int) int {
+	if set > 0 {
+		return set
+	}
+	return 1
 }
 
 func sentinelOptions(scheme, rest string) (*redis.FailoverOptions, error) {

@@ -92,8 +92,8 @@ func TestOpenDeadRedis(t *testing.T) {
 	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "does not answer") {
 		t.Errorf("log %q, want one line that says so", got)
 	}
-	if _, err := s.Take(t.Context(), countedPolicy, "k", 1); err == nil {
-		t.Error("a decision without a server")
+	if _, err := s.Take(t.Context(), countedPolicy, "k", 1); err == nil || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("a decision without a server: error %v, want one that says why", err)
 	}
 	server.Restart()
 	deadline := time.Now().Add(10 * time.Second)

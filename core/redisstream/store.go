@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"time"
 
@@ -72,7 +73,7 @@ func WithLogger(logger *slog.Logger) Option {
 //
 // It panics when the client is nil.
 func New(rdb redis.UniversalClient, options ...Option) *Store {
-	if rdb == nil {
+	if v := reflect.ValueOf(rdb); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("redisstream: New: nil client: make one with redis.NewUniversalClient, or use redisstream.Open")
 	}
 	s := &Store{

@@ -300,8 +300,10 @@ func TestKeys(t *testing.T) {
 }
 
 func TestNewPanicsWithAdvice(t *testing.T) {
+	var forgotten *redis.Client
 	for want, wrong := range map[string]func(){
 		"redis.NewUniversalClient": func() { New(nil) },
+		"redisstream.Open":         func() { New(forgotten) },
 		"brace":                    func() { WithPrefix("a{b") },
 		"at least 1ms":             func() { WithTimeout(0) },
 		"slog.Default()":           func() { WithLogger(nil) },
