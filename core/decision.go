@@ -28,9 +28,9 @@ func (s Source) String() string {
 // Decision is the answer to one request, or to a [Limiter.Peek].
 type Decision struct {
 	Policy  *Policy // nil only in the zero Decision, which is none
-	Key     string // who was counted; a digest where the key was secret or long
-	Cost    int64  // units asked for
-	Allowed bool   // whether they were admitted; for a peek, whether they would be
+	Key     string  // who was counted; a digest where the key was secret or long
+	Cost    int64   // units asked for
+	Allowed bool    // whether they were admitted; for a peek, whether they would be
 
 	// Limit and Remaining are the limit of the policy that binds, and the units
 	// left of it: of those that denied the request the one that lasts longest,

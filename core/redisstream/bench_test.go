@@ -38,7 +38,7 @@ func BenchmarkScript(b *testing.B) {
 				pipe := rdb.Pipeline()
 				for ; i < b.N && pipe.Len() < 100; i++ {
 					sc, log, args := s.decision(p, key(i), 1, true)
-					_ = pipe.Process(ctx, newOnce(ctx, "evalsha", sc.sha, log, args))
+					_ = pipe.Process(ctx, newOnce(ctx, "evalsha", sc.sha, []any{log, log + scratchSuffix}, args))
 				}
 				if _, err := pipe.Exec(ctx); err != nil {
 					b.Fatal(err)

@@ -5,7 +5,8 @@
 -- log is cut to the window exactly, so that its length is the count.
 --
 -- KEYS[1]  the log
--- KEYS[2]  scratch, in the same hash slot; gone when the script ends
+-- KEYS[2]  scratch, in the same hash slot; gone when the script ends. Left out
+--          while the slot moves to another node, which allows one key only
 -- ARGV[1]  the limit: units in a window
 -- ARGV[2]  the window, milliseconds
 -- ARGV[3]  1 to take a unit, 0 to look only
@@ -46,7 +47,7 @@ if used < max and ARGV[3] == '1' then
   if used == 0 then
     -- The server allocates 4 kB for the first entries of a stream; a copy has
     -- just what it needs. A server that can't copy keeps the slack.
-    if redis.pcall('COPY', log, KEYS[2], 'REPLACE') == 1 then
+    if KEYS[2] and redis.pcall('COPY', log, KEYS[2], 'REPLACE') == 1 then
       redis.call('RENAME', KEYS[2], log)
     end
     keep(added)
@@ -63,9 +64,21 @@ end
 if used == 0 then return {1, 0, 0, 0, 0} end
 local newest = ms(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1])
 if trimmed > 0 then keep(newest) end
--- Room comes with the oldest entry; after a limit was lowered with more of them.
-local leaving = redis.call('XRANGE', log, '-', '+', 'COUNT', math.max(used - max, 0) + 1)
-local free = ms(leaving[1]) + window - now
-local reset = newest + window - now
+local oldest = ms(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1])
+local free, reset = oldest + window - now, newest + window - now
 if used < max then return {1, 0, reset, used, free} end
-return {0, ms(leaving[#leaving]) + window - now, reset, used, free}
+local leaving = oldest
+if used > max then
+  -- The limit was lowered: so many must leave that fewer than max are left. The
+  -- last of them is found from the nearer end. Beyond 1000 entries it is not
+  -- looked for: the answer is then a time before which nothing fits.
+  local out = used - max + 1
+  local range
+  if max < out and max <= 1000 then
+    range = redis.call('XREVRANGE', log, '+', '-', 'COUNT', max)
+  else
+    range = redis.call('XRANGE', log, '-', '+', 'COUNT', math.min(out, 1000))
+  end
+  leaving = ms(range[#range])
+end
+return {0, leaving + window - now, reset, used, free}

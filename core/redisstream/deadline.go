@@ -7,20 +7,24 @@ import (
 	"os"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
 )
 
-// do sends a command and returns by the store's timeout.
+// do sends a command and returns when ctx ends, which is the caller's context
+// with the store's timeout.
 //
 // By default go-redis ignores the deadline of a context while it reads and
 // writes. So the command runs aside, unless the client was made with
 // ContextTimeoutEnabled: then it keeps the deadline itself, and a lone caller
 // is spared the way to another goroutine and back.
-func (s *Store) do(caller context.Context, cmd redis.Cmder) error {
+func (s *Store) do(caller, ctx context.Context, cmd redis.Cmder) error {
+	if s.closed.Load() {
+		return core.ErrClosed
+	}
 	if err := caller.Err(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(caller, s.timeout)
-	defer cancel()
 	var err error
 	if s.keepsDeadlines {
 		err = s.rdb.Process(ctx, cmd)

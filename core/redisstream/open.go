@@ -48,7 +48,7 @@ func newClient(rawURL string) (redis.UniversalClient, error) {
 	case "redis", "rediss", "unix":
 		o, err := redis.ParseURL(rawURL)
 		if err != nil {
-			return nil, hideURL(err)
+			return nil, errMalformed
 		}
 		o.ContextTimeoutEnabled = true
 		o.DialerRetries = dialOnce(o.DialerRetries)
@@ -60,7 +60,7 @@ func newClient(rawURL string) (redis.UniversalClient, error) {
 		}
 		o, err := redis.ParseClusterURL(seeds.String())
 		if err != nil {
-			return nil, hideURL(err)
+			return nil, errMalformed
 		}
 		if o.ReadOnly || o.RouteByLatency || o.RouteRandomly {
 			return nil, errors.New("read_only, route_by_latency and route_randomly would decide on replicas: leave them out")
@@ -77,7 +77,7 @@ func newClient(rawURL string) (redis.UniversalClient, error) {
 		o.DialerRetries = dialOnce(o.DialerRetries)
 		return redis.NewFailoverClient(o), nil
 	}
-	return nil, fmt.Errorf("scheme %q: use redis, rediss, unix, redis+cluster or redis+sentinel", scheme)
+	return nil, errors.New("unknown scheme: use redis, rediss, unix, redis+cluster, rediss+cluster, redis+sentinel or rediss+sentinel")
 }
 
 // dialOnce is the number of attempts to connect for one command: one unless the
@@ -112,7 +112,7 @@ func sentinelOptions(scheme, rest string) (*redis.FailoverOptions, error) {
 	u.RawQuery = q.Encode()
 	o, err := redis.ParseFailoverURL(u.String())
 	if err != nil {
-		return nil, hideURL(err)
+		return nil, errMalformed
 	}
 	if o.ReplicaOnly || o.RouteByLatency || o.RouteRandomly {
 		return nil, errors.New("replica_only, route_by_latency and route_randomly would decide on replicas: leave them out")
@@ -139,7 +139,7 @@ func splitSeeds(scheme, rest string) (*url.URL, error) {
 	seeds := strings.Split(hosts, ",")
 	u, err := url.Parse(scheme + "://" + userinfo + seeds[0] + tail)
 	if err != nil {
-		return nil, hideURL(err)
+		return nil, errMalformed
 	}
 	q := u.Query()
 	for _, seed := range seeds[1:] {
@@ -149,11 +149,7 @@ func splitSeeds(scheme, rest string) (*url.URL, error) {
 	return u, nil
 }
 
-// hideURL drops the URL from an error, since it may hold a password.
-func hideURL(err error) error {
-	var urlErr *url.Error
-	if errors.As(err, &urlErr) {
-		return fmt.Errorf("malformed URL: %w", urlErr.Err)
-	}
-	return err
-}
+// errMalformed quotes nothing of the URL, since any part of a malformed one can
+// be a piece of its password.
+var errMalformed = errors.New("malformed URL or unknown parameter: write one such as redis://user:password@host:6379/0, " +
+	"with : / ? # @ and % in the password percent-encoded")

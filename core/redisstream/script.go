@@ -28,29 +28,40 @@ func newScript(source string) script {
 	return script{source: source, sha: hex.EncodeToString(sum[:])}
 }
 
-// run runs the script on a log, in one round trip unless the server does not
-// have it yet: after its start, a failover or SCRIPT FLUSH.
-func (s *Store) run(ctx context.Context, sc script, log string, args []any) ([]int64, error) {
-	cmd := newOnce(ctx, "evalsha", sc.sha, log, args)
-	err := s.do(ctx, cmd)
-	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		// It has not run, so this is no second time.
-		cmd = newOnce(ctx, "eval", sc.source, log, args)
-		err = s.do(ctx, cmd)
+// run runs the script on a log, in one round trip unless the server refuses to
+// run it so.
+func (s *Store) run(caller context.Context, sc script, log string, args []any) ([]int64, error) {
+	ctx, cancel := context.WithTimeout(caller, s.timeout)
+	defer cancel()
+	keys := []any{log, log + scratchSuffix}
+	name, text := "evalsha", sc.sha
+	for {
+		cmd := newOnce(ctx, name, text, keys, args)
+		err := s.do(caller, ctx, cmd)
+		// In these cases the script has not run, so this is no second time.
+		switch {
+		case err == nil:
+			return cmd.Val(), nil
+		case redis.HasErrorPrefix(err, "NOSCRIPT") && name == "evalsha":
+			// After the server's start, a failover or SCRIPT FLUSH.
+			name, text = "eval", sc.source
+		case redis.HasErrorPrefix(err, "TRYAGAIN") && len(keys) > 1:
+			// While a slot moves, one of two keys is missing on either node.
+			keys = keys[:1]
+		default:
+			return nil, err
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return cmd.Val(), nil
 }
 
 // once is a command that the client never sends twice: a decision whose reply
 // was lost may have been counted, and must not be counted again.
 type once struct{ *redis.IntSliceCmd }
 
-func newOnce(ctx context.Context, name, script, log string, args []any) once {
-	all := make([]any, 0, 5+len(args))
-	all = append(all, name, script, 2, log, log+scratchSuffix)
+func newOnce(ctx context.Context, name, script string, keys, args []any) once {
+	all := make([]any, 0, 3+len(keys)+len(args))
+	all = append(all, name, script, len(keys))
+	all = append(all, keys...)
 	return once{redis.NewIntSliceCmd(ctx, append(all, args...)...)}
 }
 

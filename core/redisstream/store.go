@@ -4,11 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -31,6 +31,7 @@ type Store struct {
 	prefix  string
 	timeout time.Duration
 	logger  *slog.Logger
+	closed  atomic.Bool
 
 	keepsDeadlines bool          // of contexts, by the client itself
 	pending        chan struct{} // holds a value for each command that runs aside
@@ -81,6 +82,9 @@ func New(rdb redis.UniversalClient, options ...Option) *Store {
 		keepsDeadlines: keepsDeadlines(rdb), pending: make(chan struct{}, maxPending),
 	}
 	for _, o := range options {
+		if o == nil {
+			panic("redisstream: New: a nil option: leave it out")
+		}
 		o(s)
 	}
 	return s
@@ -146,15 +150,19 @@ func parseReply(p *core.Policy, reply []int64) (core.Usage, error) {
 // Reset implements [core.Store].
 func (s *Store) Reset(ctx context.Context, p *core.Policy, key string) error {
 	// Forgetting twice is as good as once, so this may be retried.
-	if err := s.do(ctx, redis.NewIntCmd(ctx, "unlink", s.logKey(p, key))); err != nil {
-		return fmt.Errorf("redisstream: %w", err)
-	}
-	return nil
+	return s.plain(ctx, redis.NewIntCmd(ctx, "unlink", s.logKey(p, key)))
 }
 
 // Ping implements [core.Store].
 func (s *Store) Ping(ctx context.Context) error {
-	if err := s.do(ctx, redis.NewStatusCmd(ctx, "ping")); err != nil {
+	return s.plain(ctx, redis.NewStatusCmd(ctx, "ping"))
+}
+
+// plain sends a command that is no script.
+func (s *Store) plain(caller context.Context, cmd redis.Cmder) error {
+	ctx, cancel := context.WithTimeout(caller, s.timeout)
+	defer cancel()
+	if err := s.do(caller, ctx, cmd); err != nil {
 		return fmt.Errorf("redisstream: %w", err)
 	}
 	return nil
@@ -162,10 +170,10 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close implements [core.Store]. It closes the client if [Open] made it.
 func (s *Store) Close() error {
-	if !s.owned {
+	if s.closed.Swap(true) || !s.owned {
 		return nil
 	}
-	if err := s.rdb.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+	if err := s.rdb.Close(); err != nil {
 		return fmt.Errorf("redisstream: %w", err)
 	}
 	return nil

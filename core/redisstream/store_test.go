@@ -104,11 +104,12 @@ func TestLostReplyIsNotSentAgain(t *testing.T) {
 	}
 }
 
-// cuttingProxy passes everything on to the server. While cut is set it closes
-// connections instead of passing on a reply.
+// cuttingProxy passes everything on to the server, replies after a delay. While
+// cut is set it closes connections instead of passing on a reply.
 type cuttingProxy struct {
-	addr string
-	cut  atomic.Bool
+	addr  string
+	cut   atomic.Bool
+	delay atomic.Int64 // of each reply, nanoseconds
 }
 
 func newCuttingProxy(t *testing.T, server string) *cuttingProxy {
@@ -151,6 +152,7 @@ func (p *cuttingProxy) serve(client net.Conn, server string) {
 		if err != nil || decision && p.cut.Load() {
 			return
 		}
+		time.Sleep(time.Duration(p.delay.Load()))
 		if _, err := client.Write(reply[:m]); err != nil {
 			return
 		}
@@ -239,6 +241,89 @@ func TestWrongType(t *testing.T) {
 		}
 		if got := rdb.Get(t.Context(), s.logKey(p, "k")).Val(); got != "mine" {
 			t.Errorf("the value is now %q", got)
+		}
+	}
+}
+
+// NOSCRIPT takes a second round trip, and both together have one deadline.
+func TestDeadlineOfBothRoundTrips(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := newCuttingProxy(t, server.Addr)
+	rdb := redis.NewClient(&redis.Options{Addr: proxy.addr, DisableIdentity: true, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { rdb.Close() })
+	if err := rdb.Ping(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	proxy.delay.Store(int64(300 * time.Millisecond))
+	if _, err := New(rdb, WithTimeout(450*time.Millisecond)).Take(t.Context(), countedPolicy, "k", 1); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("two round trips of 300ms within 450ms: %v", err)
+	}
+}
+
+// While a slot moves to another node, the log is on one of the two, and the
+// scratch key on neither.
+func TestMovingSlot(t *testing.T) {
+	cluster := redistest.Cluster(t, 3)
+	rdb := cluster.Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	for _, p := range []*core.Policy{countedPolicy, summedPolicy} {
+		take(t, s, p, "k")
+		log := s.logKey(p, "k")
+		slot := int(rdb.ClusterKeySlot(t.Context(), log).Val())
+		var from, to *redistest.Server
+		for _, node := range cluster.Nodes {
+			if n := node.Client().ClusterCountKeysInSlot(t.Context(), slot).Val(); n > 0 {
+				from = node
+			} else {
+				to = node
+			}
+		}
+		id := func(n *redistest.Server) string { return n.Client().Do(t.Context(), "cluster", "myid").Val().(string) }
+		do := func(n *redistest.Server, args ...any) {
+			t.Helper()
+			if err := n.Client().Do(t.Context(), args...).Err(); err != nil {
+				t.Fatal(args, err)
+			}
+		}
+		check := func(when string, want int64) {
+			t.Helper()
+			if u := take(t, s, p, "k"); u.Limits[0].Used != want {
+				t.Errorf("%s, %s: %d used, want %d", p.Name(), when, u.Limits[0].Used, want)
+			}
+		}
+		do(to, "cluster", "setslot", slot, "importing", id(from))
+		do(from, "cluster", "setslot", slot, "migrating", id(to))
+		check("before the log moves", 2)
+		host, port, _ := net.SplitHostPort(to.Addr)
+		do(from, "migrate", host, port, log, 0, 5000)
+		check("after the log has moved", 3)
+		do(to, "cluster", "setslot", slot, "node", id(to))
+		do(from, "cluster", "setslot", slot, "node", id(to))
+		check("after the slot has moved", 4)
+	}
+}
+
+// A limit that was lowered a lot must not make denials slow.
+func TestLoweredLimitReadsLittle(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	const entries = 20_000
+	now := time.Now().UnixMilli()
+	pipe := rdb.Pipeline()
+	for i := range entries {
+		id := fmt.Sprintf("%d-%d", now-entries+int64(i), i)
+		pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: s.logKey(core.NewPolicy("p", core.PerHour(1)), "k"), ID: id, Values: []any{"", ""}})
+	}
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for lowered, exact := range map[int64]bool{10: true, 1000: true, entries - 500: true, entries / 2: false} {
+		u := take(t, s, core.NewPolicy("p", core.PerHour(lowered)), "k")
+		leaves := now - lowered // when the lowered-th newest entry leaves
+		want := time.Duration(leaves+time.Hour.Milliseconds()-now) * time.Millisecond
+		slack := time.Since(time.UnixMilli(now)) + time.Millisecond
+		if u.Allowed || u.RetryAfter > want || exact && u.RetryAfter < want-slack {
+			t.Errorf("lowered to %d: %+v, want RetryAfter %v less the time since", lowered, u.RetryAfter, want)
 		}
 	}
 }

@@ -10,7 +10,8 @@
 -- in a window are far fewer, so differences are unambiguous.
 --
 -- KEYS[1]  the log
--- KEYS[2]  scratch, in the same hash slot; gone when the script ends
+-- KEYS[2]  scratch, in the same hash slot; gone when the script ends. Left out
+--          while the slot moves to another node, which allows one key only
 -- ARGV[1]  the cost, units
 -- ARGV[2]  1 to take them, 0 to look only
 -- ARGV[3]  the longest window, milliseconds
@@ -97,7 +98,7 @@ redis.call('XADD', log, 'MINID', '~', string.format('%d', now - longest + 1),
 if fresh then
   -- The server allocates 4 kB for the first entries of a stream; a copy has
   -- just what it needs. A server that can't copy keeps the slack.
-  if redis.pcall('COPY', log, KEYS[2], 'REPLACE') == 1 then
+  if KEYS[2] and redis.pcall('COPY', log, KEYS[2], 'REPLACE') == 1 then
     redis.call('RENAME', KEYS[2], log)
   end
 end

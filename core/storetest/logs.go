@@ -147,7 +147,15 @@ func (h Harness) timeToLive(t *testing.T) {
 			if ttl := h.TimeToLive(t, s.Store, p, "k"); ttl < p.Longest() {
 				t.Fatalf("the log lives for %v after a peek and an admission, want at least %v", ttl, p.Longest())
 			}
-			s.clock.Advance(2*p.Longest() + ms)
+			// A log whose newest entry is ahead of the clock is kept as long.
+			s.clock.Advance(10 * p.Longest())
+			s.admits(p, "k", 1)
+			s.clock.Advance(-time.Second)
+			s.admits(p, "k", 1)
+			if ttl := h.TimeToLive(t, s.Store, p, "k"); ttl < time.Second+p.Longest() {
+				t.Fatalf("the log lives for %v with an entry 1s ahead, want at least %v", ttl, time.Second+p.Longest())
+			}
+			s.clock.Advance(time.Second + 2*p.Longest() + ms)
 			s.look(p, "k", 1)
 			if ttl := h.TimeToLive(t, s.Store, p, "k"); ttl != 0 {
 				t.Errorf("an idle log lives for %v more", ttl)
@@ -177,7 +185,7 @@ func (h Harness) context(t *testing.T) {
 	}
 }
 
-// close: it may be called twice.
+// close: it may be called twice, and after it the store says so.
 func (h Harness) close(t *testing.T) {
 	s := h.NewReal(t)
 	p := core.NewPolicy("p", core.PerMinute(1))
@@ -187,6 +195,12 @@ func (h Harness) close(t *testing.T) {
 	for range 2 {
 		if err := s.Close(); err != nil {
 			t.Errorf("Close: %v", err)
+		}
+	}
+	_, err := s.Take(t.Context(), p, "k", 1)
+	for _, err := range []error{err, s.Reset(t.Context(), p, "k"), s.Ping(t.Context())} {
+		if !errors.Is(err, core.ErrClosed) {
+			t.Errorf("after Close: %v, want ErrClosed", err)
 		}
 	}
 }
