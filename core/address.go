@@ -36,20 +36,45 @@ func plainPrefix(p netip.Prefix) netip.Prefix {
 	return p.Masked()
 }
 
-// lastElement splits the last element off a comma-separated header field, so
-// that the chain is walked from the end that the nearest proxy wrote.
-func lastElement(list string) (element, rest string, more bool) {
-	i := strings.LastIndexByte(list, ',')
-	if i < 0 {
-		return strings.TrimSpace(list), "", false
+// splitChain splits one line of a forwarded header at its commas. The elements
+// of Forwarded (RFC 7239) may hold quoted text of the client's, such as the
+// host, so those within quotes don't count; open quotes make the line garbage.
+func splitChain(header, line string) (elements []string, ok bool) {
+	if header == forwardedRFC7239 {
+		return splitQuoted(line, ',')
 	}
-	return strings.TrimSpace(list[i+1:]), list[:i], true
+	elements = strings.Split(line, ",")
+	for i := range elements {
+		elements[i] = strings.TrimSpace(elements[i])
+	}
+	return elements, true
 }
+
+// splitQuoted splits at a separator outside of quoted strings (RFC 9110, 5.6.4)
+// and trims the parts; ok is false when quotes are left open.
+func splitQuoted(s string, separator byte) (parts []string, ok bool) {
+	start, quoted := 0, false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == separator && !quoted:
+			parts = append(parts, strings.TrimSpace(s[start:i]))
+			start = i + 1
+		}
+	}
+	return append(parts, strings.TrimSpace(s[start:])), !quoted
+}
+
+// forwardedRFC7239 is the one field that is not a plain list of addresses.
+const forwardedRFC7239 = "Forwarded"
 
 // parseHop reads one hop of the chain: the for parameter of Forwarded (RFC
 // 7239), or the whole element of any other field. Both may carry a port.
 func parseHop(header, element string) (netip.Addr, bool) {
-	if header == "Forwarded" {
+	if header == forwardedRFC7239 {
 		element = forwardedFor(element)
 	}
 	if addr, err := netip.ParseAddr(element); err == nil {
@@ -67,13 +92,20 @@ func parseHop(header, element string) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// forwardedFor is the value of the for parameter of one Forwarded element.
+// forwardedFor is the value of the for parameter of one Forwarded element, or ""
+// when it does not have exactly one.
 func forwardedFor(element string) string {
-	for pair := range strings.SplitSeq(element, ";") {
-		name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
-		if strings.EqualFold(name, "for") {
-			return strings.Trim(value, `"`)
+	found := ""
+	pairs, _ := splitQuoted(element, ';')
+	for _, pair := range pairs {
+		name, value, _ := strings.Cut(pair, "=")
+		if !strings.EqualFold(name, "for") {
+			continue
 		}
+		if found != "" {
+			return ""
+		}
+		found = strings.Trim(value, `"`)
 	}
-	return ""
+	return found
 }

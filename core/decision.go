@@ -60,8 +60,11 @@ type LimitState struct {
 }
 
 // State is what the decision says of the i-th limit of its policy, counted
-// from 0 to Policy.Len()-1.
+// from 0 to Policy.Len()-1; the zero LimitState for others.
 func (d *Decision) State(i int) LimitState {
+	if d.Policy == nil || i < 0 || i >= len(d.Policy.limits) {
+		return LimitState{}
+	}
 	l := d.Policy.limits[i]
 	u := d.usage.Limits[i]
 	return LimitState{
@@ -74,6 +77,9 @@ func (d *Decision) State(i int) LimitState {
 
 // States is what the decision says of each limit, in the policy's order.
 func (d *Decision) States() []LimitState {
+	if d.Policy == nil {
+		return nil
+	}
 	states := make([]LimitState, d.Policy.Len())
 	for i := range states {
 		states[i] = d.State(i)

@@ -16,7 +16,7 @@ var (
 	// share one log.
 	ErrNoKey = errors.New("core: no key to count by")
 
-	// ErrNoPolicy is returned for a nil policy.
+	// ErrNoPolicy is returned for a nil policy, and for the zero Policy.
 	ErrNoPolicy = errors.New("core: no policy: make one with core.NewPolicy")
 
 	// ErrStoreFull is returned by the memory store for a new key while its
@@ -33,6 +33,9 @@ type LimitedError struct{ Decision Decision }
 
 // Error names the policy and the limit, and no key.
 func (e *LimitedError) Error() string {
+	if e.Decision.Policy == nil {
+		return "streamlimit: denied"
+	}
 	return fmt.Sprintf("streamlimit: policy %s: %s", e.Decision.Policy.Name(), deniedDetail(&e.Decision))
 }
 

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,6 +52,10 @@ func (p *Policy) buildFields() {
 // retryAfter is the response's Retry-After in seconds, 0 for none: it must not
 // be earlier than a t that the same response gives, so later ones are left out.
 func SetHeaders(decisions []Decision, forms []HeaderForm, retryAfter int64, set func(name, value string)) {
+	none := func(d Decision) bool { return d.Policy == nil }
+	if slices.ContainsFunc(decisions, none) {
+		decisions = slices.DeleteFunc(slices.Clone(decisions), none)
+	}
 	if len(decisions) == 0 {
 		return
 	}

@@ -59,6 +59,11 @@ func TestFields(t *testing.T) {
 	check("stacked, older form", "X-RateLimit-Limit: 1\nX-RateLimit-Remaining: 0\nX-RateLimit-Reset: 7\n",
 		[]core.Decision{second, denied}, core.HeadersX)
 
+	hourly := allow(t, l, core.NewPolicy("hourly", core.PerHour(1)), "k", 1)
+	check("the older form shows the limit that denied, not one that is used up",
+		"X-RateLimit-Limit: 1\nX-RateLimit-Remaining: 0\nX-RateLimit-Reset: 7\n",
+		[]core.Decision{hourly, denied}, core.HeadersX)
+
 	// Another policy that has one of the names already.
 	hour := core.NewPolicy("search-hour", core.PerMinute(7))
 	check("names are unique in a field",

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Request is what an [Identity] reads of a request. The adapters give one for
@@ -35,7 +36,9 @@ type Identity struct {
 	bits    int        // of an IPv6 address that count
 	macs    *sync.Pool // of hash.Hash under the secret; nil without one
 	logger  *slog.Logger
-	warned  sync.Once
+	warned  atomic.Bool
+
+	trustUnix bool // whether a peer without an address is a trusted proxy
 }
 
 // digestBytes is how much of a SHA-256 digest is kept: 128 bits leave no
@@ -48,8 +51,8 @@ const digestBytes = 16
 // It is the peer's address, which nobody can forge. When the peer is a trusted
 // proxy it is the first address from the right of the forwarded chain that is
 // not a trusted proxy; an entry that is no address ends the walk at the last
-// address before it. A peer without an address (a Unix socket) counts as a
-// trusted proxy once any is trusted. Without any address the error is [ErrNoKey].
+// address before it. A peer without an address is refused, or a trusted proxy:
+// see [WithTrustedUnixSocket]. Without any address the error is [ErrNoKey].
 func (id *Identity) Address(r Request) (string, error) {
 	addr := id.client(r)
 	if !addr.IsValid() {
@@ -67,19 +70,20 @@ func (id *Identity) Address(r Request) (string, error) {
 
 func (id *Identity) client(r Request) netip.Addr {
 	peer := plain(r.Peer())
-	if len(id.proxies) == 0 {
+	if len(id.proxies) == 0 && !id.trustUnix {
 		id.warnForwarded(r)
-		return peer
 	}
-	if peer.IsValid() && !id.trusts(peer) {
+	if !id.trusts(peer) {
 		return peer
 	}
 	client := peer
 	lines := r.HeaderValues(id.header)
 	for i := len(lines) - 1; i >= 0; i-- {
-		for rest, more := lines[i], true; more; {
-			var element string
-			element, rest, more = lastElement(rest)
+		elements, ok := splitChain(id.header, lines[i])
+		if !ok {
+			return client
+		}
+		for _, element := range slices.Backward(elements) {
 			if element == "" {
 				continue
 			}
@@ -96,6 +100,9 @@ func (id *Identity) client(r Request) netip.Addr {
 }
 
 func (id *Identity) trusts(addr netip.Addr) bool {
+	if !addr.IsValid() {
+		return id.trustUnix
+	}
 	for _, p := range id.proxies {
 		if p.Contains(addr) {
 			return true
@@ -107,13 +114,11 @@ func (id *Identity) trusts(addr netip.Addr) bool {
 // warnForwarded says once that a proxy seems to be in front while none is
 // trusted: then all its clients share the proxy's log.
 func (id *Identity) warnForwarded(r Request) {
-	if r.Header("X-Forwarded-For") == "" && r.Header("Forwarded") == "" {
+	if id.warned.Load() || r.Header("X-Forwarded-For") == "" && r.Header("Forwarded") == "" || id.warned.Swap(true) {
 		return
 	}
-	id.warned.Do(func() {
-		id.logger.Warn("streamlimit: a request carries X-Forwarded-For or Forwarded, but no proxy is trusted, so it is counted by the address of its peer; " +
-			"if that is your proxy, name it with core.WithTrustedProxies, else ignore this")
-	})
+	id.logger.Warn("streamlimit: a request carries X-Forwarded-For or Forwarded, but no proxy is trusted, so it is counted by the address of its peer; " +
+		"if that is your proxy, name it with core.WithTrustedProxies, else ignore this")
 }
 
 // Digest is the key for a credential called name: the name and 128 bits of

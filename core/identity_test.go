@@ -47,7 +47,8 @@ func proxies(t *testing.T, list string) core.Option {
 
 func TestAddress(t *testing.T) {
 	none := identity(t)
-	some := identity(t, proxies(t, "10.0.0.0/8, 2001:db8:ffff::/48 ::1"))
+	some := identity(t, proxies(t, "10.0.0.0/8, 2001:db8:ffff::/48 ::1 fe80::/10"))
+	unix := identity(t, core.WithTrustedUnixSocket())
 	for _, c := range []struct {
 		name string
 		id   *core.Identity
@@ -78,7 +79,9 @@ func TestAddress(t *testing.T) {
 		{"IPv6 with port", some, forwarded("::1", "[2001:db8:1:2::9]:443"), "2001:db8:1:2::/64"},
 		{"IPv4 in brackets is garbage", some, forwarded("::1", "[203.0.113.7]"), "::/64"},
 		{"IPv4 in IPv6 in the chain", some, forwarded("::1", "::ffff:203.0.113.7"), "203.0.113.7"},
-		{"a Unix socket's peer is a proxy", some, forwarded("", "1.1.1.1, 203.0.113.7"), "203.0.113.7"},
+		{"trusted peer with a zone", some, forwarded("fe80::1%eth0", "203.0.113.7"), "203.0.113.7"},
+		{"proxy on a Unix socket", unix, forwarded("", "1.1.1.1, 203.0.113.7"), "203.0.113.7"},
+		{"other peers while a Unix socket is trusted", unix, forwarded("203.0.113.7", "1.1.1.1"), "203.0.113.7"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got, err := c.id.Address(c.r); err != nil || got != c.want {
@@ -87,7 +90,7 @@ func TestAddress(t *testing.T) {
 		})
 	}
 	for name, id := range map[string]*core.Identity{"none trusted": none, "some trusted": some} {
-		if got, err := id.Address(request{}); !errors.Is(err, core.ErrNoKey) {
+		if got, err := id.Address(forwarded("", "1.2.3.4")); !errors.Is(err, core.ErrNoKey) {
 			t.Errorf("%s: a peer without address: %q, %v, want ErrNoKey", name, got, err)
 		}
 	}
@@ -110,6 +113,26 @@ func TestAddressCannotBeForged(t *testing.T) {
 	})
 }
 
+// A proxy that writes Forwarded quotes the host, which the client chooses.
+func TestForwardedHostCannotForge(t *testing.T) {
+	id := identity(t, proxies(t, "10.0.0.0/8"), core.WithForwardedHeader("Forwarded"))
+	check := func(t interface{ Fatalf(string, ...any) }, line string) {
+		r := request{"10.0.0.1", textproto.MIMEHeader{"Forwarded": {"for=8.8.8.8", line}}}
+		if got, err := id.Address(r); err != nil || got != "203.0.113.7" {
+			t.Fatalf("%s: %q, %v", line, got, err)
+		}
+	}
+	for _, host := range []string{`evil,for=9.9.9.9`, `x;for=9.9.9.9`, `a, for=9.9.9.9;x=`, `\",for=9.9.9.9,\"`} {
+		check(t, `for=203.0.113.7;host="`+host+`"`)
+		check(t, `host="`+host+`";proto=http;for="203.0.113.7:1"`)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		host := rapid.StringMatching(`([a-z.:,;= ]|for=9\.9\.9\.9|\\"|\\\\){0,12}`).Draw(t, "host")
+		check(t, `for=203.0.113.7;host="`+host+`"`)
+		check(t, `host="`+host+`";for=203.0.113.7`)
+	})
+}
+
 func TestForwardedHeader(t *testing.T) {
 	trusted := proxies(t, "10.0.0.0/8")
 	rfc7239 := identity(t, trusted, core.WithForwardedHeader("forwarded"))
@@ -120,6 +143,8 @@ func TestForwardedHeader(t *testing.T) {
 		`for=203.0.113.7, for=_hidden`:                                            "10.1.2.3",
 		`for=203.0.113.7, proto=https`:                                            "10.1.2.3",
 		`203.0.113.7`:                                                             "10.1.2.3",
+		`for=203.0.113.7;for=9.9.9.9`:                                             "10.1.2.3",
+		`for=203.0.113.7;host="open`:                                              "10.1.2.3",
 	} {
 		r := request{"10.1.2.3", textproto.MIMEHeader{"Forwarded": {value}, "X-Forwarded-For": {"9.9.9.9"}}}
 		if got, err := rfc7239.Address(r); err != nil || got != want {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/textproto"
+	"reflect"
 	"strings"
 )
 
@@ -73,13 +74,20 @@ func WithLogger(logger *slog.Logger) Option {
 	return func(l *Limiter) { l.identity.logger = logger }
 }
 
+// WithTrustedUnixSocket counts a peer without an address as a trusted proxy: a
+// server that listens on a Unix socket for a proxy on the same machine. Such
+// peers are refused without it, with [ErrNoKey].
+func WithTrustedUnixSocket() Option {
+	return func(l *Limiter) { l.identity.trustUnix = true }
+}
+
 // New makes a limiter that keeps its logs in store:
 //
 //	limiter := core.New(core.NewMemory())
 //
 // It panics when the store is nil.
 func New(store Store, options ...Option) *Limiter {
-	if store == nil {
+	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("core: New: nil store: use core.NewMemory(), or redisstream.New for Redis")
 	}
 	l := &Limiter{
@@ -87,6 +95,9 @@ func New(store Store, options ...Option) *Limiter {
 		identity: &Identity{header: "X-Forwarded-For", bits: 64, logger: slog.Default()},
 	}
 	for _, o := range options {
+		if o == nil {
+			panic("core: New: a nil option: leave it out")
+		}
 		o(l)
 	}
 	return l
@@ -118,7 +129,7 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 }
 
 func (l *Limiter) ask(ctx context.Context, p *Policy, key string, cost int64, take bool) (Decision, error) {
-	if p == nil {
+	if p == nil || len(p.limits) == 0 {
 		return Decision{}, ErrNoPolicy
 	}
 	if key == "" {
@@ -143,7 +154,7 @@ func (l *Limiter) ask(ctx context.Context, p *Policy, key string, cost int64, ta
 
 // Reset forgets what was counted for key under p: all its units are back.
 func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
-	if p == nil {
+	if p == nil || len(p.limits) == 0 {
 		return ErrNoPolicy
 	}
 	if key == "" {

@@ -123,6 +123,61 @@ func TestArgumentsAreErrors(t *testing.T) {
 	}
 }
 
+// A limit that was lowered below what is used leaves nothing, not less.
+func TestRemainingIsNeverNegative(t *testing.T) {
+	l, _ := newLimiter(t)
+	for range 5 {
+		allow(t, l, core.NewPolicy("p", core.PerMinute(5)), "k", 1)
+	}
+	d := allow(t, l, core.NewPolicy("p", core.PerMinute(2)), "k", 1)
+	if d.Allowed || d.Remaining != 0 || d.State(0).Remaining != 0 {
+		t.Errorf("%+v", d)
+	}
+}
+
+// The limit that a denial names is one that denied, and the one that lasts.
+func TestDenialNamesLimitThatLasts(t *testing.T) {
+	l, clock := newLimiter(t)
+	p := core.NewPolicy("p", core.PerSecond(3), core.PerMinute(4), core.PerHour(1), core.VariableCost())
+	p2 := core.NewPolicy("p2", core.PerSecond(10), core.PerMinute(4), core.PerHour(100), core.VariableCost())
+	allow(t, l, p, "k", 1)
+	if d := allow(t, l, p, "k", 1); d.Limit != core.PerHour(1) {
+		t.Errorf("limit %v, want 1/hour", d.Limit)
+	}
+	allow(t, l, p2, "k", 2)
+	clock.now = clock.now.Add(2 * time.Second)
+	allow(t, l, p2, "k", 1)
+	// Nothing denies but the minute, of which 1 is left.
+	if d := allow(t, l, p2, "k", 3); d.Allowed || d.Limit != core.PerMinute(4) || d.Remaining != 1 {
+		t.Errorf("limit %v, remaining %d, want 4/minute and 1", d.Limit, d.Remaining)
+	}
+}
+
+// The zero values of policies and decisions are not valid, and panic nowhere.
+func TestZeroValues(t *testing.T) {
+	l, _ := newLimiter(t)
+	for _, p := range []*core.Policy{nil, new(core.Policy)} {
+		_, allow := l.Allow(t.Context(), p, "k")
+		_, peek := l.Peek(t.Context(), p, "k")
+		for _, err := range []error{allow, peek, l.Reset(t.Context(), p, "k")} {
+			if !errors.Is(err, core.ErrNoPolicy) {
+				t.Errorf("policy %v: %v, want ErrNoPolicy", p, err)
+			}
+		}
+	}
+	var d core.Decision
+	if d.States() != nil || d.State(0) != (core.LimitState{}) || d.Err() != nil {
+		t.Errorf("the zero Decision says %v, %v, %v", d.States(), d.State(0), d.Err())
+	}
+	denied := &core.LimitedError{}
+	if got := core.ProblemFor(denied); denied.Error() == "" || got.Status != 503 {
+		t.Errorf("the zero LimitedError: %q, %+v", denied.Error(), got)
+	}
+	core.SetHeaders([]core.Decision{d}, []core.HeaderForm{core.HeadersIETF, core.HeadersX}, 0, func(name, value string) {
+		t.Errorf("the zero Decision sets %s: %s", name, value)
+	})
+}
+
 // Keys are bounded, and none can pass for the digest of a longer one.
 func TestLongKeys(t *testing.T) {
 	l, _ := newLimiter(t)

@@ -24,13 +24,16 @@ const sweepInterval = time.Second
 // exactly as the Redis store does, for this process alone.
 //
 // It is bounded: when the maximum number of keys is reached, those whose
-// entries have all left their windows go first, the longest idle before the
-// others. A key with live entries is never forgotten, since that would give
-// its client a new budget: while all are live, a request with a new key gets
-// [ErrStoreFull] and known keys go on as before.
+// entries have all left their windows are forgotten. A key with live entries
+// never is, since that would give its client a new budget: while all are live, a
+// request with a new key gets [ErrStoreFull] and known keys go on as before. A
+// log has at most as many entries as its longest window has milliseconds, and as
+// its limit has units.
 type Memory struct {
 	seed   maphash.Seed
 	shards []shard
+	max    int64        // keys
+	keys   atomic.Int64 // in all shards
 	now    func() int64 // milliseconds; may step back
 	closed atomic.Bool
 	stop   chan struct{}
@@ -45,8 +48,9 @@ type memoryConfig struct {
 	now     func() time.Time
 }
 
-// WithMaxKeys sets how many keys the store keeps, counted over all policies.
-// It panics below 1.
+// WithMaxKeys sets how many keys the store keeps, counted over all policies: one
+// whose clients can invent keys, and keep them live for a day, can fill it for
+// the others. It panics below 1.
 func WithMaxKeys(n int) MemoryOption {
 	if n < 1 {
 		panic(fmt.Sprintf("core: WithMaxKeys: %d keys: use at least 1, or leave the option out for %d", n, DefaultMaxKeys))
@@ -68,11 +72,15 @@ func WithClock(now func() time.Time) MemoryOption {
 func NewMemory(options ...MemoryOption) *Memory {
 	c := memoryConfig{maxKeys: DefaultMaxKeys, now: steadyClock()}
 	for _, o := range options {
+		if o == nil {
+			panic("core: NewMemory: a nil option: leave it out")
+		}
 		o(&c)
 	}
 	m := &Memory{
 		seed:   maphash.MakeSeed(),
-		shards: make([]shard, shardCount(c.maxKeys)),
+		shards: make([]shard, shardCount()),
+		max:    int64(c.maxKeys),
 		now:    func() int64 { return c.now().UnixMilli() },
 		stop:   make(chan struct{}),
 		swept:  make(chan struct{}),
@@ -80,7 +88,7 @@ func NewMemory(options ...MemoryOption) *Memory {
 	for i := range m.shards {
 		m.shards[i].logs = make(map[logID]*memoryLog)
 		m.shards[i].queues = make(map[int64]*expiryQueue)
-		m.shards[i].max = c.maxKeys / len(m.shards)
+		m.shards[i].keys = &m.keys
 	}
 	go m.sweep()
 	return m
@@ -92,11 +100,11 @@ func steadyClock() func() time.Time {
 	return func() time.Time { return start.Add(time.Since(start)) }
 }
 
-// shardCount is a few shards a processor, so that they seldom wait for each
-// other, but never so many that a shard's share of the keys gets small.
-func shardCount(maxKeys int) int {
+// shardCount is a power of two, a few shards a processor, so that callers seldom
+// wait for each other.
+func shardCount() int {
 	n := 1
-	for n < 16*runtime.GOMAXPROCS(0) && maxKeys/(2*n) >= 1024 {
+	for n < 16*runtime.GOMAXPROCS(0) {
 		n *= 2
 	}
 	return n
@@ -119,12 +127,24 @@ func (m *Memory) ask(ctx context.Context, p *Policy, key string, cost int64, tak
 	id := logID{log: p.logName, key: key}
 	s := m.shard(id)
 	clock := m.now()
+	u, ok := s.ask(p, id, cost, clock, take, m.max)
+	if !ok {
+		// Perhaps there are expired keys that the sweeper has not met yet.
+		m.forgetExpired(clock)
+		if u, ok = s.ask(p, id, cost, clock, take, m.max); !ok {
+			return Usage{}, ErrStoreFull
+		}
+	}
+	return u, nil
+}
 
+// ask decides on one log, unless it would be one key too many.
+func (s *shard) ask(p *Policy, id logID, cost, clock int64, take bool, maxKeys int64) (_ Usage, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	log := s.logs[id]
 	if log == nil {
-		return s.first(p, id, cost, clock, take)
+		return s.first(p, id, cost, clock, take, maxKeys)
 	}
 	// Time never runs backwards within a log, whatever the clock does.
 	now := max(clock, log.entries.Last().Time)
@@ -135,7 +155,7 @@ func (m *Memory) ask(ctx context.Context, p *Policy, key string, cost int64, tak
 		s.queue(log.window).moveToBack(log)
 		u.admit(p, cost, millis(now-clock))
 	}
-	return u, nil
+	return u, true
 }
 
 // usage is what the entries leave of the policy's limits at now. Waits are
@@ -201,16 +221,7 @@ func (m *Memory) check(ctx context.Context) error {
 }
 
 // Len is how many keys the store keeps now.
-func (m *Memory) Len() int {
-	n := 0
-	for i := range m.shards {
-		s := &m.shards[i]
-		s.mu.Lock()
-		n += len(s.logs)
-		s.mu.Unlock()
-	}
-	return n
-}
+func (m *Memory) Len() int { return int(m.keys.Load()) }
 
 // Close implements [Store]: it ends the sweeper and waits for it.
 func (m *Memory) Close() error {
@@ -231,10 +242,14 @@ func (m *Memory) sweep() {
 		case <-m.stop:
 			return
 		case <-tick.C:
-			for i := range m.shards {
-				m.shards[i].sweep(m.now())
-			}
+			m.forgetExpired(m.now())
 		}
+	}
+}
+
+func (m *Memory) forgetExpired(now int64) {
+	for i := range m.shards {
+		m.shards[i].forgetExpired(now)
 	}
 }
 
@@ -242,12 +257,12 @@ func (m *Memory) shard(id logID) *shard {
 	return &m.shards[maphash.Comparable(m.seed, id)&uint64(len(m.shards)-1)]
 }
 
-// cloneID copies the key, which may be a string that a framework reuses.
+// cloneID copies the key, which may be a string that its caller reuses.
 func cloneID(id logID) logID { return logID{log: id.log, key: strings.Clone(id.key)} }
 
 type shard struct {
 	mu     sync.Mutex
-	max    int
+	keys   *atomic.Int64 // of all shards
 	logs   map[logID]*memoryLog
 	queues map[int64]*expiryQueue // by window, in milliseconds
 	_      [24]byte               // keeps shards on cache lines of their own

@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"errors"
+	"runtime"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -68,6 +69,67 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	if m.Len() != 3 {
 		t.Errorf("%d keys, want 3", m.Len())
+	}
+}
+
+// The bound is exact whatever the keys, and an active key does not keep idle
+// ones behind it from being forgotten.
+func TestMemoryBoundIsExact(t *testing.T) {
+	clock := &testClock{now: time.UnixMilli(1_900_000_000_000)}
+	const keys = 5000
+	m := core.NewMemory(core.WithClock(clock.Now), core.WithMaxKeys(keys))
+	defer m.Close()
+	p := core.NewPolicy("p", core.Per(100, time.Second))
+	take := func(key string) error {
+		_, err := m.Take(t.Context(), p, key, 1)
+		return err
+	}
+	for round := range 3 {
+		for i := range keys {
+			if err := take("active-"+strconv.Itoa(i)); err != nil {
+				t.Fatalf("round %d, key %d of %d: %v", round, i+1, keys, err)
+			}
+		}
+		if err := take("one more"); !errors.Is(err, core.ErrStoreFull) || m.Len() != keys {
+			t.Fatalf("round %d: one more than %d keys: %v", round, m.Len(), err)
+		}
+		clock.now = clock.now.Add(500 * time.Millisecond)
+		for i := 0; i < keys; i += 2 { // the older half is active again
+			if err := take("active-"+strconv.Itoa(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		clock.now = clock.now.Add(500 * time.Millisecond)
+		for i := range keys / 2 {
+			if err := take("new-"+strconv.Itoa(i)); err != nil {
+				t.Fatalf("round %d: new key %d after %d have expired: %v", round, i+1, keys/2, err)
+			}
+		}
+		clock.now = clock.now.Add(time.Second)
+	}
+}
+
+// A busy key takes memory for its window only.
+func TestMemoryDropsOldEntries(t *testing.T) {
+	clock := &testClock{now: time.UnixMilli(1_900_000_000_000)}
+	m := core.NewMemory(core.WithClock(clock.Now))
+	defer m.Close()
+	p := core.NewPolicy("p", core.Per(1000, 100*time.Millisecond))
+	grown := func() uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range 200_000 {
+			clock.now = clock.now.Add(time.Millisecond)
+			if u, err := m.Take(t.Context(), p, "k", 1); err != nil || !u.Allowed {
+				t.Fatal(u, err)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	grown()
+	if got := grown(); got > 1<<20 {
+		t.Errorf("200,000 requests on a key with 100 entries in its window allocated %d bytes", got)
 	}
 }
 

@@ -17,41 +17,27 @@ type memoryLog struct {
 // expires is when the newest entry leaves the longest window.
 func (l *memoryLog) expires() int64 { return l.entries.Last().Time + l.window }
 
-// first answers the request for a log that the shard does not have.
-func (s *shard) first(p *Policy, id logID, cost, now int64, take bool) (Usage, error) {
+// first answers the request for a log that the shard does not have, unless it
+// would be one key too many.
+func (s *shard) first(p *Policy, id logID, cost, now int64, take bool, maxKeys int64) (_ Usage, ok bool) {
 	u := Usage{Allowed: true, Source: SourceMemory}
 	if !take {
-		return u, nil
+		return u, true
 	}
-	if len(s.logs) >= s.max && !s.evict(now) {
-		return Usage{}, ErrStoreFull
+	if s.keys.Add(1) > maxKeys {
+		s.keys.Add(-1)
+		return Usage{}, false
 	}
 	log := &memoryLog{id: cloneID(id), window: p.longest.Milliseconds()}
 	log.entries.Add(now, cost)
 	s.logs[log.id] = log
 	s.queue(log.window).pushBack(log)
 	u.admit(p, cost, 0)
-	return u, nil
+	return u, true
 }
 
-// evict forgets the log that expired first, and says whether there was one.
-// There are as many queues as policies have different windows: few.
-func (s *shard) evict(now int64) bool {
-	var oldest *memoryLog
-	for _, q := range s.queues {
-		if q.front != nil && (oldest == nil || q.front.expires() < oldest.expires()) {
-			oldest = q.front
-		}
-	}
-	if oldest == nil || oldest.expires() > now {
-		return false
-	}
-	s.forget(oldest)
-	return true
-}
-
-// sweep forgets the logs that have expired.
-func (s *shard) sweep(now int64) {
+// forgetExpired forgets the logs whose entries have all left their windows.
+func (s *shard) forgetExpired(now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for window, q := range s.queues {
@@ -67,6 +53,7 @@ func (s *shard) sweep(now int64) {
 func (s *shard) forget(log *memoryLog) {
 	s.queue(log.window).remove(log)
 	delete(s.logs, log.id)
+	s.keys.Add(-1)
 }
 
 func (s *shard) queue(window int64) *expiryQueue {

@@ -61,7 +61,8 @@ func VariableCost() PolicyOption { return policyOption(func(p *Policy) { p.costs
 //
 // The name keeps the logs of different policies apart, is shown to clients and
 // in metrics, and is made of letters, digits, '.', '_' and '-'. Policies with
-// one name and the same windows share their logs, in all processes.
+// the same [Policy.LogName] (name, layout and longest window) share their logs,
+// in all processes.
 //
 // NewPolicy panics on a wrong name or limit with a message that says what to
 // write instead; [ParsePolicy] returns the same as an error.
@@ -151,7 +152,8 @@ func (p *Policy) Name() string { return p.name }
 // Limits are the policy's limits in the order they were given.
 func (p *Policy) Limits() []Limit { return append([]Limit(nil), p.limits...) }
 
-// Len is how many limits the policy has, at least 1.
+// Len is how many limits the policy has, at least 1; 0 for the zero Policy,
+// which is not valid.
 func (p *Policy) Len() int { return len(p.limits) }
 
 // Limit is the i-th of the policy's limits, counted from 0.

@@ -39,12 +39,12 @@ func ProblemFor(err error) Problem {
 		refused *RequestError
 	)
 	switch {
-	case errors.As(err, &limited):
+	case errors.As(err, &limited) && limited.Decision.Policy != nil:
 		return deniedProblem(&limited.Decision)
 	case errors.As(err, &refused) && refused.Status >= 400 && refused.Status <= 599:
 		return Problem{Title: http.StatusText(refused.Status), Status: refused.Status, Detail: refused.Detail}
 	case errors.Is(err, ErrNoKey):
-		return Problem{Title: "Unauthorized", Status: http.StatusUnauthorized, Detail: "the request lacks the credential it is counted by"}
+		return Problem{Title: "Unauthorized", Status: http.StatusUnauthorized, Detail: "the request lacks what it is counted by, such as a credential"}
 	case errors.Is(err, ErrCost):
 		return Problem{Title: "Bad Request", Status: http.StatusBadRequest, Detail: "the request's cost can never be admitted"}
 	}

@@ -26,12 +26,13 @@ func WithSkip(skip middleware.Skipper) Option { return framework.WithSkip(skip) 
 
 // WithTier sets the policy by the request, such as one for each plan that
 // users pay for; nil stands for the policy that [New] was given. Make the
-// policies once, not in tier. With [WithCost], all of them need
-// [core.VariableCost].
+// policies once, not in tier, and with names of their own: policies of one name
+// can share a log. With [WithCost], all of them need [core.VariableCost].
 func WithTier(tier func(echo.Context) *core.Policy) Option { return framework.WithTier(tier) }
 
 // WithDenied answers denied requests in place of the problem document: denied
-// must write the response, or the client sees an empty 200. The response fields, Retry-After among them, are set by then; an error goes to
+// must write the response, or the client sees an empty 200. The response
+// fields, Retry-After among them, are set by then; an error goes to
 // Echo's HTTPErrorHandler. It comes before [WithFrameworkErrors].
 func WithDenied(denied func(echo.Context, core.Decision) error) Option {
 	return framework.WithDenied(denied)

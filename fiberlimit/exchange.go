@@ -57,10 +57,14 @@ type recordKey struct{}
 // Peer is not c.IP(), which believes the ProxyHeader of the app's settings:
 // trust is the limiter's own business.
 func (x exchange) Peer() netip.Addr {
-	if addr, ok := x.c.Context().RemoteAddr().(*net.TCPAddr); ok {
+	switch addr := x.c.Context().RemoteAddr().(type) {
+	case *net.TCPAddr:
 		return addr.AddrPort().Addr()
+	case nil:
+		return netip.Addr{}
+	default:
+		return adapter.ParsePeer(addr.String())
 	}
-	return netip.Addr{}
 }
 
 func (x exchange) Header(name string) string { return trim(x.c.Get(name)) }

@@ -114,7 +114,7 @@ func ExampleByHeader() {
 	// 429 "api";r=0;t=3600
 	// 200 "api";r=0;t=3600
 	// 401
-	// {"title":"Unauthorized","status":401,"detail":"the request lacks the credential it is counted by"}
+	// {"title":"Unauthorized","status":401,"detail":"the request lacks what it is counted by, such as a credential"}
 }
 
 func ExampleBySecret() {

@@ -25,13 +25,14 @@ func WithSkip(skip func(*gin.Context) bool) Option { return framework.WithSkip(s
 
 // WithTier sets the policy by the request, such as one for each plan that
 // users pay for; nil stands for the policy that [New] was given. Make the
-// policies once, not in tier. With [WithCost], all of them need
-// [core.VariableCost].
+// policies once, not in tier, and with names of their own: policies of one name
+// can share a log. With [WithCost], all of them need [core.VariableCost].
 func WithTier(tier func(*gin.Context) *core.Policy) Option { return framework.WithTier(tier) }
 
 // WithDenied answers denied requests in place of the problem document: denied
-// must write the response, or the client sees an empty 200. The response fields, Retry-After among them, are set by then; the context is
-// aborted afterwards. It comes before [WithFrameworkErrors].
+// must write the response, or the client sees an empty 200. The response
+// fields, Retry-After among them, are set by then; the context is aborted
+// afterwards. It comes before [WithFrameworkErrors].
 func WithDenied(denied func(*gin.Context, core.Decision)) Option {
 	return framework.WithDenied(noError(denied))
 }

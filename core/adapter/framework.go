@@ -49,12 +49,16 @@ type Exchange interface {
 	SetRecord(r *Record)
 }
 
-// ParsePeer reads the RemoteAddr of net/http, which is no address for a peer
-// on a Unix socket: that one is the zero Addr, as [core.Request] has it.
+// ParsePeer reads the RemoteAddr of net/http, or what middleware has made of it:
+// an address without a port. It is the zero Addr for a peer on a Unix socket, as
+// [core.Request] has it.
 func ParsePeer(remoteAddr string) netip.Addr {
-	ap, err := netip.ParseAddrPort(remoteAddr)
+	if ap, err := netip.ParseAddrPort(remoteAddr); err == nil {
+		return ap.Addr()
+	}
+	addr, err := netip.ParseAddr(remoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
-	return ap.Addr()
+	return addr
 }

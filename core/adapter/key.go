@@ -34,6 +34,8 @@ func (f Framework[C]) ByAddress() Key[C] {
 // ByHeader counts by the digest of a header field's value.
 func (f Framework[C]) ByHeader(name string) Key[C] {
 	f.mustName("ByHeader", name)
+	// Some frameworks move it out of the fields.
+	f.must(!strings.EqualFold(name, "Host"), "ByHeader", `"Host" is not a field in all frameworks: use ByFunc("host", ...)`)
 	label := strings.ToLower(name)
 	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
 		return func(_ C, x Exchange) (string, error) { return id.Digest(label, x.Header(name)) }

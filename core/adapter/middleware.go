@@ -19,7 +19,7 @@ type Middleware[C any] struct {
 // New makes the middleware, and panics with advice on a wrong use.
 func (f Framework[C]) New(limiter *core.Limiter, policy *core.Policy, options ...Option[C]) *Middleware[C] {
 	f.must(limiter != nil, "New", "nil limiter: make one with core.New(core.NewMemory()), or on Redis with redisstream.New")
-	f.must(policy != nil, "New", `nil policy: make one with core.NewPolicy("api", core.PerMinute(100))`)
+	f.must(policy != nil && policy.Len() > 0, "New", `nil policy: make one with core.NewPolicy("api", core.PerMinute(100))`)
 	m := &Middleware[C]{framework: f, limiter: limiter, policy: policy}
 	m.headers = []core.HeaderForm{core.HeadersIETF}
 	m.who = f.ByAddress()
@@ -27,7 +27,7 @@ func (f Framework[C]) New(limiter *core.Limiter, policy *core.Policy, options ..
 		f.must(o != nil, "New", "a nil option: leave it out")
 		o(&m.config)
 	}
-	f.must(m.cost == nil || m.tier != nil || policy.VariableCost(), "New",
+	f.must(m.cost == nil || policy.VariableCost(), "New",
 		"WithCost on policy "+policy.Name()+", which counts requests: give core.NewPolicy the option core.VariableCost()")
 	m.key = m.who.bind(limiter.Identity())
 	return m

@@ -14,9 +14,10 @@ type Record struct {
 }
 
 // add keeps d after the decisions before it, to be shown in the given forms. A
-// policy that was asked again stands only once, with its newest decision.
+// policy that was asked again for the same key stands only once, with its newest
+// decision.
 func (r *Record) add(d core.Decision, forms []core.HeaderForm) {
-	asked := func(old core.Decision) bool { return old.Policy == d.Policy }
+	asked := func(old core.Decision) bool { return old.Policy == d.Policy && old.Key == d.Key }
 	r.decisions = append(slices.DeleteFunc(r.decisions, asked), d)
 	r.hidden = slices.DeleteFunc(r.hidden, func(p *core.Policy) bool { return p == d.Policy })
 	if len(forms) == 0 {

@@ -94,6 +94,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"AppGroupRoute", checkPlacement},
 		{"FieldsOfStackedPolicies", checkStackedFields},
 		{"FieldsOfOnePolicyTwice", checkSamePolicyTwice},
+		{"OnePolicyTwoKeys", checkOnePolicyTwoKeys},
 		{"FieldForms", checkForms},
 		{"HiddenPolicy", checkHiddenPolicy},
 		{"RetryAfterAndReset", checkRetryAfterAndReset},

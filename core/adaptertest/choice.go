@@ -77,7 +77,7 @@ func checkSkip(t *testing.T, s suite) {
 
 func checkTier(t *testing.T, s suite) {
 	limiter, _ := newLimiter(t)
-	free := core.NewPolicy("free", core.PerMinute(1))
+	free := core.NewPolicy("free", core.PerMinute(1), core.VariableCost())
 	pro := core.NewPolicy("pro", core.PerMinute(2), core.VariableCost())
 	w := s.openRoute(t, limit{limiter, free, options{
 		tier: func(v visit) *core.Policy {
@@ -86,7 +86,6 @@ func checkTier(t *testing.T, s suite) {
 			}
 			return nil
 		},
-		// Allowed although free has no costs: a tier might have them.
 		cost: func(v visit) (int64, error) {
 			if v.header("X-Plan") == "pro" {
 				return 2, nil

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	unauthorized = `{"title":"Unauthorized","status":401,"detail":"the request lacks the credential it is counted by"}`
+	unauthorized = `{"title":"Unauthorized","status":401,"detail":"the request lacks what it is counted by, such as a credential"}`
 	unavailable  = `{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"Service Unavailable","status":503,` +
 		`"detail":"the rate limiter could not decide; retry in 1s"}`
 )

@@ -24,6 +24,9 @@ func checkMisuse[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"New: nil policy", "core.NewPolicy", func() { a.New(limiter, nil) }},
 		{"New: a nil option", "leave it out", func() { a.New(limiter, policy, nil) }},
 		{"New: WithCost", "core.VariableCost", func() { a.New(limiter, policy, a.WithCost(cost)) }},
+		{"New: WithCost", "core.VariableCost", func() {
+			a.New(limiter, policy, a.WithCost(cost), a.WithTier(func(C) *core.Policy { return nil }))
+		}},
 		{"WithKey: an empty Key", "ByAddress", func() { a.WithKey(adapter.Key[C]{}) }},
 		{"WithCost: nil function", "leave the option out", func() { a.WithCost(nil) }},
 		{"WithSkip: nil function", "leave the option out", func() { a.WithSkip(nil) }},
@@ -32,6 +35,8 @@ func checkMisuse[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"WithErrorHandler: nil function", "leave the option out", func() { a.WithErrorHandler(nil) }},
 		{"WithHeaders: no such form", "core.HeadersIETF", func() { a.WithHeaders(core.HeadersDraft06 + 1) }},
 		{`ByHeader: "" is no name`, "X-API-Key", func() { a.ByHeader("") }},
+		{"New: nil policy", "core.NewPolicy", func() { a.New(limiter, new(core.Policy)) }},
+		{`ByHeader: "Host"`, "ByFunc", func() { a.ByHeader("host") }},
 		{`ByHeader: "X-API-Key:" is no name`, "X-API-Key", func() { a.ByHeader("X-API-Key:") }},
 		{`BySecret: "" is no name`, "user", func() { a.BySecret("", find) }},
 		{"BySecret: nil function", "give one", func() { a.BySecret("user", nil) }},

@@ -98,3 +98,17 @@ func checkSamePolicyTwice(t *testing.T, s suite) {
 		t.Errorf("%d decisions for one policy, want the newest alone", n)
 	}
 }
+
+// A policy that is asked for two keys of one request is two decisions.
+func checkOnePolicyTwoKeys(t *testing.T, s suite) {
+	limiter, _ := newLimiter(t)
+	policy := core.NewPolicy("api", core.PerMinute(2))
+	w := s.openRoute(t, limit{limiter: limiter, policy: policy}, limit{limiter, policy, options{key: byHeader("X-API-Key")}})
+	w.get("/1", "X-API-Key: a").want(http.StatusOK)
+	w.get("/1", "X-API-Key: b").want(http.StatusOK).
+		wantField("RateLimit-Policy", `"api";q=2;w=60, "api-2";q=2;w=60`).
+		wantField("RateLimit", `"api";r=0;t=60, "api-2";r=1;t=60`)
+	if n := len(w.passed[1]); n != 2 {
+		t.Errorf("%d decisions, want 2", n)
+	}
+}

@@ -33,7 +33,10 @@ func main() {
 }
 
 func newRouter(limiter *core.Limiter, settings service.Settings) *fiber.App {
-	app := fiber.New(fiber.Config{DisableStartupMessage: true, ReadTimeout: 5 * time.Second})
+	app := fiber.New(fiber.Config{
+		DisableStartupMessage: true, ReadTimeout: 5 * time.Second,
+		StrictRouting: true, CaseSensitive: true, UnescapePath: true, // as the other frameworks
+	})
 	app.Use(recover.New())
 	policies := settings.Policies
 
@@ -86,9 +89,10 @@ func user(c *fiber.Ctx) (string, error) { return body[service.Login](c).User, ni
 
 func tokens(c *fiber.Ctx) (int64, error) { return body[service.Completion](c).Tokens, nil }
 
-// decode is middleware that keeps the request's body for body.
+// decode is middleware that keeps the request's body for body. c.Body would
+// decompress it, to any size.
 func decode[T any](c *fiber.Ctx) error {
-	value, err := service.Decode[T](bytes.NewReader(c.Body()))
+	value, err := service.Decode[T](bytes.NewReader(c.BodyRaw()))
 	if err != nil {
 		return sendJSON(c)(service.Failed(err))
 	}

@@ -34,6 +34,7 @@ func main() {
 func newRouter(limiter *core.Limiter, settings service.Settings) *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()
+	router.RedirectTrailingSlash = false
 	router.Use(gin.Recovery())
 	policies := settings.Policies
 
