@@ -86,7 +86,7 @@ func TestMemoryBoundIsExact(t *testing.T) {
 	}
 	for round := range 3 {
 		for i := range keys {
-			if err := take("active-"+strconv.Itoa(i)); err != nil {
+			if err := take("active-" + strconv.Itoa(i)); err != nil {
 				t.Fatalf("round %d, key %d of %d: %v", round, i+1, keys, err)
 			}
 		}
@@ -95,13 +95,13 @@ func TestMemoryBoundIsExact(t *testing.T) {
 		}
 		clock.now = clock.now.Add(500 * time.Millisecond)
 		for i := 0; i < keys; i += 2 { // the older half is active again
-			if err := take("active-"+strconv.Itoa(i)); err != nil {
+			if err := take("active-" + strconv.Itoa(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		clock.now = clock.now.Add(500 * time.Millisecond)
 		for i := range keys / 2 {
-			if err := take("new-"+strconv.Itoa(i)); err != nil {
+			if err := take("new-" + strconv.Itoa(i)); err != nil {
 				t.Fatalf("round %d: new key %d after %d have expired: %v", round, i+1, keys/2, err)
 			}
 		}

@@ -160,6 +160,9 @@ var rows = []struct {
 	}},
 	{"an unknown route is 404", func(t *testing.T, s *server) {
 		newClient().want(t, s, 404, "GET /nothing")
+		for _, path := range []string{"/protected/", "/PROTECTED", "/stocks/AAPL/History"} {
+			newClient().want(t, s, 404, "GET "+path)
+		}
 	}},
 }
 
