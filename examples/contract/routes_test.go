@@ -1,6 +1,8 @@
 package contract
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"mime"
 	"net/http"
@@ -157,6 +159,15 @@ var rows = []struct {
 		other := client{address: one.address + "2"}
 		one.want(t, s, 200, "GET /protected")
 		whoami(t, s, other, 9)
+	}},
+	{"a compressed body is not decompressed", func(t *testing.T, s *server) {
+		var body bytes.Buffer
+		w := gzip.NewWriter(&body)
+		_, _ = w.Write([]byte(`{"tokens":5}`))
+		_ = w.Close()
+		c := newClient()
+		c.encoding = "gzip"
+		c.want(t, s, 400, "POST /complete", body.String())
 	}},
 	{"an unknown route is 404", func(t *testing.T, s *server) {
 		newClient().want(t, s, 404, "GET /nothing")

@@ -158,7 +158,10 @@ func everywhere(t *testing.T, test func(t *testing.T, s *server)) {
 }
 
 // client is one client of the service.
-type client struct{ address, key string }
+type client struct {
+	address, key string
+	encoding     string // the Content-Encoding that it gives bodies; none when empty
+}
 
 var clients atomic.Int64
 
@@ -207,6 +210,9 @@ func (c client) try(s *server, line string, body ...string) (answer, error) {
 	}
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.encoding != "" {
+		req.Header.Set("Content-Encoding", c.encoding)
 	}
 	resp, err := transport.Do(req)
 	if err != nil {
