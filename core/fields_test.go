@@ -47,10 +47,10 @@ func TestFields(t *testing.T) {
 	check("not whole seconds", "RateLimit-Policy: \"blink\";q=5\nRateLimit: \"blink\";r=4;t=2\n",
 		[]core.Decision{allow(t, l, blink, "k", 1)}, core.HeadersIETF)
 
-	clock.now = clock.now.Add(100 * time.Millisecond)
+	clock.advance(100 * time.Millisecond)
 	second := allow(t, l, search, "k", 1)
 	allow(t, l, strict, "k", 1)
-	clock.now = clock.now.Add(3 * time.Second)
+	clock.advance(3 * time.Second)
 	denied := allow(t, l, strict, "k", 1)
 	check("stacked and denied: outer first, t not later than Retry-After",
 		"RateLimit-Policy: \"search\";q=2;w=1, \"search-hour\";q=1000;w=3600, \"strict\";q=1;w=10\n"+
@@ -78,7 +78,7 @@ func TestDeniedProblem(t *testing.T) {
 	for range 5 {
 		allow(t, l, strict, "k", 1)
 	}
-	clock.now = clock.now.Add(3*time.Second + time.Millisecond)
+	clock.advance(3*time.Second + time.Millisecond)
 	d := allow(t, l, strict, "k", 1)
 	p := core.ProblemFor(fmt.Errorf("wrapped: %w", d.Err()))
 	const want = `{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too Many Requests","status":429,` +
@@ -89,7 +89,7 @@ func TestDeniedProblem(t *testing.T) {
 
 	one := core.NewPolicy("one", core.PerMinute(1))
 	allow(t, l, one, "k", 1)
-	clock.now = clock.now.Add(time.Minute - time.Millisecond)
+	clock.advance(time.Minute - time.Millisecond)
 	if p := core.ProblemFor(allow(t, l, one, "k", 1).Err()); p.Detail != "1 request per minute; retry in 1s" || p.RetryAfter != 1 {
 		t.Errorf("%+v", p)
 	}

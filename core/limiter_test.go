@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,12 +12,19 @@ import (
 )
 
 // testClock is a clock that moves when told to.
-type testClock struct{ now time.Time }
+type testClock struct{ ms atomic.Int64 }
 
-func (c *testClock) Now() time.Time { return c.now }
+func newTestClock() *testClock {
+	c := &testClock{}
+	c.ms.Store(1_900_000_000_000)
+	return c
+}
+
+func (c *testClock) Now() time.Time          { return time.UnixMilli(c.ms.Load()) }
+func (c *testClock) advance(d time.Duration) { c.ms.Add(d.Milliseconds()) }
 
 func newLimiter(t *testing.T, options ...core.Option) (*core.Limiter, *testClock) {
-	clock := &testClock{now: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)}
+	clock := newTestClock()
 	l := core.New(core.NewMemory(core.WithClock(clock.Now)), options...)
 	t.Cleanup(func() { l.Close() })
 	return l, clock
@@ -43,7 +51,7 @@ func TestDecision(t *testing.T) {
 			d.Limit != want.limit || d.Remaining != want.remaining || d.RetryAfter != 0 || d.ResetAfter != time.Minute || d.Err() != nil {
 			t.Errorf("request %d: %+v", i, d)
 		}
-		clock.now = clock.now.Add(100 * time.Millisecond)
+		clock.advance(100 * time.Millisecond)
 	}
 	d := allow(t, l, p, "k", 1)
 	states := d.States()
@@ -61,7 +69,7 @@ func TestDecision(t *testing.T) {
 	if got, want := d.Err().Error(), "streamlimit: policy search: 3 requests per second; retry in 1s"; got != want {
 		t.Errorf("error %q, want %q", got, want)
 	}
-	clock.now = clock.now.Add(700 * time.Millisecond)
+	clock.advance(700 * time.Millisecond)
 	if d := allow(t, l, p, "k", 1); !d.Allowed || d.Limit != core.PerMinute(4) || d.Remaining != 0 {
 		t.Errorf("the limit with the least left: %+v", d)
 	}
@@ -145,7 +153,7 @@ func TestDenialNamesLimitThatLasts(t *testing.T) {
 		t.Errorf("limit %v, want 1/hour", d.Limit)
 	}
 	allow(t, l, p2, "k", 2)
-	clock.now = clock.now.Add(2 * time.Second)
+	clock.advance(2 * time.Second)
 	allow(t, l, p2, "k", 1)
 	// Nothing denies but the minute, of which 1 is left.
 	if d := allow(t, l, p2, "k", 3); d.Allowed || d.Limit != core.PerMinute(4) || d.Remaining != 1 {

@@ -25,7 +25,7 @@ func TestMemoryConformance(t *testing.T) {
 // A full store forgets what has expired, the longest idle first, and never what
 // is live: new keys get an error instead.
 func TestMemoryIsBounded(t *testing.T) {
-	clock := &testClock{now: time.UnixMilli(1_900_000_000_000)}
+	clock := newTestClock()
 	m := core.NewMemory(core.WithClock(clock.Now), core.WithMaxKeys(3))
 	defer m.Close()
 	short := core.NewPolicy("short", core.PerSecond(1))
@@ -38,7 +38,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		if ok, err := take(short, key); !ok || err != nil {
 			t.Fatal(key, ok, err)
 		}
-		clock.now = clock.now.Add(100 * time.Millisecond)
+		clock.advance(100 * time.Millisecond)
 	}
 	if ok, err := take(long, "c"); !ok || err != nil {
 		t.Fatal("c", ok, err)
@@ -54,7 +54,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	if _, err := m.Peek(t.Context(), short, "e", 1); err != nil {
 		t.Errorf("a peek needs no room: %v", err)
 	}
-	clock.now = clock.now.Add(800 * time.Millisecond) // a has expired, b not yet
+	clock.advance(800 * time.Millisecond) // a has expired, b not yet
 	if ok, err := take(short, "d"); !ok || err != nil {
 		t.Errorf("with an expired key: %v, %v", ok, err)
 	}
@@ -75,7 +75,7 @@ func TestMemoryIsBounded(t *testing.T) {
 // The bound is exact whatever the keys, and an active key does not keep idle
 // ones behind it from being forgotten.
 func TestMemoryBoundIsExact(t *testing.T) {
-	clock := &testClock{now: time.UnixMilli(1_900_000_000_000)}
+	clock := newTestClock()
 	const keys = 5000
 	m := core.NewMemory(core.WithClock(clock.Now), core.WithMaxKeys(keys))
 	defer m.Close()
@@ -93,25 +93,25 @@ func TestMemoryBoundIsExact(t *testing.T) {
 		if err := take("one more"); !errors.Is(err, core.ErrStoreFull) || m.Len() != keys {
 			t.Fatalf("round %d: one more than %d keys: %v", round, m.Len(), err)
 		}
-		clock.now = clock.now.Add(500 * time.Millisecond)
+		clock.advance(500 * time.Millisecond)
 		for i := 0; i < keys; i += 2 { // the older half is active again
 			if err := take("active-" + strconv.Itoa(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		clock.now = clock.now.Add(500 * time.Millisecond)
+		clock.advance(500 * time.Millisecond)
 		for i := range keys / 2 {
 			if err := take("new-" + strconv.Itoa(i)); err != nil {
 				t.Fatalf("round %d: new key %d after %d have expired: %v", round, i+1, keys/2, err)
 			}
 		}
-		clock.now = clock.now.Add(time.Second)
+		clock.advance(time.Second)
 	}
 }
 
 // A busy key takes memory for its window only.
 func TestMemoryDropsOldEntries(t *testing.T) {
-	clock := &testClock{now: time.UnixMilli(1_900_000_000_000)}
+	clock := newTestClock()
 	m := core.NewMemory(core.WithClock(clock.Now))
 	defer m.Close()
 	p := core.NewPolicy("p", core.Per(1000, 100*time.Millisecond))
@@ -119,7 +119,7 @@ func TestMemoryDropsOldEntries(t *testing.T) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		for range 200_000 {
-			clock.now = clock.now.Add(time.Millisecond)
+			clock.advance(time.Millisecond)
 			if u, err := m.Take(t.Context(), p, "k", 1); err != nil || !u.Allowed {
 				t.Fatal(u, err)
 			}
