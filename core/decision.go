@@ -39,7 +39,8 @@ type Decision struct {
 	Remaining int64
 
 	// RetryAfter is how long until this request would fit if nobody else took
-	// the place; 0 when Allowed. It is exact to the millisecond.
+	// the place; 0 when Allowed. It is exact to the millisecond, but for a limit
+	// that was lowered a lot: see package redisstream.
 	RetryAfter time.Duration
 
 	// ResetAfter is how long until the log is empty and all units are back, if

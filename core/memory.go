@@ -14,7 +14,7 @@ import (
 )
 
 // DefaultMaxKeys is how many keys a [Memory] keeps unless [WithMaxKeys] says
-// otherwise. A key with one request takes about 300 bytes.
+// otherwise. A key of 42 bytes with one request takes about 250 bytes.
 const DefaultMaxKeys = 250_000
 
 // sweepInterval is how often a Memory looks for logs that have expired.
@@ -32,7 +32,6 @@ const sweepInterval = time.Second
 type Memory struct {
 	seed   maphash.Seed
 	shards []shard
-	max    int64        // keys
 	keys   atomic.Int64 // in all shards
 	now    func() int64 // milliseconds; may step back
 	closed atomic.Bool
@@ -80,7 +79,6 @@ func NewMemory(options ...MemoryOption) *Memory {
 	m := &Memory{
 		seed:   maphash.MakeSeed(),
 		shards: make([]shard, shardCount()),
-		max:    int64(c.maxKeys),
 		now:    func() int64 { return c.now().UnixMilli() },
 		stop:   make(chan struct{}),
 		swept:  make(chan struct{}),
@@ -88,7 +86,7 @@ func NewMemory(options ...MemoryOption) *Memory {
 	for i := range m.shards {
 		m.shards[i].logs = make(map[logID]*memoryLog)
 		m.shards[i].queues = make(map[int64]*expiryQueue)
-		m.shards[i].keys = &m.keys
+		m.shards[i].keys, m.shards[i].maxKeys = &m.keys, int64(c.maxKeys)
 	}
 	go m.sweep()
 	return m
@@ -127,11 +125,11 @@ func (m *Memory) ask(ctx context.Context, p *Policy, key string, cost int64, tak
 	id := logID{log: p.logName, key: key}
 	s := m.shard(id)
 	clock := m.now()
-	u, ok := s.ask(p, id, cost, clock, take, m.max)
+	u, ok := s.ask(p, id, cost, clock, take)
 	if !ok {
 		// Perhaps there are expired keys that the sweeper has not met yet.
 		m.forgetExpired(clock)
-		if u, ok = s.ask(p, id, cost, clock, take, m.max); !ok {
+		if u, ok = s.ask(p, id, cost, clock, take); !ok {
 			return Usage{}, ErrStoreFull
 		}
 	}
@@ -139,12 +137,12 @@ func (m *Memory) ask(ctx context.Context, p *Policy, key string, cost int64, tak
 }
 
 // ask decides on one log, unless it would be one key too many.
-func (s *shard) ask(p *Policy, id logID, cost, clock int64, take bool, maxKeys int64) (_ Usage, ok bool) {
+func (s *shard) ask(p *Policy, id logID, cost, clock int64, take bool) (_ Usage, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	log := s.logs[id]
 	if log == nil {
-		return s.first(p, id, cost, clock, take, maxKeys)
+		return s.first(p, id, cost, clock, take)
 	}
 	// Time never runs backwards within a log, whatever the clock does.
 	now := max(clock, log.entries.Last().Time)
@@ -261,9 +259,10 @@ func (m *Memory) shard(id logID) *shard {
 func cloneID(id logID) logID { return logID{log: id.log, key: strings.Clone(id.key)} }
 
 type shard struct {
-	mu     sync.Mutex
-	keys   *atomic.Int64 // of all shards
-	logs   map[logID]*memoryLog
-	queues map[int64]*expiryQueue // by window, in milliseconds
-	_      [24]byte               // keeps shards on cache lines of their own
+	mu      sync.Mutex
+	keys    *atomic.Int64 // of all shards together,
+	maxKeys int64         // and the most they may have
+	logs    map[logID]*memoryLog
+	queues  map[int64]*expiryQueue // by window, in milliseconds
+	_       [24]byte               // keeps shards on cache lines of their own
 }

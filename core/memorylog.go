@@ -19,12 +19,12 @@ func (l *memoryLog) expires() int64 { return l.entries.Last().Time + l.window }
 
 // first answers the request for a log that the shard does not have, unless it
 // would be one key too many.
-func (s *shard) first(p *Policy, id logID, cost, now int64, take bool, maxKeys int64) (_ Usage, ok bool) {
+func (s *shard) first(p *Policy, id logID, cost, now int64, take bool) (_ Usage, ok bool) {
 	u := Usage{Allowed: true, Source: SourceMemory}
 	if !take {
 		return u, true
 	}
-	if s.keys.Add(1) > maxKeys {
+	if s.keys.Add(1) > s.maxKeys {
 		s.keys.Add(-1)
 		return Usage{}, false
 	}

@@ -18,10 +18,16 @@
 //
 // Redis 7.0 or later, or Valkey 7.2 or later: standalone, Sentinel, Cluster or
 // Ring. A Ring moves the keys of a server that is down to the others, where they
-// start with empty logs. Set maxmemory-policy to noeviction, for an evicted log is a forgotten
-// one. An ACL user needs the keys streamlimit:* and the commands evalsha, eval,
+// start with empty logs. Set maxmemory-policy to noeviction, for an evicted log
+// is a forgotten one. An ACL user needs the keys streamlimit:* and the commands evalsha, eval,
 // unlink, ping, time, xtrim, xlen, xadd, xrange, xrevrange, copy, rename and
 // pexpire. With [WithPrefix] the keys start with that prefix instead.
+//
+// # Changed limits
+//
+// A limit whose Max alone is changed keeps its log. While a counted log holds
+// over 1,000 entries more than a lowered limit admits, RetryAfter can be too
+// short a wait: so many are not looked through.
 //
 // # Failures
 //

@@ -23,7 +23,7 @@ import (
 // sentinel_username and sentinel_password.
 //
 // The error is for a URL that can't be read. A Redis that does not answer is
-// none: it is logged, and the store works as soon as Redis does.
+// none: it is logged, and the store works within about a second of its return.
 func Open(rawURL string, options ...Option) (*Store, error) {
 	rdb, err := newClient(rawURL)
 	if err != nil {
