@@ -2,27 +2,63 @@ package core
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
 // Source says where a decision came from.
 type Source byte
 
-// The stores that decide.
+// The sources of decisions.
 const (
-	SourceMemory Source = iota + 1 // this process's memory
-	SourceRedis                    // Redis
+	SourceMemory   Source = iota + 1 // this process's memory
+	SourceRedis                      // Redis
+	SourceFallback                   // this process's memory, since the store did not answer
+	SourceNone                       // no log was asked: see [Reason]
 )
 
-// String is "memory" or "redis".
+// String is "memory", "redis", "fallback" or "none".
 func (s Source) String() string {
 	switch s {
 	case SourceMemory:
 		return "memory"
 	case SourceRedis:
 		return "redis"
+	case SourceFallback:
+		return "fallback"
+	case SourceNone:
+		return "none"
 	}
 	return fmt.Sprintf("Source(%d)", byte(s))
+}
+
+// Reason says what a decision follows from.
+type Reason byte
+
+// The reasons of decisions.
+const (
+	ReasonLimits   Reason = iota // the policy's limits
+	ReasonExempt                 // a rule exempts the client
+	ReasonBlocked                // a rule blocks the client
+	ReasonBanned                 // the client is banned for a time
+	ReasonFailOpen               // the store did not answer, and the policy is open then
+)
+
+// String is "limits", "exempt", "blocked", "banned" or "fail-open".
+func (r Reason) String() string {
+	switch r {
+	case ReasonLimits:
+		return "limits"
+	case ReasonExempt:
+		return "exempt"
+	case ReasonBlocked:
+		return "blocked"
+	case ReasonBanned:
+		return "banned"
+	case ReasonFailOpen:
+		return "fail-open"
+	}
+	return fmt.Sprintf("Reason(%d)", byte(r))
 }
 
 // Decision is the answer to one request, or to a [Limiter.Peek].
@@ -30,7 +66,16 @@ type Decision struct {
 	Policy  *Policy // nil only in the zero Decision, which is none
 	Key     string  // who was counted; a digest where the key was secret or long
 	Cost    int64   // units asked for
-	Allowed bool    // whether they were admitted; for a peek, whether they would be
+	Allowed bool    // whether the policy lets the request pass; for a peek, whether it would
+	Reason  Reason
+
+	// Counted is whether the units were taken: the request was allowed, by the
+	// limits, and by those of all policies that were asked together.
+	Counted bool
+
+	// WouldDeny is whether a policy in shadow mode would have denied the
+	// request, which is Allowed nevertheless.
+	WouldDeny bool
 
 	// Limit and Remaining are the limit of the policy that binds, and the units
 	// left of it: of those that denied the request the one that lasts longest,
@@ -39,8 +84,9 @@ type Decision struct {
 	Remaining int64
 
 	// RetryAfter is how long until this request would fit if nobody else took
-	// the place; 0 when Allowed. It is exact to the millisecond, but for a limit
-	// that was lowered a lot: see package redisstream.
+	// the place; 0 when Allowed, and when it never will since the client is
+	// blocked. It is exact to the millisecond, but for a limit that was lowered a
+	// lot: see package redisstream. With refunds the request may fit earlier.
 	RetryAfter time.Duration
 
 	// ResetAfter is how long until the log is empty and all units are back, if
@@ -49,7 +95,16 @@ type Decision struct {
 
 	Source Source
 
-	usage Usage
+	usage   Usage
+	receipt *receipt // of what was taken; nil when it can't be given back
+}
+
+// receipt is what Settle needs to know of what was taken, shared by the copies
+// of a decision.
+type receipt struct {
+	entry   EntryID
+	store   Store
+	settled atomic.Bool
 }
 
 // LimitState is one limit's share of a [Decision].
@@ -72,7 +127,7 @@ func (d *Decision) State(i int) LimitState {
 		Limit:     l,
 		Remaining: max(0, l.Max-u.Used),
 		Reset:     u.FreeIn,
-		Violated:  !d.Allowed && u.Used+d.Cost > l.Max,
+		Violated:  (!d.Allowed || d.WouldDeny) && u.Used+d.Cost > l.Max,
 	}
 }
 
@@ -99,12 +154,17 @@ func (s LimitState) binds(o LimitState) bool {
 	return s.Reset > o.Reset
 }
 
-// decide makes the decision from what a store found in the log.
+// decide makes the decision from what a store found in the log. Counted is left
+// to the caller.
 func decide(p *Policy, key string, cost int64, u Usage) Decision {
 	d := Decision{
-		Policy: p, Key: key, Cost: cost, Allowed: u.Allowed,
+		Policy: p, Key: key, Cost: cost,
+		Allowed: u.Allowed || p.shadow, WouldDeny: !u.Allowed && p.shadow,
 		RetryAfter: u.RetryAfter, ResetAfter: u.ResetAfter,
 		Source: u.Source, usage: u,
+	}
+	if d.WouldDeny {
+		d.RetryAfter = 0
 	}
 	binding := d.State(0)
 	for i := 1; i < p.Len(); i++ {
@@ -114,6 +174,12 @@ func decide(p *Policy, key string, cost int64, u Usage) Decision {
 	}
 	d.Limit, d.Remaining = binding.Limit, binding.Remaining
 	return d
+}
+
+// shown is whether clients are told of the decision: it is one, made by limits
+// that they can meet.
+func (d *Decision) shown() bool {
+	return d.Policy != nil && !d.Policy.shadow && d.Source != SourceNone
 }
 
 // Err is nil for an allowed decision and a [*LimitedError] for a denied one.

@@ -23,13 +23,59 @@ var (
 	// maximum number of keys all have live entries: see [NewMemory].
 	ErrStoreFull = errors.New("core: memory store is full of live keys")
 
+	// ErrNotRefundable is returned for a decision that took nothing which can be
+	// given back: its policy is not [Refundable], or its request was not counted.
+	ErrNotRefundable = errors.New("core: nothing to give back: the policy is not core.Refundable, or the request was not counted")
+
+	// ErrSettled is returned for a decision that was settled or refunded before.
+	ErrSettled = errors.New("core: settled before")
+
+	// ErrTooLate is returned when units can't be given back any more: the
+	// policy's grace is over, or the log does not have the request.
+	ErrTooLate = errors.New("core: too late to give back")
+
+	// ErrApart is returned by [Limiter.AllowAll] for policies that a Redis Cluster
+	// or Ring keeps apart and that are not all [Refundable].
+	ErrApart = errors.New("core: the logs of these keys are on different servers: policies that are asked together there need core.Refundable")
+
+	// ErrAskedTwice is returned when one log is asked twice in one question.
+	ErrAskedTwice = errors.New("core: the same policy and key twice")
+
 	// ErrClosed is returned by a store after Close.
 	ErrClosed = errors.New("core: store is closed")
 )
 
 // LimitedError is a denial as an error, for frameworks that answer errors in
 // one place. Use errors.As to get at the decision.
-type LimitedError struct{ Decision Decision }
+type LimitedError struct {
+	// Decision is the denial; of several on one request the one that lasts
+	// longest.
+	Decision Decision
+
+	// Others are the other denials on the same request.
+	Others []Decision
+}
+
+// Denied is nil when all decisions are allowed, and else a [*LimitedError].
+func Denied(decisions []Decision) error {
+	var e *LimitedError
+	for _, d := range decisions {
+		switch {
+		case d.Allowed || d.Policy == nil:
+		case e == nil:
+			e = &LimitedError{Decision: d}
+		case d.Reason == ReasonBlocked || e.Decision.Reason != ReasonBlocked && d.RetryAfter > e.Decision.RetryAfter:
+			e.Others = append(e.Others, e.Decision)
+			e.Decision = d
+		default:
+			e.Others = append(e.Others, d)
+		}
+	}
+	if e == nil {
+		return nil
+	}
+	return e
+}
 
 // Error names the policy and the limit, and no key.
 func (e *LimitedError) Error() string {

@@ -29,11 +29,11 @@ type fieldItem struct {
 }
 
 // buildFields prepares all of the fields that does not change. The first
-// limit goes by the policy's name, the others by the name and their window.
+// limit goes by the policy's field name, the others by the name and their window.
 func (p *Policy) buildFields() {
 	p.items = make([]fieldItem, len(p.limits))
 	for i, l := range p.limits {
-		name := p.name
+		name := p.fieldName
 		if i > 0 {
 			name += "-" + windowText(l.Window)
 		}
@@ -48,13 +48,15 @@ func (p *Policy) buildFields() {
 
 // SetHeaders calls set with the response fields for the decisions on one
 // request, outer first. A form given twice is set twice; no form sets nothing.
+// Decisions of policies in shadow mode are left out, and those that no log was
+// asked for.
 //
 // retryAfter is the response's Retry-After in seconds, 0 for none: it must not
 // be earlier than a t that the same response gives, so later ones are left out.
 func SetHeaders(decisions []Decision, forms []HeaderForm, retryAfter int64, set func(name, value string)) {
-	none := func(d Decision) bool { return d.Policy == nil }
-	if slices.ContainsFunc(decisions, none) {
-		decisions = slices.DeleteFunc(slices.Clone(decisions), none)
+	hidden := func(d Decision) bool { return !d.shown() }
+	if slices.ContainsFunc(decisions, hidden) {
+		decisions = slices.DeleteFunc(slices.Clone(decisions), hidden)
 	}
 	if len(decisions) == 0 {
 		return
@@ -157,6 +159,12 @@ func retrySeconds(d *Decision) int64 { return max(1, seconds(d.RetryAfter)) }
 // deniedDetail says which limit denied and how long to wait:
 // "5 requests per 10s; retry in 7s".
 func deniedDetail(d *Decision) string {
+	switch d.Reason {
+	case ReasonBlocked:
+		return "this client is blocked"
+	case ReasonBanned:
+		return "this client is banned; retry in " + strconv.FormatInt(retrySeconds(d), 10) + "s"
+	}
 	l := d.Limit
 	unit := "request"
 	if d.Policy.costs {

@@ -5,13 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"hash"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 )
 
 // Request is what an [Identity] reads of a request. The adapters give one for
@@ -31,13 +29,11 @@ type Request interface {
 // has one key in all of them. It belongs to a [Limiter] and is set up by its
 // options.
 type Identity struct {
-	proxies []netip.Prefix
-	header  string     // where trusted proxies write the chain
-	bits    int        // of an IPv6 address that count
-	macs    *sync.Pool // of hash.Hash under the secret; nil without one
-	logger  *slog.Logger
-	warned  atomic.Bool
-
+	proxies   []netip.Prefix
+	header    string     // where trusted proxies write the chain
+	bits      int        // of an IPv6 address that count
+	macs      *sync.Pool // of hash.Hash under the secret; nil without one
+	warnings  *warnings
 	trustUnix bool // whether a peer without an address is a trusted proxy
 }
 
@@ -114,10 +110,10 @@ func (id *Identity) trusts(addr netip.Addr) bool {
 // warnForwarded says once that a proxy seems to be in front while none is
 // trusted: then all its clients share the proxy's log.
 func (id *Identity) warnForwarded(r Request) {
-	if id.warned.Load() || r.Header("X-Forwarded-For") == "" && r.Header("Forwarded") == "" || id.warned.Swap(true) {
+	if id.warnings.has(warnForwarded) || r.Header("X-Forwarded-For") == "" && r.Header("Forwarded") == "" {
 		return
 	}
-	id.logger.Warn("streamlimit: a request carries X-Forwarded-For or Forwarded, but no proxy is trusted, so it is counted by the address of its peer; " +
+	id.warnings.say(warnForwarded, "a request carries X-Forwarded-For or Forwarded, but no proxy is trusted, so it is counted by the address of its peer; "+
 		"if that is your proxy, name it with core.WithTrustedProxies, else ignore this")
 }
 

@@ -2,14 +2,11 @@ package core
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
-	"net/netip"
-	"net/textproto"
 	"reflect"
-	"strings"
+	"sync"
+	"sync/atomic"
 )
 
 // Limiter decides on requests by the logs in its [Store]. Make one with [New];
@@ -17,82 +14,37 @@ import (
 type Limiter struct {
 	store    Store
 	identity *Identity
-}
+	warnings *warnings
+	failure  FailureMode
+	local    localStore
 
-// Option is a setting for [New].
-type Option func(*Limiter)
+	// view is what policies and rules are now; whoever changes it holds mu.
+	view     atomic.Pointer[view]
+	mu       sync.Mutex
+	replaced map[string]*Policy
 
-// WithTrustedProxies names the proxies whose forwarded header is believed when
-// they are the peer; see [Identity.Address]. Name exactly the networks your
-// proxies are in: whoever can connect from them can claim any address.
-// [ParsePrefixes] reads them from a setting.
-func WithTrustedProxies(proxies ...netip.Prefix) Option {
-	return func(l *Limiter) {
-		for _, p := range proxies {
-			if !p.IsValid() {
-				panic(`core: WithTrustedProxies: an invalid prefix: write netip.MustParsePrefix("10.0.0.0/8")`)
-			}
-			l.identity.proxies = append(l.identity.proxies, plainPrefix(p))
-		}
-	}
-}
-
-// WithForwardedHeader sets the field in which trusted proxies write the
-// chain; it is X-Forwarded-For unless set. Only this one is read, since a proxy
-// passes on from its clients those that it does not write. "Forwarded" is read
-// as RFC 7239, any other as a list of addresses.
-func WithForwardedHeader(name string) Option {
-	if name == "" || strings.ContainsAny(name, " :\r\n") {
-		panic(fmt.Sprintf(`core: WithForwardedHeader: %q is no field name: write one such as "X-Real-IP"`, name))
-	}
-	return func(l *Limiter) { l.identity.header = textproto.CanonicalMIMEHeaderKey(name) }
-}
-
-// WithIPv6Prefix sets how many leading bits of an IPv6 address make a client,
-// from 1 to 128; it is 64 unless set.
-func WithIPv6Prefix(bits int) Option {
-	if bits < 1 || bits > 128 {
-		panic(fmt.Sprintf("core: WithIPv6Prefix: %d bits: use 1 to 128, usually 64, 56 or 48", bits))
-	}
-	return func(l *Limiter) { l.identity.bits = bits }
-}
-
-// WithKeySecret makes digests of credentials with HMAC-SHA-256 under secret,
-// so that nobody who reads Redis can test guesses. All processes that share
-// logs need the same secret. An empty secret is the same as none: plain
-// SHA-256, which is enough for long random API keys.
-func WithKeySecret(secret []byte) Option {
-	return func(l *Limiter) { l.identity.setSecret(secret) }
-}
-
-// WithLogger sets where the limiter writes its few log lines; slog.Default()
-// unless set.
-func WithLogger(logger *slog.Logger) Option {
-	if logger == nil {
-		panic("core: WithLogger: nil logger: leave the option out for slog.Default()")
-	}
-	return func(l *Limiter) { l.identity.logger = logger }
-}
-
-// WithTrustedUnixSocket counts a peer without an address as a trusted proxy: a
-// server that listens on a Unix socket for a proxy on the same machine. Such
-// peers are refused without it, with [ErrNoKey].
-func WithTrustedUnixSocket() Option {
-	return func(l *Limiter) { l.identity.trustUnix = true }
+	stop     chan struct{} // closed by Close
+	watching sync.WaitGroup
+	closed   sync.Once
 }
 
 // New makes a limiter that keeps its logs in store:
 //
 //	limiter := core.New(core.NewMemory())
 //
-// It panics when the store is nil.
+// It panics when the store is nil. Close it to end its one goroutine, which
+// looks for changed rules.
 func New(store Store, options ...Option) *Limiter {
 	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("core: New: nil store: use core.NewMemory(), or redisstream.New for Redis")
 	}
+	w := &warnings{logger: slog.Default()}
 	l := &Limiter{
 		store:    store,
-		identity: &Identity{header: "X-Forwarded-For", bits: 64, logger: slog.Default()},
+		identity: &Identity{header: "X-Forwarded-For", bits: 64, warnings: w},
+		warnings: w,
+		failure:  FailClosed,
+		stop:     make(chan struct{}),
 	}
 	for _, o := range options {
 		if o == nil {
@@ -100,6 +52,8 @@ func New(store Store, options ...Option) *Limiter {
 		}
 		o(l)
 	}
+	l.view.Store(newView(nil, nil, nil, ""))
+	l.watching.Go(l.watchRules)
 	return l
 }
 
@@ -118,73 +72,57 @@ func (l *Limiter) Allow(ctx context.Context, p *Policy, key string) (Decision, e
 // need [VariableCost] for a cost other than 1. A cost that can never be
 // admitted is an [ErrCost].
 func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64) (Decision, error) {
-	return l.ask(ctx, p, key, cost, true)
+	if cost == 0 {
+		cost = -1 // is an error here, and 1 in an Ask
+	}
+	decisions, err := l.AllowRequest(ctx, nil, Ask{Policy: p, Key: key, Cost: cost})
+	if err != nil {
+		return Decision{}, err
+	}
+	return decisions[0], nil
 }
 
 // Peek is the decision that Allow would make, and counts nothing. Its
 // Remaining is what is left now, and Allowed says whether a request of cost 1
 // would be admitted.
 func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, error) {
-	return l.ask(ctx, p, key, 1, false)
-}
-
-func (l *Limiter) ask(ctx context.Context, p *Policy, key string, cost int64, take bool) (Decision, error) {
-	if p == nil || len(p.limits) == 0 {
-		return Decision{}, ErrNoPolicy
-	}
-	if key == "" {
-		return Decision{}, fmt.Errorf("%w: policy %s", ErrNoKey, p.name)
-	}
-	if err := costError(p, cost); err != nil {
+	a := Ask{Policy: p, Key: key, Cost: 1}
+	if err := l.prepare(&a); err != nil {
 		return Decision{}, err
 	}
-	key = boundedKey(key)
-	var u Usage
-	var err error
-	if take {
-		u, err = l.store.Take(ctx, p, key, cost)
-	} else {
-		u, err = l.store.Peek(ctx, p, key, cost)
+	if d, ok := l.view.Load().verdict(a, nil); ok {
+		return d, nil
 	}
+	u, err := l.store.Peek(ctx, a.Policy, a.Key, a.Cost)
 	if err != nil {
-		return Decision{}, fmt.Errorf("streamlimit: policy %s: %w", p.name, err)
+		return l.peekWithoutStore(ctx, a, err)
 	}
-	return decide(p, key, cost, u), nil
+	return decide(a.Policy, a.Key, a.Cost, u), nil
 }
 
-// Reset forgets what was counted for key under p: all its units are back.
-func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
-	if p == nil || len(p.limits) == 0 {
+// prepare completes a question, or says what is wrong with it.
+func (l *Limiter) prepare(a *Ask) error {
+	if a.Policy == nil || len(a.Policy.limits) == 0 {
 		return ErrNoPolicy
 	}
-	if key == "" {
-		return fmt.Errorf("%w: policy %s", ErrNoKey, p.name)
+	a.Policy = l.effective(a.Policy)
+	if a.Key == "" {
+		return fmt.Errorf("%w: policy %s", ErrNoKey, a.Policy.name)
 	}
-	if err := l.store.Reset(ctx, p, boundedKey(key)); err != nil {
-		return fmt.Errorf("streamlimit: policy %s: %w", p.name, err)
+	a.Key = boundedKey(a.Key)
+	if a.Cost == 0 {
+		a.Cost = 1
 	}
-	return nil
+	return costError(a.Policy, a.Cost)
 }
 
 // Ping is nil when the store answers.
 func (l *Limiter) Ping(ctx context.Context) error { return l.store.Ping(ctx) }
 
 // Close closes the store.
-func (l *Limiter) Close() error { return l.store.Close() }
-
-// maxKeyLength is the longest key, in bytes, that is kept as it is. Longer ones
-// are replaced by a digest, so that no request decides how much memory its
-// key takes.
-const maxKeyLength = 128
-
-// hashedPrefix marks digests of long keys. Short keys that start with it are
-// replaced too, so that no key can pass for the digest of another.
-const hashedPrefix = "sha256="
-
-func boundedKey(key string) string {
-	if len(key) <= maxKeyLength && !strings.HasPrefix(key, hashedPrefix) {
-		return key
-	}
-	sum := sha256.Sum256([]byte(key))
-	return hashedPrefix + hex.EncodeToString(sum[:digestBytes])
+func (l *Limiter) Close() error {
+	l.closed.Do(func() { close(l.stop) })
+	l.watching.Wait()
+	l.local.close()
+	return l.store.Close()
 }

@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"hash/maphash"
 	"runtime"
-	"strings"
-	"sync"
+	"slices"
 	"sync/atomic"
 	"time"
-
-	"github.com/streamlimit/streamlimit/core/internal/ring"
 )
 
 // DefaultMaxKeys is how many keys a [Memory] keeps unless [WithMaxKeys] says
@@ -30,13 +27,15 @@ const sweepInterval = time.Second
 // log has at most as many entries as its longest window has milliseconds, and as
 // its limit has units.
 type Memory struct {
-	seed   maphash.Seed
-	shards []shard
-	keys   atomic.Int64 // in all shards
-	now    func() int64 // milliseconds; may step back
-	closed atomic.Bool
-	stop   chan struct{}
-	swept  chan struct{} // closed when the sweeper has ended
+	seed    maphash.Seed
+	shards  []shard
+	keys    atomic.Int64 // in all shards
+	maxKeys int64
+	rules   memoryRules
+	now     func() int64 // milliseconds; may step back
+	closed  atomic.Bool
+	stop    chan struct{}
+	swept   chan struct{} // closed when the sweeper has ended
 }
 
 // MemoryOption is a setting for [NewMemory].
@@ -77,16 +76,17 @@ func NewMemory(options ...MemoryOption) *Memory {
 		o(&c)
 	}
 	m := &Memory{
-		seed:   maphash.MakeSeed(),
-		shards: make([]shard, shardCount()),
-		now:    func() int64 { return c.now().UnixMilli() },
-		stop:   make(chan struct{}),
-		swept:  make(chan struct{}),
+		seed:    maphash.MakeSeed(),
+		shards:  make([]shard, shardCount()),
+		maxKeys: int64(c.maxKeys),
+		now:     func() int64 { return c.now().UnixMilli() },
+		stop:    make(chan struct{}),
+		swept:   make(chan struct{}),
 	}
 	for i := range m.shards {
 		m.shards[i].logs = make(map[logID]*memoryLog)
 		m.shards[i].queues = make(map[int64]*expiryQueue)
-		m.shards[i].keys, m.shards[i].maxKeys = &m.keys, int64(c.maxKeys)
+		m.shards[i].keys, m.shards[i].maxKeys = &m.keys, m.maxKeys
 	}
 	go m.sweep()
 	return m
@@ -110,85 +110,147 @@ func shardCount() int {
 
 // Take implements [Store].
 func (m *Memory) Take(ctx context.Context, p *Policy, key string, cost int64) (Usage, error) {
-	return m.ask(ctx, p, key, cost, true)
-}
-
-// Peek implements [Store].
-func (m *Memory) Peek(ctx context.Context, p *Policy, key string, cost int64) (Usage, error) {
-	return m.ask(ctx, p, key, cost, false)
-}
-
-func (m *Memory) ask(ctx context.Context, p *Policy, key string, cost int64, take bool) (Usage, error) {
 	if err := m.check(ctx); err != nil {
 		return Usage{}, err
 	}
 	id := logID{log: p.logName, key: key}
 	s := m.shard(id)
 	clock := m.now()
-	u, ok := s.ask(p, id, cost, clock, take)
+	u, ok := s.take(p, id, cost, clock)
 	if !ok {
 		// Perhaps there are expired keys that the sweeper has not met yet.
 		m.forgetExpired(clock)
-		if u, ok = s.ask(p, id, cost, clock, take); !ok {
+		if u, ok = s.take(p, id, cost, clock); !ok {
 			return Usage{}, ErrStoreFull
 		}
 	}
 	return u, nil
 }
 
-// ask decides on one log, unless it would be one key too many.
-func (s *shard) ask(p *Policy, id logID, cost, clock int64, take bool) (_ Usage, ok bool) {
+// TakeAll implements [Store], in one step.
+func (m *Memory) TakeAll(ctx context.Context, asks []Ask) ([]Usage, error) {
+	if err := m.check(ctx); err != nil {
+		return nil, err
+	}
+	clock := m.now()
+	usages, ok := m.takeAll(asks, clock)
+	if !ok {
+		m.forgetExpired(clock)
+		if usages, ok = m.takeAll(asks, clock); !ok {
+			return nil, ErrStoreFull
+		}
+	}
+	return usages, nil
+}
+
+func (m *Memory) takeAll(asks []Ask, clock int64) (_ []Usage, ok bool) {
+	defer m.lockAll(asks)()
+	usages := make([]Usage, len(asks))
+	logs := make([]*memoryLog, len(asks))
+	taken := true
+	missing := int64(0)
+	for i, a := range asks {
+		id := logID{log: a.Policy.logName, key: a.Key}
+		usages[i], logs[i] = m.shard(id).look(a.Policy, id, a.Cost, clock)
+		taken = taken && (usages[i].Allowed || a.Policy.shadow)
+		if usages[i].Allowed && logs[i] == nil {
+			missing++
+		}
+	}
+	if !taken {
+		return usages, true
+	}
+	if m.keys.Add(missing) > m.maxKeys {
+		m.keys.Add(-missing)
+		return nil, false
+	}
+	for i, a := range asks {
+		if usages[i].Allowed {
+			id := logID{log: a.Policy.logName, key: a.Key}
+			s := m.shard(id)
+			if logs[i] == nil {
+				logs[i] = s.create(a.Policy, id)
+			}
+			s.admit(a.Policy, logs[i], a.Cost, clock, &usages[i])
+		}
+	}
+	return usages, true
+}
+
+// lockAll locks the shards of several logs, always in the same order, and
+// returns what unlocks them.
+func (m *Memory) lockAll(asks []Ask) (unlock func()) {
+	var indexes []int
+	for _, a := range asks {
+		indexes = append(indexes, m.index(logID{log: a.Policy.logName, key: a.Key}))
+	}
+	slices.Sort(indexes)
+	indexes = slices.Compact(indexes)
+	for _, i := range indexes {
+		m.shards[i].mu.Lock()
+	}
+	return func() {
+		for _, i := range indexes {
+			m.shards[i].mu.Unlock()
+		}
+	}
+}
+
+// Peek implements [Store].
+func (m *Memory) Peek(ctx context.Context, p *Policy, key string, cost int64) (Usage, error) {
+	if err := m.check(ctx); err != nil {
+		return Usage{}, err
+	}
+	id := logID{log: p.logName, key: key}
+	s := m.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u, _ := s.look(p, id, cost, m.now())
+	return u, nil
+}
+
+// Settle implements [Store].
+func (m *Memory) Settle(ctx context.Context, p *Policy, key string, entry EntryID, correction int64) error {
+	if err := m.check(ctx); err != nil {
+		return err
+	}
+	id := logID{log: p.logName, key: key}
+	s := m.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clock := m.now()
+	log := s.logs[id]
+	if correction < 0 {
+		if log == nil || !log.refund(p, entry, -correction, clock) {
+			return ErrTooLate
+		}
+		s.queue(log.window).moveToBack(log)
+		return nil
+	}
+	if log == nil {
+		if !s.room() {
+			return ErrStoreFull
+		}
+		log = s.create(p, id)
+	}
+	s.admit(p, log, correction, clock, &Usage{})
+	return nil
+}
+
+// Entries implements [Store].
+func (m *Memory) Entries(ctx context.Context, p *Policy, key string, most int) ([]Entry, error) {
+	if err := m.check(ctx); err != nil {
+		return nil, err
+	}
+	id := logID{log: p.logName, key: key}
+	s := m.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	log := s.logs[id]
 	if log == nil {
-		return s.first(p, id, cost, clock, take)
+		return nil, nil
 	}
-	// Time never runs backwards within a log, whatever the clock does.
-	now := max(clock, log.entries.Last().Time)
-	log.entries.DropBefore(now - p.longest.Milliseconds() + 1)
-	u := usage(p, &log.entries, cost, now, clock)
-	if u.Allowed && take {
-		log.entries.Add(now, cost)
-		s.queue(log.window).moveToBack(log)
-		u.admit(p, cost, millis(now-clock))
-	}
-	return u, true
-}
-
-// usage is what the entries leave of the policy's limits at now. Waits are
-// counted from clock, which is behind now where the clock stepped back.
-func usage(p *Policy, entries *ring.Log, cost, now, clock int64) Usage {
-	u := Usage{Allowed: true, Source: SourceMemory}
-	for i, l := range p.limits {
-		window := l.Window.Milliseconds()
-		cut := now - window + 1
-		used, first := entries.Since(cut)
-		u.Limits[i].Used = used
-		if used > 0 {
-			u.Limits[i].FreeIn = millis(first + window - clock)
-		}
-		if over := used + cost - l.Max; over > 0 {
-			u.Allowed = false
-			u.RetryAfter = max(u.RetryAfter, millis(entries.Leaving(cut, over)+window-clock))
-		}
-	}
-	if entries.Len() > 0 {
-		u.ResetAfter = max(0, millis(entries.Last().Time+p.longest.Milliseconds()-clock))
-	}
-	return u
-}
-
-// admit adds the request itself, which is recorded ahead of the clock where
-// that stepped back.
-func (u *Usage) admit(p *Policy, cost int64, ahead time.Duration) {
-	for i, l := range p.limits {
-		u.Limits[i].Used += cost
-		if u.Limits[i].FreeIn == 0 {
-			u.Limits[i].FreeIn = l.Window + ahead
-		}
-	}
-	u.ResetAfter = p.longest + ahead
+	return log.list(max(m.now(), log.last())-p.longest.Milliseconds(), most), nil
 }
 
 func millis(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
@@ -252,17 +314,9 @@ func (m *Memory) forgetExpired(now int64) {
 }
 
 func (m *Memory) shard(id logID) *shard {
-	return &m.shards[maphash.Comparable(m.seed, id)&uint64(len(m.shards)-1)]
+	return &m.shards[m.index(id)]
 }
 
-// cloneID copies the key, which may be a string that its caller reuses.
-func cloneID(id logID) logID { return logID{log: id.log, key: strings.Clone(id.key)} }
-
-type shard struct {
-	mu      sync.Mutex
-	keys    *atomic.Int64 // of all shards together,
-	maxKeys int64         // and the most they may have
-	logs    map[logID]*memoryLog
-	queues  map[int64]*expiryQueue // by window, in milliseconds
-	_       [24]byte               // keeps shards on cache lines of their own
+func (m *Memory) index(id logID) int {
+	return int(maphash.Comparable(m.seed, id) & uint64(len(m.shards)-1)) //nolint:gosec // below the number of shards
 }

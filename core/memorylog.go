@@ -1,101 +1,175 @@
 package core
 
-import "github.com/streamlimit/streamlimit/core/internal/ring"
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
 
-// logID names a log in memory.
-type logID struct{ log, key string }
+	"github.com/streamlimit/streamlimit/core/internal/ring"
+)
 
 // memoryLog is the log of one policy and key, and its place in the queue of
-// the logs with the same window.
+// the logs with the same window. Times are milliseconds.
 type memoryLog struct {
 	id         logID
-	window     int64 // the policy's longest, milliseconds
+	window     int64 // the policy's longest
 	entries    ring.Log
+	refunds    *refunds // of a refundable policy
 	prev, next *memoryLog
 }
 
+// refunds is what was given back in a log, and how late.
+type refunds struct {
+	given ring.Log // at the time of the refund
+
+	// The longest time between a request and its refund, among the refunds made
+	// in the same stretch of one window as the newest entry, and in the one
+	// before. Stretches are aligned. Every refund in the window is in one of them.
+	lag, lagBefore int64
+}
+
+func newMemoryLog(p *Policy, id logID) *memoryLog {
+	log := &memoryLog{id: id, window: p.longest.Milliseconds()}
+	if p.refundable {
+		// A total that no other log of the same key has had, so that nothing is
+		// given back twice when a log is reset.
+		log.entries = ring.Start(rand.Int64N(1 << 48))
+		log.refunds = &refunds{}
+	}
+	return log
+}
+
+// last is the time of the newest entry, refunds included.
+func (l *memoryLog) last() int64 {
+	last := l.entries.Last().Time
+	if l.refunds != nil {
+		last = max(last, l.refunds.given.Last().Time)
+	}
+	return last
+}
+
 // expires is when the newest entry leaves the longest window.
-func (l *memoryLog) expires() int64 { return l.entries.Last().Time + l.window }
+func (l *memoryLog) expires() int64 { return l.last() + l.window }
 
-// first answers the request for a log that the shard does not have, unless it
-// would be one key too many.
-func (s *shard) first(p *Policy, id logID, cost, now int64, take bool) (_ Usage, ok bool) {
+// usage is what the entries leave of the policy's limits. Waits are counted
+// from clock, which may have stepped back behind the newest entry.
+func (l *memoryLog) usage(p *Policy, cost, clock int64) Usage {
+	// Time never runs backwards within a log, whatever the clock does.
+	now := max(clock, l.last())
+	l.dropBefore(now - l.window + 1)
 	u := Usage{Allowed: true, Source: SourceMemory}
-	if !take {
-		return u, true
-	}
-	if s.keys.Add(1) > s.maxKeys {
-		s.keys.Add(-1)
-		return Usage{}, false
-	}
-	log := &memoryLog{id: cloneID(id), window: p.longest.Milliseconds()}
-	log.entries.Add(now, cost)
-	s.logs[log.id] = log
-	s.queue(log.window).pushBack(log)
-	u.admit(p, cost, 0)
-	return u, true
-}
-
-// forgetExpired forgets the logs whose entries have all left their windows.
-func (s *shard) forgetExpired(now int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for window, q := range s.queues {
-		for q.front != nil && q.front.expires() <= now {
-			s.forget(q.front)
+	for i, limit := range p.limits {
+		window := limit.Window.Milliseconds()
+		used, first := l.used(now - window)
+		u.Limits[i].Used = used
+		if used > 0 {
+			u.Limits[i].FreeIn = millis(first + window - clock)
 		}
-		if q.front == nil {
-			delete(s.queues, window)
+		if used+cost > limit.Max {
+			u.Allowed = false
+			u.RetryAfter = max(u.RetryAfter, millis(l.fits(now-window, limit.Max-cost)+window-clock))
 		}
 	}
+	if last := l.last(); last > now-l.window {
+		u.ResetAfter = millis(last + l.window - clock)
+	}
+	return u
 }
 
-func (s *shard) forget(log *memoryLog) {
-	s.queue(log.window).remove(log)
-	delete(s.logs, log.id)
-	s.keys.Add(-1)
+// used is the units used after the time cut, and the time of the first entry
+// after it.
+//
+// Of what was given back, only that counts whose request is surely later than
+// cut too: that is, if it was given back later than cut plus the longest time
+// that any refund in the window has taken.
+func (l *memoryLog) used(cut int64) (units, first int64) {
+	units, first = l.entries.Since(cut + 1)
+	if l.refunds == nil {
+		return units, first
+	}
+	given, _ := l.refunds.given.Since(cut + max(l.refunds.lag, l.refunds.lagBefore) + 1)
+	if _, refund := l.refunds.given.Since(cut + 1); refund > 0 && (first == 0 || refund < first) {
+		first = refund
+	}
+	return units - given, first
 }
 
-func (s *shard) queue(window int64) *expiryQueue {
-	q := s.queues[window]
-	if q == nil {
-		q = &expiryQueue{}
-		s.queues[window] = q
+// fits is a time after cut with which enough has left for no more than most
+// units to be left, where there are more after cut: the first one, if nothing
+// was given back.
+func (l *memoryLog) fits(cut, most int64) int64 {
+	_, first := l.used(cut)
+	low, high := first-1, l.last() // after low there are too many, after high none
+	for middle := first; high-low > 1; middle = low + (high-low)/2 {
+		if left, _ := l.used(middle); left > most {
+			low = middle
+		} else {
+			high = middle
+		}
 	}
-	return q
+	return high
 }
 
-// expiryQueue is a list of logs of one window by the time of their newest
-// entry, so that its front is the first to expire.
-type expiryQueue struct{ front, back *memoryLog }
-
-func (q *expiryQueue) pushBack(l *memoryLog) {
-	l.prev, l.next = q.back, nil
-	if q.back != nil {
-		q.back.next = l
-	} else {
-		q.front = l
-	}
-	q.back = l
+// add records cost, and returns the time of its entry.
+func (l *memoryLog) add(p *Policy, cost, clock int64) int64 {
+	now := l.begin(clock)
+	l.entries.Add(now, cost, max(1, p.Slice().Milliseconds()))
+	return now
 }
 
-func (q *expiryQueue) remove(l *memoryLog) {
-	if l.prev != nil {
-		l.prev.next = l.next
-	} else {
-		q.front = l.next
+// refund records that units of an entry were given back, unless it is too late.
+func (l *memoryLog) refund(p *Policy, entry EntryID, units, clock int64) bool {
+	now := max(clock, l.last())
+	if l.refunds == nil || now-entry.Time > p.within.Milliseconds() || !l.entries.Has(entry.Time, entry.Total) {
+		return false
 	}
-	if l.next != nil {
-		l.next.prev = l.prev
-	} else {
-		q.back = l.prev
-	}
-	l.prev, l.next = nil, nil
+	l.begin(clock)
+	l.refunds.lag = max(l.refunds.lag, now-entry.Time)
+	l.refunds.given.Add(now, units, 1)
+	return true
 }
 
-func (q *expiryQueue) moveToBack(l *memoryLog) {
-	if q.back != l {
-		q.remove(l)
-		q.pushBack(l)
+// begin makes the log ready for a new entry, whose time it returns.
+func (l *memoryLog) begin(clock int64) int64 {
+	last := l.last()
+	now := max(clock, last)
+	if l.refunds != nil {
+		switch now/l.window - last/l.window {
+		case 0:
+		case 1:
+			l.refunds.lag, l.refunds.lagBefore = 0, l.refunds.lag
+		default:
+			l.refunds.lag, l.refunds.lagBefore = 0, 0
+		}
 	}
+	return now
+}
+
+func (l *memoryLog) dropBefore(time int64) {
+	l.entries.DropBefore(time)
+	if l.refunds != nil {
+		l.refunds.given.DropBefore(time)
+	}
+}
+
+// list is up to most of the newest entries after the time cut, newest first.
+func (l *memoryLog) list(cut int64, most int) []Entry {
+	var entries []Entry
+	l.entries.Back(func(at, units int64) bool {
+		if at > cut && len(entries) < most {
+			entries = append(entries, Entry{Time: time.UnixMilli(at), Cost: units})
+		}
+		return at > cut && len(entries) < most
+	})
+	if l.refunds == nil {
+		return entries
+	}
+	l.refunds.given.Back(func(at, units int64) bool {
+		if at > cut {
+			entries = append(entries, Entry{Time: time.UnixMilli(at), Refund: units})
+		}
+		return at > cut && len(entries) < 2*most
+	})
+	slices.SortStableFunc(entries, func(a, b Entry) int { return b.Time.Compare(a.Time) })
+	return entries[:min(most, len(entries))]
 }

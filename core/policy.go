@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -21,6 +22,8 @@ const (
 	Counted Layout = 'c'
 	// Summed logs carry a running total of cost: several limits, or costs.
 	Summed Layout = 's'
+	// Refunded logs are summed logs that also carry what was given back.
+	Refunded Layout = 'r'
 )
 
 // Policy is a named set of limits that are checked together, all or nothing,
@@ -31,27 +34,14 @@ type Policy struct {
 	name    string
 	limits  []Limit
 	longest time.Duration
-	costs   bool
 	layout  Layout
 	logName string
+	traits
+	within time.Duration // the grace of a refundable policy
 
 	items      []fieldItem // one for each limit, see fields.go
 	itemsField string      // the RateLimit-Policy field of this policy alone
 }
-
-// PolicyOption is a [Limit] or a setting such as [VariableCost], for [NewPolicy].
-type PolicyOption interface{ applyTo(*Policy) }
-
-func (l Limit) applyTo(p *Policy) { p.limits = append(p.limits, l) }
-
-type policyOption func(*Policy)
-
-func (f policyOption) applyTo(p *Policy) { f(p) }
-
-// VariableCost lets requests of the policy cost more than 1 unit. Without it
-// every request costs 1, which lets a policy with a single limit use the
-// cheaper log, and a different cost is an [ErrCost].
-func VariableCost() PolicyOption { return policyOption(func(p *Policy) { p.costs = true }) }
 
 // NewPolicy makes the policy called name from its limits:
 //
@@ -120,13 +110,46 @@ func newPolicy(name string, options []PolicyOption) (*Policy, error) {
 		}
 		p.longest = max(p.longest, l.Window)
 	}
-	p.layout = Summed
-	if len(p.limits) == 1 && !p.costs {
+	if err := p.checkTraits(); err != nil {
+		return nil, fmt.Errorf("policy %q: %w", name, err)
+	}
+	switch {
+	case p.refundable:
+		p.layout = Refunded
+	case len(p.limits) == 1 && !p.costs && p.slices == 0:
 		p.layout = Counted
+	default:
+		p.layout = Summed
 	}
 	p.logName = fmt.Sprintf("%s:%c%d", name, p.layout, p.longest.Milliseconds())
 	p.buildFields()
 	return p, nil
+}
+
+// With is a policy like p with other settings. Limits among the options replace
+// all limits of p. Its logs are those of p if their longest window and their
+// layout are the same, so that a changed Max keeps what was counted. The error
+// is as that of [ParsePolicy].
+func (p *Policy) With(options ...PolicyOption) (*Policy, error) {
+	all := []PolicyOption{p.traits}
+	if !slices.ContainsFunc(options, isLimit) {
+		all = append(all, limitOptions(p.limits)...)
+	}
+	changed, err := newPolicy(p.name, append(all, options...))
+	if err != nil {
+		return nil, fmt.Errorf("core: %w", err)
+	}
+	return changed, nil
+}
+
+func isLimit(o PolicyOption) bool {
+	_, ok := o.(Limit)
+	return ok
+}
+
+// same is whether decisions by p and o are the same.
+func (p *Policy) same(o *Policy) bool {
+	return p == o || p.name == o.name && p.traits == o.traits && slices.Equal(p.limits, o.limits)
 }
 
 func validateName(name string) error {
@@ -165,9 +188,6 @@ func (p *Policy) Longest() time.Duration { return p.longest }
 
 // Layout is how the policy's logs are written.
 func (p *Policy) Layout() Layout { return p.layout }
-
-// VariableCost is whether requests of the policy may cost more than 1 unit.
-func (p *Policy) VariableCost() bool { return p.costs }
 
 // LogName names the policy's logs in a store: the policy's name with the
 // layout and the longest window in milliseconds ("api:c60000"), so that logs

@@ -30,7 +30,7 @@ type Problem struct {
 }
 
 // ProblemFor is the answer to a request that err kept from being passed on: 429
-// for a [*LimitedError], the given status for a [*RequestError], 401 for
+// for a [*LimitedError], 403 when that says the client is blocked, the given status for a [*RequestError], 401 for
 // [ErrNoKey], 400 for [ErrCost], and 503 for anything else, which means that
 // there was no decision. It tells clients nothing of an inner error.
 func ProblemFor(err error) Problem {
@@ -40,7 +40,7 @@ func ProblemFor(err error) Problem {
 	)
 	switch {
 	case errors.As(err, &limited) && limited.Decision.Policy != nil:
-		return deniedProblem(&limited.Decision)
+		return deniedProblem(limited)
 	case errors.As(err, &refused) && refused.Status >= 400 && refused.Status <= 599:
 		return Problem{Title: http.StatusText(refused.Status), Status: refused.Status, Detail: refused.Detail}
 	case errors.Is(err, ErrNoKey):
@@ -58,18 +58,30 @@ func ProblemFor(err error) Problem {
 	}
 }
 
-func deniedProblem(d *Decision) Problem {
+func deniedProblem(e *LimitedError) Problem {
+	d := &e.Decision
+	if d.Reason == ReasonBlocked {
+		return Problem{Title: "Forbidden", Status: http.StatusForbidden, Detail: deniedDetail(d)}
+	}
 	p := Problem{
 		Type: typeQuotaExceeded, Title: "Too Many Requests", Status: http.StatusTooManyRequests,
 		Detail:     deniedDetail(d),
 		RetryAfter: retrySeconds(d),
 	}
+	p.violated(d)
+	for i := range e.Others {
+		p.violated(&e.Others[i])
+	}
+	return p
+}
+
+// violated adds the limits that d says had no room.
+func (p *Problem) violated(d *Decision) {
 	for i, item := range d.Policy.items {
 		if d.State(i).Violated {
 			p.Violated = append(p.Violated, item.name)
 		}
 	}
-	return p
 }
 
 // Body is the problem as JSON.

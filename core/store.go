@@ -21,11 +21,43 @@ type Store interface {
 	// taken twice.
 	Take(ctx context.Context, p *Policy, key string, cost int64) (Usage, error)
 
+	// TakeAll is Take for several logs, no two of them the same, all or nothing:
+	// when one has no room, nothing is taken from any, and each Usage is what
+	// the log has without the request. Logs of a policy in shadow mode don't
+	// hold up the others.
+	//
+	// A store that can't do this in one step gives back what it took in vain,
+	// and refuses policies that are not refundable with an [ErrApart].
+	TakeAll(ctx context.Context, asks []Ask) ([]Usage, error)
+
 	// Peek is what Take would find for the same cost, and takes nothing.
 	Peek(ctx context.Context, p *Policy, key string, cost int64) (Usage, error)
 
+	// Settle corrects what Take took for a policy that is refundable: units are
+	// given back for a correction below 0, and charged above, whether they fit
+	// or not. Giving back more than once is for the caller to prevent; it is an
+	// [ErrTooLate] after the policy's grace, or when the entry is not in the log
+	// any more. After an error the correction may have been made or not; it is
+	// never made twice.
+	Settle(ctx context.Context, p *Policy, key string, entry EntryID, correction int64) error
+
 	// Reset forgets the log of p and key.
 	Reset(ctx context.Context, p *Policy, key string) error
+
+	// Entries are up to most of the newest entries in the log of p and key that
+	// are in its longest window, newest first.
+	Entries(ctx context.Context, p *Policy, key string, most int) ([]Entry, error)
+
+	// Rules are the rules that all processes on this store share, and their
+	// version, which every change changes. They are left out, as nil, when the
+	// version is the one that is known already; no version is "".
+	Rules(ctx context.Context, known string) (rules []Rule, version string, err error)
+
+	// SetRule adds a rule, or replaces the one with the same [Rule.ID].
+	SetRule(ctx context.Context, r Rule) error
+
+	// DeleteRule removes the rule with the ID, and reports whether there was one.
+	DeleteRule(ctx context.Context, id string) (bool, error)
 
 	// Ping is nil when the store can answer.
 	Ping(ctx context.Context) error
@@ -33,6 +65,13 @@ type Store interface {
 	// Close frees what the store owns. The store must not be used afterwards.
 	// Closing twice is not an error.
 	Close() error
+}
+
+// Ask is one of several questions that are asked together.
+type Ask struct {
+	Policy *Policy
+	Key    string
+	Cost   int64 // units; 0 is 1
 }
 
 // Usage is what a store found in a log, with the request's own cost included
@@ -51,6 +90,9 @@ type Usage struct {
 	// Limits has an element for each limit of the policy, in its order; the
 	// rest are zero.
 	Limits [MaxLimits]LimitUsage
+
+	// Entry is what Settle needs, for what was taken under a refundable policy.
+	Entry EntryID
 }
 
 // LimitUsage is the use of one limit.
@@ -58,10 +100,25 @@ type LimitUsage struct {
 	// Used is the units admitted in the window that ends now.
 	Used int64
 
-	// FreeIn is how long until the oldest entry leaves the window and more
-	// units come free; 0 when there is none. It is exact, except that after an
-	// allowed request that left units over it may be anything from the exact
-	// value up to the window, by when that request's own entry leaves: nobody
-	// waits for it, and a store need not pay to know it.
+	// FreeIn is how long until the oldest entry leaves the window and, unless
+	// they were given back, its units come free; 0 when nothing is used. It is
+	// exact, except that after an allowed request that left units over it may be
+	// anything from the exact value up to the window, by when that request's own
+	// entry leaves: nobody waits for it, and a store need not pay to know it.
 	FreeIn time.Duration
+}
+
+// EntryID names an entry of a log in its store. The zero EntryID names none.
+type EntryID struct {
+	Time  int64 // by the store's clock, milliseconds
+	Total int64 // the log's running total of units, up to and including the entry
+}
+
+// Entry is what a log holds of one request, or of several that the store keeps
+// together: those of one slice of a coarse log, and in memory those of one
+// millisecond. A refund is an entry of its own.
+type Entry struct {
+	Time   time.Time
+	Cost   int64 // units taken
+	Refund int64 // units given back
 }

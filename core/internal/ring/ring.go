@@ -11,7 +11,7 @@ type Entry struct {
 }
 
 // Log is a sequence of entries of growing time and total. The zero Log is
-// empty. It is not safe for concurrent use.
+// empty, and starts to count at 0. It is not safe for concurrent use.
 type Log struct {
 	buf  []Entry
 	head int
@@ -21,6 +21,9 @@ type Log struct {
 
 // minCap is the first size of the buffer; most clients send few requests.
 const minCap = 2
+
+// Start makes an empty log whose total starts at base.
+func Start(base int64) Log { return Log{base: base} }
 
 // Len is how many entries the log has.
 func (l *Log) Len() int { return l.n }
@@ -43,13 +46,15 @@ func (l *Log) total(i int) int64 {
 	return l.at(i).Total
 }
 
-// Add records units at time, which must not be before the last entry's.
-// What is admitted in one millisecond leaves in one too, so it is one entry.
-func (l *Log) Add(time, units int64) {
+// Add records units at time, which must not be before the last entry's. Entries
+// of one slice of time, such as of one millisecond for a slice of 1, are one
+// entry, with the time of the newest.
+func (l *Log) Add(time, units, slice int64) {
 	total := l.total(l.n-1) + units
 	if l.n > 0 {
-		if last := (l.head + l.n - 1) & (len(l.buf) - 1); l.buf[last].Time == time {
-			l.buf[last].Total = total
+		last := &l.buf[(l.head+l.n-1)&(len(l.buf)-1)]
+		if last.Time/slice == time/slice {
+			*last = Entry{Time: time, Total: total}
 			return
 		}
 	}
@@ -58,6 +63,22 @@ func (l *Log) Add(time, units int64) {
 	}
 	l.buf[(l.head+l.n)&(len(l.buf)-1)] = Entry{Time: time, Total: total}
 	l.n++
+}
+
+// Has is whether the units up to total were recorded at time.
+func (l *Log) Has(time, total int64) bool {
+	i := sort.Search(l.n, func(i int) bool { return l.at(i).Time >= time })
+	return i < l.n && l.at(i).Time == time && l.total(i-1) < total && total <= l.at(i).Total
+}
+
+// Back calls each with the time and the units of the entries, from the newest
+// on, until it returns false.
+func (l *Log) Back(each func(time, units int64) bool) {
+	for i := l.n - 1; i >= 0; i-- {
+		if e := l.at(i); !each(e.Time, e.Total-l.total(i-1)) {
+			return
+		}
+	}
 }
 
 // DropBefore forgets the entries before time.
@@ -87,18 +108,6 @@ func (l *Log) Since(time int64) (units, first int64) {
 		return 0, 0
 	}
 	return l.total(l.n-1) - l.total(i-1), l.at(i).Time
-}
-
-// Leaving is the time of the entry with which, counted from the first one at
-// from or later, at least units have left; 0 when there are fewer.
-func (l *Log) Leaving(from, units int64) int64 {
-	i := sort.Search(l.n, func(i int) bool { return l.at(i).Time >= from })
-	need := l.total(i-1) + units
-	j := i + sort.Search(l.n-i, func(j int) bool { return l.at(i+j).Total >= need })
-	if j == l.n {
-		return 0
-	}
-	return l.at(j).Time
 }
 
 // resize moves the entries to a buffer of size, a power of two.

@@ -1,0 +1,36 @@
+package core
+
+// expiryQueue is a list of logs of one window by the time of their newest
+// entry, so that its front is the first to expire.
+type expiryQueue struct{ front, back *memoryLog }
+
+func (q *expiryQueue) pushBack(l *memoryLog) {
+	l.prev, l.next = q.back, nil
+	if q.back != nil {
+		q.back.next = l
+	} else {
+		q.front = l
+	}
+	q.back = l
+}
+
+func (q *expiryQueue) remove(l *memoryLog) {
+	if l.prev != nil {
+		l.prev.next = l.next
+	} else {
+		q.front = l.next
+	}
+	if l.next != nil {
+		l.next.prev = l.prev
+	} else {
+		q.back = l.prev
+	}
+	l.prev, l.next = nil, nil
+}
+
+func (q *expiryQueue) moveToBack(l *memoryLog) {
+	if q.back != l {
+		q.remove(l)
+		q.pushBack(l)
+	}
+}

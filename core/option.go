@@ -1,0 +1,80 @@
+package core
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/textproto"
+	"strings"
+)
+
+// Option is a setting for [New].
+type Option func(*Limiter)
+
+// WithTrustedProxies names the proxies whose forwarded header is believed when
+// they are the peer; see [Identity.Address]. Name exactly the networks your
+// proxies are in: whoever can connect from them can claim any address.
+// [ParsePrefixes] reads them from a setting.
+func WithTrustedProxies(proxies ...netip.Prefix) Option {
+	return func(l *Limiter) {
+		for _, p := range proxies {
+			if !p.IsValid() {
+				panic(`core: WithTrustedProxies: an invalid prefix: write netip.MustParsePrefix("10.0.0.0/8")`)
+			}
+			l.identity.proxies = append(l.identity.proxies, plainPrefix(p))
+		}
+	}
+}
+
+// WithForwardedHeader sets the field in which trusted proxies write the
+// chain; it is X-Forwarded-For unless set. Only this one is read, since a proxy
+// passes on from its clients those that it does not write. "Forwarded" is read
+// as RFC 7239, any other as a list of addresses.
+func WithForwardedHeader(name string) Option {
+	if name == "" || strings.ContainsAny(name, " :\r\n") {
+		panic(fmt.Sprintf(`core: WithForwardedHeader: %q is no field name: write one such as "X-Real-IP"`, name))
+	}
+	return func(l *Limiter) { l.identity.header = textproto.CanonicalMIMEHeaderKey(name) }
+}
+
+// WithIPv6Prefix sets how many leading bits of an IPv6 address make a client,
+// from 1 to 128; it is 64 unless set.
+func WithIPv6Prefix(bits int) Option {
+	if bits < 1 || bits > 128 {
+		panic(fmt.Sprintf("core: WithIPv6Prefix: %d bits: use 1 to 128, usually 64, 56 or 48", bits))
+	}
+	return func(l *Limiter) { l.identity.bits = bits }
+}
+
+// WithKeySecret makes digests of credentials with HMAC-SHA-256 under secret,
+// so that nobody who reads Redis can test guesses. All processes that share
+// logs need the same secret. An empty secret is the same as none: plain
+// SHA-256, which is enough for long random API keys.
+func WithKeySecret(secret []byte) Option {
+	return func(l *Limiter) { l.identity.setSecret(secret) }
+}
+
+// WithLogger sets where the limiter writes its few log lines; slog.Default()
+// unless set.
+func WithLogger(logger *slog.Logger) Option {
+	if logger == nil {
+		panic("core: WithLogger: nil logger: leave the option out for slog.Default()")
+	}
+	return func(l *Limiter) { l.warnings.logger = logger }
+}
+
+// WithTrustedUnixSocket counts a peer without an address as a trusted proxy: a
+// server that listens on a Unix socket for a proxy on the same machine. Such
+// peers are refused without it, with [ErrNoKey].
+func WithTrustedUnixSocket() Option {
+	return func(l *Limiter) { l.identity.trustUnix = true }
+}
+
+// WithFailureMode says what happens to requests when the store does not answer,
+// for policies without an [OnFailure] of their own; [FailClosed] unless set.
+func WithFailureMode(mode FailureMode) Option {
+	if mode == FailDefault || mode > FailLocal {
+		panic("core: WithFailureMode: no such mode: use core.FailClosed, core.FailOpen or core.FailLocal")
+	}
+	return func(l *Limiter) { l.failure = mode }
+}

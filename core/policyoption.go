@@ -1,0 +1,140 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// PolicyOption is a [Limit] or a setting such as [VariableCost], for [NewPolicy].
+type PolicyOption interface{ applyTo(*Policy) }
+
+func (l Limit) applyTo(p *Policy) { p.limits = append(p.limits, l) }
+
+// traits are what is set of a policy besides its name and limits. They are an
+// option too, which sets them all.
+type traits struct {
+	costs      bool
+	refundable bool
+	grace      time.Duration // for refunds; 0 is half the longest window
+	slices     int           // of a coarse log; 0 for one entry a request
+	shadow     bool
+	fieldName  string // "" is the policy's name
+	failure    FailureMode
+}
+
+func (t traits) applyTo(p *Policy) { p.traits = t }
+
+type policyOption func(*traits)
+
+func (f policyOption) applyTo(p *Policy) { f(&p.traits) }
+
+// VariableCost lets requests of the policy cost more than 1 unit. Without it
+// every request costs 1, which lets a policy with a single limit use the
+// cheaper log, and a different cost is an [ErrCost].
+func VariableCost() PolicyOption { return policyOption(func(t *traits) { t.costs = true }) }
+
+// Refundable lets [Limiter.Refund] and [Limiter.Settle] give units back, within
+// grace of the request that took them; 0 is half the policy's longest window,
+// which is also as long as it can be.
+//
+// What was given back is available at once. It may count again as used for a
+// moment: while its request is about to leave a window, for as long as the
+// slowest refund on the log has taken of late, and no longer than grace. A limit
+// whose window is shorter than that sees no refunds. Never is more admitted
+// than a limit allows.
+func Refundable(grace time.Duration) PolicyOption {
+	return policyOption(func(t *traits) { t.refundable, t.grace = true, grace })
+}
+
+// Slices makes the policy's logs coarse, for big limits: a log has at most n+1
+// entries, whatever the limit, from 2 to 1000. Requests within one n-th of the
+// window share an entry, which has the time of the last of them. So never is
+// more admitted than the limit allows, and units come back up to Window/n later
+// than they would; 64 is a good number. Such a policy has one limit and is not
+// [Refundable].
+func Slices(n int) PolicyOption { return policyOption(func(t *traits) { t.slices = n }) }
+
+// Shadow makes the policy count and report, and deny nothing: a request that
+// the limits have no room for is allowed, not counted, and its decision's
+// WouldDeny is true. Clients are told nothing of the policy.
+func Shadow() PolicyOption { return policyOption(func(t *traits) { t.shadow = true }) }
+
+// Enforce is the opposite of [Shadow], for [Policy.With].
+func Enforce() PolicyOption { return policyOption(func(t *traits) { t.shadow = false }) }
+
+// FieldName is the name of the policy in the response fields and problem
+// documents; the policy's own unless set. It is made of the same characters.
+func FieldName(name string) PolicyOption {
+	return policyOption(func(t *traits) { t.fieldName = name })
+}
+
+// OnFailure says what happens to the policy's requests when the store does not
+// answer; as [WithFailureMode] says of the limiter unless set.
+func OnFailure(mode FailureMode) PolicyOption {
+	return policyOption(func(t *traits) { t.failure = mode })
+}
+
+// checkTraits completes what is set and says what does not fit.
+func (p *Policy) checkTraits() error {
+	if p.fieldName == "" {
+		p.fieldName = p.name
+	}
+	if err := validateName(p.fieldName); err != nil {
+		return fmt.Errorf("FieldName: %w", err)
+	}
+	if p.failure > FailLocal {
+		return errors.New("OnFailure: no such mode: use core.FailClosed, core.FailOpen or core.FailLocal")
+	}
+	if p.refundable {
+		most := max(p.longest/2, time.Millisecond)
+		switch {
+		case p.grace == 0:
+			p.within = most
+		case p.grace < time.Millisecond || p.grace%time.Millisecond != 0:
+			return fmt.Errorf("Refundable: a grace of %v: use whole milliseconds", p.grace)
+		case p.grace > most:
+			return fmt.Errorf("Refundable: a grace of %v is longer than half the longest window, %v", p.grace, most)
+		default:
+			p.within = p.grace
+		}
+	}
+	if p.slices == 0 {
+		return nil
+	}
+	switch {
+	case p.slices < 2 || p.slices > 1000:
+		return fmt.Errorf("Slices: %d slices: use 2 to 1000, such as 64", p.slices)
+	case len(p.limits) > 1:
+		return errors.New("Slices: a coarse log has one limit: make a policy of each and give both to the route")
+	case p.refundable:
+		return errors.New("Slices: a coarse log can't give back units: leave out Slices or Refundable")
+	case p.longest < time.Duration(p.slices)*time.Millisecond:
+		return fmt.Errorf("Slices: %d slices of a window of %v are shorter than 1ms: use fewer", p.slices, p.longest)
+	}
+	return nil
+}
+
+// VariableCost is whether requests of the policy may cost more than 1 unit.
+func (p *Policy) VariableCost() bool { return p.costs }
+
+// Refundable is whether units can be given back, and within which time.
+func (p *Policy) Refundable() (grace time.Duration, ok bool) { return p.within, p.refundable }
+
+// Slice is the length of time within which requests share an entry; 0 when each
+// has one of its own. It is the window of [Slices] divided, rounded up to whole
+// milliseconds.
+func (p *Policy) Slice() time.Duration {
+	if p.slices == 0 {
+		return 0
+	}
+	slices := int64(p.slices)
+	return millis((p.longest.Milliseconds() + slices - 1) / slices)
+}
+
+// Shadow is whether the policy counts and reports, and denies nothing.
+func (p *Policy) Shadow() bool { return p.shadow }
+
+// OnFailure is what happens when the store does not answer; [FailDefault] when
+// that is the limiter's to say.
+func (p *Policy) OnFailure() FailureMode { return p.failure }

@@ -1,0 +1,38 @@
+package core
+
+import (
+	"context"
+	"fmt"
+)
+
+// Refund gives back what the decision's request took, such as one that turned
+// out not to count. It is [Limiter.Settle] with 0 units used.
+func (l *Limiter) Refund(ctx context.Context, d Decision) error { return l.Settle(ctx, d, 0) }
+
+// Settle corrects what the decision's request took to the units that it really
+// used, from 0: the difference is given back, or charged. What was used beyond
+// the estimate is charged whether it fits or not, since it has been used, and
+// counts from now on against what comes after.
+//
+// The policy must be [Refundable]; a decision that took nothing, or one of
+// another policy, is an [ErrNotRefundable]. A decision is settled once: after
+// that the error is [ErrSettled], also when the first time failed, since that
+// may have reached the store. Units are given back only within the policy's
+// grace, and while the log has not been reset: otherwise the error is
+// [ErrTooLate], and nothing changes.
+func (l *Limiter) Settle(ctx context.Context, d Decision, used int64) error {
+	switch {
+	case d.receipt == nil:
+		return ErrNotRefundable
+	case used < 0 || used > MaxUnits:
+		return fmt.Errorf("%w: policy %s: %d units used: from 0 to %d", ErrCost, d.Policy.name, used, MaxUnits)
+	case d.receipt.settled.Swap(true):
+		return ErrSettled
+	case used == d.Cost:
+		return nil
+	}
+	if err := d.receipt.store.Settle(ctx, d.Policy, d.Key, d.receipt.entry, used-d.Cost); err != nil {
+		return fmt.Errorf("streamlimit: policy %s: %w", d.Policy.name, err)
+	}
+	return nil
+}
