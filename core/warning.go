@@ -39,6 +39,14 @@ func (w *warnings) has(code string) bool {
 	return said
 }
 
+// WarnAskedTwice is for adapters: one request was counted twice on one log.
+func (l *Limiter) WarnAskedTwice(policy string) {
+	l.warnings.say(warnAskedTwice, "a request was counted twice by one policy: its middleware is on the route twice", "policy", policy)
+}
+
+// Logger is where the limiter writes its log lines.
+func (l *Limiter) Logger() *slog.Logger { return l.warnings.logger }
+
 func (w *warnings) policyTwice(name string) {
 	w.say(warnPolicyTwice, "two policies of one name have other limits or settings; give them names of their own", "policy", name)
 }
