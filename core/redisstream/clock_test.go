@@ -25,7 +25,7 @@ type clockHook struct {
 
 func newClockHook(clock *storetest.Clock) clockHook {
 	h := clockHook{clock: clock, scripts: make(map[string]script)}
-	for _, sc := range []script{counted, summed} {
+	for _, sc := range []script{counted, summed, refunded, together, changeRules} {
 		h.scripts[sc.sha] = newScript(clockSource + strings.TrimPrefix(sc.source, "#!lua\n"))
 	}
 	return h

@@ -7,16 +7,16 @@
 -- KEYS[1]  the log
 -- KEYS[2]  scratch, in the same hash slot; gone when the script ends. Left out
 --          while the slot moves to another node, which allows one key only
--- ARGV[1]  the limit: units in a window
--- ARGV[2]  the window, milliseconds
--- ARGV[3]  1 to take a unit, 0 to look only
+-- ARGV[1]  1 to take a unit, 0 to look only, 2 to ask only whether there is room
+-- ARGV[2]  the limit: units in a window
+-- ARGV[3]  the window, milliseconds
 --
--- Reply: admitted (1 or 0), then in milliseconds: until the request would fit,
--- until the log is empty; then units used, and milliseconds until some come
--- free.
+-- Reply: whether there is room (1 or 0), then, unless that is all, in
+-- milliseconds: until the request would fit, until the log is empty; then units
+-- used, and milliseconds until some come free.
 
 local log = KEYS[1]
-local max, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+local max, window = tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -35,7 +35,7 @@ local function keep(newest)
   redis.call('PEXPIRE', log, string.format('%d', math.max(newest - now, 0) + 2 * window))
 end
 
-if used < max and ARGV[3] == '1' then
+if used < max and ARGV[1] == '1' then
   -- By the time read above: the server's own goes on within a script before
   -- Redis 7.2, and would make the entry a tick late.
   local added = now
@@ -64,6 +64,7 @@ end
 if used == 0 then return {1, 0, 0, 0, 0} end
 local newest = ms(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1])
 if trimmed > 0 then keep(newest) end
+if ARGV[1] == '2' then return {used < max and 1 or 0} end
 local oldest = ms(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1])
 local free, reset = oldest + window - now, newest + window - now
 if used < max then return {1, 0, reset, used, free} end

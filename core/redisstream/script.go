@@ -5,8 +5,11 @@ import (
 	"crypto/sha1" //nolint:gosec // the digest that EVALSHA names scripts by
 	_ "embed"
 	"encoding/hex"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
 )
 
 //go:embed counted.lua
@@ -15,25 +18,66 @@ var countedSource string
 //go:embed summed.lua
 var summedSource string
 
+//go:embed refunded.lua
+var refundedSource string
+
+//go:embed together.lua
+var togetherSource string
+
+//go:embed rules.lua
+var rulesSource string
+
 // script is a Lua script and the digest that EVALSHA knows it by.
 type script struct{ source, sha string }
 
 var (
-	counted = newScript(countedSource)
-	summed  = newScript(summedSource)
+	counted     = newScript(countedSource)
+	summed      = newScript(summedSource)
+	refunded    = newScript(refundedSource)
+	changeRules = newScript(rulesSource)
+
+	// together is its own source with those that it builds on.
+	together = newScript(shebang +
+		function("counted", countedSource) +
+		function("summed", summedSource) +
+		function("refunded", refundedSource) +
+		togetherSource)
 )
+
+// shebang begins a script. Without it a server that is out of memory would let
+// the script write.
+const shebang = "#!lua\n"
+
+// function makes a script a Lua function of its keys and arguments.
+func function(name, source string) string {
+	return "local function " + name + "(KEYS, ARGV)\n" + strings.TrimPrefix(source, shebang) + "end\n"
+}
 
 func newScript(source string) script {
 	sum := sha1.Sum([]byte(source)) //nolint:gosec // see above
 	return script{source: source, sha: hex.EncodeToString(sum[:])}
 }
 
-// run runs the script on a log, in one round trip unless the server refuses to
-// run it so.
-func (s *Store) run(caller context.Context, sc script, log string, args []any) ([]int64, error) {
+// scriptOf is the script for a policy's layout.
+func scriptOf(p *core.Policy) script {
+	switch p.Layout() {
+	case core.Counted:
+		return counted
+	case core.Refunded:
+		return refunded
+	}
+	return summed
+}
+
+// run runs the script on logs of one hash slot, in one round trip unless the
+// server refuses to run it so.
+func (s *Store) run(caller context.Context, sc script, logs []string, args []any) ([]int64, error) {
 	ctx, cancel := context.WithTimeout(caller, s.timeout)
 	defer cancel()
-	keys := []any{log, log + scratchSuffix}
+	keys := make([]any, 0, 2*len(logs))
+	for _, log := range logs {
+		keys = append(keys, log, log+scratchSuffix)
+	}
 	name, text := "evalsha", sc.sha
 	for {
 		cmd := newOnce(ctx, name, text, keys, args)
@@ -45,7 +89,7 @@ func (s *Store) run(caller context.Context, sc script, log string, args []any) (
 		case redis.HasErrorPrefix(err, "NOSCRIPT") && name == "evalsha":
 			// After the server's start, a failover or SCRIPT FLUSH.
 			name, text = "eval", sc.source
-		case redis.HasErrorPrefix(err, "TRYAGAIN") && len(keys) > 1:
+		case redis.HasErrorPrefix(err, "TRYAGAIN") && len(keys) == 2:
 			// While a slot moves, one of two keys is missing on either node.
 			keys = keys[:1]
 		default:

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"sync/atomic"
@@ -101,39 +102,73 @@ func (s *Store) Peek(ctx context.Context, p *core.Policy, key string, cost int64
 }
 
 func (s *Store) decide(ctx context.Context, p *core.Policy, key string, cost int64, take bool) (core.Usage, error) {
-	script, log, args := s.decision(p, key, cost, take)
-	reply, err := s.run(ctx, script, log, args)
+	sc, log, args := s.decision(p, key, cost, take)
+	reply, err := s.run(ctx, sc, []string{log}, args)
 	if err != nil {
 		return core.Usage{}, fmt.Errorf("redisstream: %w", err)
 	}
-	return parseReply(p, reply)
+	usages, err := parseReply(reply, p)
+	if err != nil {
+		return core.Usage{}, err
+	}
+	return usages[0], nil
 }
 
 // decision is the script of the policy's layout, its log and its arguments, as
 // the head of each script describes them.
 func (s *Store) decision(p *core.Policy, key string, cost int64, take bool) (sc script, log string, args []any) {
-	taking := 0
+	args = make([]any, 1, 5+2*p.Len())
+	args[0] = 0
 	if take {
-		taking = 1
+		args[0] = 1
 	}
-	if p.Layout() == core.Counted {
-		l := p.Limit(0)
-		return counted, s.logKey(p, key), []any{l.Max, l.Window.Milliseconds(), taking}
+	return scriptOf(p), s.logKey(p, key), appendArgs(args, p, cost)
+}
+
+// appendArgs appends the arguments of the layout's script but the first.
+func appendArgs(args []any, p *core.Policy, cost int64) []any {
+	switch p.Layout() {
+	case core.Counted:
+	case core.Refunded:
+		args = append(args, cost, p.Longest().Milliseconds(), start())
+	default:
+		args = append(args, cost, p.Longest().Milliseconds(), p.Slice().Milliseconds())
 	}
-	args = make([]any, 0, 3+2*p.Len())
-	args = append(args, cost, taking, p.Longest().Milliseconds())
 	for i := range p.Len() {
 		l := p.Limit(i)
 		args = append(args, l.Max, l.Window.Milliseconds())
 	}
-	return summed, s.logKey(p, key), args
+	return args
 }
 
-// parseReply reads what both scripts answer.
-func parseReply(p *core.Policy, reply []int64) (core.Usage, error) {
-	if len(reply) != 3+2*p.Len() {
-		return core.Usage{}, fmt.Errorf("redisstream: the script answered %d numbers, want %d", len(reply), 3+2*p.Len())
+// start is the total at which a new log with refunds starts: see refunded.lua.
+func start() int64 { return rand.Int64N(1 << 48) }
+
+// parseReply reads what the scripts answer about logs of the policies.
+func parseReply(reply []int64, policies ...*core.Policy) ([]core.Usage, error) {
+	want := 0
+	for _, p := range policies {
+		want += replyLength(p)
 	}
+	if len(reply) != want {
+		return nil, fmt.Errorf("redisstream: the script answered %d numbers, want %d", len(reply), want)
+	}
+	usages := make([]core.Usage, len(policies))
+	for i, p := range policies {
+		usages[i] = parseUsage(reply, p)
+		reply = reply[replyLength(p):]
+	}
+	return usages, nil
+}
+
+func replyLength(p *core.Policy) int {
+	if p.Layout() == core.Refunded {
+		return 5 + 2*p.Len()
+	}
+	return 3 + 2*p.Len()
+}
+
+func parseUsage(reply []int64, p *core.Policy) core.Usage {
 	u := core.Usage{
 		Source:     core.SourceRedis,
 		Allowed:    reply[0] == 1,
@@ -144,7 +179,11 @@ func parseReply(p *core.Policy, reply []int64) (core.Usage, error) {
 		u.Limits[i].Used = reply[3+2*i]
 		u.Limits[i].FreeIn = time.Duration(reply[4+2*i]) * time.Millisecond
 	}
-	return u, nil
+	if p.Layout() == core.Refunded {
+		n := 3 + 2*p.Len()
+		u.Entry = core.EntryID{Time: reply[n], Total: reply[n+1]}
+	}
+	return u
 }
 
 // Reset implements [core.Store].

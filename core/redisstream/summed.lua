@@ -1,5 +1,6 @@
 #!lua
--- One decision on a summed log: several limits, or requests of any cost.
+-- One decision on a summed log: several limits, or requests of any cost, without
+-- refunds.
 --
 -- The ID of an entry is ms-total: its time, and the units admitted in the log
 -- up to and including it. The units used in a window are then a difference of
@@ -12,19 +13,21 @@
 -- KEYS[1]  the log
 -- KEYS[2]  scratch, in the same hash slot; gone when the script ends. Left out
 --          while the slot moves to another node, which allows one key only
--- ARGV[1]  the cost, units
--- ARGV[2]  1 to take them, 0 to look only
+-- ARGV[1]  1 to take units, 0 to look only, 2 to ask only whether there is room
+-- ARGV[2]  how many units: the cost
 -- ARGV[3]  the longest window, milliseconds
--- ARGV[4], ARGV[5], ...  for each limit: units in a window, window in milliseconds
+-- ARGV[4]  the slice of a coarse log, milliseconds: the time within which
+--          requests share an entry; 0 when each has its own
+-- ARGV[5], ARGV[6], ...  for each limit: units in a window, window in milliseconds
 --
--- Reply: admitted (1 or 0), then in milliseconds: until the cost would fit,
--- until the log is empty; then for each limit: units used, and milliseconds
--- until some come free.
+-- Reply: whether there is room (1 or 0), then, unless that is all, in
+-- milliseconds: until the cost would fit, until the log is empty; then for each
+-- limit: units used, and milliseconds until some come free.
 
 local modulus = 4503599627370496
 
 local log = KEYS[1]
-local cost, longest = tonumber(ARGV[1]), tonumber(ARGV[3])
+local cost, longest, slice = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local time = redis.call('TIME')
 local clock = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -66,7 +69,7 @@ local function leaving(first, over)
 end
 
 local reply = {1, 0, 0}
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   local max, window = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
   local used, free = 0, 0
   if last and ms(last) > now - window then
@@ -74,14 +77,16 @@ for i = 4, #ARGV, 2 do
     used = units(last, first)
     free = ms(first) + window - clock
     if used + cost > max then
+      if ARGV[1] == '2' then return {0} end
       reply[1] = 0
       reply[2] = math.max(reply[2], leaving(first, used + cost - max) + window - clock)
     end
   end
-  reply[i], reply[i + 1] = used, free
+  reply[i - 1], reply[i] = used, free
 end
+if ARGV[1] == '2' then return {1} end
 
-if reply[1] == 0 or ARGV[2] == '0' then
+if reply[1] == 0 or ARGV[1] == '0' then
   if last then reply[3] = ms(last) + longest - clock end
   return reply
 end
@@ -92,9 +97,16 @@ if last then
   -- IDs must grow: a total that starts over needs a new millisecond.
   if sum < cost and now == ms(last) then now = now + 1 end
 end
+local entry = ARGV[2]
+if slice > 0 and last and math.floor(ms(last) / slice) == math.floor(now / slice) then
+  -- Its entry takes in the newest one. Such logs are trimmed by whole nodes only:
+  -- an exact trim after XDEL can leave a file that newer servers refuse to load.
+  redis.call('XDEL', log, last[1])
+  entry = string.format('%d', cost + tonumber(last[2][2]))
+end
 -- Whole nodes of expired entries go; which of them are left does not matter.
 redis.call('XADD', log, 'MINID', '~', string.format('%d', now - longest + 1),
-  string.format('%d-%d', now, sum), 'c', ARGV[1])
+  string.format('%d-%d', now, sum), 'c', entry)
 if fresh then
   -- The server allocates 4 kB for the first entries of a stream; a copy has
   -- just what it needs. A server that can't copy keeps the slack.
@@ -110,8 +122,8 @@ if not last or math.floor(ms(last) / longest) < math.floor(now / longest) then
 end
 
 reply[3] = now + longest - clock
-for i = 4, #ARGV, 2 do
+for i = 4, #reply, 2 do
   reply[i] = reply[i] + cost
-  if reply[i + 1] == 0 then reply[i + 1] = now + tonumber(ARGV[i + 1]) - clock end
+  if reply[i + 1] == 0 then reply[i + 1] = now + tonumber(ARGV[i + 2]) - clock end
 end
 return reply

@@ -1,9 +1,8 @@
 #!lua
 -- Puts a script under a clock of the test's. What follows runs unchanged, with
--- TIME, the IDs that XADD makes and the expiry of the log by the time in the
--- last argument instead of the server's.
+-- TIME, the IDs that XADD makes and the expiry of logs by the time in the last
+-- argument instead of the server's.
 local now = tonumber(table.remove(ARGV))
-local expiry = KEYS[1] .. ':expiry'
 
 local server = redis
 local redis = { pcall = server.pcall }
@@ -27,11 +26,13 @@ function redis.call(command, ...)
   elseif command == 'XADD' and args[2] == '*' then
     args[2] = newID(args[1])
   elseif command == 'PEXPIRE' then
-    return server.call('SET', expiry, string.format('%d', now + tonumber(args[2])))
+    return server.call('SET', args[1] .. ':expiry', string.format('%d', now + tonumber(args[2])))
   end
   return server.call(command, unpack(args))
 end
 
-local expires = server.call('GET', expiry)
-if expires and now > tonumber(expires) then server.call('DEL', KEYS[1], expiry) end
+for i = 1, #KEYS, 2 do
+  local expires = server.call('GET', KEYS[i] .. ':expiry')
+  if expires and now > tonumber(expires) then server.call('DEL', KEYS[i], KEYS[i] .. ':expiry') end
+end
 

@@ -1,0 +1,182 @@
+#!lua
+-- One decision or correction on a log with refunds: a summed log whose entries
+-- also say what was given back.
+--
+-- As in summed.lua, the ID of an entry is ms-total: its time, and the units
+-- admitted in the log up to and including it, modulo 2^52. Its fields, of which
+-- b, k, d and p are carried on from entry to entry:
+--
+--   c  its cost; of an entry that gives back units, those units below 0. Such
+--      an entry counts 1 in the total, since IDs must grow
+--   b  units given back in the log so far, modulo 2^52
+--   k  entries so far that give back units, modulo 2^52
+--   d  the longest time, in milliseconds, between a request and its refund,
+--      among the refunds made in the same stretch of one window as this entry
+--   p  the same for the stretch before. Stretches are aligned; every refund in
+--      the window that ends with this entry is in one of the two
+--
+-- What was given back counts for a window if it was given back later than the
+-- window's start plus the longest of those times: then its request is surely in
+-- the window too. So a window never gets back what others took.
+--
+-- KEYS[1]  the log
+-- KEYS[2]  scratch, in the same hash slot; gone when the script ends. Left out
+--          while the slot moves to another node, which allows one key only
+-- ARGV[1]  1 to take units, 0 to look only, 2 to ask only whether there is
+--          room, 3 to correct what was taken
+-- ARGV[2]  how many units: the cost; the correction, which is below 0 to give
+--          back and above 0 to charge
+-- ARGV[3]  the longest window, milliseconds
+-- ARGV[4]  the total at which a new log starts: one that no other log of the
+--          same key has had, so that no entry passes for one of a log that is gone
+-- To decide:
+-- ARGV[5], ARGV[6], ...  for each limit: units in a window, window in milliseconds
+-- To correct:
+-- ARGV[5]  how long after the request units can be given back, milliseconds
+-- ARGV[6]  the ID of the request's entry
+--
+-- Reply to a decision: whether there is room (1 or 0), then, unless that is all,
+-- in milliseconds: until the cost would fit, until the log is empty; then for
+-- each limit: units used, and milliseconds until some come free; then the time
+-- and the total of the new entry, 0 and 0 when there is none.
+-- Reply to a correction: 1, or 0 when it is too late or the entry is not there;
+-- then nothing has changed.
+
+local modulus = 4503599627370496
+
+local log, mode = KEYS[1], ARGV[1]
+local units, longest, start = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+
+local time = redis.call('TIME')
+local clock = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- What an entry says; the time has 13 digits until the year 2286.
+local function ms(entry) return tonumber(string.sub(entry[1], 1, 13)) end
+local function total(entry) return tonumber(string.sub(entry[1], 15)) end
+local function cost(entry) return tonumber(entry[2][2]) end
+local function back(entry) return tonumber(entry[2][4]) end
+local function refunds(entry) return tonumber(entry[2][6]) end
+
+-- The first entry later than a time.
+local function after(moment)
+  return redis.call('XRANGE', log, string.format('%d', moment + 1), '+', 'COUNT', 1)[1]
+end
+
+local now = clock
+local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+local fresh = not last
+if last then
+  -- Time never runs backwards within a log, whatever the clock does.
+  now = math.max(clock, ms(last))
+  if ms(last) <= now - longest then last = false end
+end
+
+-- The units used in the window after a moment, whose first entry is first.
+local function used(moment, first)
+  local own, entries = cost(first), refunds(last) - refunds(first)
+  if own < 0 then own, entries = 1, entries + 1 end
+  local sum = total(last) - total(first) + own - entries
+  if entries ~= 0 then
+    local sure = moment + math.max(tonumber(last[2][8]), tonumber(last[2][10]))
+    if ms(first) <= sure then first = after(sure) end
+    if first then
+      sum = sum - (back(last) - back(first)) % modulus + math.min(cost(first), 0)
+    end
+  end
+  return sum % modulus
+end
+
+-- A time with which enough has left for no more than most units to be left in
+-- the window whose first entry is first: the earliest one if nothing was given
+-- back. Found by binary search over time.
+local function fits(first, most)
+  local low, high = ms(first) - 1, ms(last)
+  local middle = low + 1
+  while high - low > 1 do
+    if used(middle, after(middle)) > most then low = middle else high = middle end
+    middle = low + math.floor((high - low) / 2)
+  end
+  return high
+end
+
+-- Adds an entry; late is how long after its request units are given back.
+-- Returns the entry's total.
+local function append(late)
+  local sum = math.max(units, 1)
+  local b, k, d, p = 0, 0, 0, 0
+  local stretches = 2
+  if last then
+    sum = (total(last) + sum) % modulus
+    -- IDs must grow: a total that starts over needs a new millisecond.
+    if sum < total(last) and now == ms(last) then now = now + 1 end
+    b, k, d, p = back(last), refunds(last), tonumber(last[2][8]), tonumber(last[2][10])
+    stretches = math.floor(now / longest) - math.floor(ms(last) / longest)
+    if stretches == 1 then d, p = 0, d elseif stretches > 1 then d, p = 0, 0 end
+  else
+    sum = start + sum
+  end
+  if units < 0 then
+    b, k, d = (b - units) % modulus, (k + 1) % modulus, math.max(d, late)
+  end
+  -- Whole nodes of expired entries go; which of them are left does not matter.
+  redis.call('XADD', log, 'MINID', '~', string.format('%d', now - longest + 1),
+    string.format('%d-%d', now, sum), 'c', ARGV[2], 'b', string.format('%d', b),
+    'k', string.format('%d', k), 'd', string.format('%d', d), 'p', string.format('%d', p))
+  if fresh and KEYS[2] and redis.pcall('COPY', log, KEYS[2], 'REPLACE') == 1 then
+    -- The server allocates 4 kB for the first entries of a stream; a copy has
+    -- just what it needs. A server that can't copy keeps the slack.
+    redis.call('RENAME', KEYS[2], log)
+  end
+  -- Set to two windows by the first entry in each stretch, the time to live is
+  -- at least one window after every entry. It counts from the new entry, which
+  -- is ahead of a clock that stepped back.
+  if stretches > 0 then
+    redis.call('PEXPIRE', log, string.format('%d', now - clock + 2 * longest))
+  end
+  return sum
+end
+
+if mode == '3' then
+  local late = 0
+  if units < 0 then
+    local request = redis.call('XRANGE', log, ARGV[6], ARGV[6])[1]
+    if not last or not request or cost(request) + units < 0 then return {0} end
+    late = now - ms(request)
+    if late > tonumber(ARGV[5]) then return {0} end
+  end
+  append(late)
+  return {1}
+end
+
+local reply = {1, 0, 0}
+for i = 5, #ARGV, 2 do
+  local max, window = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+  local taken, free = 0, 0
+  if last and ms(last) > now - window then
+    local first = after(now - window)
+    taken = used(now - window, first)
+    if taken > 0 then free = ms(first) + window - clock end
+    if taken + units > max then
+      if mode == '2' then return {0} end
+      reply[1] = 0
+      reply[2] = math.max(reply[2], fits(first, max - units) + window - clock)
+    end
+  end
+  reply[i - 1], reply[i] = taken, free
+end
+if mode == '2' then return {1} end
+
+local n = #reply
+reply[n + 1], reply[n + 2] = 0, 0
+if reply[1] == 0 or mode == '0' then
+  if last then reply[3] = ms(last) + longest - clock end
+  return reply
+end
+local sum = append(0)
+reply[3] = now + longest - clock
+for i = 4, n, 2 do
+  reply[i] = reply[i] + units
+  if reply[i + 1] == 0 then reply[i + 1] = now + tonumber(ARGV[i + 2]) - clock end
+end
+reply[n + 1], reply[n + 2] = now, sum
+return reply

@@ -1,0 +1,26 @@
+package redisstream
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// Settle implements [core.Store].
+func (s *Store) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
+	grace, _ := p.Refundable()
+	id := strconv.FormatInt(entry.Time, 10) + "-" + strconv.FormatInt(entry.Total, 10)
+	args := []any{3, correction, p.Longest().Milliseconds(), start(), grace.Milliseconds(), id}
+	reply, err := s.run(ctx, refunded, []string{s.logKey(p, key)}, args)
+	switch {
+	case err != nil:
+		return fmt.Errorf("redisstream: settle: %w", err)
+	case len(reply) != 1:
+		return fmt.Errorf("redisstream: settle: the script answered %d numbers, want 1", len(reply))
+	case reply[0] == 0:
+		return core.ErrTooLate
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package redisstream
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// TakeAll implements [core.Store]. Logs on one server that share a hash slot, or
+// where there are none, are decided on by one script; others one by one.
+func (s *Store) TakeAll(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
+	if s.oneScript(asks) {
+		return s.takeTogether(ctx, asks)
+	}
+	for _, a := range asks {
+		if a.Policy.Layout() != core.Refunded {
+			return nil, fmt.Errorf("%w: policy %s", core.ErrApart, a.Policy.Name())
+		}
+	}
+	return s.takeApart(ctx, asks)
+}
+
+// oneScript is whether one script can decide on all logs.
+func (s *Store) oneScript(asks []core.Ask) bool {
+	if _, single := s.rdb.(*redis.Client); single {
+		return true
+	}
+	// All logs of a key are in one slot.
+	for _, a := range asks {
+		if a.Key != asks[0].Key {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Store) takeTogether(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
+	holds := make([]byte, len(asks))
+	args := make([]any, 1, 10*len(asks))
+	logs := make([]string, len(asks))
+	policies := make([]*core.Policy, len(asks))
+	for i, a := range asks {
+		holds[i] = '1'
+		if a.Policy.Shadow() {
+			holds[i] = '0'
+		}
+		policies[i], logs[i] = a.Policy, s.logKey(a.Policy, a.Key)
+		args = append(args, string(a.Policy.Layout()), 0)
+		head := len(args)
+		args = appendArgs(args, a.Policy, a.Cost)
+		args[head-1] = len(args) - head
+	}
+	args[0] = string(holds)
+	reply, err := s.run(ctx, together, logs, args)
+	if redis.HasErrorPrefix(err, "TRYAGAIN") {
+		// The slot moves to another node, and the logs are on either. What is then
+		// taken in vain is given back where it can be.
+		return s.takeApart(ctx, asks)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("redisstream: %w", err)
+	}
+	return parseReply(reply, policies...)
+}
+
+// takeApart asks log by log, and gives back what was taken when one has no room
+// or fails to answer. What can't be given back stays taken: never is too much
+// admitted.
+func (s *Store) takeApart(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
+	usages := make([]core.Usage, len(asks))
+	for i, a := range asks {
+		u, err := s.Take(ctx, a.Policy, a.Key, a.Cost)
+		usages[i] = u
+		if err == nil && (u.Allowed || a.Policy.Shadow()) {
+			continue
+		}
+		// Whether the caller still waits or not.
+		back := context.WithoutCancel(ctx)
+		for j, taken := range asks[:i] {
+			if !usages[j].Allowed {
+				continue
+			}
+			_ = s.Settle(back, taken.Policy, taken.Key, usages[j].Entry, -taken.Cost)
+			usages[j] = without(usages[j], taken)
+		}
+		if err != nil {
+			return nil, err
+		}
+		// The others are not asked to take any more, but what they have room for.
+		for j, rest := range asks[i+1:] {
+			if usages[i+1+j], err = s.Peek(ctx, rest.Policy, rest.Key, rest.Cost); err != nil {
+				return nil, err
+			}
+		}
+		return usages, nil
+	}
+	return usages, nil
+}
+
+// without is the usage of a log that has given back what was asked for.
+func without(u core.Usage, a core.Ask) core.Usage {
+	for i := range a.Policy.Len() {
+		u.Limits[i].Used -= a.Cost
+		if u.Limits[i].Used == 0 {
+			u.Limits[i].FreeIn = 0
+		}
+	}
+	u.Entry = core.EntryID{}
+	return u
+}
