@@ -58,6 +58,7 @@ func (l *memoryLog) usage(p *Policy, cost, clock int64) Usage {
 	now := max(clock, l.last())
 	l.dropBefore(now - l.window + 1)
 	u := Usage{Allowed: true, Source: SourceMemory}
+	leaves := int64(0) // the first entry, of each limit without room
 	for i, limit := range p.limits {
 		window := limit.Window.Milliseconds()
 		used, first := l.used(now - window)
@@ -67,8 +68,11 @@ func (l *memoryLog) usage(p *Policy, cost, clock int64) Usage {
 		}
 		if used+cost > limit.Max {
 			u.Allowed = false
-			u.RetryAfter = max(u.RetryAfter, millis(l.fits(now-window, limit.Max-cost)+window-clock))
+			leaves = max(leaves, first+window)
 		}
+	}
+	if !u.Allowed {
+		u.RetryAfter = millis(l.fits(p, cost, leaves) - clock)
 	}
 	if last := l.last(); last > now-l.window {
 		u.ResetAfter = millis(last + l.window - clock)
@@ -94,18 +98,25 @@ func (l *memoryLog) used(cut int64) (units, first int64) {
 	return units - given, first
 }
 
-// fits is a time after cut with which enough has left for no more than most
-// units to be left, where there are more after cut: the first one, if nothing
-// was given back.
-func (l *memoryLog) fits(cut, most int64) int64 {
-	_, first := l.used(cut)
-	low, high := first-1, l.last() // after low there are too many, after high none
-	for middle := first; high-low > 1; middle = low + (high-low)/2 {
-		if left, _ := l.used(middle); left > most {
-			low = middle
-		} else {
-			high = middle
+// fits is a time with which cost fits every limit of p, from one on before which
+// it does not: the first one, if nothing was given back.
+func (l *memoryLog) fits(p *Policy, cost, from int64) int64 {
+	room := func(now int64) bool {
+		for _, limit := range p.limits {
+			if used, _ := l.used(now - limit.Window.Milliseconds()); used+cost > limit.Max {
+				return false
+			}
 		}
+		return true
+	}
+	low, high := from-1, l.expires()
+	for high-low > 1 {
+		if room(from) {
+			high = from
+		} else {
+			low = from
+		}
+		from = low + (high-low)/2
 	}
 	return high
 }
@@ -134,12 +145,11 @@ func (l *memoryLog) begin(clock int64) int64 {
 	last := l.last()
 	now := max(clock, last)
 	if l.refunds != nil {
-		switch now/l.window - last/l.window {
-		case 0:
-		case 1:
-			l.refunds.lag, l.refunds.lagBefore = 0, l.refunds.lag
-		default:
+		switch stretches := now/l.window - last/l.window; {
+		case stretches > 1 || now-last >= l.window:
 			l.refunds.lag, l.refunds.lagBefore = 0, 0
+		case stretches == 1:
+			l.refunds.lag, l.refunds.lagBefore = 0, l.refunds.lag
 		}
 	}
 	return now

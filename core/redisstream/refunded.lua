@@ -86,15 +86,22 @@ local function used(moment, first)
   return sum % modulus
 end
 
--- A time with which enough has left for no more than most units to be left in
--- the window whose first entry is first: the earliest one if nothing was given
--- back. Found by binary search over time.
-local function fits(first, most)
-  local low, high = ms(first) - 1, ms(last)
-  local middle = low + 1
+-- Whether the units will fit every limit at a moment, if nothing is added.
+local function room(moment)
+  for i = 5, #ARGV, 2 do
+    local cut = moment - tonumber(ARGV[i + 1])
+    if ms(last) > cut and used(cut, after(cut)) + units > tonumber(ARGV[i]) then return false end
+  end
+  return true
+end
+
+-- A moment with which they fit, from the one given, before which they don't: the
+-- first one if nothing was given back. Found by binary search.
+local function fits(moment)
+  local low, high = moment - 1, ms(last) + longest
   while high - low > 1 do
-    if used(middle, after(middle)) > most then low = middle else high = middle end
-    middle = low + math.floor((high - low) / 2)
+    if room(moment) then high = moment else low = moment end
+    moment = low + math.floor((high - low) / 2)
   end
   return high
 end
@@ -140,7 +147,7 @@ if mode == '3' then
   local late = 0
   if units < 0 then
     local request = redis.call('XRANGE', log, ARGV[6], ARGV[6])[1]
-    if not last or not request or cost(request) + units < 0 then return {0} end
+    if not request then return {0} end
     late = now - ms(request)
     if late > tonumber(ARGV[5]) then return {0} end
   end
@@ -158,13 +165,15 @@ for i = 5, #ARGV, 2 do
     if taken > 0 then free = ms(first) + window - clock end
     if taken + units > max then
       if mode == '2' then return {0} end
+      -- Never before the first entry leaves.
       reply[1] = 0
-      reply[2] = math.max(reply[2], fits(first, max - units) + window - clock)
+      reply[2] = math.max(reply[2], ms(first) + window)
     end
   end
   reply[i - 1], reply[i] = taken, free
 end
 if mode == '2' then return {1} end
+if reply[1] == 0 then reply[2] = fits(reply[2]) - clock end
 
 local n = #reply
 reply[n + 1], reply[n + 2] = 0, 0

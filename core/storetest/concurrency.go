@@ -41,6 +41,57 @@ func (h Harness) concurrency(t *testing.T) {
 			}
 		})
 	}
+	t.Run("refunds", func(t *testing.T) {
+		// Whoever got in gives back at once: never are more inside than the limit.
+		s := h.subject(t)
+		p := core.NewPolicy("p", core.PerMinute(7), core.Refundable(0))
+		var inside, admitted atomic.Int64
+		together(t, func(int) {
+			u := s.take(p, "k", 1)
+			if !u.Allowed {
+				return
+			}
+			admitted.Add(1)
+			if n := inside.Add(1); n > 7 {
+				t.Errorf("%d have taken a place and not given it back, the limit is 7", n)
+			}
+			inside.Add(-1)
+			if err := s.Settle(t.Context(), p, "k", u.Entry, -1); err != nil {
+				t.Error(err)
+			}
+		})
+		if n := admitted.Load(); n < 7 {
+			t.Errorf("%d admitted, want at least 7", n)
+		}
+		if u := s.look(p, "k", 1); u.Limits[0].Used != 0 {
+			t.Errorf("all is given back, but %d units are used", u.Limits[0].Used)
+		}
+	})
+	t.Run("together", func(t *testing.T) {
+		s := h.subject(t)
+		var asks []core.Ask
+		for i, most := range []int64{300, 137, 999} {
+			p := core.NewPolicy([]string{"a", "b", "c"}[i], core.PerMinute(most))
+			asks = append(asks, core.Ask{Policy: p, Key: "k", Cost: 1})
+		}
+		var admitted atomic.Int64
+		together(t, func(i int) {
+			// Stores that lock log by log must not do it in the order of the call.
+			mine := []core.Ask{asks[i%3], asks[(i+1)%3], asks[(i+2)%3]}
+			usages := s.takeAll(mine...)
+			if usages[0].Allowed && usages[1].Allowed && usages[2].Allowed {
+				admitted.Add(1)
+			}
+		})
+		if n := admitted.Load(); n != 137 {
+			t.Errorf("%d admitted, want 137", n)
+		}
+		for _, a := range asks {
+			if u := s.look(a.Policy, a.Key, 1); u.Limits[0].Used != 137 {
+				t.Errorf("policy %v has counted %d, want 137", a.Policy, u.Limits[0].Used)
+			}
+		}
+	})
 	t.Run("costs", func(t *testing.T) {
 		s := h.subject(t)
 		p := core.NewPolicy("p", core.PerMinute(1000), core.VariableCost())

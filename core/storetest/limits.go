@@ -122,11 +122,10 @@ func (h Harness) changedLimit(t *testing.T) {
 			s.admits(p, "k", 1)
 			s.clock.Advance(100 * ms)
 		}
-		options := []core.PolicyOption{core.Per(2, time.Second)}
-		if p.VariableCost() {
-			options = append(options, core.VariableCost())
+		lowered, err := p.With(core.Per(2, time.Second))
+		if err != nil {
+			t.Fatal(err)
 		}
-		lowered := core.NewPolicy("p", options...)
 		u := s.denies(lowered, "k", 1)
 		if u.RetryAfter != 800*ms || u.Limits[0] != (core.LimitUsage{Used: 5, FreeIn: 500 * ms}) {
 			t.Errorf("a lowered limit: %+v", u)

@@ -68,6 +68,7 @@ func (h Harness) apart(t *testing.T) {
 		core.NewPolicy("b", core.Per(1, time.Minute)),
 		core.NewPolicy("a", core.Per(1, time.Hour)),
 		core.NewPolicy("a", core.Per(1, time.Minute), core.VariableCost()),
+		core.NewPolicy("a", core.Per(1, time.Minute), core.VariableCost(), core.Refundable(0)),
 		core.NewPolicy("a", core.Per(1, time.Second), core.Per(1, 2*time.Minute)),
 	}
 	for _, p := range policies {
@@ -118,12 +119,19 @@ func (h Harness) timeToLive(t *testing.T) {
 		core.NewPolicy("counted", core.Per(3, 100*ms)),
 		core.NewPolicy("summed", core.Per(3, 100*ms), core.VariableCost()),
 		core.NewPolicy("several", core.Per(2, 30*ms), core.Per(3, 100*ms)),
+		core.NewPolicy("refunded", core.Per(3, 100*ms), core.Refundable(0)),
+		core.NewPolicy("coarse", core.Per(3, 100*ms), core.Slices(3)),
 	}
 	for _, p := range policies {
 		t.Run(p.Name(), func(t *testing.T) {
 			s := h.subject(t)
 			for i := range 500 {
 				u := s.take(p, "k", 1)
+				if _, ok := p.Refundable(); ok && u.Allowed && i%3 == 0 {
+					if err := s.Settle(t.Context(), p, "k", u.Entry, -1); err != nil {
+						t.Fatal(err)
+					}
+				}
 				ttl := h.TimeToLive(t, s.Store, p, "k")
 				if u.Allowed && ttl < p.Longest() {
 					t.Fatalf("step %d: the log lives for %v after an admission, want at least %v", i, ttl, p.Longest())

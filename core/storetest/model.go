@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,12 +15,32 @@ type model struct {
 	policy  *core.Policy
 	entries []entry
 	highest int64 // latest clock at which the log was asked
+
+	// The slowest refund in the stretch of one window that has the newest entry,
+	// and in the stretch before: what the store knows of them.
+	lag, lagBefore int64
+
+	requests []*request // all that were admitted, also before a reset
 }
 
+// request is one that can be settled.
+type request struct {
+	id      core.EntryID
+	cost    int64
+	settled bool
+}
+
+// forget is what a reset does.
+func (m *model) forget() { *m = model{policy: m.policy, requests: m.requests} }
+
 type entry struct {
-	time int64 // as recorded, by the store's clock
-	real int64 // by a clock that never steps
-	cost int64
+	time  int64 // as recorded, by the store's clock
+	asked int64 // as recorded at first, before others of its slice
+	real  int64 // by a clock that never steps
+	cost  int64 // of a request or of what it was charged later
+	back  int64 // given back by this entry, which is a refund
+	given int64 // given back of this request, by others
+	id    core.EntryID
 }
 
 func (m *model) last() int64 {
@@ -30,35 +51,74 @@ func (m *model) last() int64 {
 }
 
 // used is the units recorded in the window that ends at now, and the time of
-// the first of them.
+// the first entry in it. A refund counts if it is later than the window's start
+// by more than the slowest refund takes: see core.Refundable.
 func (m *model) used(window, now int64) (units, first int64) {
 	for _, e := range m.entries {
-		if e.time > now-window {
-			if units == 0 {
-				first = e.time
-			}
-			units += e.cost
+		if e.time <= now-window {
+			continue
+		}
+		if first == 0 {
+			first = e.time
+		}
+		units += e.cost
+		if e.time > now-window+max(m.lag, m.lagBefore) {
+			units -= e.back
 		}
 	}
 	return units, first
 }
 
-// fits is the first time from now on at which cost has room in l.
-func (m *model) fits(l core.Limit, cost, now int64) int64 {
-	window := l.Window.Milliseconds()
-	if used, _ := m.used(window, now); used+cost <= l.Max {
-		return now
+// room is whether cost fits all limits at now, if nothing is added until then.
+func (m *model) room(cost, now int64) bool {
+	for _, l := range m.policy.Limits() {
+		if used, _ := m.used(l.Window.Milliseconds(), now); used+cost > l.Max {
+			return false
+		}
+	}
+	return true
+}
+
+// checkWait is whether a cost that does not fit at now fits after a wait, and
+// not a millisecond before. If nothing was given back, there is one such wait.
+func (m *model) checkWait(wait, cost, now int64) error {
+	if wait < 1 || !m.room(cost, now+wait) {
+		return fmt.Errorf("RetryAfter %dms, and then it does not fit", wait)
+	}
+	if m.room(cost, now+wait-1) {
+		return fmt.Errorf("RetryAfter %dms, and a millisecond before it fits", wait)
+	}
+	if _, refundable := m.policy.Refundable(); refundable {
+		return nil
 	}
 	for _, e := range m.entries {
-		leaves := e.time + window
-		if leaves <= now {
-			continue
-		}
-		if used, _ := m.used(window, leaves); used+cost <= l.Max {
-			return leaves
+		for _, l := range m.policy.Limits() {
+			if at := e.time + l.Window.Milliseconds(); at > now && at < now+wait && m.room(cost, at) {
+				return fmt.Errorf("RetryAfter %dms, and after %dms it fits", wait, at-now)
+			}
 		}
 	}
-	panic("storetest: a cost above the limit")
+	return nil
+}
+
+// record adds an entry.
+func (m *model) record(e entry) {
+	longest := m.policy.Longest().Milliseconds()
+	if stretches := e.time/longest - m.last()/longest; stretches > 1 || e.time-m.last() >= longest {
+		m.lag, m.lagBefore = 0, 0
+	} else if stretches == 1 {
+		m.lag, m.lagBefore = 0, m.lag
+	}
+	// Those of one slice have the time of the newest.
+	if slice := m.policy.Slice().Milliseconds(); slice > 0 && e.time/slice == m.last()/slice {
+		newest := m.last()
+		for i := range m.entries {
+			if m.entries[i].time == newest {
+				m.entries[i].time = e.time
+			}
+		}
+	}
+	m.entries = append(m.entries, e)
 }
 
 // check compares what a store says with the definition, and records what it
@@ -77,7 +137,11 @@ func (m *model) check(u core.Usage, cost int64, took bool, clock, real int64) er
 		if recorded < clock || recorded > max(clock, m.last()) {
 			return fmt.Errorf("admitted at %d, but recorded at %d", clock, recorded)
 		}
-		m.entries = append(m.entries, entry{recorded, real, cost})
+		m.record(entry{time: recorded, asked: recorded, real: real, cost: cost, id: u.Entry})
+		if _, refundable := m.policy.Refundable(); refundable && u.Entry.Time != recorded {
+			return fmt.Errorf("recorded at %d, but its entry is %+v", recorded, u.Entry)
+		}
+		m.requests = append(m.requests, &request{id: u.Entry, cost: cost})
 		return m.checkDefinition(real)
 	}
 	return nil
@@ -85,17 +149,16 @@ func (m *model) check(u core.Usage, cost int64, took bool, clock, real int64) er
 
 // checkExactly holds while the clock has never been later than now.
 func (m *model) checkExactly(u core.Usage, cost int64, took bool, now int64) error {
-	allowed, retry := true, int64(0)
-	for _, l := range m.policy.Limits() {
-		if wait := m.fits(l, cost, now) - now; wait > 0 {
-			allowed, retry = false, max(retry, wait)
-		}
-	}
+	allowed := m.room(cost, now)
 	if u.Allowed != allowed {
 		return fmt.Errorf("allowed %v, want %v", u.Allowed, allowed)
 	}
-	if got := u.RetryAfter.Milliseconds(); got != retry {
-		return fmt.Errorf("RetryAfter %dms, want %dms", got, retry)
+	if wait := u.RetryAfter.Milliseconds(); allowed && wait != 0 {
+		return fmt.Errorf("RetryAfter %dms, and it fits now", wait)
+	} else if !allowed {
+		if err := m.checkWait(wait, cost, now); err != nil {
+			return err
+		}
 	}
 	entered := allowed && took
 	reset := max(0, m.last()+m.policy.Longest().Milliseconds()-now)
@@ -129,11 +192,34 @@ func (m *model) checkLimit(u core.LimitUsage, l core.Limit, cost int64, entered 
 	if u.Used != used {
 		return fmt.Errorf("used %d, want %d", u.Used, used)
 	}
+	if err := m.checkLateness(u.Used, l, cost, entered, now); err != nil {
+		return err
+	}
 	if spare := entered && used < l.Max; spare && u.FreeIn >= free && u.FreeIn <= l.Window {
 		return nil // see core.LimitUsage
 	}
 	if u.FreeIn != free {
 		return fmt.Errorf("FreeIn %v, want %v", u.FreeIn, free)
+	}
+	return nil
+}
+
+// checkLateness: units of a coarse log come back at most a slice late.
+func (m *model) checkLateness(got int64, l core.Limit, cost int64, entered bool, now int64) error {
+	if m.policy.Slice() == 0 {
+		return nil
+	}
+	most := int64(0)
+	for _, e := range m.entries {
+		if e.asked > now-l.Window.Milliseconds()-m.policy.Slice().Milliseconds() {
+			most += e.cost
+		}
+	}
+	if entered {
+		most += cost
+	}
+	if got > most {
+		return fmt.Errorf("used %d, of which some were to be back a slice ago: want at most %d", got, most)
 	}
 	return nil
 }
@@ -152,6 +238,10 @@ func (m *model) checkSteppedBack(u core.Usage, cost, clock int64) error {
 			may = false
 		}
 	}
+	if _, refundable := m.policy.Refundable(); refundable {
+		// What was given back may count again later.
+		must, may = false, true
+	}
 	if must && !u.Allowed || !may && u.Allowed {
 		return fmt.Errorf("clock stepped back by %dms: allowed %v, want %v", m.highest-clock, u.Allowed, must)
 	}
@@ -163,17 +253,56 @@ func (m *model) checkSteppedBack(u core.Usage, cost, clock int64) error {
 }
 
 // checkDefinition adds up the interval that ends with the newest entry, by the
-// clock that never steps: every other interval was checked before, or has less.
+// clock that never steps, without what was given back: every other interval was
+// checked before, or has less.
 func (m *model) checkDefinition(real int64) error {
 	for _, l := range m.policy.Limits() {
 		sum := int64(0)
 		for _, e := range m.entries {
 			if e.real > real-l.Window.Milliseconds() {
-				sum += e.cost
+				sum += e.cost - e.given
 			}
 		}
 		if sum > l.Max {
 			return fmt.Errorf("over-admission: %d units within %v, the limit is %d", sum, l.Window, l.Max)
+		}
+	}
+	return nil
+}
+
+// settled compares what a store said to a correction with what it should have,
+// and records it. While the clock has been later than now, a store may have
+// forgotten the request.
+func (m *model) settled(accepted bool, id core.EntryID, correction, clock, real int64) error {
+	steppedBack := clock < m.highest
+	m.highest = max(m.highest, clock)
+	now := max(clock, m.last())
+	if correction > 0 {
+		if !accepted {
+			return errors.New("a charge was not accepted")
+		}
+		m.record(entry{time: now, asked: now, real: real, cost: correction})
+		return nil
+	}
+	grace, _ := m.policy.Refundable()
+	request := m.request(id)
+	late := now - id.Time
+	switch must := request != nil && late <= grace.Milliseconds(); {
+	case accepted && !must || !accepted && must && !steppedBack:
+		return fmt.Errorf("a refund after %dms was accepted: %v, want %v", late, accepted, must)
+	case !accepted:
+		return nil
+	}
+	request.given -= correction
+	m.record(entry{time: now, asked: now, real: real, back: -correction})
+	m.lag = max(m.lag, late)
+	return nil
+}
+
+func (m *model) request(id core.EntryID) *entry {
+	for i := range m.entries {
+		if m.entries[i].id == id && id != (core.EntryID{}) {
+			return &m.entries[i]
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -14,13 +15,21 @@ import (
 //
 //	go test -run Property -rapid.checks=10000
 func (h Harness) property(t *testing.T) {
-	kinds := map[string]func(*rapid.T) *core.Policy{
-		"Counted":       func(t *rapid.T) *core.Policy { return randomPolicy(t, 1, false) },
-		"Summed":        func(t *rapid.T) *core.Policy { return randomPolicy(t, 1, true) },
-		"SeveralLimits": func(t *rapid.T) *core.Policy { return randomPolicy(t, 3, false) },
-		"Everything":    func(t *rapid.T) *core.Policy { return randomPolicy(t, 3, true) },
+	type kind struct {
+		limits  int
+		options []core.PolicyOption
 	}
-	for name, policy := range kinds {
+	costs, refunds := core.VariableCost(), core.Refundable(0)
+	kinds := map[string]kind{
+		"Counted":       {1, nil},
+		"Summed":        {1, []core.PolicyOption{costs}},
+		"SeveralLimits": {3, nil},
+		"Everything":    {3, []core.PolicyOption{costs}},
+		"Coarse":        {1, []core.PolicyOption{costs, core.Slices(4)}},
+		"Refunds":       {1, []core.PolicyOption{refunds}},
+		"Settlements":   {3, []core.PolicyOption{costs, refunds}},
+	}
+	for name, k := range kinds {
 		for _, steps := range []bool{false, true} {
 			if steps {
 				name += "ClockStepsBack"
@@ -30,7 +39,7 @@ func (h Harness) property(t *testing.T) {
 				histories := 0
 				rapid.Check(t, func(t *rapid.T) {
 					histories++
-					s.history(t, policy(t), fmt.Sprintf("history-%d-", histories), steps)
+					s.history(t, randomPolicy(t, k.limits, k.options), fmt.Sprintf("history-%d-", histories), steps)
 				})
 			})
 		}
@@ -39,17 +48,30 @@ func (h Harness) property(t *testing.T) {
 
 // randomPolicy has from 1 to limits limits, small enough that histories reach
 // them.
-func randomPolicy(t *rapid.T, limits int, costs bool) *core.Policy {
-	var options []core.PolicyOption
-	if costs {
-		options = append(options, core.VariableCost())
-	}
-	windows := rapid.SliceOfNDistinct(rapid.OneOf(rapid.Int64Range(1, 20), rapid.Int64Range(1, 5000)), 1, limits, rapid.ID[int64]).Draw(t, "windows")
+func randomPolicy(t *rapid.T, limits int, options []core.PolicyOption) *core.Policy {
+	options = append([]core.PolicyOption(nil), options...)
+	windows := rapid.SliceOfNDistinct(rapid.OneOf(rapid.Int64Range(4, 20), rapid.Int64Range(4, 5000)), 1, limits, rapid.ID[int64]).Draw(t, "windows")
 	for _, w := range windows {
-		most := rapid.OneOf(rapid.Int64Range(1, 5), rapid.Int64Range(1, 300)).Draw(t, "max")
-		options = append(options, core.Per(most, time.Duration(w)*time.Millisecond))
+		options = append(options, core.Per(randomMax(t), time.Duration(w)*time.Millisecond))
 	}
 	return core.NewPolicy("p", options...)
+}
+
+func randomMax(t *rapid.T) int64 {
+	return rapid.OneOf(rapid.Int64Range(1, 5), rapid.Int64Range(1, 300)).Draw(t, "max")
+}
+
+// otherMax is the policy with other units in the same windows.
+func otherMax(t *rapid.T, p *core.Policy) *core.Policy {
+	var options []core.PolicyOption
+	for _, l := range p.Limits() {
+		options = append(options, core.Per(randomMax(t), l.Window))
+	}
+	changed, err := p.With(options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return changed
 }
 
 // history is a random sequence of operations on two keys of one policy.
@@ -57,18 +79,8 @@ func (s *subject) history(t *rapid.T, p *core.Policy, prefix string, steps bool)
 	models := map[string]*model{"a": {policy: p}, "b": {policy: p}}
 	key := rapid.SampledFrom([]string{"a", "a", "a", "b"})
 	real := s.clock.Now().UnixMilli()
-	smallest := p.Limit(0).Max
-	for _, l := range p.Limits() {
-		smallest = min(smallest, l.Max)
-	}
-	cost := func(t *rapid.T) int64 {
-		if !p.VariableCost() {
-			return 1
-		}
-		return rapid.OneOf(rapid.Just(int64(1)), rapid.Int64Range(1, smallest)).Draw(t, "cost")
-	}
 	ask := func(t *rapid.T, took bool) {
-		k, c := key.Draw(t, "key"), cost(t)
+		k, c := key.Draw(t, "key"), randomCost(t, p)
 		method := s.Peek
 		if took {
 			method = s.Take
@@ -103,8 +115,19 @@ func (s *subject) history(t *rapid.T, p *core.Policy, prefix string, steps bool)
 			if err := s.Reset(s.Context(), p, prefix+k); err != nil {
 				t.Fatalf("Reset: %v", err)
 			}
-			models[k] = &model{policy: p}
+			models[k].forget()
 		},
+		"changeLimits": func(t *rapid.T) {
+			p = otherMax(t, p)
+			models["a"].policy, models["b"].policy = p, p
+		},
+	}
+	if _, refundable := p.Refundable(); refundable {
+		settle := func(t *rapid.T) {
+			k := key.Draw(t, "key")
+			s.settle(t, p, prefix+k, models[k], real, steps)
+		}
+		actions["settle"], actions["settleAgain"] = settle, settle
 	}
 	if steps {
 		actions["stepBack"] = func(t *rapid.T) {
@@ -112,6 +135,44 @@ func (s *subject) history(t *rapid.T, p *core.Policy, prefix string, steps bool)
 		}
 	}
 	t.Repeat(actions)
+}
+
+// settle corrects a random request, each at most once.
+func (s *subject) settle(t *rapid.T, p *core.Policy, key string, m *model, real int64, steps bool) {
+	var open []*request
+	for _, r := range m.requests {
+		if !r.settled {
+			open = append(open, r)
+		}
+	}
+	if len(open) == 0 {
+		return
+	}
+	// Mostly one of the newest.
+	r := open[max(0, len(open)-1-rapid.IntRange(0, 5).Draw(t, "request"))]
+	correction := -rapid.OneOf(rapid.Just(r.cost), rapid.Int64Range(1, r.cost)).Draw(t, "back")
+	if p.VariableCost() && !steps && rapid.IntRange(0, 3).Draw(t, "charge") == 0 {
+		correction = rapid.Int64Range(1, 20).Draw(t, "more")
+	}
+	r.settled = true
+	err := s.Settle(s.Context(), p, key, r.id, correction)
+	if err != nil && !errors.Is(err, core.ErrTooLate) {
+		t.Fatal(err)
+	}
+	if err := m.settled(err == nil, r.id, correction, s.clock.Now().UnixMilli(), real); err != nil {
+		t.Fatalf("%v: a correction by %d of %+v: %v", p.Limits(), correction, r, err)
+	}
+}
+
+func randomCost(t *rapid.T, p *core.Policy) int64 {
+	if !p.VariableCost() {
+		return 1
+	}
+	smallest := p.Limit(0).Max
+	for _, l := range p.Limits() {
+		smallest = min(smallest, l.Max)
+	}
+	return rapid.OneOf(rapid.Just(int64(1)), rapid.Int64Range(1, smallest)).Draw(t, "cost")
 }
 
 // randomWait is mostly short, and often ends right at the edge of a window.

@@ -28,6 +28,10 @@ type Harness struct {
 	// closes it.
 	NewReal func(t testing.TB) core.Store
 
+	// Apart is whether TakeAll asks logs of different keys one by one, and so
+	// only for refundable policies.
+	Apart bool
+
 	// TimeToLive is how long the log of p and key in a store made by New is
 	// kept from now on, 0 when it is not there. Nil for a store that needs no
 	// time to live, since it forgets logs by itself.
@@ -51,6 +55,12 @@ func Run(t *testing.T, h Harness) {
 	t.Run("Concurrency", h.concurrency)
 	t.Run("RealTime", h.realTime)
 	t.Run("Context", h.context)
+	t.Run("Refunds", h.refunds)
+	t.Run("Settle", h.settlements)
+	t.Run("Coarse", h.coarse)
+	t.Run("Together", h.together)
+	t.Run("Entries", h.entries)
+	t.Run("Rules", h.rules)
 	t.Run("Close", h.close)
 }
 
@@ -120,8 +130,23 @@ func (s *subject) denies(p *core.Policy, key string, cost int64) core.Usage {
 	return u
 }
 
+func (s *subject) takeAll(asks ...core.Ask) []core.Usage {
+	s.Helper()
+	for i := range asks {
+		if asks[i].Cost == 0 {
+			asks[i].Cost = 1
+		}
+	}
+	usages, err := s.TakeAll(s.Context(), asks)
+	if err != nil || len(usages) != len(asks) {
+		s.Fatalf("TakeAll: %v, %v", usages, err)
+	}
+	return usages
+}
+
 // everyLayout runs a test for one limit of each layout.
 func everyLayout(t *testing.T, limit core.Limit, test func(t *testing.T, p *core.Policy)) {
 	t.Run("counted", func(t *testing.T) { test(t, core.NewPolicy("p", limit)) })
 	t.Run("summed", func(t *testing.T) { test(t, core.NewPolicy("p", limit, core.VariableCost())) })
+	t.Run("refunded", func(t *testing.T) { test(t, core.NewPolicy("p", limit, core.Refundable(0))) })
 }
