@@ -167,6 +167,23 @@ func ExampleByFunc() {
 	// {"title":"Forbidden","status":403,"detail":"your account is closed"}
 }
 
+func ExampleByConstant() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+
+	e := echo.New()
+	e.Use(echolimit.New(limiter, core.NewPolicy("service", core.PerHour(2)), echolimit.WithKey(echolimit.ByConstant("shop"))))
+	e.GET("/", hello)
+
+	try(e, "/", "X-User", "alice")
+	try(e, "/", "X-User", "bob")
+	try(e, "/", "X-User", "carol")
+	// Output:
+	// 200 "service";r=1;t=3600
+	// 200 "service";r=0;t=3600
+	// 429 "service";r=0;t=3600
+}
+
 func ExampleByAll() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -229,6 +246,33 @@ func ExampleBind() {
 	// 200 "api";r=99;t=3600
 	// 200
 	// 99 left
+}
+
+func ExampleWithAlso() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	perAddress := core.NewPolicy("address", core.PerHour(100))
+	perUser := core.NewPolicy("user", core.PerHour(2))
+	perService := core.NewPolicy("service", core.PerHour(10_000))
+	user := echolimit.ByFunc("user", func(c echo.Context) (string, error) {
+		return c.Request().Header.Get("X-User"), nil // in earnest, what your authentication has found
+	})
+
+	e := echo.New()
+	e.Use(echolimit.New(limiter, perAddress,
+		echolimit.WithAlso(perUser, user),
+		echolimit.WithAlso(perService, echolimit.ByConstant("shop"))))
+	e.GET("/", hello)
+
+	try(e, "/", "X-User", "alice")
+	try(e, "/", "X-User", "alice")
+	try(e, "/", "X-User", "alice") // denied by one, so counted by none
+	try(e, "/", "X-User", "bob")
+	// Output:
+	// 200 "address";r=99;t=3600, "user";r=1;t=3600, "service";r=9999;t=3600
+	// 200 "address";r=98;t=3600, "user";r=0;t=3600, "service";r=9998;t=3600
+	// 429 "address";r=98;t=3600, "user";r=0;t=3600, "service";r=9998;t=3600
+	// 200 "address";r=97;t=3600, "user";r=1;t=3600, "service";r=9997;t=3600
 }
 
 func ExampleWithCost() {
@@ -294,6 +338,60 @@ func ExampleWithTier() {
 	// Output:
 	// 200 "free";r=9;t=3600
 	// 200 "pro";r=999;t=3600
+}
+
+func ExampleWithRefund() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	// Two wrong passwords an hour; right ones cost nothing.
+	login := core.NewPolicy("login", core.PerHour(2), core.Refundable(0))
+
+	e := echo.New()
+	e.GET("/login", func(c echo.Context) error {
+		if c.Request().Header.Get("X-Password") != "right" {
+			return echo.NewHTTPError(http.StatusUnauthorized, "wrong password")
+		}
+		return c.String(http.StatusOK, "welcome")
+	}, echolimit.New(limiter, login, echolimit.WithRefund(echolimit.OnSuccess)))
+
+	for _, password := range []string{"right", "wrong", "right", "wrong", "right"} {
+		try(e, "/login", "X-Password", password)
+	}
+	// Output:
+	// 200 "login";r=1;t=3600
+	// 401 "login";r=1;t=3600
+	// 200 "login";r=0;t=3600
+	// 401 "login";r=0;t=3600
+	// 429 "login";r=0;t=3600
+}
+
+func ExampleWithSettle() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	tokens := core.NewPolicy("tokens", core.PerHour(1000), core.VariableCost(), core.Refundable(0))
+
+	e := echo.New()
+	e.Use(echolimit.New(limiter, tokens,
+		// No answer is longer than 600 tokens, and most are shorter.
+		echolimit.WithCost(func(echo.Context) (int64, error) { return 600, nil }),
+		echolimit.WithSettle(func(c echo.Context, _ int) int64 {
+			used, _ := c.Get("used").(int64)
+			return used // 0, and all is given back, when the handler has not got so far
+		})))
+	e.GET("/complete", func(c echo.Context) error {
+		c.Set("used", int64(150))
+		return c.String(http.StatusOK, "an answer of 150 tokens")
+	})
+
+	try(e, "/complete")
+	try(e, "/complete")
+	try(e, "/complete")
+	try(e, "/complete")
+	// Output:
+	// 200 "tokens";r=400;t=3600
+	// 200 "tokens";r=250;t=3600
+	// 200 "tokens";r=100;t=3600
+	// 429 "tokens";r=550;t=3600
 }
 
 func ExampleWithDenied() {

@@ -3,6 +3,7 @@ package echolimit
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/netip"
 
 	"github.com/labstack/echo/v4"
@@ -15,6 +16,7 @@ var framework = adapter.Framework[echo.Context]{
 	Name:     "echolimit",
 	Exchange: func(c echo.Context) adapter.Exchange { return exchange{c} },
 	Owns:     owns,
+	Status:   status,
 	Respond:  respond,
 	Fail:     fail,
 }
@@ -24,6 +26,22 @@ var framework = adapter.Framework[echo.Context]{
 func owns(c echo.Context, err error) bool {
 	var own *echo.HTTPError
 	return c.Response().Committed || errors.As(err, &own)
+}
+
+// status is what Echo's own HTTPErrorHandler answers err with, unless there is an
+// answer already.
+func status(c echo.Context, err error) int {
+	var own *echo.HTTPError
+	switch {
+	case c.Response().Committed:
+		return c.Response().Status
+	case err == nil:
+		return http.StatusOK
+	case !errors.As(err, &own):
+		return http.StatusInternalServerError
+	}
+	errors.As(own.Internal, &own) // comes before the error that it is in
+	return own.Code
 }
 
 func respond(c echo.Context, status int, contentType string, body []byte) error {

@@ -19,25 +19,24 @@ import (
 // of the error. Scripts of other origins can read the fields, Retry-After among
 // them, only when Access-Control-Expose-Headers names them.
 //
-// New panics on a nil limiter or policy, and on an option that does not fit
-// the policy.
+// New panics on a nil limiter or policy, and on an option that fits none of the
+// policies. The limiter knows them from then on, as [core.Limiter.Policies].
 func New(limiter *core.Limiter, policy *core.Policy, options ...Option) echo.MiddlewareFunc {
 	m := framework.New(limiter, policy, options...)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			if pass, err := m.Handle(c); !pass {
-				return err
-			}
-			return next(c)
+			_, err := m.Handle(c, next)
+			return err
 		}
 	}
 }
 
 // FromContext is the newest decision on the request, which in a handler is
 // that of the innermost limit, and whether there is one: there is none before
-// the first limit and when all limits were skipped.
+// the first limit and when all limits were skipped. Of a limit of several policies
+// it is that by the policy of [New] or [WithTier], or the denial.
 func FromContext(c echo.Context) (core.Decision, bool) { return exchange{c}.Record().Last() }
 
-// Decisions are all decisions on the request so far, one for each policy, outer
-// first.
+// Decisions are all decisions on the request so far, outer first, and those of
+// [WithAlso] after the one that they go with.
 func Decisions(c echo.Context) []core.Decision { return exchange{c}.Record().Decisions() }

@@ -3,6 +3,7 @@ package echolimit_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -26,25 +27,33 @@ func TestAdapter(t *testing.T) {
 		FromContext: echolimit.FromContext,
 		Decisions:   echolimit.Decisions,
 
-		ByAddress: echolimit.ByAddress,
-		ByHeader:  echolimit.ByHeader,
-		BySecret:  echolimit.BySecret,
-		ByFunc:    echolimit.ByFunc,
-		ByAll:     echolimit.ByAll,
-		ByFirst:   echolimit.ByFirst,
-		Bind:      echolimit.Bind,
+		ByAddress:  echolimit.ByAddress,
+		ByHeader:   echolimit.ByHeader,
+		BySecret:   echolimit.BySecret,
+		ByFunc:     echolimit.ByFunc,
+		ByConstant: echolimit.ByConstant,
+		ByAll:      echolimit.ByAll,
+		ByFirst:    echolimit.ByFirst,
+		Bind:       echolimit.Bind,
 
 		WithKey:             echolimit.WithKey,
+		WithAlso:            echolimit.WithAlso,
 		WithCost:            echolimit.WithCost,
 		WithSkip:            func(skip func(echo.Context) bool) adapter.Option[echo.Context] { return echolimit.WithSkip(skip) },
 		WithTier:            echolimit.WithTier,
+		WithRefund:          echolimit.WithRefund,
+		WithSettle:          echolimit.WithSettle,
 		WithDenied:          echolimit.WithDenied,
 		WithErrorHandler:    echolimit.WithErrorHandler,
 		WithFrameworkErrors: echolimit.WithFrameworkErrors,
 		WithHeaders:         echolimit.WithHeaders,
 
-		Header: func(c echo.Context, name string) string { return c.Request().Header.Get(name) },
-		Param:  func(c echo.Context, name string) string { return c.Param(name) },
+		OnSuccess: echolimit.OnSuccess,
+		OnFailure: echolimit.OnFailure,
+
+		Header:  func(c echo.Context, name string) string { return c.Request().Header.Get(name) },
+		Param:   func(c echo.Context, name string) string { return c.Param(name) },
+		Context: func(c echo.Context) context.Context { return c.Request().Context() },
 		SetContext: func(c echo.Context, ctx context.Context) {
 			c.SetRequest(c.Request().WithContext(ctx))
 		},
@@ -139,6 +148,47 @@ func TestAnsweredByCallback(t *testing.T) {
 	e.GET("/", func(echo.Context) error { t.Error("came through"); return nil })
 	if w := get(e, "/"); w.Code != http.StatusPaymentRequired || w.Body.String() != "no plan" {
 		t.Errorf("answered %d with %q", w.Code, w.Body)
+	}
+}
+
+// The status for WithRefund is the one that the client sees, whichever way the
+// handler fails.
+func TestRefundStatus(t *testing.T) {
+	unauthorized := echo.NewHTTPError(http.StatusUnauthorized)
+	for name, handler := range map[string]echo.HandlerFunc{
+		"written and failed": func(c echo.Context) error {
+			_ = c.String(http.StatusAccepted, "partly")
+			return errors.New("the rest is missing")
+		},
+		"answered by c.Error":   func(c echo.Context) error { c.Error(unauthorized); return nil },
+		"an error in the error": func(echo.Context) error { return echo.NewHTTPError(http.StatusBadGateway).SetInternal(unauthorized) },
+		"another error inside":  func(echo.Context) error { return echo.ErrForbidden.WithInternal(errors.New("no")) },
+		"status not sent":       func(c echo.Context) error { c.Response().Status = http.StatusTeapot; return nil },
+	} {
+		limiter := core.New(core.NewMemory())
+		defer limiter.Close()
+		var status int
+		e := echo.New()
+		e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(1), core.Refundable(0)),
+			echolimit.WithRefund(func(_ echo.Context, s int) bool { status = s; return false })))
+		e.GET("/", handler)
+		if w := get(e, "/"); w.Code != status {
+			t.Errorf("%s: given status %d, but the client sees %d", name, status, w.Code)
+		}
+	}
+}
+
+// An HTTPErrorHandler may look for wrapped errors, as Echo's own does not.
+func TestRefundWrappedError(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	var status int
+	e := echo.New()
+	e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(1), core.Refundable(0)),
+		echolimit.WithRefund(func(_ echo.Context, s int) bool { status = s; return false })))
+	e.GET("/", func(echo.Context) error { return fmt.Errorf("log in: %w", echo.ErrUnauthorized) })
+	if get(e, "/"); status != http.StatusUnauthorized {
+		t.Errorf("given status %d, want 401", status)
 	}
 }
 

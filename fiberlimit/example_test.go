@@ -163,6 +163,23 @@ func ExampleByFunc() {
 	// {"title":"Forbidden","status":403,"detail":"your account is closed"}
 }
 
+func ExampleByConstant() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+
+	app := fiber.New()
+	app.Use(fiberlimit.New(limiter, core.NewPolicy("service", core.PerHour(2)), fiberlimit.WithKey(fiberlimit.ByConstant("shop"))))
+	app.Get("/", hello)
+
+	try(app, "/", "X-User", "alice")
+	try(app, "/", "X-User", "bob")
+	try(app, "/", "X-User", "carol")
+	// Output:
+	// 200 "service";r=1;t=3600
+	// 200 "service";r=0;t=3600
+	// 429 "service";r=0;t=3600
+}
+
 func ExampleByAll() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -225,6 +242,33 @@ func ExampleBind() {
 	// 200 "api";r=99;t=3600
 	// 200
 	// 99 left
+}
+
+func ExampleWithAlso() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	perAddress := core.NewPolicy("address", core.PerHour(100))
+	perUser := core.NewPolicy("user", core.PerHour(2))
+	perService := core.NewPolicy("service", core.PerHour(10_000))
+	user := fiberlimit.ByFunc("user", func(c *fiber.Ctx) (string, error) {
+		return c.Get("X-User"), nil // in earnest, what your authentication has found
+	})
+
+	app := fiber.New()
+	app.Use(fiberlimit.New(limiter, perAddress,
+		fiberlimit.WithAlso(perUser, user),
+		fiberlimit.WithAlso(perService, fiberlimit.ByConstant("shop"))))
+	app.Get("/", hello)
+
+	try(app, "/", "X-User", "alice")
+	try(app, "/", "X-User", "alice")
+	try(app, "/", "X-User", "alice") // denied by one, so counted by none
+	try(app, "/", "X-User", "bob")
+	// Output:
+	// 200 "address";r=99;t=3600, "user";r=1;t=3600, "service";r=9999;t=3600
+	// 200 "address";r=98;t=3600, "user";r=0;t=3600, "service";r=9998;t=3600
+	// 429 "address";r=98;t=3600, "user";r=0;t=3600, "service";r=9998;t=3600
+	// 200 "address";r=97;t=3600, "user";r=1;t=3600, "service";r=9997;t=3600
 }
 
 func ExampleWithCost() {
@@ -290,6 +334,60 @@ func ExampleWithTier() {
 	// Output:
 	// 200 "free";r=9;t=3600
 	// 200 "pro";r=999;t=3600
+}
+
+func ExampleWithRefund() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	// Two wrong passwords an hour; right ones cost nothing.
+	login := core.NewPolicy("login", core.PerHour(2), core.Refundable(0))
+
+	app := fiber.New()
+	app.Get("/login", fiberlimit.New(limiter, login, fiberlimit.WithRefund(fiberlimit.OnSuccess)), func(c *fiber.Ctx) error {
+		if c.Get("X-Password") != "right" {
+			return fiber.NewError(http.StatusUnauthorized, "wrong password")
+		}
+		return c.SendString("welcome")
+	})
+
+	for _, password := range []string{"right", "wrong", "right", "wrong", "right"} {
+		try(app, "/login", "X-Password", password)
+	}
+	// Output:
+	// 200 "login";r=1;t=3600
+	// 401 "login";r=1;t=3600
+	// 200 "login";r=0;t=3600
+	// 401 "login";r=0;t=3600
+	// 429 "login";r=0;t=3600
+}
+
+func ExampleWithSettle() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	tokens := core.NewPolicy("tokens", core.PerHour(1000), core.VariableCost(), core.Refundable(0))
+
+	app := fiber.New()
+	app.Use(fiberlimit.New(limiter, tokens,
+		// No answer is longer than 600 tokens, and most are shorter.
+		fiberlimit.WithCost(func(*fiber.Ctx) (int64, error) { return 600, nil }),
+		fiberlimit.WithSettle(func(c *fiber.Ctx, _ int) int64 {
+			used, _ := c.Locals("used").(int64)
+			return used // 0, and all is given back, when the handler has not got so far
+		})))
+	app.Get("/complete", func(c *fiber.Ctx) error {
+		c.Locals("used", int64(150))
+		return c.SendString("an answer of 150 tokens")
+	})
+
+	try(app, "/complete")
+	try(app, "/complete")
+	try(app, "/complete")
+	try(app, "/complete")
+	// Output:
+	// 200 "tokens";r=400;t=3600
+	// 200 "tokens";r=250;t=3600
+	// 200 "tokens";r=100;t=3600
+	// 429 "tokens";r=550;t=3600
 }
 
 func ExampleWithDenied() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 
@@ -17,6 +18,7 @@ var framework = adapter.Framework[*fiber.Ctx]{
 	Name:     "fiberlimit",
 	Exchange: func(c *fiber.Ctx) adapter.Exchange { return exchange{c} },
 	Owns:     owns,
+	Status:   status,
 	Respond:  respond,
 	Fail:     fail,
 }
@@ -25,6 +27,18 @@ var framework = adapter.Framework[*fiber.Ctx]{
 func owns(_ *fiber.Ctx, err error) bool {
 	var own *fiber.Error
 	return errors.As(err, &own)
+}
+
+// status is what Fiber's own ErrorHandler answers err with.
+func status(c *fiber.Ctx, err error) int {
+	var own *fiber.Error
+	switch {
+	case err == nil:
+		return c.Response().StatusCode()
+	case errors.As(err, &own):
+		return own.Code
+	}
+	return http.StatusInternalServerError
 }
 
 func respond(c *fiber.Ctx, status int, contentType string, body []byte) error {

@@ -3,6 +3,7 @@ package fiberlimit_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -27,25 +28,33 @@ func TestAdapter(t *testing.T) {
 		FromContext: fiberlimit.FromContext,
 		Decisions:   fiberlimit.Decisions,
 
-		ByAddress: fiberlimit.ByAddress,
-		ByHeader:  fiberlimit.ByHeader,
-		BySecret:  fiberlimit.BySecret,
-		ByFunc:    fiberlimit.ByFunc,
-		ByAll:     fiberlimit.ByAll,
-		ByFirst:   fiberlimit.ByFirst,
-		Bind:      fiberlimit.Bind,
+		ByAddress:  fiberlimit.ByAddress,
+		ByHeader:   fiberlimit.ByHeader,
+		BySecret:   fiberlimit.BySecret,
+		ByFunc:     fiberlimit.ByFunc,
+		ByConstant: fiberlimit.ByConstant,
+		ByAll:      fiberlimit.ByAll,
+		ByFirst:    fiberlimit.ByFirst,
+		Bind:       fiberlimit.Bind,
 
 		WithKey:             fiberlimit.WithKey,
+		WithAlso:            fiberlimit.WithAlso,
 		WithCost:            fiberlimit.WithCost,
 		WithSkip:            fiberlimit.WithSkip,
 		WithTier:            fiberlimit.WithTier,
+		WithRefund:          fiberlimit.WithRefund,
+		WithSettle:          fiberlimit.WithSettle,
 		WithDenied:          fiberlimit.WithDenied,
 		WithErrorHandler:    fiberlimit.WithErrorHandler,
 		WithFrameworkErrors: fiberlimit.WithFrameworkErrors,
 		WithHeaders:         fiberlimit.WithHeaders,
 
+		OnSuccess: fiberlimit.OnSuccess,
+		OnFailure: fiberlimit.OnFailure,
+
 		Header:     func(c *fiber.Ctx, name string) string { return c.Get(name) },
 		Param:      func(c *fiber.Ctx, name string) string { return c.Params(name) },
+		Context:    func(c *fiber.Ctx) context.Context { return c.UserContext() },
 		SetContext: func(c *fiber.Ctx, ctx context.Context) { c.SetUserContext(ctx) },
 		Answer: func(c *fiber.Ctx, status int, body string) error {
 			return c.Status(status).SendString(body)
@@ -127,6 +136,30 @@ func TestOwnErrorUnchanged(t *testing.T) {
 	app.Get("/", func(*fiber.Ctx) error { t.Error("came through"); return nil })
 	if w := get(app, "/"); w.Code != http.StatusPaymentRequired || w.Body.String() != "no plan" {
 		t.Errorf("answered %d with %q", w.Code, w.Body)
+	}
+}
+
+// The status for WithRefund is the one that the client sees, whichever way the
+// handler fails.
+func TestRefundStatus(t *testing.T) {
+	for name, handler := range map[string]fiber.Handler{
+		"written and failed": func(c *fiber.Ctx) error {
+			_ = c.Status(http.StatusAccepted).SendString("partly")
+			return errors.New("the rest is missing")
+		},
+		"an error in an error": func(*fiber.Ctx) error { return fmt.Errorf("log in: %w", fiber.ErrUnauthorized) },
+		"no route":             func(c *fiber.Ctx) error { return c.Next() },
+	} {
+		limiter := core.New(core.NewMemory())
+		defer limiter.Close()
+		var status int
+		app := fiber.New()
+		app.Use(fiberlimit.New(limiter, core.NewPolicy("api", core.PerHour(1), core.Refundable(0)),
+			fiberlimit.WithRefund(func(_ *fiber.Ctx, s int) bool { status = s; return false })))
+		app.Get("/", handler)
+		if w := get(app, "/"); w.Code != status {
+			t.Errorf("%s: given status %d, but the client sees %d", name, status, w.Code)
+		}
 	}
 }
 

@@ -165,6 +165,23 @@ func ExampleByFunc() {
 	// {"title":"Forbidden","status":403,"detail":"your account is closed"}
 }
 
+func ExampleByConstant() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("service", core.PerHour(2)), ginlimit.WithKey(ginlimit.ByConstant("shop"))))
+	router.GET("/", hello)
+
+	try(router, "/", "X-User", "alice")
+	try(router, "/", "X-User", "bob")
+	try(router, "/", "X-User", "carol")
+	// Output:
+	// 200 "service";r=1;t=3600
+	// 200 "service";r=0;t=3600
+	// 429 "service";r=0;t=3600
+}
+
 func ExampleByAll() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -231,6 +248,33 @@ func ExampleBind() {
 	// 99 left
 }
 
+func ExampleWithAlso() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	perAddress := core.NewPolicy("address", core.PerHour(100))
+	perUser := core.NewPolicy("user", core.PerHour(2))
+	perService := core.NewPolicy("service", core.PerHour(10_000))
+	user := ginlimit.ByFunc("user", func(c *gin.Context) (string, error) {
+		return c.GetHeader("X-User"), nil // in earnest, what your authentication has found
+	})
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, perAddress,
+		ginlimit.WithAlso(perUser, user),
+		ginlimit.WithAlso(perService, ginlimit.ByConstant("shop"))))
+	router.GET("/", hello)
+
+	try(router, "/", "X-User", "alice")
+	try(router, "/", "X-User", "alice")
+	try(router, "/", "X-User", "alice") // denied by one, so counted by none
+	try(router, "/", "X-User", "bob")
+	// Output:
+	// 200 "address";r=99;t=3600, "user";r=1;t=3600, "service";r=9999;t=3600
+	// 200 "address";r=98;t=3600, "user";r=0;t=3600, "service";r=9998;t=3600
+	// 429 "address";r=98;t=3600, "user";r=0;t=3600, "service";r=9998;t=3600
+	// 200 "address";r=97;t=3600, "user";r=1;t=3600, "service";r=9997;t=3600
+}
+
 func ExampleWithCost() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -294,6 +338,58 @@ func ExampleWithTier() {
 	// Output:
 	// 200 "free";r=9;t=3600
 	// 200 "pro";r=999;t=3600
+}
+
+func ExampleWithRefund() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	// Two wrong passwords an hour; right ones cost nothing.
+	login := core.NewPolicy("login", core.PerHour(2), core.Refundable(0))
+
+	router := gin.New()
+	router.GET("/login", ginlimit.New(limiter, login, ginlimit.WithRefund(ginlimit.OnSuccess)), func(c *gin.Context) {
+		if c.GetHeader("X-Password") != "right" {
+			c.String(http.StatusUnauthorized, "wrong password")
+			return
+		}
+		c.String(http.StatusOK, "welcome")
+	})
+
+	for _, password := range []string{"right", "wrong", "right", "wrong", "right"} {
+		try(router, "/login", "X-Password", password)
+	}
+	// Output:
+	// 200 "login";r=1;t=3600
+	// 401 "login";r=1;t=3600
+	// 200 "login";r=0;t=3600
+	// 401 "login";r=0;t=3600
+	// 429 "login";r=0;t=3600
+}
+
+func ExampleWithSettle() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	tokens := core.NewPolicy("tokens", core.PerHour(1000), core.VariableCost(), core.Refundable(0))
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, tokens,
+		// No answer is longer than 600 tokens, and most are shorter.
+		ginlimit.WithCost(func(*gin.Context) (int64, error) { return 600, nil }),
+		ginlimit.WithSettle(func(c *gin.Context, _ int) int64 { return c.GetInt64("used") })))
+	router.GET("/complete", func(c *gin.Context) {
+		c.Set("used", int64(150)) // 0, and all is given back, when it does not get here
+		c.String(http.StatusOK, "an answer of 150 tokens")
+	})
+
+	try(router, "/complete")
+	try(router, "/complete")
+	try(router, "/complete")
+	try(router, "/complete")
+	// Output:
+	// 200 "tokens";r=400;t=3600
+	// 200 "tokens";r=250;t=3600
+	// 200 "tokens";r=100;t=3600
+	// 429 "tokens";r=550;t=3600
 }
 
 func ExampleWithDenied() {

@@ -2,6 +2,7 @@ package ginlimit
 
 import (
 	"context"
+	"net/http"
 	"net/netip"
 
 	"github.com/gin-gonic/gin"
@@ -14,6 +15,7 @@ var framework = adapter.Framework[*gin.Context]{
 	Name:     "ginlimit",
 	Exchange: func(c *gin.Context) adapter.Exchange { return exchange{c} },
 	Owns:     owns,
+	Status:   status,
 	Respond:  respond,
 	Fail:     fail,
 }
@@ -21,6 +23,16 @@ var framework = adapter.Framework[*gin.Context]{
 // owns: Gin has no errors that carry a status; functions of the user's abort
 // and write the response themselves.
 func owns(c *gin.Context, _ error) bool { return c.Writer.Written() }
+
+// status: errors in c.Errors, without an answer, are left to middleware outside of
+// the limit, which is to make a failure of them.
+func status(c *gin.Context, _ error) int {
+	code := c.Writer.Status()
+	if len(c.Errors) > 0 && !c.Writer.Written() && code == http.StatusOK {
+		return http.StatusInternalServerError
+	}
+	return code
+}
 
 func respond(c *gin.Context, status int, contentType string, body []byte) error {
 	c.Data(status, contentType, body)

@@ -43,6 +43,11 @@ func ByFunc(name string, find func(*gin.Context) (string, error)) Key {
 	return framework.ByFunc(name, find)
 }
 
+// ByConstant counts all requests by the name, whoever they come from: one budget
+// for all clients, such as that of a service behind yours. It is mostly for
+// [WithAlso], beside a limit for each client.
+func ByConstant(name string) Key { return framework.ByConstant(name) }
+
 // ByAll counts by all keys together: one budget for each combination. The
 // request needs them all.
 func ByAll(keys ...Key) Key { return framework.ByAll(keys...) }

@@ -20,23 +20,29 @@ import (
 // fields, Retry-After among them, only when Access-Control-Expose-Headers names
 // them.
 //
-// New panics on a nil limiter or policy, and on an option that does not fit
-// the policy.
+// New panics on a nil limiter or policy, and on an option that fits none of the
+// policies. The limiter knows them from then on, as [core.Limiter.Policies].
 func New(limiter *core.Limiter, policy *core.Policy, options ...Option) gin.HandlerFunc {
 	m := framework.New(limiter, policy, options...)
 	return func(c *gin.Context) {
 		// Gin has the response by now: its handlers return no errors.
-		if pass, _ := m.Handle(c); !pass {
+		if passed, _ := m.Handle(c, next); !passed {
 			c.Abort()
 		}
 	}
 }
 
+func next(c *gin.Context) error {
+	c.Next()
+	return nil
+}
+
 // FromContext is the newest decision on the request, which in a handler is
 // that of the innermost limit, and whether there is one: there is none before
-// the first limit and when all limits were skipped.
+// the first limit and when all limits were skipped. Of a limit of several policies
+// it is that by the policy of [New] or [WithTier], or the denial.
 func FromContext(c *gin.Context) (core.Decision, bool) { return exchange{c}.Record().Last() }
 
-// Decisions are all decisions on the request so far, one for each policy, outer
-// first.
+// Decisions are all decisions on the request so far, outer first, and those of
+// [WithAlso] after the one that they go with.
 func Decisions(c *gin.Context) []core.Decision { return exchange{c}.Record().Decisions() }

@@ -25,18 +25,22 @@ func TestAdapter(t *testing.T) {
 		FromContext: ginlimit.FromContext,
 		Decisions:   ginlimit.Decisions,
 
-		ByAddress: ginlimit.ByAddress,
-		ByHeader:  ginlimit.ByHeader,
-		BySecret:  ginlimit.BySecret,
-		ByFunc:    ginlimit.ByFunc,
-		ByAll:     ginlimit.ByAll,
-		ByFirst:   ginlimit.ByFirst,
-		Bind:      ginlimit.Bind,
+		ByAddress:  ginlimit.ByAddress,
+		ByHeader:   ginlimit.ByHeader,
+		BySecret:   ginlimit.BySecret,
+		ByFunc:     ginlimit.ByFunc,
+		ByConstant: ginlimit.ByConstant,
+		ByAll:      ginlimit.ByAll,
+		ByFirst:    ginlimit.ByFirst,
+		Bind:       ginlimit.Bind,
 
-		WithKey:  ginlimit.WithKey,
-		WithCost: ginlimit.WithCost,
-		WithSkip: ginlimit.WithSkip,
-		WithTier: ginlimit.WithTier,
+		WithKey:    ginlimit.WithKey,
+		WithAlso:   ginlimit.WithAlso,
+		WithCost:   ginlimit.WithCost,
+		WithSkip:   ginlimit.WithSkip,
+		WithTier:   ginlimit.WithTier,
+		WithRefund: ginlimit.WithRefund,
+		WithSettle: ginlimit.WithSettle,
 		WithDenied: func(denied func(*gin.Context, core.Decision) error) adapter.Option[*gin.Context] {
 			return ginlimit.WithDenied(dropError(denied))
 		},
@@ -46,8 +50,12 @@ func TestAdapter(t *testing.T) {
 		WithFrameworkErrors: ginlimit.WithFrameworkErrors,
 		WithHeaders:         ginlimit.WithHeaders,
 
-		Header: func(c *gin.Context, name string) string { return c.GetHeader(name) },
-		Param:  func(c *gin.Context, name string) string { return c.Param(name) },
+		OnSuccess: ginlimit.OnSuccess,
+		OnFailure: ginlimit.OnFailure,
+
+		Header:  func(c *gin.Context, name string) string { return c.GetHeader(name) },
+		Param:   func(c *gin.Context, name string) string { return c.Param(name) },
+		Context: func(c *gin.Context) context.Context { return c.Request.Context() },
 		SetContext: func(c *gin.Context, ctx context.Context) {
 			c.Request = c.Request.WithContext(ctx)
 		},
@@ -74,6 +82,9 @@ func serve(t *testing.T, app adaptertest.App[*gin.Context, gin.HandlerFunc]) str
 		c.Next()
 		for _, err := range c.Errors {
 			app.OnError(err.Err)
+		}
+		if len(c.Errors) > 0 && c.Writer.Status() == http.StatusOK {
+			c.Status(http.StatusInternalServerError) // as middleware of a service's own would
 		}
 	})
 	router.Use(app.Use...)
@@ -139,6 +150,44 @@ func TestAbortedByCallback(t *testing.T) {
 	w := get(router, "/")
 	if w.Code != http.StatusPaymentRequired || w.Body.String() != `{"error":"no plan"}` {
 		t.Errorf("answered %d with %q", w.Code, w.Body)
+	}
+}
+
+// A handler that leaves its answer to middleware outside of the limit has failed,
+// with a status that is not known yet.
+func TestRefundStatus(t *testing.T) {
+	for name, c := range map[string]struct {
+		handler gin.HandlerFunc
+		want    int
+	}{
+		"error left":           {func(c *gin.Context) { _ = c.Error(errors.New("wrong password")) }, http.StatusInternalServerError},
+		"error and status":     {func(c *gin.Context) { c.Status(http.StatusUnauthorized); _ = c.Error(errors.New("no")) }, http.StatusUnauthorized},
+		"error beside answer":  {func(c *gin.Context) { c.String(http.StatusOK, "ok"); _ = c.Error(errors.New("slow")) }, http.StatusOK},
+		"error and no content": {func(c *gin.Context) { c.Status(http.StatusNoContent); _ = c.Error(errors.New("slow")) }, http.StatusNoContent},
+		"aborted":              {func(c *gin.Context) { c.AbortWithStatus(http.StatusForbidden) }, http.StatusForbidden},
+	} {
+		limiter := core.New(core.NewMemory())
+		defer limiter.Close()
+		var status int
+		router := gin.New()
+		router.GET("/", ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1), core.Refundable(0)),
+			ginlimit.WithRefund(func(_ *gin.Context, s int) bool { status = s; return false })), c.handler)
+		if get(router, "/"); status != c.want {
+			t.Errorf("%s: given status %d, want %d", name, status, c.want)
+		}
+	}
+}
+
+// Routes that are not there are given back too: Gin answers them after the limit.
+func TestRefundNotFound(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1), core.Refundable(0)), ginlimit.WithRefund(ginlimit.OnFailure)))
+	for range 3 {
+		if w := get(router, "/nowhere"); w.Code != http.StatusNotFound {
+			t.Errorf("answered %d, want 404", w.Code)
+		}
 	}
 }
 

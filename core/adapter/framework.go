@@ -28,12 +28,17 @@ type Framework[C any] struct {
 	// that returned it has written the response already.
 	Owns func(c C, err error) bool
 
+	// Status is the status of the response as far as it is known when the
+	// handler has returned err: that of a response that has begun, else the one
+	// that the framework is to answer err with.
+	Status func(c C, err error) int
+
 	// Respond ends the request with a status and a body.
 	Respond func(c C, status int, contentType string, body []byte) error
 
 	// Fail hands err to the framework's own handling of errors, which is to
 	// answer with the status of the problem and may show its detail. The text
-	// of err is not for clients.
+	// of err is not for clients. It is nil for a framework that handles none.
 	Fail func(c C, problem core.Problem, err error) error
 }
 
@@ -44,7 +49,8 @@ type Exchange interface {
 	Context() context.Context
 	SetHeader(name, value string)
 
-	// Record is what SetRecord was given last in this request, or nil.
+	// Record is what SetRecord was given last in this request, at least by the
+	// limits outside of this one, or nil.
 	Record() *Record
 	SetRecord(r *Record)
 }

@@ -77,6 +77,14 @@ func (f Framework[C]) ByFunc(name string, find func(C) (string, error)) Key[C] {
 	}}
 }
 
+// ByConstant counts all requests by the name: one budget for all clients.
+func (f Framework[C]) ByConstant(name string) Key[C] {
+	f.mustName("ByConstant", name)
+	return Key[C]{func(*core.Identity) func(C, Exchange) (string, error) {
+		return func(C, Exchange) (string, error) { return name, nil }
+	}}
+}
+
 // ByAll counts by all keys together.
 func (f Framework[C]) ByAll(keys ...Key[C]) Key[C] {
 	f.mustKeys("ByAll", keys...)
@@ -124,6 +132,10 @@ func (f Framework[C]) must(ok bool, function, advice string) {
 	if !ok {
 		panic(f.Name + ": " + function + ": " + advice)
 	}
+}
+
+func (f Framework[C]) mustPolicy(function string, policy *core.Policy) {
+	f.must(policy != nil && policy.Len() > 0, function, `nil policy: make one with core.NewPolicy("api", core.PerMinute(100))`)
 }
 
 func (f Framework[C]) mustName(function, name string) {

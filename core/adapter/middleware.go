@@ -1,102 +1,137 @@
 package adapter
 
 import (
-	"errors"
-	"strconv"
+	"slices"
+	"strings"
 
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Middleware limits requests by one policy.
+// Middleware limits requests by one policy, or by several at once.
 type Middleware[C any] struct {
 	framework Framework[C]
 	limiter   *core.Limiter
-	policy    *core.Policy
 	config[C]
-	key func(C, Exchange) (string, error)
+	counts  []count[C] // by the middleware's own policy, and then the others
+	trouble trouble
+}
+
+// count is one policy that requests are counted by.
+type count[C any] struct {
+	policy *core.Policy
+	key    func(C, Exchange) (string, error)
 }
 
 // New makes the middleware, and panics with advice on a wrong use.
 func (f Framework[C]) New(limiter *core.Limiter, policy *core.Policy, options ...Option[C]) *Middleware[C] {
 	f.must(limiter != nil, "New", "nil limiter: make one with core.New(core.NewMemory()), or on Redis with redisstream.New")
-	f.must(policy != nil && policy.Len() > 0, "New", `nil policy: make one with core.NewPolicy("api", core.PerMinute(100))`)
-	m := &Middleware[C]{framework: f, limiter: limiter, policy: policy}
+	f.mustPolicy("New", policy)
+	m := &Middleware[C]{framework: f, limiter: limiter}
 	m.headers = []core.HeaderForm{core.HeadersIETF}
 	m.who = f.ByAddress()
 	for _, o := range options {
 		f.must(o != nil, "New", "a nil option: leave it out")
 		o(&m.config)
 	}
-	f.must(m.cost == nil || policy.VariableCost(), "New",
-		"WithCost on policy "+policy.Name()+", which counts requests: give core.NewPolicy the option core.VariableCost()")
-	m.key = m.who.bind(limiter.Identity())
+	for _, a := range append([]also[C]{{policy, m.who}}, m.also...) {
+		m.counts = append(m.counts, count[C]{a.policy, a.who.bind(limiter.Identity())})
+		limiter.Meet(a.policy)
+	}
+	m.mustFit()
 	return m
 }
 
-// Handle decides on the request in c. It returns whether to pass it on; if
-// not, the request has been answered, and the error is for the framework.
-func (m *Middleware[C]) Handle(c C) (pass bool, err error) {
+// mustFit panics on options that no policy fits. Policies that WithTier finds
+// are not known yet.
+func (m *Middleware[C]) mustFit() {
+	costs := func(n count[C]) bool { return n.policy.VariableCost() }
+	refundable := func(n count[C]) bool { _, ok := n.policy.Refundable(); return ok }
+	both := func(n count[C]) bool { return costs(n) && refundable(n) }
+	var names []string
+	for _, n := range m.counts {
+		names = append(names, n.policy.Name())
+	}
+	must := func(ok bool, option, advice string) {
+		m.framework.must(ok, "New", option+" on policy "+strings.Join(names, ", ")+advice)
+	}
+	must(m.cost == nil || slices.ContainsFunc(m.counts, costs),
+		"WithCost", ", which counts requests: give core.NewPolicy the option core.VariableCost()")
+	must(m.refund == nil || m.tier != nil || slices.ContainsFunc(m.counts, refundable),
+		"WithRefund", ", which gives nothing back: give core.NewPolicy the option core.Refundable(0)")
+	must(m.used == nil || m.tier != nil || slices.ContainsFunc(m.counts, both),
+		"WithSettle", ", whose charges can't be corrected: give core.NewPolicy the options core.VariableCost() and core.Refundable(0)")
+}
+
+// Handle decides on the request in c and passes it on to next, or answers it.
+// It returns whether it was passed on, and the error for the framework.
+func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error) {
 	if m.skip != nil && m.skip(c) {
-		return true, nil
+		return true, next(c)
 	}
 	x := m.framework.Exchange(c)
-	d, err := m.decide(c, x)
+	decisions, err := m.decide(c, x)
 	if err != nil {
 		return false, m.refuse(c, x, err)
 	}
-	record := x.Record()
-	if record == nil {
-		record = &Record{}
-		x.SetRecord(record)
-	}
-	record.add(d, m.headers)
-	if !d.Allowed {
-		return false, m.refuse(c, x, d.Err())
+	denied := core.Denied(decisions)
+	record := x.Record().with(m.limiter, decisions, newest(decisions, denied), m.headers)
+	x.SetRecord(record)
+	if denied != nil {
+		return false, m.refuse(c, x, denied)
 	}
 	record.setFields(x, 0)
-	return true, nil
+	if m.Settles() {
+		return true, m.settleAfter(c, x, decisions, next)
+	}
+	return true, next(c)
 }
 
-func (m *Middleware[C]) decide(c C, x Exchange) (core.Decision, error) {
-	policy, cost := m.policy, int64(1)
-	if m.tier != nil {
-		if p := m.tier(c); p != nil {
-			policy = p
+// decide asks about the request by all policies together.
+func (m *Middleware[C]) decide(c C, x Exchange) ([]core.Decision, error) {
+	asks := make([]core.Ask, 0, len(m.counts))
+	for i, n := range m.counts {
+		ask := core.Ask{Policy: n.policy, Cost: 1}
+		costs := m.cost != nil && n.policy.VariableCost()
+		if i == 0 && m.tier != nil {
+			if p := m.tier(c); p != nil {
+				ask.Policy = p
+				costs = costs || m.cost != nil && p.VariableCost()
+			}
 		}
-	}
-	key, err := m.key(c, x)
-	if err != nil {
-		return core.Decision{}, err
+		if costs {
+			ask.Cost = 0 // until it is known
+		}
+		var err error
+		if ask.Key, err = n.key(c, x); err != nil {
+			return nil, err
+		}
+		// Two keys, such as those of ByFirst, can turn out to be the same one.
+		if !slices.ContainsFunc(asks, func(a core.Ask) bool { return sameLog(a, ask) }) {
+			asks = append(asks, ask)
+		}
 	}
 	if m.cost != nil {
-		if cost, err = m.cost(c); err != nil {
-			return core.Decision{}, err
+		cost, err := m.cost(c)
+		if err != nil {
+			return nil, err
 		}
+		setCost(asks, cost)
 	}
-	return m.limiter.AllowN(x.Context(), policy, key, cost)
+	return m.limiter.AllowRequest(x.Context(), x, asks...)
 }
 
-// refuse answers a request that is not passed on because of err.
-func (m *Middleware[C]) refuse(c C, x Exchange, err error) error {
-	var limited *core.LimitedError
-	denied := errors.As(err, &limited)
-	switch {
-	case denied:
-	case m.failed != nil:
-		return m.failed(c, err)
-	case m.framework.Owns(c, err):
-		return err
+func sameLog(a, b core.Ask) bool {
+	return a.Key == b.Key && a.Policy.LogName() == b.Policy.LogName()
+}
+
+// setCost fills in the cost where it is 0 so far.
+func setCost(asks []core.Ask, cost int64) {
+	if cost == 0 {
+		cost = -1 // an error too; 0 would stand for 1
 	}
-	problem := core.ProblemFor(err)
-	if problem.RetryAfter > 0 {
-		x.SetHeader("Retry-After", strconv.FormatInt(problem.RetryAfter, 10))
+	for i := range asks {
+		if asks[i].Cost == 0 {
+			asks[i].Cost = cost
+		}
 	}
-	x.Record().setFields(x, problem.RetryAfter)
-	switch {
-	case denied && m.denied != nil:
-		return m.denied(c, limited.Decision)
-	case m.toFramework:
-		return m.framework.Fail(c, problem, err)
-	}
-	return m.framework.Respond(c, problem.Status, core.ProblemContentType, problem.Body())
 }

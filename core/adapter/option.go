@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"net/http"
 	"slices"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -11,11 +12,14 @@ type Option[C any] func(*config[C])
 
 type config[C any] struct {
 	who         Key[C]
+	also        []also[C]
 	cost        func(C) (int64, error)
 	skip        func(C) bool
 	tier        func(C) *core.Policy
 	denied      func(C, core.Decision) error
 	failed      func(C, error) error
+	refund      func(C, int) bool
+	used        func(C, int) int64
 	headers     []core.HeaderForm
 	toFramework bool
 }
@@ -24,6 +28,19 @@ type config[C any] struct {
 func (f Framework[C]) WithKey(key Key[C]) Option[C] {
 	f.mustKeys("WithKey", key)
 	return func(o *config[C]) { o.who = key }
+}
+
+// also is a further policy, and who is counted by it.
+type also[C any] struct {
+	policy *core.Policy
+	who    Key[C]
+}
+
+// WithAlso counts requests by another policy and key as well.
+func (f Framework[C]) WithAlso(policy *core.Policy, key Key[C]) Option[C] {
+	f.mustPolicy("WithAlso", policy)
+	f.mustKeys("WithAlso", key)
+	return func(o *config[C]) { o.also = append(o.also, also[C]{policy, key}) }
 }
 
 // WithCost says how many units a request takes.
@@ -42,6 +59,24 @@ func (f Framework[C]) WithSkip(skip func(C) bool) Option[C] {
 func (f Framework[C]) WithTier(tier func(C) *core.Policy) Option[C] {
 	f.mustHave(tier != nil, "WithTier")
 	return func(o *config[C]) { o.tier = tier }
+}
+
+// WithRefund gives a request back after its handler where refund is true.
+func (f Framework[C]) WithRefund(refund func(c C, status int) bool) Option[C] {
+	f.mustHave(refund != nil, "WithRefund")
+	return func(o *config[C]) { o.refund = refund }
+}
+
+// OnSuccess is for WithRefund: statuses below 400.
+func (f Framework[C]) OnSuccess(_ C, status int) bool { return status < http.StatusBadRequest }
+
+// OnFailure is for WithRefund: statuses from 400.
+func (f Framework[C]) OnFailure(_ C, status int) bool { return status >= http.StatusBadRequest }
+
+// WithSettle says after the handler how many units a request has really used.
+func (f Framework[C]) WithSettle(used func(c C, status int) int64) Option[C] {
+	f.mustHave(used != nil, "WithSettle")
+	return func(o *config[C]) { o.used = used }
 }
 
 // WithDenied answers denied requests.

@@ -1,33 +1,72 @@
 package adapter
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Record is what is kept of one request, in its context.
+// Record is what is kept of one request, in its context. It never changes, so
+// that code which outlives the request, or runs beside it, can read it.
 type Record struct {
 	decisions []core.Decision
+	newest    int               // of the decisions: the one of the innermost limit
 	hidden    []*core.Policy    // by middleware that sets no response fields
 	forms     []core.HeaderForm // of the response fields, of all middleware so far
 }
 
-// add keeps d after the decisions before it, to be shown in the given forms. A
-// policy that was asked again for the same key stands only once, with its newest
-// decision.
-func (r *Record) add(d core.Decision, forms []core.HeaderForm) {
-	asked := func(old core.Decision) bool { return old.Policy == d.Policy && old.Key == d.Key }
-	r.decisions = append(slices.DeleteFunc(r.decisions, asked), d)
-	r.hidden = slices.DeleteFunc(r.hidden, func(p *core.Policy) bool { return p == d.Policy })
-	if len(forms) == 0 {
-		r.hidden = append(r.hidden, d.Policy)
+// newest is the decision that stands for all of one limit: the denial if there
+// is one, else that by the middleware's own policy.
+func newest(decisions []core.Decision, denied error) int {
+	var limited *core.LimitedError
+	if !errors.As(denied, &limited) {
+		return 0
 	}
-	for _, form := range forms {
-		if !slices.Contains(r.forms, form) {
-			r.forms = append(r.forms, form)
+	return slices.IndexFunc(decisions, func(d core.Decision) bool { return sameDecision(&d, &limited.Decision) })
+}
+
+// sameDecision is whether a and b are on the same log.
+func sameDecision(a, b *core.Decision) bool { return a.Policy == b.Policy && a.Key == b.Key }
+
+// with is the record with the decisions of one more limit, to be shown in the
+// given forms. A policy that was asked again for the same key stands only once,
+// with its newest decision.
+func (r *Record) with(limiter *core.Limiter, decisions []core.Decision, newest int, forms []core.HeaderForm) *Record {
+	next := &Record{decisions: decisions, newest: newest, forms: forms}
+	if len(forms) == 0 {
+		for i := range decisions {
+			next.hidden = append(next.hidden, decisions[i].Policy)
 		}
 	}
+	if r == nil {
+		return next
+	}
+	next.decisions = make([]core.Decision, 0, len(r.decisions)+len(decisions))
+	for i := range r.decisions {
+		outer := &r.decisions[i]
+		again := slices.ContainsFunc(decisions, func(d core.Decision) bool { return sameDecision(&d, outer) })
+		switch {
+		case !again:
+			next.decisions = append(next.decisions, *outer)
+		case outer.Counted:
+			limiter.WarnAskedTwice(outer.Policy.Name())
+		}
+	}
+	next.newest += len(next.decisions)
+	next.decisions = append(next.decisions, decisions...)
+	for _, p := range r.hidden {
+		if !slices.ContainsFunc(decisions, func(d core.Decision) bool { return d.Policy == p }) {
+			next.hidden = append(next.hidden, p)
+		}
+	}
+	next.forms = slices.Clone(r.forms)
+	for _, form := range forms {
+		if !slices.Contains(next.forms, form) {
+			next.forms = append(next.forms, form)
+		}
+	}
+	return next
 }
 
 // setFields sets the response fields anew for all decisions so far. retryAfter
@@ -58,5 +97,5 @@ func (r *Record) Last() (core.Decision, bool) {
 	if r == nil || len(r.decisions) == 0 {
 		return core.Decision{}, false
 	}
-	return r.decisions[len(r.decisions)-1], true
+	return r.decisions[r.newest], true
 }

@@ -6,6 +6,8 @@ package adaptertest
 
 import (
 	"context"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -19,6 +21,11 @@ type Adapter[C, M any] struct {
 	// Name is the adapter's package name, with which its panics begin.
 	Name string
 
+	// Lacks names the fields below that are nil since the framework has no such
+	// thing: of WithFrameworkErrors, SetContext and Refuse. The checks that need
+	// them are left out. Any other nil field fails the suite.
+	Lacks []string
+
 	// Serve serves app on a free port of 127.0.0.1 until the test ends, behind
 	// the framework's recovery from panics, and returns "http://127.0.0.1:port".
 	Serve func(t *testing.T, app App[C, M]) (url string)
@@ -27,29 +34,37 @@ type Adapter[C, M any] struct {
 	FromContext func(C) (core.Decision, bool)
 	Decisions   func(C) []core.Decision
 
-	ByAddress func() adapter.Key[C]
-	ByHeader  func(name string) adapter.Key[C]
-	BySecret  func(name string, find func(C) (string, error)) adapter.Key[C]
-	ByFunc    func(name string, find func(C) (string, error)) adapter.Key[C]
-	ByAll     func(...adapter.Key[C]) adapter.Key[C]
-	ByFirst   func(...adapter.Key[C]) adapter.Key[C]
-	Bind      func(*core.Limiter, adapter.Key[C]) func(C) (string, error)
+	ByAddress  func() adapter.Key[C]
+	ByHeader   func(name string) adapter.Key[C]
+	BySecret   func(name string, find func(C) (string, error)) adapter.Key[C]
+	ByFunc     func(name string, find func(C) (string, error)) adapter.Key[C]
+	ByConstant func(name string) adapter.Key[C]
+	ByAll      func(...adapter.Key[C]) adapter.Key[C]
+	ByFirst    func(...adapter.Key[C]) adapter.Key[C]
+	Bind       func(*core.Limiter, adapter.Key[C]) func(C) (string, error)
 
 	WithKey             func(adapter.Key[C]) adapter.Option[C]
+	WithAlso            func(*core.Policy, adapter.Key[C]) adapter.Option[C]
 	WithCost            func(func(C) (int64, error)) adapter.Option[C]
 	WithSkip            func(func(C) bool) adapter.Option[C]
 	WithTier            func(func(C) *core.Policy) adapter.Option[C]
+	WithRefund          func(func(C, int) bool) adapter.Option[C]
+	WithSettle          func(func(C, int) int64) adapter.Option[C]
 	WithDenied          func(func(C, core.Decision) error) adapter.Option[C]
 	WithErrorHandler    func(func(C, error) error) adapter.Option[C]
 	WithFrameworkErrors func() adapter.Option[C]
 	WithHeaders         func(...core.HeaderForm) adapter.Option[C]
+
+	OnSuccess func(c C, status int) bool
+	OnFailure func(c C, status int) bool
 
 	// Header is a request field and Param a parameter of the path, as the
 	// framework gives them: not copied.
 	Header func(c C, name string) string
 	Param  func(c C, name string) string
 
-	// SetContext replaces the context.Context of the request.
+	// Context is the context.Context of the request, and SetContext replaces it.
+	Context    func(c C) context.Context
 	SetContext func(c C, ctx context.Context)
 
 	// Answer writes the response.
@@ -86,50 +101,106 @@ type Route[C, M any] struct {
 
 // Run checks the adapter.
 func Run[C, M any](t *testing.T, a Adapter[C, M]) {
-	s := suite{serve: a.serve}
+	checkFields(t, a)
+	s := suite{serve: a.serve, lacks: a.Lacks}
 	for _, check := range []struct {
-		name string
-		run  func(*testing.T, suite)
+		name  string
+		run   func(*testing.T, suite)
+		needs string // a field that may be lacking
 	}{
-		{"AppGroupRoute", checkPlacement},
-		{"FieldsOfStackedPolicies", checkStackedFields},
-		{"FieldsOfOnePolicyTwice", checkSamePolicyTwice},
-		{"OnePolicyTwoKeys", checkOnePolicyTwoKeys},
-		{"FieldForms", checkForms},
-		{"HiddenPolicy", checkHiddenPolicy},
-		{"RetryAfterAndReset", checkRetryAfterAndReset},
-		{"DeniedAnswer", checkDeniedAnswer},
-		{"DeniedByOneOfTwoLimits", checkDeniedByOneOfTwo},
-		{"Head", checkHead},
-		{"KeyByAddress", checkKeyByAddress},
-		{"KeyByHeader", checkKeyByHeader},
-		{"KeyBySecret", checkKeyBySecret},
-		{"KeyByFunc", checkKeyByFunc},
-		{"KeyByAll", checkKeyByAll},
-		{"KeyByFirst", checkKeyByFirst},
-		{"KeyBind", checkKeyBind},
-		{"UntrustedPeer", checkUntrustedPeer},
-		{"TrustedProxies", checkTrustedProxies},
-		{"ForwardedHeader", checkForwardedHeader},
-		{"Cost", checkCost},
-		{"CostRefused", checkCostRefused},
-		{"Skip", checkSkip},
-		{"Tier", checkTier},
-		{"DeniedHandler", checkDeniedHandler},
-		{"ErrorHandler", checkErrorHandler},
-		{"StoreFails", checkStoreFails},
-		{"FrameworkErrors", checkFrameworkErrors},
-		{"FrameworkOwnErrors", checkOwnErrors},
-		{"FromContext", checkFromContext},
-		{"RequestContext", checkRequestContext},
-		{"KeepAlive", checkKeepAlive},
-		{"Concurrent", checkConcurrent},
-		{"Panics", checkPanics},
+		{"AppGroupRoute", checkPlacement, ""},
+		{"FieldsOfStackedPolicies", checkStackedFields, ""},
+		{"FieldsOfOnePolicyTwice", checkSamePolicyTwice, ""},
+		{"OnePolicyTwoKeys", checkOnePolicyTwoKeys, ""},
+		{"AskedTwiceWarning", checkAskedTwice, ""},
+		{"FieldForms", checkForms, ""},
+		{"FieldName", checkFieldName, ""},
+		{"HiddenPolicy", checkHiddenPolicy, ""},
+		{"RetryAfterAndReset", checkRetryAfterAndReset, ""},
+		{"DeniedAnswer", checkDeniedAnswer, ""},
+		{"DeniedByOneOfTwoLimits", checkDeniedByOneOfTwo, ""},
+		{"Head", checkHead, ""},
+		{"KeyByAddress", checkKeyByAddress, ""},
+		{"KeyByHeader", checkKeyByHeader, ""},
+		{"KeyBySecret", checkKeyBySecret, ""},
+		{"KeyByFunc", checkKeyByFunc, ""},
+		{"KeyByConstant", checkKeyByConstant, ""},
+		{"KeyByAll", checkKeyByAll, ""},
+		{"KeyByFirst", checkKeyByFirst, ""},
+		{"KeyBind", checkKeyBind, ""},
+		{"UntrustedPeer", checkUntrustedPeer, ""},
+		{"TrustedProxies", checkTrustedProxies, ""},
+		{"ForwardedHeader", checkForwardedHeader, ""},
+		{"Also", checkAlso, ""},
+		{"AlsoDecisions", checkAlsoDecisions, ""},
+		{"AlsoDenied", checkAlsoDenied, ""},
+		{"AlsoCost", checkAlsoCost, ""},
+		{"AlsoTier", checkAlsoTier, ""},
+		{"AlsoKeys", checkAlsoKeys, ""},
+		{"KnownPolicies", checkKnownPolicies, ""},
+		{"Cost", checkCost, ""},
+		{"CostRefused", checkCostRefused, ""},
+		{"Skip", checkSkip, ""},
+		{"Tier", checkTier, ""},
+		{"TierCost", checkTierCost, ""},
+		{"RefundStatus", checkRefundStatus, ""},
+		{"RefundOwnErrors", checkRefundOwnErrors, "Refuse"},
+		{"RefundLogins", checkRefundLogins, ""},
+		{"RefundPanic", checkRefundPanic, ""},
+		{"RefundClientGone", checkRefundClientGone, ""},
+		{"RefundSeveral", checkRefundSeveral, ""},
+		{"RefundStacked", checkRefundStacked, ""},
+		{"RefundUncounted", checkRefundUncounted, ""},
+		{"RefundFails", checkRefundFails, ""},
+		{"RefundTooLate", checkRefundTooLate, ""},
+		{"Settle", checkSettle, ""},
+		{"SettleSeveral", checkSettleSeveral, ""},
+		{"SettleAndRefund", checkSettleAndRefund, ""},
+		{"SettleByHandler", checkSettleByHandler, ""},
+		{"RuleBlock", checkBlock, ""},
+		{"RuleBan", checkBan, ""},
+		{"RuleExempt", checkExempt, ""},
+		{"RuleNetwork", checkNetwork, ""},
+		{"RuleOverride", checkOverride, ""},
+		{"Replace", checkReplace, ""},
+		{"Shadow", checkShadow, ""},
+		{"DeniedHandler", checkDeniedHandler, ""},
+		{"ErrorHandler", checkErrorHandler, ""},
+		{"StoreFails", checkStoreFails, ""},
+		{"FailureModes", checkFailureModes, ""},
+		{"FrameworkErrors", checkFrameworkErrors, "WithFrameworkErrors"},
+		{"FrameworkOwnErrors", checkOwnErrors, "Refuse"},
+		{"FromContext", checkFromContext, ""},
+		{"RequestContext", checkRequestContext, "SetContext"},
+		{"KeepAlive", checkKeepAlive, ""},
+		{"Concurrent", checkConcurrent, ""},
+		{"Panics", checkPanics, ""},
 	} {
+		if check.needs != "" && !s.has(check.needs) {
+			t.Logf("%s is left out: %s lacks %s", check.name, a.Name, check.needs)
+			continue
+		}
 		t.Run(check.name, func(t *testing.T) {
 			t.Parallel()
 			check.run(t, s)
 		})
 	}
 	t.Run("Misuse", func(t *testing.T) { checkMisuse(t, a) })
+}
+
+// checkFields checks that nothing is missing by accident.
+func checkFields(t *testing.T, a any) {
+	v := reflect.ValueOf(a)
+	lacks := v.FieldByName("Lacks").Interface().([]string)
+	for _, name := range lacks {
+		if !slices.Contains([]string{"WithFrameworkErrors", "SetContext", "Refuse"}, name) {
+			t.Fatalf("an adapter must not lack %s", name)
+		}
+	}
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		if field.Type.Kind() == reflect.Func && v.Field(i).IsNil() != slices.Contains(lacks, field.Name) {
+			t.Fatalf("%s is nil: %v, but Lacks says %v", field.Name, v.Field(i).IsNil(), lacks)
+		}
+	}
 }

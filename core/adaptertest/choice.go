@@ -102,3 +102,21 @@ func checkTier(t *testing.T, s suite) {
 	}
 	w.get("/1", "X-Plan: pro").wantDeniedBy("pro")
 }
+
+// The policies that are found for requests need not all have what the options
+// are about, except for the cost: nobody is charged 1 for more by mistake.
+func checkTierCost(t *testing.T, s suite) {
+	limiter, _ := newLimiter(t)
+	plain := core.NewPolicy("plain", core.PerMinute(9))
+	costs := core.NewPolicy("costs", core.PerMinute(9), core.VariableCost())
+	also := []also{{core.NewPolicy("also", core.PerMinute(9), core.VariableCost()), byAddress()}}
+	find := map[string]*core.Policy{"plain": plain, "costs": costs}
+	tier := func(v visit) *core.Policy { return find[v.header("X-Plan")] }
+	w := s.openRoute(t, limit{limiter, costs, options{cost: units, tier: tier}})
+	w.get("/1", "X-Plan: costs", "X-Cost: 2").want(http.StatusOK)
+	w.get("/1", "X-Plan: plain", "X-Cost: 2").want(http.StatusBadRequest)
+
+	w = s.openRoute(t, limit{limiter, plain, options{cost: units, tier: tier, also: also}})
+	w.get("/1", "X-Plan: plain", "X-Cost: 2").want(http.StatusOK).wantField("RateLimit", `"plain";r=8;t=60, "also";r=7;t=60`)
+	w.get("/1", "X-Plan: costs", "X-Cost: 2").want(http.StatusOK).wantField("RateLimit", `"costs";r=5;t=60, "also";r=5;t=60`)
+}

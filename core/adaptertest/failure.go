@@ -16,7 +16,7 @@ func checkDeniedHandler(t *testing.T, s suite) {
 	var denied []core.Decision
 	w := s.openRoute(t, limit{limiter, core.NewPolicy("api", core.PerMinute(1)), options{
 		key:             byFirst(byHeader("X-API-Key")),
-		frameworkErrors: true, // comes after the handler
+		frameworkErrors: s.has("WithFrameworkErrors"), // comes after the handler
 		denied: func(v visit, d core.Decision) error {
 			denied = append(denied, d)
 			if newest, ok := v.fromContext(); !ok || newest.Allowed {
@@ -48,7 +48,7 @@ func checkErrorHandler(t *testing.T, s suite) {
 	var failed []error
 	w := s.openRoute(t, limit{limiter, core.NewPolicy("api", core.PerMinute(1)), options{
 		key:             byFunc("user", user),
-		frameworkErrors: true, // comes after the handler
+		frameworkErrors: s.has("WithFrameworkErrors"), // comes after the handler
 		failed: func(v visit, err error) error {
 			failed = append(failed, err)
 			return v.answer(http.StatusTeapot, "sorry")

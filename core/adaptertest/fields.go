@@ -46,6 +46,18 @@ func checkForms(t *testing.T, s suite) {
 	}
 }
 
+func checkFieldName(t *testing.T, s suite) {
+	limiter, _ := newLimiter(t)
+	w := s.openRoute(t, limit{limiter: limiter, policy: core.NewPolicy("internal", core.PerMinute(1), core.FieldName("public"))})
+	w.get("/1").want(http.StatusOK).
+		wantField("RateLimit-Policy", `"public";q=1;w=60`).
+		wantField("RateLimit", `"public";r=0;t=60`)
+	if name := w.newest().Policy.Name(); name != "internal" {
+		t.Errorf("the policy is called %s, want internal", name)
+	}
+	w.get("/1").wantDeniedBy("public").wantNowhere("internal")
+}
+
 func checkHiddenPolicy(t *testing.T, s suite) {
 	limiter, _ := newLimiter(t)
 	hidden := limit{limiter, core.NewPolicy("hidden", core.PerMinute(2)), options{headers: []core.HeaderForm{}}}

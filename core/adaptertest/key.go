@@ -119,6 +119,13 @@ func checkKeyByFunc(t *testing.T, s suite) {
 	}
 }
 
+func checkKeyByConstant(t *testing.T, s suite) {
+	w := s.openKey(t, byConstant("shop"))
+	w.get("/1", "X-User: alice").want(http.StatusOK)
+	w.wantKey("shop")
+	w.get("/2", "X-User: bob").wantDeniedBy("api")
+}
+
 func checkKeyByAll(t *testing.T, s suite) {
 	second := byFunc("b", func(v visit) (string, error) { return v.header("X-B"), nil })
 	w := s.openKey(t, byAll(byFunc("a", user), second))

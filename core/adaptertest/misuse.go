@@ -15,6 +15,9 @@ func checkMisuse[C, M any](t *testing.T, a Adapter[C, M]) {
 	policy := core.NewPolicy("api", core.PerMinute(1))
 	find := func(C) (string, error) { return "", nil }
 	cost := func(C) (int64, error) { return 1, nil }
+	used := func(C, int) int64 { return 1 }
+	costs := core.NewPolicy("tokens", core.PerMinute(1), core.VariableCost())
+	refundable := core.NewPolicy("login", core.PerMinute(1), core.Refundable(0))
 	for _, c := range []struct {
 		message string // after the adapter's name
 		advice  string
@@ -27,6 +30,23 @@ func checkMisuse[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"New: WithCost", "core.VariableCost", func() {
 			a.New(limiter, policy, a.WithCost(cost), a.WithTier(func(C) *core.Policy { return nil }))
 		}},
+		{"New: WithCost on policy api, login,", "core.VariableCost", func() {
+			a.New(limiter, policy, a.WithCost(cost), a.WithAlso(refundable, a.ByAddress()))
+		}},
+		{"New: WithRefund on policy api,", "core.Refundable(0)", func() { a.New(limiter, policy, a.WithRefund(a.OnSuccess)) }},
+		{"New: WithRefund on policy api, tokens,", "core.Refundable(0)", func() {
+			a.New(limiter, policy, a.WithRefund(a.OnFailure), a.WithAlso(costs, a.ByAddress()))
+		}},
+		{"New: WithSettle on policy tokens,", "core.Refundable(0)", func() { a.New(limiter, costs, a.WithSettle(used)) }},
+		{"New: WithSettle on policy tokens, login,", "core.VariableCost()", func() {
+			a.New(limiter, costs, a.WithSettle(used), a.WithAlso(refundable, a.ByAddress()))
+		}},
+		{"WithAlso: nil policy", "core.NewPolicy", func() { a.WithAlso(nil, a.ByAddress()) }},
+		{"WithAlso: nil policy", "core.NewPolicy", func() { a.WithAlso(new(core.Policy), a.ByAddress()) }},
+		{"WithAlso: an empty Key", "ByAddress", func() { a.WithAlso(policy, adapter.Key[C]{}) }},
+		{"WithRefund: nil function", "leave the option out", func() { a.WithRefund(nil) }},
+		{"WithSettle: nil function", "leave the option out", func() { a.WithSettle(nil) }},
+		{`ByConstant: "" is no name`, "user", func() { a.ByConstant("") }},
 		{"WithKey: an empty Key", "ByAddress", func() { a.WithKey(adapter.Key[C]{}) }},
 		{"WithCost: nil function", "leave the option out", func() { a.WithCost(nil) }},
 		{"WithSkip: nil function", "leave the option out", func() { a.WithSkip(nil) }},

@@ -2,6 +2,7 @@ package adaptertest
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -12,7 +13,11 @@ import (
 // know.
 type suite struct {
 	serve func(*testing.T, app) (url string)
+	lacks []string
 }
+
+// has is whether the framework has what a field of Adapter stands for.
+func (s suite) has(field string) bool { return !slices.Contains(s.lacks, field) }
 
 type app struct {
 	limits  []limit
@@ -42,13 +47,23 @@ type limit struct {
 // options are those of the middleware; the zero value of each is leaving it out.
 type options struct {
 	key             *key
+	also            []also
 	cost            func(visit) (int64, error)
 	skip            func(visit) bool
 	tier            func(visit) *core.Policy
+	refund          func(v visit, status int) bool
+	refundOn        string // "success" and "failure" are the adapter's own functions
+	used            func(v visit, status int) int64
 	denied          func(visit, core.Decision) error
 	failed          func(visit, error) error
 	frameworkErrors bool
 	headers         []core.HeaderForm
+}
+
+// also is a further policy, and who is counted by it.
+type also struct {
+	policy *core.Policy
+	key    *key
 }
 
 // key is a call of one of the By functions.
@@ -59,10 +74,11 @@ type key struct {
 	keys []*key
 }
 
-func byAddress() *key           { return &key{by: "Address"} }
-func byHeader(name string) *key { return &key{by: "Header", name: name} }
-func byAll(keys ...*key) *key   { return &key{by: "All", keys: keys} }
-func byFirst(keys ...*key) *key { return &key{by: "First", keys: keys} }
+func byAddress() *key             { return &key{by: "Address"} }
+func byHeader(name string) *key   { return &key{by: "Header", name: name} }
+func byConstant(name string) *key { return &key{by: "Constant", name: name} }
+func byAll(keys ...*key) *key     { return &key{by: "All", keys: keys} }
+func byFirst(keys ...*key) *key   { return &key{by: "First", keys: keys} }
 
 func bySecret(name string, find func(visit) (string, error)) *key {
 	return &key{by: "Secret", name: name, find: find}
@@ -76,6 +92,7 @@ func byFunc(name string, find func(visit) (string, error)) *key {
 type visit interface {
 	header(name string) string
 	param(name string) string
+	context() context.Context
 	setContext(ctx context.Context)
 	answer(status int, body string) error
 	refuse(status int) error
@@ -91,6 +108,7 @@ type visitOf[C, M any] struct {
 
 func (v visitOf[C, M]) header(name string) string          { return v.a.Header(v.c, name) }
 func (v visitOf[C, M]) param(name string) string           { return v.a.Param(v.c, name) }
+func (v visitOf[C, M]) context() context.Context           { return v.a.Context(v.c) }
 func (v visitOf[C, M]) setContext(ctx context.Context)     { v.a.SetContext(v.c, ctx) }
 func (v visitOf[C, M]) answer(status int, b string) error  { return v.a.Answer(v.c, status, b) }
 func (v visitOf[C, M]) refuse(status int) error            { return v.a.Refuse(v.c, status) }
@@ -130,6 +148,9 @@ func (a Adapter[C, M]) options(o options) []adapter.Option[C] {
 	if o.key != nil {
 		all = append(all, a.WithKey(a.key(o.key)))
 	}
+	for _, more := range o.also {
+		all = append(all, a.WithAlso(more.policy, a.key(more.key)))
+	}
 	if o.cost != nil {
 		all = append(all, a.WithCost(func(c C) (int64, error) { return o.cost(visit(c)) }))
 	}
@@ -138,6 +159,18 @@ func (a Adapter[C, M]) options(o options) []adapter.Option[C] {
 	}
 	if o.tier != nil {
 		all = append(all, a.WithTier(func(c C) *core.Policy { return o.tier(visit(c)) }))
+	}
+	if o.refund != nil {
+		all = append(all, a.WithRefund(func(c C, status int) bool { return o.refund(visit(c), status) }))
+	}
+	switch o.refundOn {
+	case "success":
+		all = append(all, a.WithRefund(a.OnSuccess))
+	case "failure":
+		all = append(all, a.WithRefund(a.OnFailure))
+	}
+	if o.used != nil {
+		all = append(all, a.WithSettle(func(c C, status int) int64 { return o.used(visit(c), status) }))
 	}
 	if o.denied != nil {
 		all = append(all, a.WithDenied(func(c C, d core.Decision) error { return o.denied(visit(c), d) }))
@@ -167,6 +200,8 @@ func (a Adapter[C, M]) key(k *key) adapter.Key[C] {
 		return a.BySecret(k.name, find)
 	case "Func":
 		return a.ByFunc(k.name, find)
+	case "Constant":
+		return a.ByConstant(k.name)
 	case "All":
 		return a.ByAll(keys...)
 	case "First":

@@ -1,7 +1,10 @@
 package adaptertest
 
 import (
+	"bytes"
+	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,5 +113,41 @@ func checkOnePolicyTwoKeys(t *testing.T, s suite) {
 		wantField("RateLimit", `"api";r=0;t=60, "api-2";r=1;t=60`)
 	if n := len(w.passed[1]); n != 2 {
 		t.Errorf("%d decisions, want 2", n)
+	}
+}
+
+// A policy that counts one request twice has its middleware on the route twice.
+func checkAskedTwice(t *testing.T, s suite) {
+	for _, c := range []struct {
+		name  string
+		inner *key
+		most  int64
+		want  int
+	}{
+		{"the same key", nil, 9, 1},
+		{"the same key, and denied for it", nil, 1, 1},
+		{"another key", byConstant("shop"), 9, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var log bytes.Buffer
+			limiter, _ := newLimiter(t, core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+			policy := core.NewPolicy("api", core.PerMinute(c.most))
+			w := s.openRoute(t, limit{limiter: limiter, policy: policy}, limit{limiter, policy, options{key: c.inner}})
+			if err := limiter.SetRule(t.Context(), core.Rule{Kind: core.Exempt, Key: "127.0.0.1"}); err != nil {
+				t.Fatal(err)
+			}
+			w.get("/1").want(http.StatusOK)
+			if log.Len() > 0 {
+				t.Errorf("the log has, of a request that was not counted: %s", log.String())
+			}
+			if _, err := limiter.DeleteRule(t.Context(), core.Rule{Kind: core.Exempt, Key: "127.0.0.1"}.ID()); err != nil {
+				t.Fatal(err)
+			}
+			w.get("/1")
+			w.get("/1")
+			if n := strings.Count(log.String(), "STREAMLIMIT_W003"); n != c.want {
+				t.Errorf("%d warnings, want %d: %s", n, c.want, log.String())
+			}
+		})
 	}
 }

@@ -2,6 +2,7 @@ package adaptertest
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,35 +32,67 @@ func newLimiter(t *testing.T, options ...core.Option) (*core.Limiter, *clock) {
 // spy is a store that keeps what it was asked, and fails while it is told to.
 type spy struct {
 	core.Store
+	clock *clock
 
-	mu       sync.Mutex
-	failure  error
-	keys     []string
-	contexts []context.Context
+	mu           sync.Mutex
+	failure      error // of questions
+	failedSettle error // of corrections
+	keys         []string
+	contexts     []context.Context
+	together     []int // how many logs each question was about
+
+	settled chan int64 // the corrections made, so far unread
 }
 
-// newSpy is a limiter on a spy over a memory store.
-func newSpy(t *testing.T) (*core.Limiter, *spy) {
-	c := &clock{}
-	s := &spy{Store: core.NewMemory(core.WithClock(c.now))}
+// newSpy is a limiter on a spy over a memory store whose clock stands still.
+func newSpy(t *testing.T, options ...core.Option) (*core.Limiter, *spy) {
+	s := &spy{clock: &clock{}, settled: make(chan int64, 1000)}
+	s.Store = core.NewMemory(core.WithClock(s.clock.now))
+	limiter := core.New(s, options...)
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		if err := limiter.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return core.New(s), s
+	return limiter, s
 }
 
 func (s *spy) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
-	s.mu.Lock()
-	s.keys = append(s.keys, key)
-	s.contexts = append(s.contexts, ctx)
-	failure := s.failure
-	s.mu.Unlock()
-	if failure != nil {
-		return core.Usage{}, failure
+	if err := s.note(ctx, core.Ask{Policy: p, Key: key, Cost: cost}); err != nil {
+		return core.Usage{}, err
 	}
 	return s.Store.Take(ctx, p, key, cost)
+}
+
+func (s *spy) TakeAll(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
+	if err := s.note(ctx, asks...); err != nil {
+		return nil, err
+	}
+	return s.Store.TakeAll(ctx, asks)
+}
+
+func (s *spy) note(ctx context.Context, asks ...core.Ask) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range asks {
+		s.keys = append(s.keys, a.Key)
+	}
+	s.contexts = append(s.contexts, ctx)
+	s.together = append(s.together, len(asks))
+	return s.failure
+}
+
+func (s *spy) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
+	s.mu.Lock()
+	err := s.failedSettle
+	s.mu.Unlock()
+	if err == nil {
+		err = s.Store.Settle(ctx, p, key, entry, correction)
+	}
+	if err == nil {
+		s.settled <- correction
+	}
+	return err
 }
 
 func (s *spy) fail(err error) {
@@ -68,9 +101,27 @@ func (s *spy) fail(err error) {
 	s.failure = err
 }
 
+func (s *spy) failSettle(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failedSettle = err
+}
+
 // asked is the keys that the store was asked about, in order.
 func (s *spy) asked() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.keys
+}
+
+// wantSettled checks the corrections made since the last time, in order.
+func (s *spy) wantSettled(t *testing.T, want ...int64) {
+	t.Helper()
+	var made []int64
+	for len(s.settled) > 0 {
+		made = append(made, <-s.settled)
+	}
+	if !slices.Equal(made, want) {
+		t.Errorf("corrections of %v units, want %v", made, want)
+	}
 }

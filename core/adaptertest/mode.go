@@ -1,0 +1,92 @@
+package adaptertest
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// What happens while the store fails is a setting of the policy, and of the
+// limiter for the others.
+func checkFailureModes(t *testing.T, s suite) {
+	policy := func(mode core.FailureMode) *core.Policy {
+		return core.NewPolicy("api", core.PerMinute(1), core.OnFailure(mode), core.Refundable(0))
+	}
+	open := func(w *site) {
+		t.Helper()
+		for range 3 {
+			w.get("/1").want(http.StatusOK).wantNoFields()
+		}
+		if d := w.newest(); d.Reason != core.ReasonFailOpen || d.Counted || d.Source != core.SourceNone {
+			t.Errorf("the decision is %+v, want one without a log", d)
+		}
+	}
+	local := func(w *site) {
+		t.Helper()
+		w.get("/1").want(http.StatusOK).wantField("RateLimit", `"api";r=0;t=60`)
+		if d := w.newest(); d.Source != core.SourceFallback || !d.Counted {
+			t.Errorf("the decision is %+v, want one by this process's memory", d)
+		}
+		w.get("/1").wantDeniedBy("api")
+	}
+	closed := func(w *site) {
+		t.Helper()
+		w.get("/1").want(http.StatusServiceUnavailable).wantProblem(unavailable).wantField("Retry-After", "1").wantNoFields()
+		if w.handled() != 0 {
+			t.Error("a request came through")
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		policy core.FailureMode
+		more   []core.Option
+		check  func(*site)
+	}{
+		{"unset", core.FailDefault, nil, closed},
+		{"open", core.FailOpen, nil, open},
+		{"local", core.FailLocal, nil, local},
+		{"closed", core.FailClosed, nil, closed},
+		{"limiter open", core.FailDefault, []core.Option{core.WithFailureMode(core.FailOpen)}, open},
+		{"limiter local", core.FailDefault, []core.Option{core.WithFailureMode(core.FailLocal)}, local},
+		{"limiter open, policy closed", core.FailClosed, []core.Option{core.WithFailureMode(core.FailOpen)}, closed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			limiter, store := newSpy(t, c.more...)
+			w := s.openRoute(t, limit{limiter: limiter, policy: policy(c.policy)})
+			store.fail(errStore)
+			c.check(w)
+			store.fail(nil)
+			w.get("/1").want(http.StatusOK)
+			if d := w.newest(); d.Source != core.SourceMemory {
+				t.Errorf("the store decides no more: %+v", d)
+			}
+		})
+	}
+
+	t.Run("several", func(t *testing.T) {
+		limiter, store := newSpy(t)
+		second := func(mode core.FailureMode) options {
+			return options{also: []also{{core.NewPolicy("all", core.PerMinute(2), core.OnFailure(mode)), byConstant("shop")}}}
+		}
+		store.fail(errStore)
+		w := s.openRoute(t, limit{limiter, policy(core.FailOpen), second(core.FailLocal)})
+		w.get("/1").want(http.StatusOK).wantField("RateLimit", `"all";r=1;t=60`)
+		w.get("/1").want(http.StatusOK).wantField("RateLimit", `"all";r=0;t=60`)
+		w.get("/1").wantDeniedBy("all")
+		w = s.openRoute(t, limit{limiter, policy(core.FailOpen), second(core.FailClosed)})
+		w.get("/1").want(http.StatusServiceUnavailable)
+	})
+
+	t.Run("given back to this process's memory", func(t *testing.T) {
+		limiter, store := newSpy(t)
+		w := s.openOutcome(t, limit{limiter, policy(core.FailLocal), options{refundOn: "success"}})
+		store.fail(errStore)
+		for range 3 {
+			w.get("/", "X-Outcome: 200").want(http.StatusOK)
+		}
+		w.get("/", "X-Outcome: 401").want(http.StatusUnauthorized)
+		w.get("/", "X-Outcome: 200").wantDeniedBy("api")
+		store.wantSettled(t) // which knows nothing of them
+	})
+}

@@ -1,0 +1,309 @@
+package adaptertest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// patience is how long to wait for what should have happened long ago.
+const patience = 20 * time.Second
+
+// refundable is a policy of 5 an hour whose requests can be given back.
+func refundable() *core.Policy { return core.NewPolicy("login", core.PerHour(5), core.Refundable(0)) }
+
+// outcome is a handler that does as X-Outcome says: a status to answer with, or
+// "nothing", "error", "refuse" or "panic".
+func outcome(v visit) error {
+	switch value := v.header("X-Outcome"); value {
+	case "nothing":
+		return nil
+	case "error":
+		return errors.New("no database today")
+	case "refuse":
+		return v.refuse(http.StatusPaymentRequired)
+	case "panic":
+		panic("panic in a handler")
+	default:
+		status, err := strconv.Atoi(value)
+		if err != nil {
+			return err
+		}
+		return v.answer(status, "ok")
+	}
+}
+
+// openOutcome serves "/" with outcome behind the limits given.
+func (s suite) openOutcome(t *testing.T, limits ...limit) *site {
+	t.Helper()
+	return s.open(t, app{groups: []group{{routes: []route{{path: "/", limits: limits, handler: outcome}}}}})
+}
+
+// The status that functions are given is the one that the client sees.
+func checkRefundStatus(t *testing.T, s suite) {
+	seen := 0
+	limiter, store := newSpy(t)
+	asking := limit{limiter, refundable(), options{refund: func(_ visit, status int) bool {
+		seen = status
+		return true
+	}}}
+	w := s.openOutcome(t, asking)
+	for _, c := range []string{"200", "201", "302", "399", "400", "401", "404", "499", "500", "503", "nothing", "error"} {
+		r := w.get("/", "X-Outcome: "+c).wantField("RateLimit", `"login";r=4;t=3600`)
+		if seen != r.status {
+			t.Errorf("%s: given status %d, but the client sees %d", c, seen, r.status)
+		}
+		store.wantSettled(t, -1)
+	}
+	for on, back := range map[string]func(status int) bool{
+		"success": func(status int) bool { return status < 400 },
+		"failure": func(status int) bool { return status >= 400 },
+	} {
+		limiter, store := newSpy(t)
+		policy := core.NewPolicy("login", core.PerHour(100), core.Refundable(0))
+		w := s.openOutcome(t, limit{limiter, policy, options{refundOn: on}})
+		for _, status := range []int{200, 204, 301, 399, 400, 401, 500} {
+			w.get("/", "X-Outcome: "+strconv.Itoa(status)).want(status)
+			if back(status) {
+				store.wantSettled(t, -1)
+			} else {
+				store.wantSettled(t)
+			}
+		}
+	}
+}
+
+// An error of the framework's own counts as the status in it.
+func checkRefundOwnErrors(t *testing.T, s suite) {
+	limiter, store := newSpy(t)
+	var seen int
+	w := s.openOutcome(t, limit{limiter, refundable(), options{refund: func(_ visit, status int) bool {
+		seen = status
+		return false
+	}}})
+	w.get("/", "X-Outcome: refuse").want(http.StatusPaymentRequired)
+	if seen != http.StatusPaymentRequired {
+		t.Errorf("given status %d, want that of the error", seen)
+	}
+	store.wantSettled(t)
+}
+
+// However many logins come at once, 5 wrong ones are tried; right ones cost
+// nothing.
+func checkRefundLogins(t *testing.T, s suite) {
+	const logins, most = 40, 5
+	limiter, clock := newLimiter(t)
+	release := make(chan struct{})
+	var tried sync.WaitGroup
+	tried.Add(most)
+	w := s.open(t, app{groups: []group{{routes: []route{{
+		path:   "/",
+		limits: []limit{{limiter, refundable(), options{refundOn: "success"}}},
+		handler: func(v visit) error {
+			if v.header("X-Hold") == "yes" {
+				tried.Done() // panics at the sixth
+				<-release
+			}
+			return outcome(v)
+		},
+	}}}}})
+	var mu sync.Mutex
+	statuses := map[int]int{}
+	denied := make(chan struct{}, logins)
+	var group sync.WaitGroup
+	for range logins {
+		group.Go(func() {
+			r, err := w.ask(http.MethodGet, "/", "X-Hold: yes", "X-Outcome: 401")
+			if err != nil {
+				t.Error(err)
+			}
+			if r.status == http.StatusTooManyRequests {
+				denied <- struct{}{}
+			}
+			mu.Lock()
+			statuses[r.status]++
+			mu.Unlock()
+		})
+	}
+	// All others are denied while the first 5 are being tried.
+	for i := range logins - most {
+		select {
+		case <-denied:
+		case <-time.After(patience):
+			t.Fatalf("%d logins denied beside those in handlers, want %d", i, logins-most)
+		}
+	}
+	tried.Wait()
+	close(release)
+	group.Wait()
+	if statuses[http.StatusUnauthorized] != most || statuses[http.StatusTooManyRequests] != logins-most {
+		t.Errorf("answers by status: %v, want %d of 401 and %d of 429", statuses, most, logins-most)
+	}
+	w.get("/", "X-Outcome: 200").wantDeniedBy("login")
+
+	clock.advance(time.Hour)
+	for range logins {
+		w.get("/", "X-Outcome: 200").want(http.StatusOK).wantField("RateLimit", `"login";r=4;t=3600`)
+	}
+	for range most {
+		w.get("/", "X-Outcome: 401").want(http.StatusUnauthorized)
+	}
+	w.get("/", "X-Outcome: 200").wantDeniedBy("login")
+}
+
+// A panic counts as 500, and goes on to whoever recovers from it.
+func checkRefundPanic(t *testing.T, s suite) {
+	limiter, store := newSpy(t)
+	w := s.openOutcome(t, limit{limiter, refundable(), options{refundOn: "failure"}})
+	w.get("/", "X-Outcome: panic").want(http.StatusInternalServerError)
+	store.wantSettled(t, -1)
+	w.get("/", "X-Outcome: 200").want(http.StatusOK).wantField("RateLimit", `"login";r=4;t=3600`)
+
+	limiter, store = newSpy(t)
+	w = s.openOutcome(t, limit{limiter, refundable(), options{refundOn: "success"}})
+	w.get("/", "X-Outcome: panic").want(http.StatusInternalServerError)
+	store.wantSettled(t)
+}
+
+// A client that has gone away by the end of its handler gets its request back.
+func checkRefundClientGone(t *testing.T, s suite) {
+	limiter, store := newSpy(t)
+	came, gone := make(chan struct{}), make(chan struct{})
+	w := s.open(t, app{groups: []group{{routes: []route{{
+		path:   "/",
+		limits: []limit{{limiter, refundable(), options{refundOn: "success"}}},
+		handler: func(v visit) error {
+			close(came)
+			done := v.context().Done() // nil where the framework never tells
+			if done == nil {
+				done = gone
+			}
+			select {
+			case <-done:
+			case <-time.After(patience):
+				t.Error("the context of a client that has gone is not done")
+			}
+			return v.answer(http.StatusOK, "too late")
+		},
+	}}}}})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-came
+		cancel()
+		close(gone)
+	}()
+	if _, err := w.askIn(ctx, http.MethodGet, "/"); !errors.Is(err, context.Canceled) {
+		t.Fatalf("the request ended with %v, want it cancelled", err)
+	}
+	select {
+	case <-store.settled:
+	case <-time.After(patience):
+		t.Fatal("the request was not given back")
+	}
+}
+
+func checkRefundSeveral(t *testing.T, s suite) {
+	limiter, store := newSpy(t)
+	kept := core.NewPolicy("kept", core.PerMinute(9))
+	w := s.openOutcome(t, limit{limiter, kept, options{
+		refundOn: "success",
+		cost:     func(visit) (int64, error) { return 3, nil },
+		also: []also{
+			{refundable(), byAddress()},
+			{core.NewPolicy("service", core.PerMinute(9), core.Refundable(0), core.VariableCost()), byConstant("shop")},
+		},
+		tier: func(v visit) *core.Policy {
+			if v.header("X-Plan") == "refundable" {
+				return core.NewPolicy("plan", core.PerMinute(9), core.Refundable(0))
+			}
+			return nil
+		},
+	}})
+	w.get("/", "X-Outcome: 200").want(http.StatusOK).
+		wantField("RateLimit", `"kept";r=8;t=60, "login";r=4;t=3600, "service";r=6;t=60`)
+	store.wantSettled(t, -1, -3)
+	w.get("/", "X-Outcome: 500").want(http.StatusInternalServerError).
+		wantField("RateLimit", `"kept";r=7;t=60, "login";r=4;t=3600, "service";r=6;t=60`)
+	store.wantSettled(t)
+	w.get("/", "X-Outcome: 200", "X-Plan: refundable").want(http.StatusOK)
+	store.wantSettled(t, -1, -1, -3)
+
+	// All that may be refundable is what a request finds.
+	w = s.openOutcome(t, limit{limiter, kept, options{refundOn: "success", used: func(visit, int) int64 { return 0 }, tier: func(v visit) *core.Policy {
+		if v.header("X-Plan") == "refundable" {
+			return refundable()
+		}
+		return nil
+	}}})
+	w.get("/", "X-Outcome: 200").want(http.StatusOK)
+	store.wantSettled(t)
+	w.get("/", "X-Outcome: 200", "X-Plan: refundable").want(http.StatusOK)
+	store.wantSettled(t, -1)
+}
+
+// What an inner limit answers is a status for the outer.
+func checkRefundStacked(t *testing.T, s suite) {
+	limiter, store := newSpy(t)
+	outer := limit{limiter, core.NewPolicy("outer", core.PerMinute(9), core.Refundable(0)), options{
+		refund: func(_ visit, status int) bool { return status == http.StatusTooManyRequests },
+	}}
+	inner := limit{limiter, core.NewPolicy("inner", core.PerMinute(2), core.Refundable(0)), options{refundOn: "failure"}}
+	w := s.openOutcome(t, outer, inner)
+	w.get("/", "X-Outcome: 200").want(http.StatusOK).wantField("RateLimit", `"outer";r=8;t=60, "inner";r=1;t=60`)
+	w.get("/", "X-Outcome: 500").want(http.StatusInternalServerError)
+	store.wantSettled(t, -1) // by the inner one
+	w.get("/", "X-Outcome: 200").want(http.StatusOK).wantField("RateLimit", `"outer";r=6;t=60, "inner";r=0;t=60`)
+	for range 3 {
+		w.get("/", "X-Outcome: 200").wantDeniedBy("inner").wantField("RateLimit", `"outer";r=5;t=60, "inner";r=0;t=60`)
+		store.wantSettled(t, -1) // by the outer one
+	}
+}
+
+// There is nothing to give back of a request that was not counted.
+func checkRefundUncounted(t *testing.T, s suite) {
+	var asked int
+	o := options{
+		key:    byFunc("user", user),
+		skip:   func(v visit) bool { return v.header("X-Skip") == "yes" },
+		refund: func(visit, int) bool { asked++; return true },
+	}
+	limiter, store := newSpy(t)
+	w := s.openOutcome(t, limit{limiter, core.NewPolicy("login", core.PerHour(1), core.Refundable(0), core.OnFailure(core.FailOpen)), o})
+	if err := limiter.SetRule(t.Context(), core.Rule{Kind: core.Exempt, Key: "user=admin"}); err != nil {
+		t.Fatal(err)
+	}
+	w.get("/", "X-User: alice", "X-Outcome: 200", "X-Skip: yes").want(http.StatusOK)
+	w.get("/", "X-Outcome: 200").want(http.StatusUnauthorized)
+	if asked != 0 {
+		t.Errorf("asked %d times about requests that were skipped or refused", asked)
+	}
+	w.get("/", "X-User: admin", "X-Outcome: 200").want(http.StatusOK)
+	store.fail(errStore)
+	w.get("/", "X-User: alice", "X-Outcome: 200").want(http.StatusOK)
+	store.fail(nil)
+	store.wantSettled(t)
+
+	shadow := core.NewPolicy("shadow", core.PerHour(1), core.Refundable(0), core.Shadow())
+	w = s.openOutcome(t, limit{limiter, shadow, options{refundOn: "failure"}})
+	w.get("/", "X-Outcome: 200").want(http.StatusOK)
+	w.get("/", "X-Outcome: 500").want(http.StatusInternalServerError) // would have been denied
+	store.wantSettled(t)
+	if d, err := limiter.Peek(t.Context(), shadow, "127.0.0.1"); err != nil || d.Remaining != 0 {
+		t.Errorf("%d left, %v, want 0: a request that was not counted was given back", d.Remaining, err)
+	}
+
+	// A denied request is none of it.
+	denying := limit{limiter, core.NewPolicy("denying", core.PerHour(1), core.Refundable(0)), options{
+		refund: func(_ visit, status int) bool { return status == http.StatusTooManyRequests },
+	}}
+	w = s.openOutcome(t, denying)
+	w.get("/", "X-Outcome: 200").want(http.StatusOK)
+	w.get("/", "X-Outcome: 200").wantDeniedBy("denying")
+	store.wantSettled(t)
+}
