@@ -1,0 +1,66 @@
+package httplimit
+
+import (
+	"net/http"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
+)
+
+// Key says who a request is counted by. Make one with the By functions, which
+// panic on a nil function, an empty name and an empty list.
+//
+// The functions a key is made of may return an error to refuse the request:
+// [core.Refuse] chooses the status, and [core.ErrNoKey] is 401. Any other error is
+// 503, and its text is not shown.
+type Key = adapter.Key[*http.Request]
+
+// ByAddress counts by the client's address, IPv6 by its /64 unless
+// [core.WithIPv6Prefix] says otherwise. It is the peer's own address unless
+// that is one of [core.WithTrustedProxies].
+func ByAddress() Key { return framework.ByAddress() }
+
+// ByHeader counts by the value of a header field, such as "X-API-Key", of which
+// only a digest is kept. A request without it is refused with 401; to count
+// it by its address instead, write ByFirst(ByHeader("X-API-Key"), ByAddress()).
+//
+// A client that can invent values has a new budget with each: check them
+// before, or limit by address as well.
+func ByHeader(name string) Key { return framework.ByHeader(name) }
+
+// BySecret counts by the value that find returns, such as a cookie, of which
+// only a digest is kept. The name is part of the key. An empty value is a
+// missing one, as in [ByHeader].
+func BySecret(name string, find func(*http.Request) (string, error)) Key {
+	return framework.BySecret(name, find)
+}
+
+// ByFunc counts by the value that find returns, such as the ID of a user,
+// which is kept as it is: use [BySecret] for secrets. The name is part of the
+// key. An empty value is a missing one, as in [ByHeader].
+func ByFunc(name string, find func(*http.Request) (string, error)) Key {
+	return framework.ByFunc(name, find)
+}
+
+// ByConstant counts all requests by the name, whoever they come from: one budget
+// for all clients, such as that of a service behind yours. It is mostly for
+// [WithAlso], beside a limit for each client.
+func ByConstant(name string) Key { return framework.ByConstant(name) }
+
+// ByAll counts by all keys together: one budget for each combination. The
+// request needs them all.
+func ByAll(keys ...Key) Key { return framework.ByAll(keys...) }
+
+// ByFirst counts by the first key that the request has.
+func ByFirst(keys ...Key) Key { return framework.ByFirst(keys...) }
+
+// Bind is the function that finds the key of a request as [New] does with the
+// same limiter and key, for the limiter's Peek and Reset:
+//
+//	keyOf := httplimit.Bind(limiter, httplimit.ByAddress())
+//	...
+//	key, err := keyOf(r)
+//	d, err := limiter.Peek(r.Context(), api, key)
+func Bind(limiter *core.Limiter, key Key) func(*http.Request) (string, error) {
+	return framework.Bind(limiter, key)
+}

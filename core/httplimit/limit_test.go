@@ -1,0 +1,139 @@
+package httplimit_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
+	"github.com/streamlimit/streamlimit/core/adaptertest"
+	"github.com/streamlimit/streamlimit/core/httplimit"
+)
+
+func TestAdapter(t *testing.T) {
+	adaptertest.Run(t, adaptertest.Adapter[*http.Request, func(http.Handler) http.Handler]{
+		Name:        "httplimit",
+		Lacks:       []string{"WithFrameworkErrors", "SetContext", "Refuse"},
+		Serve:       serve,
+		New:         httplimit.New,
+		FromContext: httplimit.FromContext,
+		Decisions:   httplimit.Decisions,
+
+		ByAddress:  httplimit.ByAddress,
+		ByHeader:   httplimit.ByHeader,
+		BySecret:   httplimit.BySecret,
+		ByFunc:     httplimit.ByFunc,
+		ByConstant: httplimit.ByConstant,
+		ByAll:      httplimit.ByAll,
+		ByFirst:    httplimit.ByFirst,
+		Bind:       httplimit.Bind,
+
+		WithKey:    httplimit.WithKey,
+		WithAlso:   httplimit.WithAlso,
+		WithCost:   httplimit.WithCost,
+		WithSkip:   httplimit.WithSkip,
+		WithTier:   httplimit.WithTier,
+		WithRefund: httplimit.WithRefund,
+		WithSettle: httplimit.WithSettle,
+		WithDenied: func(denied func(*http.Request, core.Decision) error) adapter.Option[*http.Request] {
+			return httplimit.WithDenied(withWriter(denied))
+		},
+		WithErrorHandler: func(failed func(*http.Request, error) error) adapter.Option[*http.Request] {
+			return httplimit.WithErrorHandler(withWriter(failed))
+		},
+		WithHeaders: httplimit.WithHeaders,
+
+		OnSuccess: httplimit.OnSuccess,
+		OnFailure: httplimit.OnFailure,
+
+		Header:  func(r *http.Request, name string) string { return r.Header.Get(name) },
+		Param:   func(r *http.Request, name string) string { return r.PathValue(name) },
+		Context: func(r *http.Request) context.Context { return r.Context() },
+		Answer: func(r *http.Request, status int, body string) error {
+			w := r.Context().Value(writerKey{}).(http.ResponseWriter)
+			w.WriteHeader(status)
+			_, err := w.Write([]byte(body))
+			if errors.Is(err, http.ErrBodyNotAllowed) {
+				return nil
+			}
+			return err
+		},
+	})
+}
+
+// writerKey is where the suite's handlers, which are given the request alone,
+// find the writer.
+type writerKey struct{}
+
+func withWriter[A any](f func(*http.Request, A) error) func(http.ResponseWriter, *http.Request, A) {
+	if f == nil {
+		return nil
+	}
+	return func(w http.ResponseWriter, r *http.Request, a A) {
+		if err := f(r.WithContext(context.WithValue(r.Context(), writerKey{}, w)), a); err != nil {
+			http.Error(w, "failed", http.StatusInternalServerError)
+		}
+	}
+}
+
+func serve(t *testing.T, app adaptertest.App[*http.Request, func(http.Handler) http.Handler]) string {
+	mux := http.NewServeMux()
+	for _, g := range app.Groups {
+		for _, r := range g.Routes {
+			handle := withWriter(func(req *http.Request, _ struct{}) error { return r.Handler(req) })
+			var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handle(w, r, struct{}{}) })
+			h = wrap(wrap(h, r.Use), g.Use)
+			path := g.Prefix + strings.Replace(r.Path, ":id", "{id}", 1)
+			if r.Path == "/" {
+				path += "{$}"
+			}
+			mux.Handle("GET "+path, h) // and HEAD
+			mux.Handle("POST "+path, h)
+		}
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: recovered(wrap(mux, app.Use))}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	return "http://" + listener.Addr().String()
+}
+
+// wrap puts limits around a handler, the first one outermost.
+func wrap(h http.Handler, limits []func(http.Handler) http.Handler) http.Handler {
+	for i := len(limits) - 1; i >= 0; i-- {
+		h = limits[i](h)
+	}
+	return h
+}
+
+// recovered answers 500 where net/http would close the connection.
+func recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if recover() != nil {
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// get asks for a path without a network; a name and a value of a field may
+// follow.
+func get(h http.Handler, path string, field ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	if len(field) > 0 {
+		r.Header.Set(field[0], field[1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
