@@ -1,0 +1,90 @@
+package policyfile
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// changes names the policies that are not what they were, each with what it was
+// and is; "none" when there are none. Policies that are not in before or after
+// are those that are known.
+func changes(known, before, after []*core.Policy) string {
+	var texts []string
+	for _, p := range latest(slices.Concat(before, after)) {
+		name := p.Name()
+		was, is := named(name, before, known), named(name, after, known)
+		switch {
+		case is == nil:
+			texts = append(texts, name+": removed")
+		case was == nil:
+			texts = append(texts, name+": new, "+describe(is))
+		case describe(was) != describe(is):
+			text := name + ": " + describe(was) + " -> " + describe(is)
+			if was.LogName() != is.LogName() {
+				text += " (counts anew)"
+			}
+			texts = append(texts, text)
+		}
+	}
+	if len(texts) == 0 {
+		return "none"
+	}
+	return strings.Join(texts, "; ")
+}
+
+// named is the policy of a name in the first list that has one; nil if none has.
+func named(name string, lists ...[]*core.Policy) *core.Policy {
+	for _, policies := range lists {
+		for _, p := range policies {
+			if p.Name() == name {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+// describe is all that can be set of a policy.
+func describe(p *core.Policy) string {
+	var parts []string
+	for _, l := range p.Limits() {
+		parts = append(parts, l.String())
+	}
+	if p.Shadow() {
+		parts = append(parts, "shadow")
+	}
+	if h := header(p); h != p.Name() {
+		parts = append(parts, "header "+h)
+	}
+	if mode := p.OnFailure(); mode != core.FailDefault {
+		parts = append(parts, "failure "+mode.String())
+	}
+	if p.VariableCost() {
+		parts = append(parts, "cost")
+	}
+	if grace, ok := p.Refundable(); ok {
+		parts = append(parts, fmt.Sprintf("refund %v", grace))
+	}
+	if s := p.Slice(); s != 0 {
+		parts = append(parts, fmt.Sprintf("slices of %v", s))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// header is the policy's name in the response fields, from where it is shown.
+func header(p *core.Policy) (name string) {
+	enforced, err := p.With(core.Enforce()) // others are not shown
+	if err != nil {
+		return p.Name()
+	}
+	core.SetHeaders([]core.Decision{{Policy: enforced}}, []core.HeaderForm{core.HeadersIETF}, 0, func(field, value string) {
+		if field == "RateLimit-Policy" {
+			value, _, _ = strings.Cut(value, ";")
+			name = strings.Trim(value, `"`)
+		}
+	})
+	return name
+}

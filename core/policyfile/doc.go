@@ -1,0 +1,71 @@
+// Package policyfile reads policies from a YAML file and from the environment,
+// and follows the file while a program runs.
+//
+// A policy is a limit, a list of them, or a mapping of settings:
+//
+//	policies:
+//	  stocks: 500/minute
+//	  search: [20/second, 200/minute]
+//	  tokens:
+//	    limits: 10000/minute   # or a list
+//	    shadow: true           # counts and reports, denies nothing; false enforces
+//	    header: llm            # the policy's name in the response fields
+//	    failure: open          # when the store does not answer: open, closed or local
+//	    cost: true             # requests may cost more than 1 unit
+//	    refund: 10s            # units can be given back for so long; true is half the longest window
+//	  downloads:
+//	    limits: 1000000/day
+//	    slices: 64             # logs of at most 65 entries; 0 is an entry for each request
+//
+// Limits are written as [core.ParseLimit] reads them. What the settings mean is
+// said by [core.Shadow] and [core.Enforce], [core.FieldName], [core.OnFailure],
+// [core.VariableCost], [core.Refundable] and [core.Slices].
+//
+// # Policies of the program
+//
+// A program gives the policies that it uses to [Read], [Environ] and [Watch].
+// Then no other names may occur, and what the file says of a policy changes the
+// program's: limits replace all its limits, each setting replaces that setting,
+// and the rest stays. The file can't take away what the program calls for:
+// cost: false and refund: false are errors for a policy that has the one or the
+// other in the program.
+//
+// Without policies of the program every name makes a new policy, which needs
+// limits.
+//
+// # Errors
+//
+// Everything in a file must have a meaning, for a misspelt name that is passed
+// over would leave a service with limits that nobody asked for. Errors are one
+// line and say where, and what to write instead:
+//
+//	policies.yaml:7: search: "20/fortnight": unknown unit, use s, m, h, d or a Go duration
+//
+// A file is one YAML document of at most [MaxSize] bytes. Anchors, aliases, tags
+// and merge keys are not read.
+//
+// # Environment
+//
+// [Environ] reads limits from variables such as
+//
+//	POLICY_SEARCH="20/second, 200/minute"
+//
+// The order is program, file, environment: the later says what holds. So a
+// variable replaces the limits that the file gives to a policy, and leaves its
+// other settings as the file has them. [Watch] does that with [WithEnviron]; a
+// program that reads only once writes
+//
+//	file, err := policyfile.Read("policies.yaml", known...)
+//	environ, err := policyfile.Environ("POLICY_", os.LookupEnv, slices.Concat(known, file)...)
+//	limiter.Replace(slices.Concat(file, environ)...)
+//
+// for of several policies of one name the last counts.
+//
+// # Changes while running
+//
+// [Watch] replaces the limiter's policies when the file changes. What was
+// counted stays where [core.Policy.LogName] does: a changed number of units
+// keeps it, and so do windows other than the longest. Another longest window,
+// one limit instead of several, and settings such as refund start new logs,
+// which the watcher's log line says.
+package policyfile

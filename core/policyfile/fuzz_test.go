@@ -1,0 +1,69 @@
+package policyfile
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+func FuzzParse(f *testing.F) {
+	for _, text := range []string{
+		"",
+		"policies: {stocks: 500/minute, search: [20/second, 200/minute]}",
+		"# ours\npolicies:\n  stocks: 500/minute\n  search:\n    - '20/second' # burst\n    - \"200/minute\"\n",
+		"policies:\n  tokens:\n    limits: [10000/minute]\n    shadow: true\n    header: llm\n    failure: open\n    cost: true\n    refund: 10s\n    slices: 0\n",
+		"policies:\n  stocks:\n    limits: 5/1m30s\n    slices: 64\n    refund: false\n",
+		"policies: &a {<<: *a, ? stocks : !!str |\n  1/s\n}\n---\n%YAML 1.2\n...\n",
+		"\ufeffpolicies:\r\n  \"sto\\u0063ks\": 1/31d\r\n",
+		"policies:\n\tstocks: [[1/s, ~], {}, -, 0x10, .inf]\n",
+	} {
+		f.Add(text)
+	}
+	known := program()
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, known := range [][]*core.Policy{nil, known} {
+			policies, err := Parse("p.yaml", []byte(text), known...)
+			if err != nil {
+				e := err.Error()
+				if !strings.HasPrefix(e, "p.yaml:") || len(e) > 600 || strings.ContainsFunc(e, func(c rune) bool { return !unicode.IsPrint(c) }) {
+					t.Fatalf("error %q", e)
+				}
+				continue
+			}
+			// What was read, written in one way, is read as the same.
+			again, err := Parse("again", []byte(file(policies)), known...)
+			if err != nil || show(again) != show(policies) {
+				t.Fatalf("%s\nread again: %s, %v", show(policies), show(again), err)
+			}
+		}
+	})
+}
+
+// file writes policies as a file.
+func file(policies []*core.Policy) string {
+	var b strings.Builder
+	b.WriteString("policies:")
+	if len(policies) == 0 {
+		b.WriteString(" {}")
+	}
+	for _, p := range policies {
+		fmt.Fprintf(&b, "\n  %q:\n    limits: [", p.Name())
+		for _, l := range p.Limits() {
+			fmt.Fprintf(&b, "%v,", l)
+		}
+		fmt.Fprintf(&b, "]\n    shadow: %v\n    header: %q\n    cost: %v\n", p.Shadow(), header(p), p.VariableCost())
+		if mode := p.OnFailure(); mode != core.FailDefault {
+			fmt.Fprintf(&b, "    failure: %v\n", mode)
+		}
+		if grace, ok := p.Refundable(); ok {
+			fmt.Fprintf(&b, "    refund: %v\n", grace)
+		}
+		if s := p.Slice(); s != 0 {
+			fmt.Fprintf(&b, "    slices: %d\n", (p.Longest()+s-1)/s)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,68 @@
+package policyfile
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// reader makes policies from text.
+type reader struct {
+	name  string         // what errors begin with: a path or a variable
+	known []*core.Policy // one of each name; none when every name is good
+}
+
+func newReader(name string, known []*core.Policy) *reader {
+	return &reader{name: name, known: latest(known)}
+}
+
+// at is an error at a line, or without one for 0.
+func (r *reader) at(line int, format string, args ...any) error {
+	message := oneLine(fmt.Sprintf(format, args...))
+	if line == 0 {
+		return fmt.Errorf("%s: %s", r.name, message)
+	}
+	return fmt.Errorf("%s:%d: %s", r.name, line, message)
+}
+
+// oneLine takes out what a log would not show on the same line.
+func oneLine(s string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return ' '
+	}, s)
+}
+
+// maxShown is how many bytes of a text from the file an error shows.
+const maxShown = 100
+
+// clip shortens text for errors.
+func clip(s string) string {
+	if len(s) <= maxShown {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxShown], "") + "…"
+}
+
+// latest is the policies without those that a later one of the same name
+// replaces, each where its name was first.
+func latest(policies []*core.Policy) []*core.Policy {
+	place := make(map[string]int, len(policies))
+	var last []*core.Policy
+	for _, p := range policies {
+		if p == nil || p.Len() == 0 {
+			panic("policyfile: a nil policy: leave it out")
+		}
+		if i, ok := place[p.Name()]; ok {
+			last[i] = p
+			continue
+		}
+		place[p.Name()] = len(last)
+		last = append(last, p)
+	}
+	return last
+}
