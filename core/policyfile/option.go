@@ -1,0 +1,68 @@
+package policyfile
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Option is a setting for [Watch].
+type Option func(*options)
+
+type options struct {
+	logger   *slog.Logger
+	interval time.Duration
+	signals  []os.Signal
+	prefix   string
+	lookup   func(string) (string, bool) // nil for no environment
+}
+
+func newOptions(opts []Option) options {
+	o := options{logger: slog.Default(), interval: time.Second}
+	for _, set := range opts {
+		if set == nil {
+			panic("policyfile: Watch: a nil option: leave it out")
+		}
+		set(&o)
+	}
+	return o
+}
+
+// WithEnviron puts the environment above the file: limits in variables are read
+// as [Environ] reads them, also for policies that only the file names, and anew
+// each time the file is. A wrong variable is an error as a wrong file is.
+func WithEnviron(prefix string, lookup func(string) (string, bool)) Option {
+	if lookup == nil {
+		panic("policyfile: WithEnviron: nil lookup: use os.LookupEnv")
+	}
+	return func(o *options) { o.prefix, o.lookup = prefix, lookup }
+}
+
+// WithSignals reads the file at once when the process gets one of signals;
+// SIGHUP if there are none.
+func WithSignals(signals ...os.Signal) Option {
+	if len(signals) == 0 {
+		signals = []os.Signal{syscall.SIGHUP}
+	}
+	return func(o *options) { o.signals = signals }
+}
+
+// WithInterval sets how far apart looks at the file are; a second unless set. 0
+// is never: then only [Watcher.Reload] and [WithSignals] read it.
+func WithInterval(d time.Duration) Option {
+	if d < 0 {
+		panic(fmt.Sprintf("policyfile: WithInterval: %v: use a time such as time.Second, or 0 for never", d))
+	}
+	return func(o *options) { o.interval = d }
+}
+
+// WithLogger sets where the watcher writes its log lines; slog.Default() unless
+// set.
+func WithLogger(logger *slog.Logger) Option {
+	if logger == nil {
+		panic("policyfile: WithLogger: nil logger: leave the option out for slog.Default()")
+	}
+	return func(o *options) { o.logger = logger }
+}

@@ -1,0 +1,193 @@
+package policyfile
+
+import (
+	"errors"
+	"os"
+	"os/signal"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+var errClosed = errors.New("policyfile: the watcher is closed")
+
+// Replacer is what a [Watcher] gives policies to: a [*core.Limiter].
+type Replacer interface {
+	// Replace puts policies in the place of all that it was given before.
+	Replace(policies ...*core.Policy)
+}
+
+// Watcher keeps the policies of a limiter as a file says. Make one with [Watch].
+type Watcher struct {
+	path    string
+	limiter Replacer
+	known   []*core.Policy
+	options
+
+	mu       sync.Mutex
+	taken    reading        // the last that was taken over, or was wrong
+	policies []*core.Policy // in force
+	closed   bool
+
+	stop    chan struct{} // closed by Close
+	running sync.WaitGroup
+}
+
+// reading is what a file was at some time.
+type reading struct{ text, failure string }
+
+// Watch reads the file at path as [Read] does, with known policies or with nil
+// for any, replaces the limiter's policies and does so again whenever the file
+// has changed, until [Watcher.Close]. An error means that the file is bad now:
+// nothing was replaced, and nothing is watched.
+//
+//	watcher, err := policyfile.Watch("policies.yaml", limiter, []*core.Policy{api, search},
+//		policyfile.WithSignals())
+//
+// A change is taken over once the file has been the same for two looks, which are
+// a second apart, so that none is taken that is half written. It does not matter
+// whether the file was written in place or renamed, or is behind symbolic links
+// as in Kubernetes. A file that becomes bad, or is gone, leaves the policies
+// as they are and is logged once as an error; a good one is logged with what has
+// changed.
+//
+// Watch panics on a nil limiter or policy.
+func Watch(path string, limiter Replacer, known []*core.Policy, opts ...Option) (*Watcher, error) {
+	if v := reflect.ValueOf(limiter); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		panic("policyfile: Watch: nil limiter: use core.New(store)")
+	}
+	w := &Watcher{
+		path: path, limiter: limiter, known: latest(known),
+		options: newOptions(opts),
+		stop:    make(chan struct{}),
+	}
+	if err := w.Reload(); err != nil {
+		return nil, err
+	}
+	signals := make(chan os.Signal, 1)
+	if len(w.signals) > 0 {
+		signal.Notify(signals, w.signals...)
+	}
+	w.running.Go(func() {
+		defer signal.Stop(signals)
+		w.run(signals)
+	})
+	return w, nil
+}
+
+// Reload reads the file now and replaces the limiter's policies, also when the
+// file is the same. An error leaves them as they are; it is the caller's to log.
+func (w *Watcher) Reload() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.take(w.look())
+}
+
+// Policies are the policies in force that the file or the environment names.
+func (w *Watcher) Policies() []*core.Policy {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.policies)
+}
+
+// Close ends the watching. The policies stay as they are. The error is nil.
+func (w *Watcher) Close() error {
+	w.mu.Lock()
+	if !w.closed {
+		w.closed = true
+		close(w.stop)
+	}
+	w.mu.Unlock()
+	w.running.Wait()
+	return nil
+}
+
+func (w *Watcher) run(signals <-chan os.Signal) {
+	var ticks <-chan time.Time // none without an interval
+	if w.interval > 0 {
+		ticker := time.NewTicker(w.interval)
+		defer ticker.Stop()
+		ticks = ticker.C
+	}
+	w.mu.Lock()
+	last := w.taken
+	w.mu.Unlock()
+	for {
+		select {
+		case <-w.stop:
+			return
+		case <-signals:
+			if err := w.Reload(); err != nil {
+				w.bad(err)
+			}
+		case <-ticks:
+			last = w.tick(last)
+		}
+	}
+}
+
+// tick takes over a file that has changed and was the same when last seen. It
+// reads the file each time, which takes 30 µs: its time of change and size can
+// stay the same where the text does not.
+func (w *Watcher) tick(last reading) reading {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now, err := w.look()
+	if now == last && now != w.taken {
+		if err := w.take(now, err); err != nil {
+			w.bad(err)
+		}
+	}
+	return now
+}
+
+func (w *Watcher) look() (reading, error) {
+	text, err := readFile(w.path)
+	if err != nil {
+		return reading{failure: err.Error()}, err
+	}
+	return reading{text: string(text)}, nil
+}
+
+// take makes the policies of a reading those of the limiter, or says what is
+// wrong with it. It has what look returns.
+func (w *Watcher) take(now reading, err error) error {
+	if w.closed {
+		return errClosed
+	}
+	w.taken = now
+	if err != nil {
+		return err
+	}
+	policies, err := w.read(now.text)
+	if err != nil {
+		return err
+	}
+	w.limiter.Replace(policies...)
+	w.logger.Info("streamlimit: policies read", "file", w.path, "changes", changes(w.known, w.policies, policies))
+	w.policies = policies
+	return nil
+}
+
+// read makes the policies of a file's text and the environment.
+func (w *Watcher) read(text string) ([]*core.Policy, error) {
+	policies, err := Parse(w.path, []byte(text), w.known...)
+	if err != nil || w.lookup == nil {
+		return policies, err
+	}
+	environ, err := Environ(w.prefix, w.lookup, slices.Concat(w.known, policies)...)
+	if err != nil {
+		return nil, err
+	}
+	return latest(slices.Concat(policies, environ)), nil
+}
+
+func (w *Watcher) bad(err error) {
+	if errors.Is(err, errClosed) { // between Close and its goroutine's end
+		return
+	}
+	w.logger.Error("streamlimit: policies stay as they are", "error", err)
+}
