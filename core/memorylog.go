@@ -56,7 +56,6 @@ func (l *memoryLog) expires() int64 { return l.last() + l.window }
 func (l *memoryLog) usage(p *Policy, cost, clock int64) Usage {
 	// Time never runs backwards within a log, whatever the clock does.
 	now := max(clock, l.last())
-	l.dropBefore(now - l.window + 1)
 	u := Usage{Allowed: true, Source: SourceMemory}
 	leaves := int64(0) // the first entry, of each limit without room
 	for i, limit := range p.limits {
@@ -144,22 +143,20 @@ func (l *memoryLog) refund(p *Policy, entry EntryID, units, clock int64) bool {
 func (l *memoryLog) begin(clock int64) int64 {
 	last := l.last()
 	now := max(clock, last)
-	if l.refunds != nil {
-		switch stretches := now/l.window - last/l.window; {
-		case stretches > 1 || now-last >= l.window:
-			l.refunds.lag, l.refunds.lagBefore = 0, 0
-		case stretches == 1:
-			l.refunds.lag, l.refunds.lagBefore = 0, l.refunds.lag
-		}
+	// Only here, where the log's own time gets to now: else, after the clock has
+	// stepped back, a request could be gone and its refund not.
+	l.entries.DropBefore(now - l.window + 1)
+	if l.refunds == nil {
+		return now
+	}
+	l.refunds.given.DropBefore(now - l.window + 1)
+	switch stretches := now/l.window - last/l.window; {
+	case stretches > 1 || now-last >= l.window:
+		l.refunds.lag, l.refunds.lagBefore = 0, 0
+	case stretches == 1:
+		l.refunds.lag, l.refunds.lagBefore = 0, l.refunds.lag
 	}
 	return now
-}
-
-func (l *memoryLog) dropBefore(time int64) {
-	l.entries.DropBefore(time)
-	if l.refunds != nil {
-		l.refunds.given.DropBefore(time)
-	}
 }
 
 // list is up to most of the newest entries after the time cut, newest first.

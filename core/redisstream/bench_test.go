@@ -59,6 +59,8 @@ func BenchmarkScript(b *testing.B) {
 		{"counted", nil},
 		{"summed", []core.PolicyOption{core.VariableCost()}},
 		{"summed2", []core.PolicyOption{core.PerDay(plenty)}},
+		{"coarse", []core.PolicyOption{core.Slices(64)}},
+		{"refunded", []core.PolicyOption{core.Refundable(0)}},
 	} {
 		policy := func(l core.Limit) *core.Policy {
 			return core.NewPolicy(kind.name, append([]core.PolicyOption{l}, kind.options...)...)

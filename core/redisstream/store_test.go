@@ -25,7 +25,7 @@ var (
 func TestOneRoundTripPerDecision(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, WithTimeout(10*time.Second))
-	for _, p := range []*core.Policy{countedPolicy, summedPolicy} {
+	for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
 		take(t, s, p, "warm") // loads the script
 		before := commands(t, rdb)
 		for i := range 50 {
@@ -62,7 +62,7 @@ func TestScriptCacheLost(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, WithTimeout(10*time.Second))
 	for i := range 20 {
-		for _, p := range []*core.Policy{countedPolicy, summedPolicy} {
+		for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
 			if u := take(t, s, p, "k"); u.Limits[0].Used != int64(i+1) {
 				t.Fatalf("%s: %d units used after %d requests", p.Name(), u.Limits[0].Used, i+1)
 			}
@@ -84,7 +84,7 @@ func TestLostReplyIsNotSentAgain(t *testing.T) {
 		t.Cleanup(func() { rdb.Close() })
 		s := New(rdb, WithTimeout(time.Second), WithPrefix(fmt.Sprint(retries, ":")))
 		// With room for all that a client could send again.
-		for _, p := range []*core.Policy{core.NewPolicy("counted", core.PerHour(100_000)), core.NewPolicy("summed", core.PerHour(100_000), core.VariableCost())} {
+		for _, p := range []*core.Policy{core.NewPolicy("counted", core.PerHour(100_000)), core.NewPolicy("summed", core.PerHour(100_000), core.VariableCost()), core.NewPolicy("refunded", core.PerHour(100_000), core.Refundable(0))} {
 			take(t, s, p, "warm")
 			lost := 0
 			for i := range int64(100) {
@@ -267,39 +267,22 @@ func TestMovingSlot(t *testing.T) {
 	cluster := redistest.Cluster(t, 3)
 	rdb := cluster.Client()
 	s := New(rdb, WithTimeout(10*time.Second))
-	for _, p := range []*core.Policy{countedPolicy, summedPolicy} {
-		take(t, s, p, "k")
-		log := s.logKey(p, "k")
-		slot := int(rdb.ClusterKeySlot(t.Context(), log).Val())
-		var from, to *redistest.Server
-		for _, node := range cluster.Nodes {
-			if n := node.Client().ClusterCountKeysInSlot(t.Context(), slot).Val(); n > 0 {
-				from = node
-			} else {
-				to = node
-			}
-		}
-		id := func(n *redistest.Server) string { return n.Client().Do(t.Context(), "cluster", "myid").Val().(string) }
-		do := func(n *redistest.Server, args ...any) {
-			t.Helper()
-			if err := n.Client().Do(t.Context(), args...).Err(); err != nil {
-				t.Fatal(args, err)
-			}
-		}
+	for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
+		key := p.Name() // in a slot of its own
+		take(t, s, p, key)
+		log := s.logKey(p, key)
+		move := newSlotMove(t, cluster, log)
 		check := func(when string, want int64) {
 			t.Helper()
-			if u := take(t, s, p, "k"); u.Limits[0].Used != want {
+			if u := take(t, s, p, key); u.Limits[0].Used != want {
 				t.Errorf("%s, %s: %d used, want %d", p.Name(), when, u.Limits[0].Used, want)
 			}
 		}
-		do(to, "cluster", "setslot", slot, "importing", id(from))
-		do(from, "cluster", "setslot", slot, "migrating", id(to))
+		move.begin()
 		check("before the log moves", 2)
-		host, port, _ := net.SplitHostPort(to.Addr)
-		do(from, "migrate", host, port, log, 0, 5000)
+		move.migrate(log)
 		check("after the log has moved", 3)
-		do(to, "cluster", "setslot", slot, "node", id(to))
-		do(from, "cluster", "setslot", slot, "node", id(to))
+		move.end()
 		check("after the slot has moved", 4)
 	}
 }
@@ -358,7 +341,7 @@ func TestTotalStartsOver(t *testing.T) {
 func TestNewLogIsSmall(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, WithTimeout(10*time.Second))
-	for _, p := range []*core.Policy{countedPolicy, summedPolicy} {
+	for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
 		take(t, s, p, "k")
 		if got := rdb.MemoryUsage(t.Context(), s.logKey(p, "k")).Val(); got > 1000 {
 			t.Errorf("%s: a log of one entry takes %d bytes by the server's estimate, want at most 1000", p.Name(), got)

@@ -1,0 +1,259 @@
+package redisstream
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+var (
+	refundedPolicy = core.NewPolicy("refunded", core.PerMinute(100), core.VariableCost(), core.Refundable(0))
+	coarsePolicy   = core.NewPolicy("coarse", core.PerMinute(1_000_000), core.VariableCost(), core.Slices(64))
+)
+
+// Logs that entries were deleted from or given back in survive being saved and
+// loaded, by a snapshot and by an append-only file, while their windows move on.
+func TestSavedAndReloaded(t *testing.T) {
+	for _, persistence := range []string{"rdb", "aof"} {
+		t.Run(persistence, func(t *testing.T) {
+			var args []string
+			if persistence == "aof" {
+				args = []string{"--appendonly", "yes", "--appendfsync", "always"}
+			}
+			server := redistest.Start(t, args...)
+			rdb := server.Client()
+			s := New(rdb, WithTimeout(10*time.Second))
+			// Windows short enough that whole nodes of the streams are trimmed.
+			coarse := core.NewPolicy("coarse", core.Per(1_000_000, 400*time.Millisecond), core.Slices(20))
+			refunded := core.NewPolicy("refunded", core.Per(100_000, 400*time.Millisecond), core.Refundable(0))
+			load := func() {
+				for start := time.Now(); time.Since(start) < time.Second; {
+					take(t, s, coarse, "k")
+					u := take(t, s, refunded, "k")
+					if err := s.Settle(t.Context(), refunded, "k", u.Entry, -1); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			policies := []*core.Policy{
+				coarse, refunded, // whose windows end meanwhile, and these, whose don't:
+				core.NewPolicy("coarse-hour", core.PerHour(1_000_000), core.Slices(20)),
+				core.NewPolicy("refunded-hour", core.PerHour(100_000), core.Refundable(0)),
+			}
+			for range 300 {
+				take(t, s, policies[2], "k")
+				u := take(t, s, policies[3], "k")
+				if u.Limits[0].Used%3 == 0 {
+					if err := s.Settle(t.Context(), policies[3], "k", u.Entry, -1); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for range 2 {
+				load()
+				type state struct {
+					entries []core.Entry
+					used    int64
+				}
+				states := func() (all []state) {
+					for _, p := range policies[2:] {
+						entries, err := s.Entries(t.Context(), p, "k", 10_000)
+						if err != nil {
+							t.Fatal(err)
+						}
+						u, err := s.Peek(t.Context(), p, "k", 1)
+						if err != nil {
+							t.Fatal(err)
+						}
+						all = append(all, state{entries, u.Limits[0].Used})
+					}
+					return all
+				}
+				before := states()
+				if persistence == "rdb" {
+					if err := rdb.Save(t.Context()).Err(); err != nil {
+						t.Fatal(err)
+					}
+				} else if err := rdb.BgRewriteAOF(t.Context()).Err(); err != nil {
+					t.Fatal(err)
+				}
+				server.Restart()
+				if after := states(); !reflect.DeepEqual(after, before) {
+					t.Fatalf("after a restart: %+v\nbefore: %+v", after, before)
+				}
+			}
+			load()
+		})
+	}
+}
+
+// The memory that a coarse log takes does not depend on its requests.
+func TestCoarseLogIsBounded(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	p := core.NewPolicy("p", core.Per(1_000_000, 960*time.Millisecond), core.Slices(64))
+	sc, log, args := s.decision(p, "k", 1, true)
+	take(t, s, p, "k") // loads the script
+	for start := time.Now(); time.Since(start) < 3*time.Second; {
+		pipe := rdb.Pipeline()
+		for range 200 {
+			_ = pipe.Process(t.Context(), newOnce(t.Context(), "evalsha", sc.sha, []any{log, log + scratchSuffix}, args))
+		}
+		if _, err := pipe.Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u, err := s.Peek(t.Context(), p, "k", 1)
+	if err != nil || u.Limits[0].Used < 2000 {
+		t.Fatalf("%d units within a window, %v: too few to tell", u.Limits[0].Used, err)
+	}
+	if n := rdb.XLen(t.Context(), log).Val(); n > 2*65 {
+		t.Errorf("%d entries, want about 65 and what whole nodes keep", n)
+	}
+	if bytes := rdb.MemoryUsage(t.Context(), log).Val(); bytes > 130_000 {
+		t.Errorf("a log of %d requests takes %d bytes, want at most 130,000", u.Limits[0].Used, bytes)
+	}
+}
+
+// As TestTotalStartsOver, for a log with refunds.
+func TestTotalsOfRefundsStartOver(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	p := core.NewPolicy("p", core.PerHour(10), core.VariableCost(), core.Refundable(0))
+	const modulus = 1 << 52
+	future := time.Now().Add(time.Minute).UnixMilli() // so that all falls into one millisecond
+	args := &redis.XAddArgs{
+		Stream: s.logKey(p, "k"), ID: fmt.Sprintf("%d-%d", future, modulus-3),
+		Values: []any{"c", 3, "b", modulus - 2, "k", modulus - 1, "d", 0, "p", 0},
+	}
+	if err := rdb.XAdd(t.Context(), args).Err(); err != nil {
+		t.Fatal(err)
+	}
+	used := int64(3)
+	for i, cost := range []int64{2, 3, 4, 4} {
+		u, err := s.Take(t.Context(), p, "k", cost)
+		if used += cost; err != nil || !u.Allowed || u.Limits[0].Used != used {
+			t.Fatalf("request %d: %+v, %v, want %d used", i, u, err, used)
+		}
+		if err := s.Settle(t.Context(), p, "k", u.Entry, -cost+1); err != nil {
+			t.Fatal(err)
+		}
+		used -= cost - 1
+		if u, err := s.Peek(t.Context(), p, "k", 1); err != nil || u.Limits[0].Used != used {
+			t.Fatalf("after refund %d: %+v, %v, want %d used", i, u, err, used)
+		}
+	}
+}
+
+// All logs are asked in one round trip where one script can see them.
+func TestTogetherIsOneRoundTrip(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	asks := []core.Ask{
+		{Policy: countedPolicy, Key: "address", Cost: 1}, {Policy: summedPolicy, Key: "user", Cost: 2},
+		{Policy: refundedPolicy, Key: "user", Cost: 3}, {Policy: coarsePolicy, Key: "service", Cost: 4},
+	}
+	takeAll := func() {
+		t.Helper()
+		usages, err := s.TakeAll(t.Context(), asks)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, u := range usages {
+			if !u.Allowed || u.Limits[0].Used%asks[i].Cost != 0 {
+				t.Fatalf("%s: %+v", asks[i].Policy, u)
+			}
+		}
+	}
+	takeAll() // loads the script
+	before := commands(t, rdb)
+	for range 20 {
+		takeAll()
+	}
+	if got := commands(t, rdb) - before; got != 20+1 {
+		t.Errorf("20 decisions on 4 logs took %d commands, want 20", got-1)
+	}
+}
+
+// While a slot moves, logs of one key can be on two nodes, and no script sees
+// them all.
+func TestTogetherWhileASlotMoves(t *testing.T) {
+	cluster := redistest.Cluster(t, 3)
+	s := New(cluster.Client(), WithTimeout(10*time.Second))
+	asks := []core.Ask{{Policy: refundedPolicy, Key: "k", Cost: 1}, {Policy: countedPolicy, Key: "k", Cost: 1}}
+	move := newSlotMove(t, cluster, s.logKey(countedPolicy, "k"))
+	for i, step := range []func(){func() {}, move.begin, func() { move.migrate(s.logKey(countedPolicy, "k")) }, move.end} {
+		if i > 0 || !t.Failed() {
+			step()
+		}
+		usages, err := s.TakeAll(t.Context(), asks)
+		if err != nil {
+			t.Fatalf("step %d: %v", i, err)
+		}
+		for j, u := range usages {
+			if !u.Allowed || u.Limits[0].Used != int64(i+1) {
+				t.Errorf("step %d, %s: %+v", i, asks[j].Policy, u)
+			}
+		}
+		if i == 2 {
+			move.migrate(s.logKey(refundedPolicy, "k"))
+		}
+	}
+}
+
+// slotMove moves the slot of a key from its node to another.
+type slotMove struct {
+	t        *testing.T
+	slot     int
+	from, to *redistest.Server
+}
+
+func newSlotMove(t *testing.T, cluster *redistest.ClusterServer, key string) *slotMove {
+	rdb := cluster.Client()
+	if err := rdb.Set(t.Context(), key+":marker", 1, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	m := &slotMove{t: t, slot: int(rdb.ClusterKeySlot(t.Context(), key).Val())}
+	for _, node := range cluster.Nodes {
+		if n := node.Client().ClusterCountKeysInSlot(t.Context(), m.slot).Val(); n > 0 {
+			m.from = node
+		} else {
+			m.to = node
+		}
+	}
+	m.do(m.from, "del", key+":marker")
+	return m
+}
+
+func (m *slotMove) do(n *redistest.Server, args ...any) {
+	m.t.Helper()
+	if err := n.Client().Do(context.Background(), args...).Err(); err != nil {
+		m.t.Fatal(args, err)
+	}
+}
+
+func (m *slotMove) id(n *redistest.Server) string {
+	return n.Client().Do(context.Background(), "cluster", "myid").Val().(string)
+}
+
+func (m *slotMove) begin() {
+	m.do(m.to, "cluster", "setslot", m.slot, "importing", m.id(m.from))
+	m.do(m.from, "cluster", "setslot", m.slot, "migrating", m.id(m.to))
+}
+
+func (m *slotMove) migrate(key string) {
+	host, port := m.to.Options().Addr[:len("127.0.0.1")], m.to.Options().Addr[len("127.0.0.1:"):]
+	m.do(m.from, "migrate", host, port, key, 0, 5000)
+}
+
+func (m *slotMove) end() {
+	m.do(m.to, "cluster", "setslot", m.slot, "node", m.id(m.to))
+	m.do(m.from, "cluster", "setslot", m.slot, "node", m.id(m.to))
+}
