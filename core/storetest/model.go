@@ -14,7 +14,7 @@ import (
 type model struct {
 	policy  *core.Policy
 	entries []entry
-	highest int64 // latest clock at which the log was asked
+	highest int64 // latest clock at which the store may have looked at the log
 
 	// The slowest refund in the stretch of one window that has the newest entry,
 	// and in the stretch before: what the store knows of them.
