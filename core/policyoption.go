@@ -132,6 +132,9 @@ func (p *Policy) Slice() time.Duration {
 	return millis((p.longest.Milliseconds() + slices - 1) / slices)
 }
 
+// FieldName is the policy's name in the response fields and problem documents.
+func (p *Policy) FieldName() string { return p.fieldName }
+
 // Shadow is whether the policy counts and reports, and denies nothing.
 func (p *Policy) Shadow() bool { return p.shadow }
 

@@ -4,10 +4,10 @@ go 1.26.0
 
 require (
 	github.com/gin-gonic/gin v1.12.0
-	github.com/goccy/go-yaml v1.19.2
 	github.com/gofiber/fiber/v2 v2.52.15
 	github.com/labstack/echo/v4 v4.16.0
 	github.com/streamlimit/streamlimit/core v0.0.0
+	github.com/streamlimit/streamlimit/core/policyfile v0.0.0
 	github.com/streamlimit/streamlimit/echolimit v0.0.0
 	github.com/streamlimit/streamlimit/fiberlimit v0.0.0
 	github.com/streamlimit/streamlimit/ginlimit v0.0.0
@@ -26,6 +26,7 @@ require (
 	github.com/go-playground/universal-translator v0.18.1 // indirect
 	github.com/go-playground/validator/v10 v10.30.1 // indirect
 	github.com/goccy/go-json v0.10.5 // indirect
+	github.com/goccy/go-yaml v1.19.2 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
 	github.com/klauspost/compress v1.17.9 // indirect
@@ -61,6 +62,7 @@ require (
 
 replace (
 	github.com/streamlimit/streamlimit/core => ../core
+	github.com/streamlimit/streamlimit/core/policyfile => ../core/policyfile
 	github.com/streamlimit/streamlimit/echolimit => ../echolimit
 	github.com/streamlimit/streamlimit/fiberlimit => ../fiberlimit
 	github.com/streamlimit/streamlimit/ginlimit => ../ginlimit

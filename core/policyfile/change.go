@@ -56,8 +56,8 @@ func describe(p *core.Policy) string {
 	if p.Shadow() {
 		parts = append(parts, "shadow")
 	}
-	if h := header(p); h != p.Name() {
-		parts = append(parts, "header "+h)
+	if p.FieldName() != p.Name() {
+		parts = append(parts, "header "+p.FieldName())
 	}
 	if mode := p.OnFailure(); mode != core.FailDefault {
 		parts = append(parts, "failure "+mode.String())
@@ -72,19 +72,4 @@ func describe(p *core.Policy) string {
 		parts = append(parts, fmt.Sprintf("slices of %v", s))
 	}
 	return strings.Join(parts, ", ")
-}
-
-// header is the policy's name in the response fields, from where it is shown.
-func header(p *core.Policy) (name string) {
-	enforced, err := p.With(core.Enforce()) // others are not shown
-	if err != nil {
-		return p.Name()
-	}
-	core.SetHeaders([]core.Decision{{Policy: enforced}}, []core.HeaderForm{core.HeadersIETF}, 0, func(field, value string) {
-		if field == "RateLimit-Policy" {
-			value, _, _ = strings.Cut(value, ";")
-			name = strings.Trim(value, `"`)
-		}
-	})
-	return name
 }

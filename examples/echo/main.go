@@ -11,7 +11,6 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 
-	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/echolimit"
 	"github.com/streamlimit/streamlimit/examples/service"
 )
@@ -21,31 +20,31 @@ func main() {
 	if err != nil {
 		service.Exit(err)
 	}
-	limiter, err := settings.NewLimiter()
+	limits, err := settings.NewLimits()
 	if err != nil {
 		service.Exit(err)
 	}
-	e := newRouter(limiter, settings)
+	e := newRouter(limits, settings.Store())
 	serve := func(l net.Listener) error {
 		e.Listener = l
 		return e.Start("")
 	}
 	err = service.Run(settings.Addr, serve, e.Shutdown)
-	if err := errors.Join(err, limiter.Close()); err != nil {
+	if err := errors.Join(err, limits.Close()); err != nil {
 		service.Exit(err)
 	}
 }
 
-func newRouter(limiter *core.Limiter, settings service.Settings) *echo.Echo {
+func newRouter(limits *service.Limits, store string) *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.Server.ReadTimeout = 5 * time.Second
 	e.Use(middleware.Recover())
-	policies := settings.Policies
+	limiter, policies := limits.Limiter, limits.Policies
 
 	e.GET("/", func(c echo.Context) error { return c.JSON(service.Welcome()) })
 	e.GET("/healthz", func(c echo.Context) error {
-		return c.JSON(service.Health(c.Request().Context(), limiter, settings.Store()))
+		return c.JSON(service.Health(c.Request().Context(), limiter, store))
 	})
 
 	// Limits are counted by the client's address unless they are told otherwise.
@@ -57,9 +56,11 @@ func newRouter(limiter *core.Limiter, settings service.Settings) *echo.Echo {
 	byAPIKey := echolimit.WithKey(echolimit.ByHeader("X-API-Key"))
 	e.GET("/stocks/:symbol/history", history, echolimit.New(limiter, policies.Stocks, byAPIKey))
 
-	// By what is in the body, which is therefore decoded before the limit.
+	// By what is in the body, which is therefore decoded before the limit. Tries
+	// that succeed are given back.
 	byAddressAndUser := echolimit.WithKey(echolimit.ByAll(echolimit.ByAddress(), echolimit.ByFunc("user", user)))
-	e.POST("/login", logIn, decode[service.Login], echolimit.New(limiter, policies.Login, byAddressAndUser))
+	e.POST("/login", logIn, decode[service.Login],
+		echolimit.New(limiter, policies.Login, byAddressAndUser, echolimit.WithRefund(echolimit.OnSuccess)))
 
 	// A request that costs as many units as it asks for tokens.
 	e.POST("/complete", complete, decode[service.Completion],

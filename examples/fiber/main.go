@@ -11,7 +11,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/recover"
 
-	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/examples/service"
 	"github.com/streamlimit/streamlimit/fiberlimit"
 )
@@ -21,28 +20,28 @@ func main() {
 	if err != nil {
 		service.Exit(err)
 	}
-	limiter, err := settings.NewLimiter()
+	limits, err := settings.NewLimits()
 	if err != nil {
 		service.Exit(err)
 	}
-	app := newRouter(limiter, settings)
+	app := newRouter(limits, settings.Store())
 	err = service.Run(settings.Addr, app.Listener, app.ShutdownWithContext)
-	if err := errors.Join(err, limiter.Close()); err != nil {
+	if err := errors.Join(err, limits.Close()); err != nil {
 		service.Exit(err)
 	}
 }
 
-func newRouter(limiter *core.Limiter, settings service.Settings) *fiber.App {
+func newRouter(limits *service.Limits, store string) *fiber.App {
 	app := fiber.New(fiber.Config{
 		DisableStartupMessage: true, ReadTimeout: 5 * time.Second,
 		StrictRouting: true, CaseSensitive: true, UnescapePath: true, // as the other frameworks
 	})
 	app.Use(recover.New())
-	policies := settings.Policies
+	limiter, policies := limits.Limiter, limits.Policies
 
 	app.Get("/", func(c *fiber.Ctx) error { return sendJSON(c)(service.Welcome()) })
 	app.Get("/healthz", func(c *fiber.Ctx) error {
-		return sendJSON(c)(service.Health(c.UserContext(), limiter, settings.Store()))
+		return sendJSON(c)(service.Health(c.UserContext(), limiter, store))
 	})
 
 	// Limits are counted by the client's address unless they are told otherwise.
@@ -54,9 +53,11 @@ func newRouter(limiter *core.Limiter, settings service.Settings) *fiber.App {
 	byAPIKey := fiberlimit.WithKey(fiberlimit.ByHeader("X-API-Key"))
 	app.Get("/stocks/:symbol/history", fiberlimit.New(limiter, policies.Stocks, byAPIKey), history)
 
-	// By what is in the body, which is therefore decoded before the limit.
+	// By what is in the body, which is therefore decoded before the limit. Tries
+	// that succeed are given back.
 	byAddressAndUser := fiberlimit.WithKey(fiberlimit.ByAll(fiberlimit.ByAddress(), fiberlimit.ByFunc("user", user)))
-	app.Post("/login", decode[service.Login], fiberlimit.New(limiter, policies.Login, byAddressAndUser), logIn)
+	app.Post("/login", decode[service.Login],
+		fiberlimit.New(limiter, policies.Login, byAddressAndUser, fiberlimit.WithRefund(fiberlimit.OnSuccess)), logIn)
 
 	// A request that costs as many units as it asks for tokens.
 	app.Post("/complete", decode[service.Completion],

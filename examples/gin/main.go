@@ -10,7 +10,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/examples/service"
 	"github.com/streamlimit/streamlimit/ginlimit"
 )
@@ -20,27 +19,27 @@ func main() {
 	if err != nil {
 		service.Exit(err)
 	}
-	limiter, err := settings.NewLimiter()
+	limits, err := settings.NewLimits()
 	if err != nil {
 		service.Exit(err)
 	}
-	server := &http.Server{Handler: newRouter(limiter, settings), ReadTimeout: 5 * time.Second}
+	server := &http.Server{Handler: newRouter(limits, settings.Store()), ReadTimeout: 5 * time.Second}
 	err = service.Run(settings.Addr, server.Serve, server.Shutdown)
-	if err := errors.Join(err, limiter.Close()); err != nil {
+	if err := errors.Join(err, limits.Close()); err != nil {
 		service.Exit(err)
 	}
 }
 
-func newRouter(limiter *core.Limiter, settings service.Settings) *gin.Engine {
+func newRouter(limits *service.Limits, store string) *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()
 	router.RedirectTrailingSlash = false
 	router.Use(gin.Recovery())
-	policies := settings.Policies
+	limiter, policies := limits.Limiter, limits.Policies
 
 	router.GET("/", func(c *gin.Context) { c.JSON(service.Welcome()) })
 	router.GET("/healthz", func(c *gin.Context) {
-		c.JSON(service.Health(c.Request.Context(), limiter, settings.Store()))
+		c.JSON(service.Health(c.Request.Context(), limiter, store))
 	})
 
 	// Limits are counted by the client's address unless they are told otherwise.
@@ -52,9 +51,11 @@ func newRouter(limiter *core.Limiter, settings service.Settings) *gin.Engine {
 	byAPIKey := ginlimit.WithKey(ginlimit.ByHeader("X-API-Key"))
 	router.GET("/stocks/:symbol/history", ginlimit.New(limiter, policies.Stocks, byAPIKey), history)
 
-	// By what is in the body, which is therefore decoded before the limit.
+	// By what is in the body, which is therefore decoded before the limit. Tries
+	// that succeed are given back.
 	byAddressAndUser := ginlimit.WithKey(ginlimit.ByAll(ginlimit.ByAddress(), ginlimit.ByFunc("user", user)))
-	router.POST("/login", decode[service.Login], ginlimit.New(limiter, policies.Login, byAddressAndUser), logIn)
+	router.POST("/login", decode[service.Login],
+		ginlimit.New(limiter, policies.Login, byAddressAndUser, ginlimit.WithRefund(ginlimit.OnSuccess)), logIn)
 
 	// A request that costs as many units as it asks for tokens.
 	router.POST("/complete", decode[service.Completion],

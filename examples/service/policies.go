@@ -12,7 +12,7 @@ type Policies struct {
 	Strict    *core.Policy // by client address
 	Search    *core.Policy // by client address
 	Stocks    *core.Policy // by API key
-	Login     *core.Policy // by client address and user
+	Login     *core.Policy // by client address and user; successful tries are given back
 	Tokens    *core.Policy // units by API key
 }
 
@@ -22,12 +22,11 @@ func builtIn() Policies {
 		Strict:    core.NewPolicy("strict", core.Per(5, 10*time.Second)),
 		Search:    core.NewPolicy("search", core.PerSecond(10), core.PerMinute(100)),
 		Stocks:    core.NewPolicy("stocks", core.PerMinute(100)),
-		Login:     core.NewPolicy("login", core.PerMinute(5)),
+		Login:     core.NewPolicy("login", core.PerMinute(5), core.Refundable(0)),
 		Tokens:    core.NewPolicy("tokens", core.PerMinute(10_000), core.VariableCost()),
 	}
 }
 
-// all are the places of the policies, for replacing them by name.
-func (p *Policies) all() []**core.Policy {
-	return []**core.Policy{&p.Protected, &p.Strict, &p.Search, &p.Stocks, &p.Login, &p.Tokens}
+func (p Policies) all() []*core.Policy {
+	return []*core.Policy{p.Protected, p.Strict, p.Search, p.Stocks, p.Login, p.Tokens}
 }

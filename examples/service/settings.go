@@ -5,22 +5,19 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/streamlimit/streamlimit/core"
-	"github.com/streamlimit/streamlimit/core/redisstream"
 )
 
 // Settings are what a server is told from outside.
 type Settings struct {
 	Addr           string // host:port to listen on; port 0 picks a free one
 	RedisURL       string // as redisstream.Open reads it; "" keeps the logs in this process's memory
-	Policies       Policies
+	PolicyFile     string // policies in place of the built-in ones; "" for none
 	TrustedProxies []netip.Prefix
 	KeySecret      []byte // for digests of API keys; empty is none
 }
@@ -29,7 +26,7 @@ type Settings struct {
 var variables = []struct{ flag, env, standard, usage string }{
 	{"addr", "ADDR", "127.0.0.1:8080", "listen on `host:port`; port 0 picks a free one"},
 	{"redis-url", "REDIS_URL", "", "keep the logs in the Redis at this `url`, such as redis://localhost:6379; without one, in this process's memory"},
-	{"policies", "POLICIES", "", "take policies from this YAML `file` instead of the built-in ones of the same names"},
+	{"policies", "POLICIES", "", "take policies from this YAML `file` instead of the built-in ones of the same names, again whenever it changes and on SIGHUP"},
 	{"trusted-proxies", "TRUSTED_PROXIES", "", "believe the X-Forwarded-For of peers in these `CIDRs`, separated by commas"},
 	{"key-secret", "KEY_SECRET", "", "hash API keys with this `secret`"},
 }
@@ -66,10 +63,10 @@ func Load(args []string, getenv func(string) string) (Settings, error) {
 	}
 
 	s := Settings{
-		Addr:      *values["addr"],
-		RedisURL:  *values["redis-url"],
-		Policies:  builtIn(),
-		KeySecret: []byte(*values["key-secret"]),
+		Addr:       *values["addr"],
+		RedisURL:   *values["redis-url"],
+		PolicyFile: *values["policies"],
+		KeySecret:  []byte(*values["key-secret"]),
 	}
 	if err := checkAddr(s.Addr); err != nil {
 		return Settings{}, &settingsError{fmt.Errorf("ADDR: %w", err)}
@@ -77,11 +74,6 @@ func Load(args []string, getenv func(string) string) (Settings, error) {
 	var err error
 	if s.TrustedProxies, err = core.ParsePrefixes(*values["trusted-proxies"]); err != nil {
 		return Settings{}, &settingsError{fmt.Errorf("TRUSTED_PROXIES: %w", err)}
-	}
-	if file := *values["policies"]; file != "" {
-		if err = s.Policies.readFile(file); err != nil {
-			return Settings{}, &settingsError{fmt.Errorf("POLICIES: %w", err)}
-		}
 	}
 	return s, nil
 }
@@ -110,23 +102,4 @@ func (s Settings) Store() string {
 		return "memory"
 	}
 	return "redis"
-}
-
-// NewLimiter makes the limiter. A Redis that does not answer is no error: the
-// limiter works as soon as Redis does.
-func (s Settings) NewLimiter() (*core.Limiter, error) {
-	options := []core.Option{
-		core.WithTrustedProxies(s.TrustedProxies...),
-		core.WithKeySecret(s.KeySecret),
-	}
-	if s.RedisURL == "" {
-		slog.Info("no REDIS_URL: limits are counted in this process's memory and not shared with others")
-		return core.New(core.NewMemory(), options...), nil
-	}
-	// Longer than the default: waiting a little on a busy machine beats refusing.
-	store, err := redisstream.Open(s.RedisURL, redisstream.WithTimeout(time.Second))
-	if err != nil {
-		return nil, &settingsError{fmt.Errorf("REDIS_URL: %w", err)}
-	}
-	return core.New(store, options...), nil
 }

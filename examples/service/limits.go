@@ -1,0 +1,75 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/policyfile"
+	"github.com/streamlimit/streamlimit/core/redisstream"
+)
+
+// Limits are what the routes are limited by.
+type Limits struct {
+	*core.Limiter
+	Policies Policies
+	watcher  *policyfile.Watcher // of the policy file; nil without one
+}
+
+// NewLimits makes the limiter with its policies, and follows the policy file. A
+// Redis that does not answer is no error: the limiter works as soon as Redis
+// does.
+func (s Settings) NewLimits() (*Limits, error) {
+	store, err := s.newStore()
+	if err != nil {
+		return nil, &settingsError{fmt.Errorf("REDIS_URL: %w", err)}
+	}
+	l := &Limits{
+		Limiter: core.New(store,
+			core.WithTrustedProxies(s.TrustedProxies...),
+			core.WithKeySecret(s.KeySecret),
+		),
+		Policies: builtIn(),
+	}
+	if err := l.replacePolicies(s.PolicyFile); err != nil {
+		return nil, errors.Join(&settingsError{err}, l.Close())
+	}
+	return l, nil
+}
+
+func (s Settings) newStore() (core.Store, error) {
+	if s.RedisURL == "" {
+		slog.Info("no REDIS_URL: limits are counted in this process's memory and not shared with others")
+		return core.NewMemory(), nil
+	}
+	// Longer than the default: waiting a little on a busy machine beats refusing.
+	return redisstream.Open(s.RedisURL, redisstream.WithTimeout(time.Second))
+}
+
+// replacePolicies puts what the file and the environment say in the place of
+// the built-in policies: of the one called search, the variable POLICY_SEARCH.
+func (l *Limits) replacePolicies(file string) (err error) {
+	const prefix = "POLICY_"
+	if file == "" {
+		policies, err := policyfile.Environ(prefix, os.LookupEnv, l.Policies.all()...)
+		if err != nil {
+			return err
+		}
+		l.Replace(policies...)
+		return nil
+	}
+	l.watcher, err = policyfile.Watch(file, l.Limiter, l.Policies.all(),
+		policyfile.WithEnviron(prefix, os.LookupEnv), policyfile.WithSignals())
+	return err
+}
+
+// Close ends the following of the file, and closes the limiter and its store.
+func (l *Limits) Close() error {
+	if l.watcher != nil {
+		_ = l.watcher.Close() // has no error
+	}
+	return l.Limiter.Close()
+}
