@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,6 +98,7 @@ func TestWrongSettings(t *testing.T) {
 			{"URL", []string{"REDIS_URL=localhost:6379"}, nil, "REDIS_URL: "},
 			{"proxies", []string{"TRUSTED_PROXIES=10.0.0.0/33"}, nil, `TRUSTED_PROXIES: core: "10.0.0.0/33" is not a CIDR`},
 			{"no file", []string{"POLICIES=" + filepath.Join(dir, "none.yaml")}, nil, "none.yaml"},
+			{"bad variable", []string{"POLICY_SEARCH=20/fortnight"}, nil, `POLICY_SEARCH: `},
 			{"bad limit", []string{"POLICIES=" + bad}, nil, bad + `:7: search: "20/fortnight": unknown unit, use s, m, h, d or a Go duration`},
 		} {
 			t.Run(framework+"/"+test.name, func(t *testing.T) {
@@ -171,6 +173,69 @@ func TestSettings(t *testing.T) {
 				t.Errorf("log %q does not say that limits are not shared", s.log)
 			}
 		})
+	}
+}
+
+// TestPoliciesFollowTheirFile: at once on SIGHUP and by themselves soon after,
+// without losing counts where only a Max has changed, and not when the file is
+// bad.
+func TestPoliciesFollowTheirFile(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	for _, framework := range frameworks {
+		for _, store := range []string{"memory", "redis"} {
+			t.Run(framework+"/"+store, func(t *testing.T) {
+				t.Parallel()
+				file := filepath.Join(t.TempDir(), "policies.yaml")
+				write := func(text string) {
+					t.Helper()
+					if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				c := newClient()
+				var server *server
+				soon := func(policy string) {
+					t.Helper()
+					var seen string
+					for deadline := time.Now().Add(timeout); seen != policy && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+						// A client of its own for each look, so that none is denied.
+						seen = newClient().want(t, server, 200, "GET /protected").header.Get("RateLimit-Policy")
+					}
+					if seen != policy {
+						t.Fatalf("RateLimit-Policy %s, want %s\n%s", seen, policy, server.log)
+					}
+				}
+				write("policies: {protected: 4/minute}\n")
+				settings := []string{trustUs, "POLICIES=" + file, "POLICY_STRICT=3/10s"}
+				if store == "redis" {
+					settings = append(settings, "REDIS_URL=redis://"+redis.Addr)
+				}
+				server = start(t, framework, settings...)
+				for range 3 {
+					c.want(t, server, 200, "GET /protected")
+				}
+				write("policies: {protected: 6/minute}\n")
+				if err := server.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+					t.Fatal(err)
+				}
+				soon(`"protected";q=6;w=60`)
+				for range 3 {
+					c.want(t, server, 200, "GET /protected")
+				}
+				denied(t, c.do(t, server, "GET /protected"), "protected", 60)
+
+				write("policies: {protected: 6/fortnight}\n")
+				if err := server.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+					t.Fatal(err)
+				}
+				write("policies: {protected: {limits: 7/minute, header: front}}\n")
+				soon(`"front";q=7;w=60`)
+				c.want(t, server, 200, "GET /protected")
+				denied(t, c.do(t, server, "GET /protected"), "front", 60)
+				field(t, c.want(t, server, 200, "GET /strict"), "RateLimit-Policy", `"strict";q=3;w=10`)
+			})
+		}
 	}
 }
 

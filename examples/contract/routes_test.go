@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"fmt"
 	"mime"
 	"net/http"
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/streamlimit/streamlimit/core/redistest"
@@ -94,16 +97,42 @@ var rows = []struct {
 		client{address: c.address, key: newClient().key}.want(t, s, 200, "GET /stocks/MSFT/history")
 		denied(t, client{address: newClient().address, key: c.key}.do(t, s, "GET /stocks/AAPL/history"), "stocks", 60)
 	}},
-	{"login is 5 per minute by address and user", func(t *testing.T, s *server) {
+	{"login is 5 failed tries per minute by address and user", func(t *testing.T, s *server) {
 		c := newClient()
 		const right, wrong = `{"user":"demo","password":"demo"}`, `{"user":"demo","password":"guess"}`
-		c.want(t, s, 200, "POST /login", right)
+		for range 7 {
+			c.want(t, s, 200, "POST /login", right)
+		}
 		for range 4 {
 			c.want(t, s, 401, "POST /login", wrong)
+			c.want(t, s, 200, "POST /login", right)
 		}
+		c.want(t, s, 401, "POST /login", wrong)
 		denied(t, c.do(t, s, "POST /login", wrong), "login", 60)
+		denied(t, c.do(t, s, "POST /login", right), "login", 60)
 		c.want(t, s, 401, "POST /login", `{"user":"other","password":"demo"}`)
 		newClient().want(t, s, 200, "POST /login", right)
+	}},
+	{"of 40 guesses at once 5 are tried", func(t *testing.T, s *server) {
+		c := newClient()
+		var tried, denied atomic.Int64
+		var all sync.WaitGroup
+		for i := range 40 {
+			all.Go(func() {
+				switch a, err := c.try(s, "POST /login", fmt.Sprintf(`{"user":"demo","password":"guess-%d"}`, i)); {
+				case err != nil:
+					t.Error(err)
+				case a.status == 401:
+					tried.Add(1)
+				case a.status == 429:
+					denied.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if tried.Load() != 5 || denied.Load() != 35 {
+			t.Errorf("%d tried and %d denied, want 5 and 35", tried.Load(), denied.Load())
+		}
 	}},
 	{"a malformed login is 400 and not counted", func(t *testing.T, s *server) {
 		c := newClient()
@@ -153,6 +182,14 @@ var rows = []struct {
 		budget = whoami(t, s, c, 0)
 		between(t, budget, "reset_after", 1, 60)
 		between(t, budget, "retry_after", 1, 60)
+	}},
+	{"the client is the last address that no trusted proxy has", func(t *testing.T, s *server) {
+		real := newClient()
+		for i := range 5 {
+			forged := client{address: fmt.Sprintf("1.2.3.%d, 127.0.0.9, %s, 127.0.0.8", i, real.address)}
+			forged.want(t, s, 200, "GET /strict")
+		}
+		denied(t, real.do(t, s, "GET /strict"), "strict", 10)
 	}},
 	{"an IPv6 client is its /64", func(t *testing.T, s *server) {
 		one := client{address: "2001:db8:0:" + strconv.Itoa(int(clients.Add(1))) + "::1"}

@@ -52,9 +52,8 @@ func (s Settings) newStore() (core.Store, error) {
 // replacePolicies puts what the file and the environment say in the place of
 // the built-in policies: of the one called search, the variable POLICY_SEARCH.
 func (l *Limits) replacePolicies(file string) (err error) {
-	const prefix = "POLICY_"
 	if file == "" {
-		policies, err := policyfile.Environ(prefix, os.LookupEnv, l.Policies.all()...)
+		policies, err := policyfile.Environ(policyPrefix, os.LookupEnv, l.Policies.all()...)
 		if err != nil {
 			return err
 		}
@@ -62,7 +61,7 @@ func (l *Limits) replacePolicies(file string) (err error) {
 		return nil
 	}
 	l.watcher, err = policyfile.Watch(file, l.Limiter, l.Policies.all(),
-		policyfile.WithEnviron(prefix, os.LookupEnv), policyfile.WithSignals())
+		policyfile.WithEnviron(policyPrefix, os.LookupEnv), policyfile.WithSignals())
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/policyfile"
 )
 
 // Settings are what a server is told from outside.
@@ -30,6 +31,10 @@ var variables = []struct{ flag, env, standard, usage string }{
 	{"trusted-proxies", "TRUSTED_PROXIES", "", "believe the X-Forwarded-For of peers in these `CIDRs`, separated by commas"},
 	{"key-secret", "KEY_SECRET", "", "hash API keys with this `secret`"},
 }
+
+// policyPrefix begins the variables that give a policy other limits, such as
+// POLICY_SEARCH.
+const policyPrefix = "POLICY_"
 
 // Load reads the settings from flags, and from the environment where there is
 // no flag; an empty variable is the same as none. An error is for [Exit], which
@@ -75,7 +80,24 @@ func Load(args []string, getenv func(string) string) (Settings, error) {
 	if s.TrustedProxies, err = core.ParsePrefixes(*values["trusted-proxies"]); err != nil {
 		return Settings{}, &settingsError{fmt.Errorf("TRUSTED_PROXIES: %w", err)}
 	}
+	if err := s.checkPolicies(); err != nil {
+		return Settings{}, &settingsError{err}
+	}
 	return s, nil
+}
+
+// checkPolicies finds what is wrong with the policies before anything starts.
+func (s Settings) checkPolicies() error {
+	known := builtIn().all()
+	if s.PolicyFile != "" {
+		policies, err := policyfile.Read(s.PolicyFile, known...)
+		if err != nil {
+			return err // names the file and the line
+		}
+		known = append(known, policies...)
+	}
+	_, err := policyfile.Environ(policyPrefix, os.LookupEnv, known...)
+	return err
 }
 
 func help(usage, env, standard string) string {
