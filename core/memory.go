@@ -119,7 +119,7 @@ func (m *Memory) Take(ctx context.Context, p *Policy, key string, cost int64) (U
 	u, ok := s.take(p, id, cost, clock)
 	if !ok {
 		// Perhaps there are expired keys that the sweeper has not met yet.
-		m.forgetExpired(clock)
+		m.forgetExpired()
 		if u, ok = s.take(p, id, cost, clock); !ok {
 			return Usage{}, ErrStoreFull
 		}
@@ -135,7 +135,7 @@ func (m *Memory) TakeAll(ctx context.Context, asks []Ask) ([]Usage, error) {
 	clock := m.now()
 	usages, ok := m.takeAll(asks, clock)
 	if !ok {
-		m.forgetExpired(clock)
+		m.forgetExpired()
 		if usages, ok = m.takeAll(asks, clock); !ok {
 			return nil, ErrStoreFull
 		}
@@ -302,14 +302,14 @@ func (m *Memory) sweep() {
 		case <-m.stop:
 			return
 		case <-tick.C:
-			m.forgetExpired(m.now())
+			m.forgetExpired()
 		}
 	}
 }
 
-func (m *Memory) forgetExpired(now int64) {
+func (m *Memory) forgetExpired() {
 	for i := range m.shards {
-		m.shards[i].forgetExpired(now)
+		m.shards[i].forgetExpired(m.now)
 	}
 }
 

@@ -84,11 +84,13 @@ func (s *shard) create(p *Policy, id logID) *memoryLog {
 	return log
 }
 
-// forgetExpired forgets the logs whose entries have all left their windows. It
-// takes the lock.
-func (s *shard) forgetExpired(now int64) {
+// forgetExpired forgets the logs whose entries have all left their windows. It takes the
+// lock, and the time after it: an old time would not do for a log that
+// was begun after the clock had stepped back.
+func (s *shard) forgetExpired(clock func() int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := clock()
 	for window, q := range s.queues {
 		for q.front != nil && q.front.expires() <= now {
 			s.forget(q.front)
