@@ -16,8 +16,9 @@
 // Package redisstream has the store that several processes share, in Redis
 // Streams; [NewMemory] makes one in this process's memory, with the same
 // answers. Web services use neither directly: the adapters for Gin, Echo and
-// Fiber (modules ginlimit, echolimit and fiberlimit) find out who a request
-// comes from, ask the limiter and answer what is over the limit.
+// Fiber (modules ginlimit, echolimit and fiberlimit) and for net/http (package
+// httplimit) find out who a request comes from, ask the limiter and answer what
+// is over the limit.
 //
 // # How it counts
 //
@@ -31,12 +32,41 @@
 //
 // # Layouts
 //
-// There are two ways to write a log, and a policy decides on one when it is
+// There are three ways to write a log, and a policy decides on one when it is
 // made. Policies with one limit where every request costs 1 keep a [Counted]
 // log: the entries in the window are the count. Policies with several limits or
 // with [VariableCost] keep a [Summed] log: each entry carries the running total
 // of admitted cost, so that the units in any window are a difference of two
 // entries, and a decision costs the same for any limit, cost and length of log.
+// Policies that are [Refundable] keep a [Refunded] log: a summed log whose
+// entries also carry what was given back. With [Slices] a summed log is coarse:
+// it has a few entries for any number of requests.
+//
+// # Giving back and settling
+//
+// Units are taken before a request is handled, so that of any number of
+// requests at once no more pass than there is room for. What turns out not to
+// count is given back afterwards, with [Limiter.Refund]: then only wrong
+// passwords count, however many are tried at once. [Limiter.Settle] corrects an
+// estimate to what was really used.
+//
+// # Several policies
+//
+// [Limiter.AllowAll] asks several policies for one request, all or nothing: per
+// address, per user and per service, for example. Different policies by the
+// request, such as one for each plan that users pay for, have names of their
+// own and so logs of their own: a client that changes plans starts with the new
+// plan's log, and finds its old one as it left it.
+//
+// # Changes while running
+//
+// [Limiter.Replace] puts other policies in the place of those of the same
+// names, in this process; package policyfile, a module of its own, reads them
+// from a file. A [Rule] holds for all processes on the same store within a
+// second: it overrides a policy's limits, or blocks, bans or exempts a client.
+// [Shadow] lets a policy count and report before it denies. [Limiter.Entries],
+// [Limiter.Peek], [Limiter.Reset] and [Limiter.Ban] are what a support engineer
+// needs.
 //
 // # Who is counted
 //
