@@ -72,6 +72,61 @@ func BenchmarkScript(b *testing.B) {
 	}
 }
 
+// BenchmarkTogether measures the server's time for one script on two counted
+// logs, and for two scripts on one each.
+func BenchmarkTogether(b *testing.B) {
+	server := redistest.Start(b)
+	rdb := server.Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	asks := func(i int) []core.Ask {
+		key := strconv.Itoa(i % 1000)
+		return []core.Ask{
+			{Policy: core.NewPolicy("address", core.PerHour(100_000_000)), Key: key, Cost: 1},
+			{Policy: core.NewPolicy("user", core.PerHour(100_000_000)), Key: key, Cost: 1},
+		}
+	}
+	ctx := b.Context()
+	measure := func(name string, send func(pipe redis.Pipeliner, asks []core.Ask)) {
+		b.Run(name, func(b *testing.B) {
+			for i := range 1000 { // loads the scripts and warms the logs
+				if _, err := s.TakeAll(ctx, asks(i)); err != nil {
+					b.Fatal(err)
+				}
+				for _, a := range asks(i) {
+					if _, err := s.Take(ctx, a.Policy, a.Key, 1); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			rdb.ConfigResetStat(ctx)
+			b.ResetTimer()
+			calls := 0
+			for i := 0; i < b.N; {
+				pipe := rdb.Pipeline()
+				for ; i < b.N && pipe.Len() < 100; i++ {
+					send(pipe, asks(i))
+				}
+				calls += pipe.Len()
+				if _, err := pipe.Exec(ctx); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.StopTimer()
+			b.ReportMetric(scriptTime(b, rdb)*float64(calls)/float64(b.N), "server-µs/op")
+		})
+	}
+	measure("one script", func(pipe redis.Pipeliner, asks []core.Ask) {
+		logs, args := s.decisions(asks)
+		_ = pipe.Process(ctx, newOnce(ctx, "evalsha", together.sha, []any{logs[0], logs[0] + scratchSuffix, logs[1], logs[1] + scratchSuffix}, args))
+	})
+	measure("two scripts", func(pipe redis.Pipeliner, asks []core.Ask) {
+		for _, a := range asks {
+			sc, log, args := s.decision(a.Policy, a.Key, 1, true)
+			_ = pipe.Process(ctx, newOnce(ctx, "evalsha", sc.sha, []any{log, log + scratchSuffix}, args))
+		}
+	})
+}
+
 // BenchmarkClient compares clients with and without ContextTimeoutEnabled.
 func BenchmarkClient(b *testing.B) {
 	server := redistest.Start(b)

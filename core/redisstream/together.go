@@ -38,22 +38,7 @@ func (s *Store) oneScript(asks []core.Ask) bool {
 }
 
 func (s *Store) takeTogether(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
-	holds := make([]byte, len(asks))
-	args := make([]any, 1, 10*len(asks))
-	logs := make([]string, len(asks))
-	policies := make([]*core.Policy, len(asks))
-	for i, a := range asks {
-		holds[i] = '1'
-		if a.Policy.Shadow() {
-			holds[i] = '0'
-		}
-		policies[i], logs[i] = a.Policy, s.logKey(a.Policy, a.Key)
-		args = append(args, string(a.Policy.Layout()), 0)
-		head := len(args)
-		args = appendArgs(args, a.Policy, a.Cost)
-		args[head-1] = len(args) - head
-	}
-	args[0] = string(holds)
+	logs, args := s.decisions(asks)
 	reply, err := s.run(ctx, together, logs, args)
 	if redis.HasErrorPrefix(err, "TRYAGAIN") {
 		// The slot moves to another node, and the logs are on either. What is then
@@ -63,7 +48,31 @@ func (s *Store) takeTogether(ctx context.Context, asks []core.Ask) ([]core.Usage
 	if err != nil {
 		return nil, fmt.Errorf("redisstream: %w", err)
 	}
+	policies := make([]*core.Policy, len(asks))
+	for i, a := range asks {
+		policies[i] = a.Policy
+	}
 	return parseReply(reply, policies...)
+}
+
+// decisions are the logs and arguments of together.lua.
+func (s *Store) decisions(asks []core.Ask) (logs []string, args []any) {
+	holds := make([]byte, len(asks))
+	logs = make([]string, len(asks))
+	args = make([]any, 1, 1+8*len(asks))
+	for i, a := range asks {
+		holds[i] = '1'
+		if a.Policy.Shadow() {
+			holds[i] = '0'
+		}
+		logs[i] = s.logKey(a.Policy, a.Key)
+		args = append(args, string(a.Policy.Layout()), 0)
+		head := len(args)
+		args = appendArgs(args, a.Policy, a.Cost)
+		args[head-1] = len(args) - head
+	}
+	args[0] = string(holds)
+	return logs, args
 }
 
 // takeApart asks log by log, and gives back what was taken when one has no room
