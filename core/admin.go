@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// Reset forgets what was counted for key under p: all its units are back.
+// Reset forgets what was counted for key under p: all its units are back. The
+// key may be one that a decision shows, here and below.
 func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
-	a := Ask{Policy: p, Key: key, Cost: 1}
-	if err := l.prepare(&a); err != nil {
+	a, err := l.log(p, key)
+	if err != nil {
 		return err
 	}
 	if err := l.store.Reset(ctx, a.Policy, a.Key); err != nil {
-		return fmt.Errorf("streamlimit: policy %s: %w", a.Policy.name, err)
+		return policyError(a.Policy, err)
 	}
 	return nil
 }
@@ -23,8 +24,8 @@ func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 // Entries are the requests in the log of p and key that still count, newest
 // first, and no more than most of them.
 func (l *Limiter) Entries(ctx context.Context, p *Policy, key string, most int) ([]Entry, error) {
-	a := Ask{Policy: p, Key: key, Cost: 1}
-	if err := l.prepare(&a); err != nil {
+	a, err := l.log(p, key)
+	if err != nil {
 		return nil, err
 	}
 	if most < 1 {
@@ -32,18 +33,37 @@ func (l *Limiter) Entries(ctx context.Context, p *Policy, key string, most int) 
 	}
 	entries, err := l.store.Entries(ctx, a.Policy, a.Key, most)
 	if err != nil {
-		return nil, fmt.Errorf("streamlimit: policy %s: %w", a.Policy.name, err)
+		return nil, policyError(a.Policy, err)
 	}
 	return entries, nil
 }
 
+// log names the log of p and key.
+func (l *Limiter) log(p *Policy, key string) (Ask, error) {
+	a := Ask{Policy: p, Key: key, Cost: 1}
+	err := l.prepare(l.view.Load(), &a)
+	a.Key = shownKey(key)
+	return a, err
+}
+
+// shownKey is the key as decisions show it. The digest of a long key stands for
+// that key here, and only where nothing is counted: see boundedKey.
+func shownKey(key string) string {
+	digest, ok := strings.CutPrefix(key, hashedPrefix)
+	if ok && len(digest) == 2*digestBytes && strings.Trim(digest, "0123456789abcdef") == "" {
+		return key
+	}
+	return boundedKey(key)
+}
+
 // Policies are the policies that the limiter has met, as they are now, by name.
-// Adapters make them known when they are made.
+// A limiter meets a policy with its first request, or by [Limiter.Meet], which
+// adapters call when they are made.
 func (l *Limiter) Policies() []*Policy {
 	v := l.view.Load()
 	policies := make([]*Policy, 0, len(v.names))
-	for _, p := range v.names {
-		policies = append(policies, p)
+	for _, known := range v.names {
+		policies = append(policies, known.now)
 	}
 	slices.SortFunc(policies, func(a, b *Policy) int { return strings.Compare(a.name, b.name) })
 	return policies
@@ -51,15 +71,15 @@ func (l *Limiter) Policies() []*Policy {
 
 // Policy is the policy called name as it is now, if the limiter has met it.
 func (l *Limiter) Policy(name string) (p *Policy, ok bool) {
-	p, ok = l.view.Load().names[name]
-	return p, ok
+	known, ok := l.view.Load().names[name]
+	return known.now, ok
 }
 
 // Ban denies key everything for a time, whatever policy it is counted by: see
 // [Rule]. A ban that is there already is replaced.
 func (l *Limiter) Ban(ctx context.Context, key string, d time.Duration) error {
-	if d <= 0 {
-		return fmt.Errorf("core: Ban: for %v: use a duration above 0", d)
+	if d < time.Millisecond {
+		return fmt.Errorf("core: Ban: for %v: use at least 1ms", d)
 	}
 	return l.SetRule(ctx, Rule{Kind: Ban, Key: key, Until: time.Now().Add(d)})
 }
@@ -76,7 +96,8 @@ func (l *Limiter) Override(ctx context.Context, name string, limits ...Limit) er
 }
 
 // SetRule adds a rule, or replaces the one with the same ID. It holds in this
-// process when SetRule returns, and in the others within a second.
+// process when SetRule returns, and in the others within a second. One that is
+// new beyond [MaxRules] is an [ErrTooManyRules].
 func (l *Limiter) SetRule(ctx context.Context, r Rule) error {
 	r, err := r.normalize()
 	if err != nil {
@@ -85,36 +106,50 @@ func (l *Limiter) SetRule(ctx context.Context, r Rule) error {
 	if r.ended(time.Now()) {
 		return fmt.Errorf("core: rule: it ends in the past, at %v", r.Until)
 	}
-	if r.Kind == Override {
-		if p, ok := l.Policy(r.Policy); ok {
-			if _, err := p.With(limitOptions(r.Limits)...); err != nil {
-				return err
-			}
+	v := l.view.Load()
+	if known, ok := v.names[r.Policy]; ok && r.Kind == Override {
+		if _, err := known.base.With(limitOptions(r.Limits)...); err != nil {
+			return err
 		}
 	}
-	if err := l.store.SetRule(ctx, r); err != nil {
-		return fmt.Errorf("streamlimit: rule: %w", err)
+	if len(v.rules) >= MaxRules && !slices.ContainsFunc(v.rules, func(o Rule) bool { return o.ID() == r.ID() }) {
+		return ErrTooManyRules
 	}
-	return l.refreshRules(ctx)
+	if err := l.store.SetRule(ctx, r); err != nil {
+		return ruleError(err)
+	}
+	return ruleError(l.refreshRules(ctx))
 }
 
 // DeleteRule removes the rule with an ID, and reports whether there was one.
 func (l *Limiter) DeleteRule(ctx context.Context, id string) (bool, error) {
 	found, err := l.store.DeleteRule(ctx, id)
 	if err != nil {
-		return false, fmt.Errorf("streamlimit: rule: %w", err)
+		return false, ruleError(err)
 	}
-	return found, l.refreshRules(ctx)
+	return found, ruleError(l.refreshRules(ctx))
 }
 
 // Rules are the rules that hold now, by ID.
 func (l *Limiter) Rules(ctx context.Context) ([]Rule, error) {
 	if err := l.refreshRules(ctx); err != nil {
-		return nil, err
+		return nil, ruleError(err)
 	}
 	now := time.Now()
-	rules := slices.Clone(l.view.Load().rules)
-	rules = slices.DeleteFunc(rules, func(r Rule) bool { return r.ended(now) })
+	var rules []Rule
+	for _, r := range l.view.Load().rules {
+		if !r.ended(now) {
+			r.Limits = slices.Clone(r.Limits)
+			rules = append(rules, r)
+		}
+	}
 	slices.SortFunc(rules, func(a, b Rule) int { return strings.Compare(a.ID(), b.ID()) })
 	return rules, nil
+}
+
+func ruleError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("streamlimit: rule: %w", err)
 }

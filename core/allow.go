@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // AllowAll decides on a request under several policies at once: it is admitted
 // when all of them have room, and otherwise counted by none. There is a
-// decision for each question, in order; the request passes if all are Allowed.
+// decision for each question, in order; the request passes if all are Allowed,
+// and [Denied] makes the error of one that does not. Policies in shadow mode
+// don't hold up the others.
 //
 // In memory, and on a Redis that is one server, this is one step, and one round
 // trip. On a Cluster or Ring it is so for logs of the same key. Logs of different
@@ -18,7 +21,8 @@ import (
 // [Refundable]; the error is an [ErrApart] otherwise. Never is more admitted
 // than any limit allows.
 //
-// The same policy and key twice is an error.
+// The same policy and key twice is an [ErrAskedTwice], and no question at all an
+// [ErrNoPolicy].
 func (l *Limiter) AllowAll(ctx context.Context, asks ...Ask) ([]Decision, error) {
 	return l.AllowRequest(ctx, nil, asks...)
 }
@@ -29,8 +33,13 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 	if len(asks) == 0 {
 		return nil, ErrNoPolicy
 	}
+	asks = slices.Clone(asks) // the caller's stay as they are
+	v := l.view.Load()
 	for i := range asks {
-		if err := l.prepare(&asks[i]); err != nil {
+		if asks[i].Cost == 0 {
+			asks[i].Cost = 1
+		}
+		if err := l.prepare(v, &asks[i]); err != nil {
 			return nil, err
 		}
 		for _, other := range asks[:i] {
@@ -39,30 +48,76 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 			}
 		}
 	}
+	client := netip.Prefix{}
+	if r != nil && len(v.networks) > 0 {
+		client = oneAddress(l.identity.client(r))
+	}
 	decisions := make([]Decision, len(asks))
-	open, denied := l.judge(r, asks, decisions)
-	if denied || len(open) == 0 {
+	if len(asks) == 1 {
+		var err error
+		if decisions[0], err = l.allowOne(ctx, v, client, asks[0]); err != nil {
+			return nil, err
+		}
 		return decisions, nil
 	}
-	if err := l.take(ctx, open, decisions); err != nil {
+	open := v.judge(asks, client, decisions)
+	if len(open) == 0 {
+		return decisions, nil
+	}
+	if err := l.takeAll(ctx, open, decisions); err != nil {
 		return nil, err
 	}
 	return decisions, nil
 }
 
-// judge fills in the decisions that rules make. open are the questions left to
-// ask, which is none when the request is denied.
-func (l *Limiter) judge(r Request, asks []Ask, decisions []Decision) (open []Ask, denied bool) {
-	v := l.view.Load()
-	if !v.judges() {
-		return asks, false
+// allowOne decides on one question. It is what judge and takeAll do, without the
+// memory that several need.
+func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, a Ask) (Decision, error) {
+	if d, ok := v.answer(a, client); ok {
+		return d, nil
 	}
-	var address func() netip.Addr
-	if r != nil {
-		address = func() netip.Addr { return l.identity.client(r) }
+	store := l.store
+	u, err := store.Take(ctx, a.Policy, a.Key, a.Cost)
+	if err != nil {
+		usages, instead, err := l.takeWithoutStore(ctx, []Ask{a}, err)
+		if err != nil {
+			return Decision{}, err
+		}
+		store, u = instead, usages[0]
 	}
+	return decided(a, u, true, store), nil
+}
+
+// answer is the decision that is made without asking a log, if one is: by a rule
+// on the client, or since the cost is above a limit that is in shadow mode.
+func (v *view) answer(a Ask, client netip.Prefix) (Decision, bool) {
+	if v.judges() {
+		if d, ok := v.verdict(a, client); ok {
+			return d, true
+		}
+	}
+	if a.Policy.shadow && !a.Policy.fits(a.Cost) {
+		return decide(a.Policy, a.Key, a.Cost, Usage{Source: SourceNone}), true
+	}
+	return Decision{}, false
+}
+
+// fits is whether the limits can ever admit a cost.
+func (p *Policy) fits(cost int64) bool {
+	for _, l := range p.limits {
+		if cost > l.Max {
+			return false
+		}
+	}
+	return true
+}
+
+// judge fills in the decisions that are made without asking a log. open are the
+// questions left to ask, which is none when the request is denied.
+func (v *view) judge(asks []Ask, client netip.Prefix, decisions []Decision) (open []Ask) {
+	denied := false
 	for i, a := range asks {
-		d, ok := v.verdict(a, address)
+		d, ok := v.answer(a, client)
 		if !ok {
 			open = append(open, a)
 			continue
@@ -71,32 +126,30 @@ func (l *Limiter) judge(r Request, asks []Ask, decisions []Decision) (open []Ask
 		denied = denied || !d.Allowed
 	}
 	if !denied {
-		return open, false
+		return open
 	}
 	// A client that one of the rules keeps out is out for all policies.
 	for i, a := range asks {
-		if decisions[i].Policy == nil || decisions[i].Allowed {
-			decisions[i] = Decision{Policy: a.Policy, Key: a.Key, Cost: a.Cost, Allowed: true, Limit: a.Policy.limits[0], Source: SourceNone}
+		if decisions[i].Policy == nil {
+			decisions[i] = Decision{
+				Policy: a.Policy, Key: a.Key, Cost: a.Cost, Allowed: true,
+				Limit: a.Policy.limits[0], Remaining: a.Policy.limits[0].Max, Source: SourceNone,
+			}
 		}
 	}
-	return nil, true
+	return nil
 }
 
-// take asks the store, and fills in the decisions that rules have left open, in
-// the same order.
-func (l *Limiter) take(ctx context.Context, open []Ask, decisions []Decision) error {
-	usages := make([]Usage, 1, 4)
-	store, err := l.store, error(nil)
-	if len(open) == 1 {
-		usages[0], err = store.Take(ctx, open[0].Policy, open[0].Key, open[0].Cost)
-	} else {
-		usages, err = store.TakeAll(ctx, open)
+// takeAll asks the store, and fills in the decisions that judge has left open,
+// in the same order.
+func (l *Limiter) takeAll(ctx context.Context, open []Ask, decisions []Decision) error {
+	store := l.store
+	usages, err := store.TakeAll(ctx, open)
+	if errors.Is(err, ErrApart) {
+		return err
 	}
 	if err != nil {
-		if errors.Is(err, ErrApart) {
-			return err
-		}
-		if store, usages, err = l.takeWithoutStore(ctx, open, err); err != nil {
+		if usages, store, err = l.takeWithoutStore(ctx, open, err); err != nil {
 			return err
 		}
 	}
@@ -109,17 +162,23 @@ func (l *Limiter) take(ctx context.Context, open []Ask, decisions []Decision) er
 		for decisions[next].Policy != nil {
 			next++
 		}
-		d := decide(a.Policy, a.Key, a.Cost, usages[i])
-		switch {
-		case d.Source == SourceNone:
-			d.Reason = ReasonFailOpen
-		case taken && usages[i].Allowed:
-			d.Counted = true
-			if a.Policy.refundable {
-				d.receipt = &receipt{entry: usages[i].Entry, store: store}
-			}
-		}
-		decisions[next] = d
+		decisions[next] = decided(a, usages[i], taken, store)
 	}
 	return nil
+}
+
+// decided is the decision that a store has made. taken is whether it took the
+// units, if there was room.
+func decided(a Ask, u Usage, taken bool, store Store) Decision {
+	d := decide(a.Policy, a.Key, a.Cost, u)
+	switch {
+	case u.Source == SourceNone:
+		d.Reason = ReasonFailOpen
+	case taken && u.Allowed:
+		d.Counted = true
+		if a.Policy.refundable {
+			d.receipt = &receipt{entry: u.Entry, store: store}
+		}
+	}
+	return d
 }

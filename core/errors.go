@@ -8,7 +8,8 @@ import (
 var (
 	// ErrCost is returned for a cost that can never be admitted: below 1, above
 	// one of the policy's limits, or other than 1 for a policy without
-	// [VariableCost]. Waiting does not help, so it is no denial.
+	// [VariableCost]. Waiting does not help, so it is no denial. Above a limit of
+	// a policy in shadow mode, the request is allowed: see Decision.WouldDeny.
 	ErrCost = errors.New("core: cost can never be admitted")
 
 	// ErrNoKey is returned for an empty key, such as a request without the
@@ -41,6 +42,9 @@ var (
 	// ErrAskedTwice is returned when one log is asked twice in one question.
 	ErrAskedTwice = errors.New("core: the same policy and key twice")
 
+	// ErrTooManyRules is returned by [Limiter.SetRule] when there are [MaxRules].
+	ErrTooManyRules = fmt.Errorf("core: there are %d rules already: delete some, or block networks instead of addresses", MaxRules)
+
 	// ErrClosed is returned by a store after Close.
 	ErrClosed = errors.New("core: store is closed")
 )
@@ -48,33 +52,44 @@ var (
 // LimitedError is a denial as an error, for frameworks that answer errors in
 // one place. Use errors.As to get at the decision.
 type LimitedError struct {
-	// Decision is the denial; of several on one request the one that lasts
-	// longest.
+	// Decision is the denial; of several on one request the first that the
+	// client can't wait out since it is blocked, or else that lasts longest.
 	Decision Decision
 
-	// Others are the other denials on the same request.
+	// Others are the other denials on the same request, in the request's order.
 	Others []Decision
 }
 
-// Denied is nil when all decisions are allowed, and else a [*LimitedError].
+// Denied is nil when all decisions on a request are allowed, and else a
+// [*LimitedError].
 func Denied(decisions []Decision) error {
-	var e *LimitedError
-	for _, d := range decisions {
-		switch {
-		case d.Allowed || d.Policy == nil:
-		case e == nil:
-			e = &LimitedError{Decision: d}
-		case d.Reason == ReasonBlocked || e.Decision.Reason != ReasonBlocked && d.RetryAfter > e.Decision.RetryAfter:
-			e.Others = append(e.Others, e.Decision)
-			e.Decision = d
-		default:
+	worst := -1
+	for i, d := range decisions {
+		if d.denies() && (worst < 0 || d.outlasts(&decisions[worst])) {
+			worst = i
+		}
+	}
+	if worst < 0 {
+		return nil
+	}
+	e := &LimitedError{Decision: decisions[worst]}
+	for i, d := range decisions {
+		if i != worst && d.denies() {
 			e.Others = append(e.Others, d)
 		}
 	}
-	if e == nil {
-		return nil
-	}
 	return e
+}
+
+func (d *Decision) denies() bool { return !d.Allowed && d.Policy != nil }
+
+// outlasts is whether the client must wait longer for d than for o, of two
+// denials.
+func (d *Decision) outlasts(o *Decision) bool {
+	if blocked, before := d.Reason == ReasonBlocked, o.Reason == ReasonBlocked; blocked || before {
+		return !before
+	}
+	return d.RetryAfter > o.RetryAfter
 }
 
 // Error names the policy and the limit, and no key.
@@ -109,7 +124,7 @@ func costError(p *Policy, cost int64) error {
 		return fmt.Errorf("%w: policy %s counts requests: give it core.VariableCost() to take %d", ErrCost, p.name, cost)
 	}
 	for _, l := range p.limits {
-		if cost > l.Max {
+		if cost > l.Max && !p.shadow {
 			return fmt.Errorf("%w: policy %s: %d is above the limit %v", ErrCost, p.name, cost, l)
 		}
 	}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // FailureMode says what happens to requests when the store does not answer.
@@ -37,12 +40,15 @@ func (m FailureMode) String() string {
 // when it is first needed.
 type localStore struct {
 	once  sync.Once
-	store *Memory
+	store *Memory // nil after close, if it was never needed
 }
 
-func (s *localStore) get() *Memory {
+func (s *localStore) get() (*Memory, error) {
 	s.once.Do(func() { s.store = NewMemory() })
-	return s.store
+	if s.store == nil {
+		return nil, ErrClosed
+	}
+	return s.store, nil
 }
 
 func (s *localStore) close() {
@@ -52,65 +58,100 @@ func (s *localStore) close() {
 	}
 }
 
+// outage writes a log line when requests are decided without the store, and no
+// more than one a minute.
+type outage struct{ logged atomic.Int64 } // when, Unix milliseconds
+
+const outageInterval = time.Minute
+
+func (o *outage) log(logger *slog.Logger, p *Policy, mode FailureMode, err error) {
+	now, last := time.Now().UnixMilli(), o.logged.Load()
+	if now-last < outageInterval.Milliseconds() || !o.logged.CompareAndSwap(last, now) {
+		return
+	}
+	logger.Warn("streamlimit: the store does not answer: requests are decided without it",
+		"policy", p.name, "mode", mode.String(), "error", err)
+}
+
 // modeOf is the failure mode of a question's policy. A caller that has gone is
-// no failure of the store.
+// no failure of the store, and a store that is closed or full has answered; but
+// a policy in shadow mode keeps no request out, whatever its mode.
 func (l *Limiter) modeOf(ctx context.Context, p *Policy, err error) FailureMode {
-	if ctx.Err() != nil || errors.Is(err, ErrClosed) || errors.Is(err, ErrStoreFull) {
+	mode := p.failure
+	if mode == FailDefault {
+		mode = l.failure
+	}
+	switch {
+	case ctx.Err() != nil || errors.Is(err, ErrClosed):
 		return FailClosed
+	case errors.Is(err, ErrStoreFull):
+		mode = FailClosed
 	}
-	if p.failure != FailDefault {
-		return p.failure
+	if mode == FailClosed && p.shadow {
+		mode = FailOpen
 	}
-	return l.failure
+	if mode != FailClosed {
+		l.outage.log(l.Logger(), p, mode, err)
+	}
+	return mode
 }
 
 // takeWithoutStore decides on questions that the store has failed to answer
-// with failed.
-func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Ask, failed error) (Store, []Usage, error) {
+// with failed. instead is the store that has taken units, if one has.
+func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Ask, failed error) (usages []Usage, instead Store, err error) {
+	usages = make([]Usage, len(asks))
 	var local []Ask
-	for _, a := range asks {
+	var places []int
+	for i, a := range asks {
 		switch l.modeOf(ctx, a.Policy, failed) {
 		case FailLocal:
-			local = append(local, a)
+			local, places = append(local, a), append(places, i)
 		case FailOpen:
+			usages[i] = Usage{Allowed: true, Source: SourceNone}
 		default:
-			return nil, nil, fmt.Errorf("streamlimit: policy %s: %w", a.Policy.name, failed)
+			return nil, nil, policyError(a.Policy, failed)
 		}
 	}
-	var decided []Usage
-	if len(local) > 0 {
-		var err error
-		if decided, err = l.local.get().TakeAll(ctx, local); err != nil {
-			return nil, nil, fmt.Errorf("streamlimit: policy %s: %w", local[0].Policy.name, err)
-		}
+	if len(local) == 0 {
+		return usages, nil, nil
 	}
-	usages := make([]Usage, len(asks))
-	for i, a := range asks {
-		usages[i] = Usage{Allowed: true, Source: SourceNone}
-		if l.modeOf(ctx, a.Policy, failed) == FailLocal {
-			usages[i], decided = decided[0], decided[1:]
-			usages[i].Source = SourceFallback
-		}
+	memory, err := l.local.get()
+	if err != nil {
+		return nil, nil, policyError(local[0].Policy, err)
 	}
-	return l.local.store, usages, nil
+	decided, err := memory.TakeAll(ctx, local)
+	if err != nil {
+		return nil, nil, policyError(local[0].Policy, err)
+	}
+	for i, u := range decided {
+		u.Source = SourceFallback
+		usages[places[i]] = u
+	}
+	return usages, memory, nil
 }
 
 func (l *Limiter) peekWithoutStore(ctx context.Context, a Ask, failed error) (Decision, error) {
-	u := Usage{Allowed: true, Source: SourceNone}
 	switch l.modeOf(ctx, a.Policy, failed) {
 	case FailLocal:
-		var err error
-		if u, err = l.local.get().Peek(ctx, a.Policy, a.Key, a.Cost); err != nil {
-			return Decision{}, fmt.Errorf("streamlimit: policy %s: %w", a.Policy.name, err)
+		memory, err := l.local.get()
+		if err != nil {
+			return Decision{}, policyError(a.Policy, err)
+		}
+		u, err := memory.Peek(ctx, a.Policy, a.Key, a.Cost)
+		if err != nil {
+			return Decision{}, policyError(a.Policy, err)
 		}
 		u.Source = SourceFallback
+		return decide(a.Policy, a.Key, a.Cost, u), nil
 	case FailOpen:
-	default:
-		return Decision{}, fmt.Errorf("streamlimit: policy %s: %w", a.Policy.name, failed)
-	}
-	d := decide(a.Policy, a.Key, a.Cost, u)
-	if u.Source == SourceNone {
+		d := decide(a.Policy, a.Key, a.Cost, Usage{Allowed: true, Source: SourceNone})
 		d.Reason = ReasonFailOpen
+		return d, nil
 	}
-	return d, nil
+	return Decision{}, policyError(a.Policy, failed)
+}
+
+// policyError is what went wrong for a policy.
+func policyError(p *Policy, err error) error {
+	return fmt.Errorf("streamlimit: policy %s: %w", p.name, err)
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Limiter decides on requests by the logs in its [Store]. Make one with [New];
@@ -17,15 +19,14 @@ type Limiter struct {
 	warnings *warnings
 	failure  FailureMode
 	local    localStore
+	outage   outage
 
 	// view is what policies and rules are now; whoever changes it holds mu.
-	view     atomic.Pointer[view]
-	mu       sync.Mutex
-	replaced map[string]*Policy
+	view atomic.Pointer[view]
+	mu   sync.Mutex
 
-	stop     chan struct{} // closed by Close
+	stop     context.CancelFunc // ends watching
 	watching sync.WaitGroup
-	closed   sync.Once
 }
 
 // New makes a limiter that keeps its logs in store:
@@ -33,7 +34,7 @@ type Limiter struct {
 //	limiter := core.New(core.NewMemory())
 //
 // It panics when the store is nil. Close it to end its one goroutine, which
-// looks for changed rules.
+// looks for changed rules. Make one for the process, not for each request.
 func New(store Store, options ...Option) *Limiter {
 	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("core: New: nil store: use core.NewMemory(), or redisstream.New for Redis")
@@ -44,7 +45,6 @@ func New(store Store, options ...Option) *Limiter {
 		identity: &Identity{header: "X-Forwarded-For", bits: 64, warnings: w},
 		warnings: w,
 		failure:  FailClosed,
-		stop:     make(chan struct{}),
 	}
 	for _, o := range options {
 		if o == nil {
@@ -52,8 +52,11 @@ func New(store Store, options ...Option) *Limiter {
 		}
 		o(l)
 	}
-	l.view.Store(newView(nil, nil, nil, ""))
-	l.watching.Go(l.watchRules)
+	l.view.Store(newView(&view{}, nil, newRuleset(nil, "", time.Now())))
+	w.ifInHandler()
+	ctx, stop := context.WithCancel(context.Background())
+	l.stop = stop
+	l.watching.Go(func() { l.watchRules(ctx) })
 	return l
 }
 
@@ -72,25 +75,25 @@ func (l *Limiter) Allow(ctx context.Context, p *Policy, key string) (Decision, e
 // need [VariableCost] for a cost other than 1. A cost that can never be
 // admitted is an [ErrCost].
 func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64) (Decision, error) {
-	if cost == 0 {
-		cost = -1 // is an error here, and 1 in an Ask
-	}
-	decisions, err := l.AllowRequest(ctx, nil, Ask{Policy: p, Key: key, Cost: cost})
-	if err != nil {
+	v := l.view.Load()
+	a := Ask{Policy: p, Key: key, Cost: cost}
+	if err := l.prepare(v, &a); err != nil {
 		return Decision{}, err
 	}
-	return decisions[0], nil
+	return l.allowOne(ctx, v, netip.Prefix{}, a)
 }
 
 // Peek is the decision that Allow would make, and counts nothing. Its
 // Remaining is what is left now, and Allowed says whether a request of cost 1
-// would be admitted.
+// would be admitted. The key may be one that a decision shows.
 func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, error) {
+	v := l.view.Load()
 	a := Ask{Policy: p, Key: key, Cost: 1}
-	if err := l.prepare(&a); err != nil {
+	if err := l.prepare(v, &a); err != nil {
 		return Decision{}, err
 	}
-	if d, ok := l.view.Load().verdict(a, nil); ok {
+	a.Key = shownKey(key)
+	if d, ok := v.answer(a, netip.Prefix{}); ok {
 		return d, nil
 	}
 	u, err := l.store.Peek(ctx, a.Policy, a.Key, a.Cost)
@@ -101,27 +104,25 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 }
 
 // prepare completes a question, or says what is wrong with it.
-func (l *Limiter) prepare(a *Ask) error {
+func (l *Limiter) prepare(v *view, a *Ask) error {
 	if a.Policy == nil || len(a.Policy.limits) == 0 {
 		return ErrNoPolicy
 	}
-	a.Policy = l.effective(a.Policy)
+	a.Policy = l.effective(v, a.Policy)
 	if a.Key == "" {
 		return fmt.Errorf("%w: policy %s", ErrNoKey, a.Policy.name)
 	}
 	a.Key = boundedKey(a.Key)
-	if a.Cost == 0 {
-		a.Cost = 1
-	}
 	return costError(a.Policy, a.Cost)
 }
 
 // Ping is nil when the store answers.
 func (l *Limiter) Ping(ctx context.Context) error { return l.store.Ping(ctx) }
 
-// Close closes the store.
+// Close ends the limiter's goroutine and waits for it, and closes the store.
+// Closing twice is not an error.
 func (l *Limiter) Close() error {
-	l.closed.Do(func() { close(l.stop) })
+	l.stop()
 	l.watching.Wait()
 	l.local.close()
 	return l.store.Close()

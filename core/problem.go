@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 )
 
 // ProblemContentType is the media type of a [Problem]'s body.
@@ -30,9 +31,10 @@ type Problem struct {
 }
 
 // ProblemFor is the answer to a request that err kept from being passed on: 429
-// for a [*LimitedError], 403 when that says the client is blocked, the given status for a [*RequestError], 401 for
-// [ErrNoKey], 400 for [ErrCost], and 503 for anything else, which means that
-// there was no decision. It tells clients nothing of an inner error.
+// for a [*LimitedError], or 403 when the client is blocked, the given status for
+// a [*RequestError], 401 for [ErrNoKey], 400 for [ErrCost], and 503 for anything
+// else, which means that there was no decision. It tells clients nothing of an
+// inner error.
 func ProblemFor(err error) Problem {
 	var (
 		limited *LimitedError
@@ -78,7 +80,7 @@ func deniedProblem(e *LimitedError) Problem {
 // violated adds the limits that d says had no room.
 func (p *Problem) violated(d *Decision) {
 	for i, item := range d.Policy.items {
-		if d.State(i).Violated {
+		if d.State(i).Violated && !slices.Contains(p.Violated, item.name) {
 			p.Violated = append(p.Violated, item.name)
 		}
 	}

@@ -19,24 +19,38 @@ const (
 	Override RuleKind = "override" // gives a policy other limits
 )
 
+// MaxRules is how many rules a store has room for; [Limiter.SetRule] refuses
+// more. All processes hold all of them in memory, and read them anew when one
+// changes.
+const MaxRules = 10_000
+
 // Rule is something that a limiter heeds before it asks a log. Rules are kept in
 // the store and may change at any time: all processes on the same store follow
-// within a second. Block comes before Ban, and Ban before Exempt.
+// within a second, and so does one that starts. While the store does not answer,
+// the rules last read hold. Block comes before Ban, and Ban before Exempt; a
+// client that a rule denies is denied by policies in shadow mode too.
 type Rule struct {
 	Kind RuleKind `json:"kind"`
 
 	// Key or Network is the client that a Block, Ban or Exempt is about: by the
-	// key that it is counted by under any policy, or by its address.
+	// whole key that it is counted by under any policy, as decisions show it, or
+	// by its address. A Network is met by the address of a request, and where
+	// there is none, as for [Limiter.Allow] and [Limiter.Peek], by keys that are
+	// an address or a prefix within it. It finds no address within other keys.
 	Key     string       `json:"key,omitempty"`
 	Network netip.Prefix `json:"network,omitzero"`
 
 	// Policy and Limits are the name of the policy that an Override is about,
 	// and its limits meanwhile. What was counted stays if the longest window
-	// does, and if there is one limit before and after, or several.
+	// does, and if there is one limit before and after, or several. One that a
+	// process can't apply, such as two limits for a policy with [Slices], changes
+	// nothing there.
 	Policy string  `json:"policy,omitempty"`
 	Limits []Limit `json:"limits,omitempty"`
 
-	// Until is when the rule ends; the zero Time is never. A Ban needs one.
+	// Until is when the rule ends, by each process's clock and in whole
+	// milliseconds; the zero Time is never. A Ban needs one. An Override's limits
+	// may hold for up to a second longer.
 	Until time.Time `json:"until,omitzero"`
 }
 
@@ -48,15 +62,29 @@ func (r Rule) ID() string {
 	case r.Network.IsValid():
 		return string(r.Kind) + " network " + plainPrefix(r.Network).String()
 	}
-	return string(r.Kind) + " key " + boundedKey(r.Key)
+	return string(r.Kind) + " key " + shownKey(r.Key)
 }
 
 // ended is whether the rule is over at a time.
 func (r Rule) ended(now time.Time) bool { return !r.Until.IsZero() && !now.Before(r.Until) }
 
+// lastYear is the last that a rule's end can be in: times of later years have no
+// form in JSON.
+const lastYear = 9999
+
 // normalize brings the rule into the one form in which it is kept, or says
 // what is wrong with it.
 func (r Rule) normalize() (Rule, error) {
+	if !r.Until.IsZero() {
+		r.Until = r.Until.UTC()
+		if r.Until.Year() > lastYear {
+			return r, fmt.Errorf("core: rule: it ends in the year %d: leave out Until for a rule without end", r.Until.Year())
+		}
+		r.Until = time.UnixMilli(r.Until.UnixMilli()).UTC()
+	}
+	if r.Network != (netip.Prefix{}) && !r.Network.IsValid() {
+		return r, errors.New(`core: rule: an invalid Network: write netip.MustParsePrefix("203.0.113.0/24")`)
+	}
 	if r.Kind == Override {
 		if r.Key != "" || r.Network.IsValid() {
 			return r, errors.New("core: rule: an override is about a policy: leave out Key and Network")
@@ -77,10 +105,11 @@ func (r Rule) normalize() (Rule, error) {
 	case r.Kind == Ban && r.Until.IsZero():
 		return r, errors.New("core: rule: a ban needs a time when it ends: set Until, or use core.Block")
 	}
+	r.Limits = nil
 	if r.Network.IsValid() {
 		r.Network = plainPrefix(r.Network)
 	} else {
-		r.Key = boundedKey(r.Key)
+		r.Key = shownKey(r.Key)
 	}
 	return r, nil
 }

@@ -14,10 +14,11 @@ func (l *Limiter) Refund(ctx context.Context, d Decision) error { return l.Settl
 // the estimate is charged whether it fits or not, since it has been used, and
 // counts from now on against what comes after.
 //
-// The policy must be [Refundable]; a decision that took nothing, or one of
-// another policy, is an [ErrNotRefundable]. A decision is settled once: after
-// that the error is [ErrSettled], also when the first time failed, since that
-// may have reached the store. Units are given back only within the policy's
+// The policy must be [Refundable]; a decision that took nothing, or whose policy
+// is another, is an [ErrNotRefundable]. More than 1 unit needs [VariableCost] and
+// is an [ErrCost] without. A decision is settled once, all its copies together:
+// after that the error is [ErrSettled], also when the first time failed, since
+// that may have reached the store. Units are given back only within the policy's
 // grace, and while the log has not been reset: otherwise the error is
 // [ErrTooLate], and nothing changes.
 func (l *Limiter) Settle(ctx context.Context, d Decision, used int64) error {
@@ -26,13 +27,15 @@ func (l *Limiter) Settle(ctx context.Context, d Decision, used int64) error {
 		return ErrNotRefundable
 	case used < 0 || used > MaxUnits:
 		return fmt.Errorf("%w: policy %s: %d units used: from 0 to %d", ErrCost, d.Policy.name, used, MaxUnits)
+	case used > 1 && !d.Policy.costs:
+		return fmt.Errorf("%w: policy %s counts requests: give it core.VariableCost() to settle at %d units", ErrCost, d.Policy.name, used)
 	case d.receipt.settled.Swap(true):
 		return ErrSettled
 	case used == d.Cost:
 		return nil
 	}
 	if err := d.receipt.store.Settle(ctx, d.Policy, d.Key, d.receipt.entry, used-d.Cost); err != nil {
-		return fmt.Errorf("streamlimit: policy %s: %w", d.Policy.name, err)
+		return policyError(d.Policy, err)
 	}
 	return nil
 }

@@ -1,14 +1,6 @@
 package core
 
-import (
-	"context"
-	"maps"
-	"net/netip"
-	"time"
-)
-
-// rulesInterval is how often a limiter looks for changed rules.
-const rulesInterval = 400 * time.Millisecond
+import "maps"
 
 // maxKnown bounds the policies that a limiter remembers. A program has a few;
 // one that makes policies for each request must not pile them up.
@@ -17,106 +9,168 @@ const maxKnown = 4096
 // view is what policies and rules are at some time. It never changes: a change
 // makes a new one, so that a decision needs no lock.
 type view struct {
-	rules   []Rule
-	version string // of the rules in the store
-
 	policies map[*Policy]*Policy // those met, and what they are now
-	names    map[string]*Policy  // what they are now, by name
+	names    map[string]met      // the first met of each name
+	replaced map[string]*Policy  // what others stand in for, by name
 
-	overrides map[string]Rule   // by name of policy
-	keys      map[string][]Rule // on clients, by key
-	networks  []Rule
+	// origins are the policies that overrides have made others of. Who was handed
+	// one of those, such as by Limiter.Policy, asks by the origin's from then on.
+	origins map[*Policy]*Policy
+
+	ruleset
+	unfit error // of an override that can't be applied to its policy; nil for none
+}
+
+// met is a policy that the limiter knows.
+type met struct {
+	first *Policy // that the limiter met
+	base  *Policy // what it is without overrides
+	now   *Policy // what it is
 }
 
 // newView works out what the policies met so far are, by replacements and rules.
-func newView(met map[*Policy]*Policy, replaced map[string]*Policy, rules []Rule, version string) *view {
+func newView(before *view, replaced map[string]*Policy, rules ruleset) *view {
 	v := &view{
-		rules: rules, version: version,
-		policies:  make(map[*Policy]*Policy, len(met)+1),
-		names:     make(map[string]*Policy, len(met)+1),
-		overrides: make(map[string]Rule),
-		keys:      make(map[string][]Rule),
+		policies: make(map[*Policy]*Policy, len(before.policies)+1),
+		names:    make(map[string]met, len(before.names)+1),
+		replaced: replaced,
+		origins:  make(map[*Policy]*Policy, len(before.origins)+1),
+		ruleset:  rules,
 	}
-	for _, r := range rules {
-		switch {
-		case r.Kind == Override:
-			v.overrides[r.Policy] = r
-		case r.Network.IsValid():
-			v.networks = append(v.networks, r)
-		default:
-			v.keys[r.Key] = append(v.keys[r.Key], r)
-		}
+	if len(before.origins) < maxKnown {
+		maps.Copy(v.origins, before.origins)
 	}
-	for p := range met {
-		v.meet(p, replaced)
+	for _, known := range before.names {
+		v.meet(known.first, known.now)
+	}
+	for p, now := range before.policies {
+		v.meet(p, now)
 	}
 	return v
 }
 
-// meet works out what p is.
-func (v *view) meet(p *Policy, replaced map[string]*Policy) *Policy {
-	now := p
-	if r, ok := replaced[p.name]; ok {
-		now = r
+// changed is a copy of the view that may be changed until it is stored.
+func (v *view) changed() *view {
+	next := *v
+	next.policies, next.names, next.origins = maps.Clone(v.policies), maps.Clone(v.names), maps.Clone(v.origins)
+	return &next
+}
+
+// base is what p is without overrides.
+func (v *view) base(p *Policy) *Policy {
+	if origin, ok := v.origins[p]; ok {
+		p = origin
 	}
-	if r, ok := v.overrides[p.name]; ok {
-		if changed, err := now.With(limitOptions(r.Limits)...); err == nil {
-			now = changed
-		}
+	if r, ok := v.replaced[p.name]; ok {
+		return r
 	}
-	// Policies of one name that are the same now are one.
-	if known, ok := v.names[p.name]; ok && known.same(now) {
-		now = known
+	return p
+}
+
+// like is what p is now, if it is no other than the first met of its name.
+func (v *view) like(p *Policy) (now *Policy, ok bool) {
+	known, ok := v.names[p.name]
+	if !ok || known.base != p && !known.base.same(v.base(p)) {
+		return nil, false
+	}
+	return known.now, true
+}
+
+// overridden is what a policy is by the overrides. One that does not fit changes
+// nothing.
+func (v *view) overridden(base *Policy) (*Policy, error) {
+	r, ok := v.overrides[base.name]
+	if !ok {
+		return base, nil
+	}
+	changed, err := base.With(limitOptions(r.Limits)...)
+	if err != nil {
+		return base, err
+	}
+	return changed, nil
+}
+
+// meet makes p known. What it was before stays if nothing has changed.
+func (v *view) meet(p, was *Policy) *Policy {
+	if now, ok := v.like(p); ok {
+		v.policies[p] = now
+		return now
+	}
+	base := v.base(p)
+	now, err := v.overridden(base)
+	if err != nil {
+		v.unfit = err
+	}
+	if was != nil && now != base && now.same(was) {
+		now = was
+	}
+	first := p
+	if origin, ok := v.origins[p]; ok {
+		first = origin
+	}
+	if now != base {
+		v.origins[now] = first
 	}
 	v.policies[p] = now
-	v.names[p.name] = now
+	if _, ok := v.names[p.name]; !ok {
+		v.names[p.name] = met{first: first, base: base, now: now}
+	}
 	return now
 }
 
-// effective is what p is now. It is how a limiter meets a policy.
-func (l *Limiter) effective(p *Policy) *Policy {
+// effective is what p is now.
+func (l *Limiter) effective(v *view, p *Policy) *Policy {
+	if now, ok := v.policies[p]; ok {
+		return now
+	}
+	if now, ok := v.like(p); ok {
+		return now
+	}
+	if known, ok := v.names[p.name]; ok {
+		l.warnings.policyTwice(known.base, v.base(p))
+	}
+	if len(v.policies) >= maxKnown {
+		now, _ := v.overridden(v.base(p))
+		return now
+	}
+	return l.meet(p)
+}
+
+// meet makes p known to the limiter.
+func (l *Limiter) meet(p *Policy) *Policy {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	v := l.view.Load()
 	if now, ok := v.policies[p]; ok {
 		return now
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	v = l.view.Load()
-	if now, ok := v.policies[p]; ok {
-		return now
-	}
-	if known, ok := v.names[p.name]; ok && !known.same(v.meetAlone(p, l.replaced)) {
-		l.warnings.policyTwice(p.name)
-	}
-	if len(v.policies) >= maxKnown {
-		return v.meetAlone(p, l.replaced)
-	}
-	next := *v
-	next.policies, next.names = maps.Clone(v.policies), maps.Clone(v.names)
-	now := next.meet(p, l.replaced)
-	l.view.Store(&next)
+	next := v.changed()
+	now := next.meet(p, nil)
+	l.show(next)
 	return now
 }
 
-// meetAlone works out what p is without keeping it.
-func (v *view) meetAlone(p *Policy, replaced map[string]*Policy) *Policy {
-	alone := view{overrides: v.overrides, policies: make(map[*Policy]*Policy), names: make(map[string]*Policy)}
-	return alone.meet(p, replaced)
+// show makes v the view. The caller holds l.mu.
+func (l *Limiter) show(v *view) {
+	l.view.Store(v)
+	l.warnUnfit(v.unfit)
 }
 
 // Meet makes policies known before their first request, for [Limiter.Policies].
+// Of several of one name, the first is the one that it has.
 func (l *Limiter) Meet(policies ...*Policy) {
 	for _, p := range policies {
 		if p != nil && len(p.limits) > 0 {
-			l.effective(p)
+			l.effective(l.view.Load(), p)
 		}
 	}
 }
 
 // Replace puts policies in the place of those of the same names, for this
 // process, from the next decision on: after a settings file has changed, for
-// one. Those replaced before and not named any more are themselves again. What was counted
-// stays where [Policy.LogName] does.
+// one. Those replaced before and not named any more are themselves again. What
+// was counted stays where [Policy.LogName] does. An [Override] of a policy's
+// limits holds for what is in its place, too.
 func (l *Limiter) Replace(policies ...*Policy) {
 	replaced := make(map[string]*Policy, len(policies))
 	for _, p := range policies {
@@ -127,116 +181,6 @@ func (l *Limiter) Replace(policies ...*Policy) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.replaced = replaced
 	v := l.view.Load()
-	l.view.Store(newView(v.policies, replaced, v.rules, v.version))
-}
-
-// refreshRules takes over changed rules from the store.
-func (l *Limiter) refreshRules(ctx context.Context) error {
-	rules, version, err := l.store.Rules(ctx, l.view.Load().version)
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	v := l.view.Load()
-	if version != v.version {
-		l.view.Store(newView(v.policies, l.replaced, rules, version))
-	}
-	return nil
-}
-
-// watchRules takes over changed rules until the limiter is closed. While the
-// store does not answer, those that are known stay.
-func (l *Limiter) watchRules() {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		<-l.stop
-		cancel()
-	}()
-	tick := time.NewTicker(rulesInterval)
-	defer tick.Stop()
-	for {
-		_ = l.refreshRules(ctx)
-		select {
-		case <-l.stop:
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// judges is whether there are rules on clients at all.
-func (v *view) judges() bool { return len(v.keys) > 0 || len(v.networks) > 0 }
-
-// verdict is the decision that a rule on the client makes, if one does. address
-// finds the client's; it may be nil, or find none: then the key may be one.
-func (v *view) verdict(a Ask, address func() netip.Addr) (Decision, bool) {
-	if !v.judges() {
-		return Decision{}, false
-	}
-	now := time.Now()
-	var found Rule
-	consider := func(r Rule) {
-		if !r.ended(now) && (found.Kind == "" || r.rank() < found.rank() || r.Kind == found.Kind && found.Until.Before(r.Until)) {
-			found = r
-		}
-	}
-	for _, r := range v.keys[a.Key] {
-		consider(r)
-	}
-	if len(v.networks) > 0 {
-		var addr netip.Addr
-		if address != nil {
-			addr = address()
-		}
-		if !addr.IsValid() {
-			addr = keyAddress(a.Key)
-		}
-		for _, r := range v.networks {
-			if r.Network.Contains(addr) {
-				consider(r)
-			}
-		}
-	}
-	if found.Kind == "" {
-		return Decision{}, false
-	}
-	d := Decision{Policy: a.Policy, Key: a.Key, Cost: a.Cost, Limit: a.Policy.limits[0], Source: SourceNone}
-	switch found.Kind {
-	case Exempt:
-		d.Allowed, d.Reason, d.Remaining = true, ReasonExempt, d.Limit.Max
-	case Ban:
-		d.Reason = ReasonBanned
-		d.RetryAfter = max(time.Millisecond, found.Until.Sub(now))
-		d.ResetAfter = d.RetryAfter
-	default:
-		d.Reason = ReasonBlocked
-	}
-	return d, true
-}
-
-// rank is the order in which rules on one client come.
-func (r Rule) rank() int {
-	switch r.Kind {
-	case Block:
-		return 0
-	case Ban:
-		return 1
-	}
-	return 2
-}
-
-// keyAddress is the address in a key that [Identity.Address] has made, else the
-// zero Addr.
-func keyAddress(key string) netip.Addr {
-	if addr, err := netip.ParseAddr(key); err == nil {
-		return plain(addr)
-	}
-	if p, err := netip.ParsePrefix(key); err == nil {
-		return plain(p.Addr())
-	}
-	return netip.Addr{}
+	l.show(newView(v, replaced, v.ruleset))
 }

@@ -1,9 +1,14 @@
 package core
 
 import (
+	"fmt"
 	"log/slog"
+	"path"
+	"runtime"
 	"strings"
 	"sync"
+
+	"github.com/streamlimit/streamlimit/core/internal/warning"
 )
 
 // warnings are the log lines of a limiter about how it is set up, each with a
@@ -13,25 +18,24 @@ type warnings struct {
 	said   sync.Map // of codes
 }
 
-// The codes of warnings.
+// The codes of warnings. Package redisstream has W004 and W005.
 const (
 	warnForwarded   = "STREAMLIMIT_W001"
 	warnPolicyTwice = "STREAMLIMIT_W002"
 	warnAskedTwice  = "STREAMLIMIT_W003"
-	warnEviction    = "STREAMLIMIT_W004"
-	warnOldRedis    = "STREAMLIMIT_W005"
 	warnInHandler   = "STREAMLIMIT_W006"
+	warnUnfit       = "STREAMLIMIT_W007"
+	warnRulesUnread = "STREAMLIMIT_W008"
 )
-
-const warningsPage = "https://github.com/streamlimit/streamlimit/blob/main/core/WARNINGS.md"
 
 // say writes a line, unless one with the code was written before.
 func (w *warnings) say(code, message string, args ...any) {
-	if _, said := w.said.LoadOrStore(code, true); said {
+	if w.has(code) {
 		return
 	}
-	page := warningsPage + "#" + strings.ToLower(code)
-	w.logger.Warn("streamlimit: "+message, append([]any{"code", code, "see", page}, args...)...)
+	if _, said := w.said.LoadOrStore(code, true); !said {
+		warning.Log(w.logger, code, message, args...)
+	}
 }
 
 func (w *warnings) has(code string) bool {
@@ -39,14 +43,70 @@ func (w *warnings) has(code string) bool {
 	return said
 }
 
+// Logger is where the limiter writes its log lines.
+func (l *Limiter) Logger() *slog.Logger { return l.warnings.logger }
+
 // WarnAskedTwice is for adapters: one request was counted twice on one log.
 func (l *Limiter) WarnAskedTwice(policy string) {
 	l.warnings.say(warnAskedTwice, "a request was counted twice by one policy: its middleware is on the route twice", "policy", policy)
 }
 
-// Logger is where the limiter writes its log lines.
-func (l *Limiter) Logger() *slog.Logger { return l.warnings.logger }
+func (w *warnings) policyTwice(a, b *Policy) {
+	if w.has(warnPolicyTwice) {
+		return
+	}
+	w.say(warnPolicyTwice, "two policies of one name have other limits or settings; give them names of their own",
+		"policy", a.name, "first", limitsText(a), "second", limitsText(b))
+}
 
-func (w *warnings) policyTwice(name string) {
-	w.say(warnPolicyTwice, "two policies of one name have other limits or settings; give them names of their own", "policy", name)
+func limitsText(p *Policy) string {
+	text := fmt.Sprint(p.limits)
+	return strings.Trim(text, "[]")
+}
+
+// warnUnfit says that a rule gives a policy limits that it can't have, if so.
+func (l *Limiter) warnUnfit(err error) {
+	if err != nil {
+		l.warnings.say(warnUnfit, "an override can't be applied to its policy, which keeps its limits here", "error", err)
+	}
+}
+
+func (w *warnings) rulesUnread(err error) {
+	w.say(warnRulesUnread, "the rules in the store can't be read; those that are known stay", "error", err)
+}
+
+// saidInHandler is the one state that limiters of a process share: a limiter
+// that is made for each request has nowhere else to remember that this was said.
+var saidInHandler sync.Once
+
+// ifInHandler says that the limiter is being made by a handler of requests.
+func (w *warnings) ifInHandler() {
+	callers := make([]uintptr, 256)
+	// Without runtime.Callers, this function and New.
+	frames := runtime.CallersFrames(callers[:runtime.Callers(3, callers)])
+	maker, inHandler := "", false
+	for more := true; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		if maker == "" {
+			maker = fmt.Sprintf("%s:%d", path.Base(frame.File), frame.Line)
+		}
+		if frame.Function == "sync.(*Once).doSlow" {
+			return // in a handler, perhaps, but once
+		}
+		inHandler = inHandler || servesRequest(frame.Function)
+	}
+	if inHandler {
+		saidInHandler.Do(func() {
+			w.say(warnInHandler, "a limiter is made while a request is served; make one for the process, before it serves", "at", maker)
+		})
+	}
+}
+
+// servesRequest is whether a function of this name is one of a server, or a
+// handler's.
+func servesRequest(function string) bool {
+	return strings.HasSuffix(function, ".ServeHTTP") || // of net/http and httptest, and what implements http.Handler
+		function == "net/http.(*conn).serve" ||
+		strings.HasSuffix(function, "fasthttp.(*Server).serveConn")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
@@ -32,15 +33,51 @@ func TestLeastPrivilege(t *testing.T) {
 	defer rdb.Close()
 	s := New(rdb, WithTimeout(10*time.Second))
 	works(t, s)
-	if err := s.Reset(t.Context(), countedPolicy, "k"); err != nil {
-		t.Error(err)
-	}
-	if err := s.Ping(t.Context()); err != nil {
-		t.Error(err)
-	}
+	everything(t, s)
 	if log := admin.Do(t.Context(), "acl", "log").Val().([]any); len(log) > 0 {
 		t.Errorf("ACL LOG: %v", log)
 	}
+}
+
+// everything calls each method of a store, on each layout.
+func everything(t *testing.T, s *Store) {
+	t.Helper()
+	ctx := t.Context()
+	for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
+		u := take(t, s, p, "k")
+		take(t, s, p, "k") // joins the entry of a coarse log
+		if p == refundedPolicy {
+			if err := s.Settle(ctx, p, "k", u.Entry, -1); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := s.Peek(ctx, p, "k", 1); err != nil {
+			t.Error(err)
+		}
+		if entries, err := s.Entries(ctx, p, "k", 10); err != nil || len(entries) == 0 {
+			t.Errorf("%s: entries %v, %v", p.Name(), entries, err)
+		}
+	}
+	asks := []core.Ask{{Policy: countedPolicy, Key: "k", Cost: 1}, {Policy: refundedPolicy, Key: "k2", Cost: 1}, {Policy: coarsePolicy, Key: "k", Cost: 1}}
+	if _, err := s.TakeAll(ctx, asks); err != nil {
+		t.Error(err)
+	}
+	if err := s.SetRule(ctx, core.Rule{Kind: core.Block, Key: "k"}); err != nil {
+		t.Error(err)
+	}
+	if rules, _, err := s.Rules(ctx, ""); err != nil || len(rules) != 1 {
+		t.Errorf("rules %v, %v", rules, err)
+	}
+	if found, err := s.DeleteRule(ctx, "block key k"); err != nil || !found {
+		t.Errorf("rule found %v, %v", found, err)
+	}
+	if err := s.Reset(ctx, countedPolicy, "k"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Ping(ctx); err != nil {
+		t.Error(err)
+	}
+	awaitCheck(s)
 }
 
 func documentedCommands(t *testing.T) []string {

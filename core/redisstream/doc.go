@@ -18,10 +18,21 @@
 //
 // Redis 7.0 or later, or Valkey 7.2 or later: standalone, Sentinel, Cluster or
 // Ring. A Ring moves the keys of a server that is down to the others, where they
-// start with empty logs. Set maxmemory-policy to noeviction, for an evicted log
-// is a forgotten one. An ACL user needs the keys streamlimit:* and the commands evalsha, eval,
-// unlink, ping, time, xtrim, xlen, xadd, xrange, xrevrange, copy, rename and
-// pexpire. With [WithPrefix] the keys start with that prefix instead.
+// start with empty logs.
+//
+// Set maxmemory-policy to noeviction, for an evicted log is a forgotten one. With
+// the first decision the store asks the servers in the background how they are
+// set up (INFO), and logs a warning when they evict keys or are too old.
+//
+// An ACL user needs the keys streamlimit:* and the commands evalsha, eval, unlink,
+// ping, info, time, xtrim, xlen, xadd, xdel, xrange, xrevrange, copy, rename,
+// pexpire, hget, hset, hgetall and hdel. With [WithPrefix] the keys start with
+// that prefix instead. Without the command info nothing is asked and no warning
+// given, which leaves an entry in the log of the ACL. The client may need
+// commands of its own, as for a Cluster.
+//
+// Rules (see [core.Rule]) are kept in one hash, streamlimit:{rules}, which has no
+// time to live. A Ring has it on one of its servers.
 //
 // # Changed limits
 //

@@ -1,8 +1,10 @@
 package redisstream
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,41 +14,65 @@ import (
 )
 
 // The rules are one hash, which rules.lua describes. Its version alone is what
-// limiters read twice a second.
+// limiters read all the time.
 const (
 	rulesSuffix  = "{rules}"
 	versionField = "version"
 )
 
-// Rules implements [core.Store].
+// Rules implements [core.Store]. A rule that can't be read is passed over, with
+// one log line for each version of the rules.
 func (s *Store) Rules(ctx context.Context, known string) ([]core.Rule, string, error) {
 	version := redis.NewStringCmd(ctx, "hget", s.prefix+rulesSuffix, versionField)
-	if err := s.plain(ctx, version); err != nil && version.Err() != redis.Nil {
+	now := versionPrefix
+	switch err := s.plain(ctx, version); {
+	case err == nil:
+		now += version.Val()
+	case !errors.Is(err, redis.Nil):
 		return nil, known, err
 	}
-	// There is none before the first rule, and that is a version too.
-	if now := "v" + version.Val(); now == known {
+	if now == known {
 		return nil, now, nil
 	}
 	all := redis.NewMapStringStringCmd(ctx, "hgetall", s.prefix+rulesSuffix)
 	if err := s.plain(ctx, all); err != nil {
 		return nil, known, err
 	}
+	now = versionPrefix + all.Val()[versionField]
 	var rules []core.Rule
 	for id, value := range all.Val() {
 		if id == versionField {
 			continue
 		}
-		_, text, _ := strings.Cut(value, " ")
-		var r core.Rule
-		if err := json.Unmarshal([]byte(text), &r); err != nil {
-			// A newer version's, perhaps.
-			s.logger.Warn("streamlimit: a rule that can't be read is passed over", "rule", id, "error", err)
+		r, err := parseRule(value)
+		if err != nil {
+			s.unread(now, id, err)
 			continue
 		}
 		rules = append(rules, r)
 	}
-	return rules, "v" + all.Val()[versionField], nil
+	return rules, now, nil
+}
+
+// versionPrefix starts a version, so that none is "": before the first rule
+// there are rules too, namely none.
+const versionPrefix = "v"
+
+// parseRule reads a value of the hash. What this version does not know is not
+// to be guessed: it may say whom the rule is not about.
+func parseRule(value string) (r core.Rule, err error) {
+	_, text, _ := strings.Cut(value, " ")
+	d := json.NewDecoder(bytes.NewReader([]byte(text)))
+	d.DisallowUnknownFields()
+	return r, d.Decode(&r)
+}
+
+// unread logs that a rule can't be read, once for each version of the rules.
+func (s *Store) unread(version, id string, err error) {
+	if last := s.unreadVersion.Swap(&version); last != nil && *last == version {
+		return
+	}
+	s.logger.Warn("streamlimit: a rule that can't be read is passed over", "rule", id, "error", err)
 }
 
 // SetRule implements [core.Store].

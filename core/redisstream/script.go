@@ -82,6 +82,9 @@ func (s *Store) run(caller context.Context, sc script, logs []string, args []any
 	for {
 		cmd := newOnce(ctx, name, text, keys, args)
 		err := s.do(caller, ctx, cmd)
+		if answered(err) {
+			s.beginCheck()
+		}
 		// In these cases the script has not run, so this is no second time.
 		switch {
 		case err == nil:
@@ -93,7 +96,7 @@ func (s *Store) run(caller context.Context, sc script, logs []string, args []any
 			// While a slot moves, one of two keys is missing on either node.
 			keys = keys[:1]
 		default:
-			return nil, err
+			return nil, explain(err)
 		}
 	}
 }

@@ -36,6 +36,9 @@ type Store struct {
 
 	keepsDeadlines bool          // of contexts, by the client itself
 	pending        chan struct{} // holds a value for each command that runs aside
+
+	check         check                  // of the servers, at the first decision
+	unreadVersion atomic.Pointer[string] // of the rules, one of which could not be read
 }
 
 // Option is a setting for [New] and [Open].
@@ -209,6 +212,7 @@ func (s *Store) plain(caller context.Context, cmd redis.Cmder) error {
 
 // Close implements [core.Store]. It closes the client if [Open] made it.
 func (s *Store) Close() error {
+	s.endCheck()
 	if s.closed.Swap(true) || !s.owned {
 		return nil
 	}

@@ -1,0 +1,180 @@
+package redisstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core/internal/warning"
+)
+
+// The codes of warnings, which core/WARNINGS.md explains.
+const (
+	warnEviction = "STREAMLIMIT_W004"
+	warnOldRedis = "STREAMLIMIT_W005"
+)
+
+// oldestRedis is the first version that has what the scripts need.
+const oldestRedis = 7
+
+// checkTimeout is how long a check may take, which nobody waits for.
+const checkTimeout = 10 * time.Second
+
+// check looks once at how the servers are set up, in the background, when they
+// have answered for the first time.
+type check struct {
+	begun   atomic.Bool // or ended before that
+	mu      sync.Mutex
+	stop    context.CancelFunc // nil until it has begun
+	running sync.WaitGroup
+}
+
+// beginCheck starts the check, unless it was started before or the store is
+// closed.
+func (s *Store) beginCheck() {
+	c := &s.check
+	if c.begun.Load() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.begun.Swap(true) {
+		return
+	}
+	ctx, stop := context.WithTimeout(context.Background(), checkTimeout)
+	c.stop = stop
+	c.running.Go(func() {
+		defer stop()
+		s.checkServers(ctx)
+	})
+}
+
+// endCheck stops the check and waits for it. None begins after that.
+func (s *Store) endCheck() {
+	c := &s.check
+	c.mu.Lock()
+	c.begun.Store(true)
+	if c.stop != nil {
+		c.stop()
+	}
+	c.mu.Unlock()
+	c.running.Wait()
+}
+
+// setup is what is to be known of a server.
+type setup struct {
+	address   string
+	version   string
+	eviction  string // maxmemory-policy
+	maxMemory string // "0" for no limit
+}
+
+// checkServers warns of servers that can't keep the logs.
+func (s *Store) checkServers(ctx context.Context) {
+	// The client may not obey ctx, and ends by timeouts of its own then.
+	found := make(chan []setup, 1)
+	go func() { found <- s.setups(ctx) }()
+	var setups []setup
+	select {
+	case setups = <-found:
+	case <-ctx.Done():
+		return
+	}
+	slices.SortFunc(setups, func(a, b setup) int { return strings.Compare(a.address, b.address) })
+	var old, evicting []string
+	var version, eviction string
+	for _, one := range setups {
+		if one.old() {
+			old, version = append(old, one.address), one.version
+		}
+		if one.evicts() {
+			evicting, eviction = append(evicting, one.address), one.eviction
+		}
+	}
+	if old != nil {
+		warning.Log(s.logger, warnOldRedis, fmt.Sprintf("Redis %d.0 or later is needed, or Valkey", oldestRedis),
+			"servers", old, "version", version)
+	}
+	if evicting != nil {
+		warning.Log(s.logger, warnEviction, "Redis may evict logs and rules when its memory is full, and forget what was counted; set maxmemory-policy to noeviction",
+			"servers", evicting, "maxmemory-policy", eviction)
+	}
+}
+
+// setups asks each server that decides. One that does not tell is left out, such
+// as by an ACL without INFO.
+func (s *Store) setups(ctx context.Context) (all []setup) {
+	var mu sync.Mutex
+	ask := func(ctx context.Context, server *redis.Client) error {
+		if info, err := server.Info(ctx).Result(); err == nil {
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, parseInfo(server.Options().Addr, info))
+		}
+		return nil
+	}
+	switch rdb := s.rdb.(type) {
+	case *redis.Client:
+		_ = ask(ctx, rdb)
+	case *redis.ClusterClient:
+		_ = rdb.ForEachMaster(ctx, ask)
+	case *redis.Ring:
+		_ = rdb.ForEachShard(ctx, ask)
+	default:
+		if info, err := rdb.Info(ctx).Result(); err == nil {
+			all = append(all, parseInfo("", info))
+		}
+	}
+	return all
+}
+
+// parseInfo reads a reply to INFO. What it does not say stays "".
+func parseInfo(address, info string) setup {
+	one := setup{address: address}
+	fields := map[string]*string{"redis_version": &one.version, "maxmemory_policy": &one.eviction, "maxmemory": &one.maxMemory}
+	for line := range strings.Lines(info) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if field, ok := fields[name]; ok {
+			*field = value
+		}
+	}
+	return one
+}
+
+// old is whether the server lacks what the scripts need. Valkey reports the
+// version of Redis that it is compatible with.
+func (s setup) old() bool {
+	text, _, _ := strings.Cut(s.version, ".")
+	major, err := strconv.Atoi(text)
+	return err == nil && major < oldestRedis
+}
+
+// evicts is whether the server drops keys when its memory is full: each policy
+// but noeviction may drop logs, which have a time to live. Without a limit it
+// never does.
+func (s setup) evicts() bool {
+	return s.eviction != "" && s.eviction != "noeviction" && s.maxMemory != "" && s.maxMemory != "0"
+}
+
+// answered is whether a server has answered, if only with an error.
+func answered(err error) bool {
+	var reply redis.Error
+	return err == nil || errors.As(err, &reply)
+}
+
+// explain makes the error of a server that does not know the line that scripts
+// begin with a clear one.
+func explain(err error) error {
+	if redis.HasErrorPrefix(err, "Error compiling script") && strings.Contains(err.Error(), "near '#'") {
+		return fmt.Errorf("the server is too old: Redis %d.0 or later is needed: %w", oldestRedis, err)
+	}
+	return err
+}

@@ -1,0 +1,250 @@
+package redisstream
+
+import (
+	"context"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+// oddKeys are texts that some part of the way could take for something else.
+var oddKeys = []string{
+	"version", "0 {}", " ", "a b", "{rules}", "}{", `"quoted" \ back`, "<&>", "\x00\x01\x1f", "line\r\nbreak",
+	"\u2028 \u00e9 \U0001f600", "203.0.113.7", "2001:db8::/64", strings.Repeat("k", 128),
+}
+
+func rulesOf(t *testing.T, s *Store) map[string]core.Rule {
+	t.Helper()
+	rules, _, err := s.Rules(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[string]core.Rule)
+	for _, r := range rules {
+		found[r.ID()] = r
+	}
+	return found
+}
+
+// Rules come back as they were set.
+func TestRulesRoundTrip(t *testing.T) {
+	s := New(redistest.Start(t).Client(), WithTimeout(10*time.Second))
+	limiter := core.New(s)
+	until := time.Now().Add(time.Hour)
+	var rules []core.Rule
+	for _, key := range oddKeys {
+		rules = append(rules, core.Rule{Kind: core.Block, Key: key}, core.Rule{Kind: core.Ban, Key: key, Until: until}, core.Rule{Kind: core.Exempt, Key: key})
+	}
+	for _, network := range []string{"203.0.113.0/24", "::/0", "2001:db8::/32", "0.0.0.0/0", "::1/128"} {
+		rules = append(rules, core.Rule{Kind: core.Block, Network: netip.MustParsePrefix(network), Until: until})
+	}
+	rules = append(rules,
+		core.Rule{Kind: core.Override, Policy: "api", Limits: []core.Limit{core.PerSecond(2), core.Per(7, 1500*time.Millisecond)}},
+		core.Rule{Kind: core.Override, Policy: "big", Limits: []core.Limit{core.Per(core.MaxUnits, core.MaxWindow)}, Until: until})
+	for _, r := range rules {
+		if err := limiter.SetRule(t.Context(), r); err != nil {
+			t.Fatalf("%+v: %v", r, err)
+		}
+	}
+	normal := time.UnixMilli(until.UnixMilli()).UTC()
+	found := rulesOf(t, s)
+	if len(found) != len(rules) {
+		t.Errorf("%d rules, want %d", len(found), len(rules))
+	}
+	for _, want := range rules {
+		if !want.Until.IsZero() {
+			want.Until = normal
+		}
+		if got := found[want.ID()]; !reflect.DeepEqual(got, want) {
+			t.Errorf("rule %s: %+v, want %+v", want.ID(), got, want)
+		}
+	}
+	// A process that starts has them from Redis.
+	other := core.New(New(s.rdb, WithTimeout(10*time.Second)))
+	defer other.Close()
+	listed, err := other.Rules(t.Context())
+	if err != nil || len(listed) != len(rules) {
+		t.Fatalf("another process has %d rules, %v, want %d", len(listed), err, len(rules))
+	}
+	for _, r := range listed {
+		if found, err := other.DeleteRule(t.Context(), r.ID()); err != nil || !found {
+			t.Errorf("delete %s: found %v, %v", r.ID(), found, err)
+		}
+	}
+	if left := rulesOf(t, s); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+	limiter.Close()
+}
+
+// Each change has a version of its own, and what changes nothing has none. That
+// holds also for rules that were lost and made anew.
+func TestRulesVersion(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	seen := make(map[string]bool)
+	version := func() string {
+		t.Helper()
+		_, v, err := s.Rules(t.Context(), "")
+		must(t, err)
+		if again, same, err := s.Rules(t.Context(), v); err != nil || again != nil || same != v {
+			t.Fatalf("asked again: %v, %q, %v", again, same, err)
+		}
+		return v
+	}
+	changed := func(what string) {
+		t.Helper()
+		if v := version(); seen[v] {
+			t.Errorf("%s: a version that was there before", what)
+		} else {
+			seen[v] = true
+		}
+	}
+	changed("none")
+	for range 3 {
+		must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}))
+		changed("set")
+	}
+	before := version()
+	found, err := s.DeleteRule(t.Context(), "block key other")
+	if err != nil || found || version() != before {
+		t.Errorf("deleting none: found %v, %v", found, err)
+	}
+	found, err = s.DeleteRule(t.Context(), "block key k")
+	if err != nil || !found {
+		t.Errorf("deleting: found %v, %v", found, err)
+	}
+	changed("deleted")
+	if found, err = s.DeleteRule(t.Context(), versionField); err != nil || found {
+		t.Errorf("the version is taken for a rule: %v, %v", found, err)
+	}
+	must(t, rdb.FlushAll(t.Context()).Err())
+	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}))
+	changed("lost and set")
+}
+
+// Rules that have ended are deleted with the next change.
+func TestEndedRulesAreDeleted(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Ban, Key: "short", Until: time.Now().Add(time.Millisecond)}))
+	time.Sleep(5 * time.Millisecond)
+	if found, err := s.DeleteRule(t.Context(), "ban key short"); err != nil || found {
+		t.Errorf("an ended rule is found: %v, %v", found, err)
+	}
+	if left := rdb.HKeys(t.Context(), DefaultPrefix+rulesSuffix).Val(); len(left) != 1 || left[0] != versionField {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// A rule that can't be read, such as one of a newer version, stands in no other's
+// way and is logged once for each change.
+func TestUnreadableRules(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	var lines, coreLines logBuffer
+	s := New(rdb, WithTimeout(10*time.Second), WithLogger(lines.logger()))
+	for id, value := range map[string]string{
+		"no JSON":      "0 {",
+		"no value":     "",
+		"new field":    `0 {"kind":"block","key":"unread","method":"POST"}`,
+		"no limit":     `0 {"kind":"override","policy":"p","limits":["many"]}`,
+		"no network":   `0 {"kind":"block","network":"anywhere"}`,
+		"unknown kind": `0 {"kind":"tarpit","key":"unknown"}`,
+		"no end":       `0 {"kind":"ban","key":"unknown"}`,
+	} {
+		must(t, rdb.HSet(t.Context(), DefaultPrefix+rulesSuffix, id, value).Err())
+	}
+	limiter := core.New(s, core.WithLogger(coreLines.logger()))
+	defer limiter.Close()
+	if rules, err := limiter.Rules(t.Context()); err != nil || len(rules) != 0 {
+		t.Fatalf("rules: %v, %v", rules, err)
+	}
+	p := core.NewPolicy("p", core.PerMinute(1000))
+	for i := 1; i <= 3; i++ {
+		must(t, limiter.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "blocked"}))
+		for range 3 { // asks for what has not changed
+			if rules, err := limiter.Rules(t.Context()); err != nil || len(rules) != 1 {
+				t.Fatalf("rules: %v, %v", rules, err)
+			}
+		}
+		if _, _, err := s.Rules(t.Context(), ""); err != nil { // as another limiter does
+			t.Fatal(err)
+		}
+		if got := strings.Count(lines.String(), "can't be read"); got != i+1 {
+			t.Errorf("after %d changes: %d lines, want as many\n%s", i+1, got, lines.String())
+		}
+		// Two kinds are read by the store, and mean nothing to the limiter.
+		if got := strings.Count(coreLines.String(), "passed over"); got != 2*(i+1) {
+			t.Errorf("after %d changes: %d lines of the limiter's, want %d\n%s", i+1, got, 2*(i+1), coreLines.String())
+		}
+	}
+	for key, want := range map[string]bool{"unread": true, "unknown": true, "blocked": false} {
+		if d, err := limiter.Allow(t.Context(), p, key); err != nil || d.Allowed != want {
+			t.Errorf("%s: %+v, %v", key, d, err)
+		}
+	}
+}
+
+// Processes on one Redis follow each other's rules within a second.
+func TestRulesReachOtherProcesses(t *testing.T) {
+	server := redistest.Start(t)
+	process := func() *core.Limiter {
+		rdb := redis.NewClient(server.Options())
+		limiter := core.New(New(rdb, WithTimeout(10*time.Second)))
+		t.Cleanup(func() {
+			limiter.Close()
+			rdb.Close()
+		})
+		return limiter
+	}
+	one, two := process(), process()
+	p := core.NewPolicy("api", core.PerHour(1_000_000))
+	ctx := context.Background()
+	within := func(what string, held func(d core.Decision) bool) {
+		t.Helper()
+		start := time.Now()
+		for {
+			d, err := two.Peek(ctx, p, "203.0.113.7")
+			must(t, err)
+			if held(d) {
+				return
+			}
+			if time.Since(start) > 5*time.Second { // a second, and what a busy machine adds
+				t.Fatalf("%s: %+v", what, d)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	two.Meet(p)
+	must(t, one.Ban(ctx, "203.0.113.7", time.Hour))
+	within("ban", func(d core.Decision) bool { return d.Reason == core.ReasonBanned && !d.Allowed })
+	must(t, one.SetRule(ctx, core.Rule{Kind: core.Block, Network: netip.MustParsePrefix("203.0.113.0/24")}))
+	within("block", func(d core.Decision) bool { return d.Reason == core.ReasonBlocked })
+	for _, id := range []string{"ban key 203.0.113.7", "block network 203.0.113.0/24"} {
+		if found, err := one.DeleteRule(ctx, id); err != nil || !found {
+			t.Errorf("delete %s: %v, %v", id, found, err)
+		}
+	}
+	must(t, one.Override(ctx, "api", core.PerHour(7)))
+	within("override", func(d core.Decision) bool { return d.Allowed && d.Limit == core.PerHour(7) })
+	// The rules stay when processes end.
+	one.Close()
+	three := process()
+	if rules, err := three.Rules(ctx); err != nil || len(rules) != 1 {
+		t.Errorf("rules of a process that starts: %v, %v", rules, err)
+	}
+	if d, err := three.Allow(ctx, p, "k"); err != nil || d.Limit != core.PerHour(7) {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if _, err := three.DeleteRule(ctx, "override policy api"); err != nil {
+		t.Error(err)
+	}
+	within("restored", func(d core.Decision) bool { return d.Limit == core.PerHour(1_000_000) })
+}
