@@ -4,7 +4,7 @@ import "maps"
 
 // maxKnown bounds the policies that a limiter remembers. A program has a few;
 // one that makes policies for each request must not pile them up.
-const maxKnown = 4096
+const maxKnown = 1024
 
 // view is what policies and rules are at some time. It never changes: a change
 // makes a new one, so that a decision needs no lock.

@@ -1,7 +1,6 @@
 package adaptertest
 
 import (
-	"bytes"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -129,8 +128,8 @@ func checkAskedTwice(t *testing.T, s suite) {
 		{"another key", byConstant("shop"), 9, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var log bytes.Buffer
-			limiter, _ := newLimiter(t, core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+			log, logged := logAt(slog.LevelInfo)
+			limiter, _ := newLimiter(t, logged)
 			policy := core.NewPolicy("api", core.PerMinute(c.most))
 			w := s.openRoute(t, limit{limiter: limiter, policy: policy}, limit{limiter, policy, options{key: c.inner}})
 			if err := limiter.SetRule(t.Context(), core.Rule{Kind: core.Exempt, Key: "127.0.0.1"}); err != nil {

@@ -1,7 +1,6 @@
 package adaptertest
 
 import (
-	"bytes"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -22,8 +21,8 @@ func (s suite) openProxied(t *testing.T, trusted string, more ...core.Option) *s
 }
 
 func checkUntrustedPeer(t *testing.T, s suite) {
-	var log bytes.Buffer
-	limiter, _ := newLimiter(t, core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	log, logged := logAt(slog.LevelInfo)
+	limiter, _ := newLimiter(t, logged)
 	w := s.openRoute(t, limit{limiter: limiter, policy: core.NewPolicy("api", core.PerMinute(100))})
 	forged := []string{
 		"X-Forwarded-For: 203.0.113.7", "Forwarded: for=203.0.113.7", "X-Real-IP: 203.0.113.7",

@@ -1,7 +1,6 @@
 package adaptertest
 
 import (
-	"bytes"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -27,7 +26,8 @@ func reallyUsed(v visit, _ int) int64 {
 }
 
 func checkSettle(t *testing.T, s suite) {
-	limiter, store := newSpy(t)
+	log, logged := logAt(slog.LevelDebug)
+	limiter, store := newSpy(t, logged)
 	w := s.openOutcome(t, limit{limiter, tokens("tokens"), options{cost: units, used: reallyUsed}})
 	use := func(cost, used string) response {
 		t.Helper()
@@ -50,6 +50,9 @@ func checkSettle(t *testing.T, s suite) {
 	use("100", "0")
 	use("100", "100")
 	w.get("/", "X-Outcome: 200", "X-Cost: 1").wantDeniedBy("tokens")
+	if log.Len() > 0 {
+		t.Errorf("the log has: %s", log.String())
+	}
 }
 
 // Only policies of units that can be given back are settled. The function is
@@ -92,8 +95,8 @@ func checkSettleAndRefund(t *testing.T, s suite) {
 
 // A handler that has settled its request by itself has the last word.
 func checkSettleByHandler(t *testing.T, s suite) {
-	var log bytes.Buffer
-	limiter, store := newSpy(t, core.WithLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+	log, logged := logAt(slog.LevelDebug)
+	limiter, store := newSpy(t, logged)
 	w := s.open(t, app{groups: []group{{routes: []route{{
 		path:   "/",
 		limits: []limit{{limiter, tokens("tokens"), options{cost: units, used: reallyUsed}}},
@@ -115,8 +118,8 @@ func checkSettleByHandler(t *testing.T, s suite) {
 // Requests stay charged while the store fails, and the log says so, but not for
 // each of them.
 func checkRefundFails(t *testing.T, s suite) {
-	var log bytes.Buffer
-	limiter, store := newSpy(t, core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	log, logged := logAt(slog.LevelInfo)
+	limiter, store := newSpy(t, logged)
 	w := s.openOutcome(t, limit{limiter, refundable(), options{refundOn: "success", key: byFunc("user", user)}})
 	store.failSettle(errStore)
 	for range 3 {
@@ -137,16 +140,16 @@ func checkRefundFails(t *testing.T, s suite) {
 }
 
 // A handler that takes longer than the grace keeps its request charged. That is
-// the policy's business, and no alarm.
+// the policy's business and no alarm, and does not silence one.
 func checkRefundTooLate(t *testing.T, s suite) {
 	for level, want := range map[slog.Level]int{slog.LevelInfo: 0, slog.LevelDebug: 1} {
-		var log bytes.Buffer
-		limiter, clock := newLimiter(t, core.WithLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: level}))))
+		log, logged := logAt(level)
+		limiter, store := newSpy(t, logged)
 		w := s.open(t, app{groups: []group{{routes: []route{{
 			path:   "/",
 			limits: []limit{{limiter, core.NewPolicy("slow", core.PerHour(5), core.Refundable(time.Second)), options{refundOn: "success"}}},
 			handler: func(v visit) error {
-				clock.advance(1001 * time.Millisecond)
+				store.clock.advance(1001 * time.Millisecond)
 				return v.answer(http.StatusOK, "ok")
 			},
 		}}}}})
@@ -158,6 +161,11 @@ func checkRefundTooLate(t *testing.T, s suite) {
 		}
 		if n := strings.Count(log.String(), "level=DEBUG"); n != want || strings.Contains(log.String(), "level=WARN") {
 			t.Errorf("%d lines, want %d at level debug: %s", n, want, log.String())
+		}
+		store.failSettle(errStore)
+		w.get("/").want(http.StatusOK)
+		if n := strings.Count(log.String(), "level=WARN"); n != 1 {
+			t.Errorf("%d warnings that the store failed, want 1: %s", n, log.String())
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package adaptertest
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,6 +29,12 @@ func newLimiter(t *testing.T, options ...core.Option) (*core.Limiter, *clock) {
 		}
 	})
 	return limiter, c
+}
+
+// logAt is what a limiter logs at a level and above.
+func logAt(level slog.Level) (*bytes.Buffer, core.Option) {
+	log := &bytes.Buffer{}
+	return log, core.WithLogger(slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})))
 }
 
 // spy is a store that keeps what it was asked, and fails while it is told to.

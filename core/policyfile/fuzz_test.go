@@ -54,7 +54,7 @@ func file(policies []*core.Policy) string {
 		for _, l := range p.Limits() {
 			fmt.Fprintf(&b, "%v,", l)
 		}
-		fmt.Fprintf(&b, "]\n    shadow: %v\n    header: %q\n    cost: %v\n", p.Shadow(), header(p), p.VariableCost())
+		fmt.Fprintf(&b, "]\n    shadow: %v\n    header: %q\n    cost: %v\n", p.Shadow(), p.FieldName(), p.VariableCost())
 		if mode := p.OnFailure(); mode != core.FailDefault {
 			fmt.Fprintf(&b, "    failure: %v\n", mode)
 		}

@@ -61,6 +61,8 @@ if used < max and ARGV[1] == '1' then
   return {1, 0, added + window - now, used + 1, free}
 end
 
+-- What was trimmed now is not at the next call, which then would not keep the log.
+if ARGV[1] == '2' and trimmed == 0 then return {used < max and 1 or 0} end
 if used == 0 then return {1, 0, 0, 0, 0} end
 local newest = ms(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1])
 if trimmed > 0 then keep(newest) end

@@ -1,0 +1,19 @@
+package core
+
+import "sync"
+
+// ForgetInHandler lets the warning of a limiter that a handler makes be given
+// once more.
+func ForgetInHandler() { saidInHandler = sync.Once{} }
+
+// MaxKnown and RulesFailures are bounds that tests reach.
+const (
+	MaxKnown      = maxKnown
+	RulesFailures = rulesFailures
+)
+
+// Met is how many policies the limiter remembers.
+func (l *Limiter) Met() int {
+	v := l.view.Load()
+	return max(len(v.policies), len(v.names), len(v.origins))
+}

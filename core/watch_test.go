@@ -1,0 +1,195 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// Limiters on one store follow each other's rules within a second.
+func TestRulesReachOtherLimiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := core.NewMemory()
+		one, two := core.New(store), core.New(store)
+		defer two.Close()
+		defer one.Close()
+		p := core.NewPolicy("p", core.PerMinute(1000))
+		for _, step := range []struct {
+			change func() error
+			reason core.Reason
+			max    int64
+		}{
+			{func() error { return one.Ban(t.Context(), "k", time.Hour) }, core.ReasonBanned, 1000},
+			{func() error { return one.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}) }, core.ReasonBlocked, 1000},
+			{func() error { return one.Override(t.Context(), "p", core.PerMinute(7)) }, core.ReasonBlocked, 7},
+			{func() error { _, err := one.DeleteRule(t.Context(), "block key k"); return err }, core.ReasonBanned, 7},
+			{func() error { _, err := one.Unban(t.Context(), "k"); return err }, core.ReasonLimits, 7},
+			{func() error { _, err := one.DeleteRule(t.Context(), "override policy p"); return err }, core.ReasonLimits, 1000},
+		} {
+			if err := step.change(); err != nil {
+				t.Fatal(err)
+			}
+			for _, l := range []*core.Limiter{one, two} {
+				d, err := l.Peek(t.Context(), p, "k")
+				if err != nil || d.Reason != step.reason || d.Limit.Max != step.max {
+					t.Errorf("%+v, %v, want %v and %d", d, err, step.reason, step.max)
+				}
+				time.Sleep(time.Second)
+			}
+		}
+	})
+}
+
+// rulesStore is a memory store whose rules are read as a test says.
+type rulesStore struct {
+	core.Store
+	read func(ctx context.Context, known string) ([]core.Rule, string, error)
+}
+
+func (s *rulesStore) Rules(ctx context.Context, known string) ([]core.Rule, string, error) {
+	return s.read(ctx, known)
+}
+
+// A store that does not answer about rules holds up neither decisions nor Close.
+func TestCloseEndsWatching(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs := &rulesStore{Store: core.NewMemory(), read: func(ctx context.Context, known string) ([]core.Rule, string, error) {
+			<-ctx.Done()
+			return nil, known, ctx.Err()
+		}}
+		l := core.New(hangs)
+		allow(t, l, core.NewPolicy("p", core.PerMinute(1)), "k", 1)
+		time.Sleep(5 * time.Second)
+		start := time.Now()
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if err := l.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if waited := time.Since(start); waited != 0 {
+			t.Errorf("Close waited %v for a store that hangs", waited)
+		}
+	})
+}
+
+// An answer that is older than the rules that are known is not taken over.
+func TestOlderRulesAreNotTaken(t *testing.T) {
+	memory := core.NewMemory()
+	var slow atomic.Bool
+	reading, goOn := make(chan struct{}), make(chan struct{})
+	store := &rulesStore{Store: memory}
+	store.read = func(ctx context.Context, known string) ([]core.Rule, string, error) {
+		rules, version, err := memory.Rules(ctx, known)
+		if slow.CompareAndSwap(true, false) {
+			close(reading)
+			<-goOn
+		}
+		return rules, version, err
+	}
+	l := core.New(store)
+	defer l.Close()
+	p := core.NewPolicy("p", core.PerMinute(1000))
+	// Another process sets a rule, which one reader has seen and is slow to tell.
+	if err := memory.SetRule(t.Context(), core.Rule{Kind: core.Exempt, Key: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	slow.Store(true)
+	done := make(chan error, 1)
+	go func() {
+		_, err := l.Rules(context.Background())
+		done <- err
+	}()
+	<-reading
+	setRules(t, l, core.Rule{Kind: core.Block, Key: "k"})
+	if d := allow(t, l, p, "k", 1); d.Reason != core.ReasonBlocked {
+		t.Fatalf("%+v", d)
+	}
+	close(goOn)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if d := allow(t, l, p, "k", 1); d.Reason != core.ReasonBlocked {
+		t.Errorf("older rules have come back: %+v", d)
+	}
+}
+
+// Rules that can't be read stay as they are, and are warned of once, when that
+// has lasted.
+func TestUnreadRules(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := core.NewMemory()
+		var failing atomic.Bool
+		store := &rulesStore{Store: memory}
+		store.read = func(ctx context.Context, known string) ([]core.Rule, string, error) {
+			if failing.Load() {
+				return nil, "", errors.New("NOPERM")
+			}
+			return memory.Rules(ctx, known)
+		}
+		var log lines
+		l := core.New(store, log.option())
+		defer l.Close()
+		p := core.NewPolicy("p", core.PerMinute(1000))
+		setRules(t, l, core.Rule{Kind: core.Block, Key: "k"})
+		failing.Store(true)
+		time.Sleep(time.Second)
+		failing.Store(false)
+		time.Sleep(time.Second)
+		if log.String() != "" {
+			t.Errorf("a second of failures is logged: %s", log.String())
+		}
+		failing.Store(true)
+		time.Sleep(time.Hour)
+		if log.count("STREAMLIMIT_W008") != 1 || log.count("") != 1 || log.count("NOPERM") != 1 {
+			t.Errorf("log %s, want W008 once", log.String())
+		}
+		if d := allow(t, l, p, "k", 1); d.Reason != core.ReasonBlocked {
+			t.Errorf("known rules are forgotten: %+v", d)
+		}
+		// The rule is set, but not known to be: an error says so.
+		if err := l.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "other"}); err == nil {
+			t.Error("a rule that was not read back is no error")
+		}
+		if _, err := l.Rules(t.Context()); err == nil {
+			t.Error("rules that can't be read are listed")
+		}
+		failing.Store(false)
+		time.Sleep(time.Second)
+		if d := allow(t, l, p, "other", 1); d.Reason != core.ReasonBlocked {
+			t.Errorf("a rule is not seen when it can be: %+v", d)
+		}
+	})
+}
+
+// Rules in the store that mean nothing are passed over.
+func TestMeaninglessRules(t *testing.T) {
+	var log lines
+	store := &rulesStore{Store: core.NewMemory(), read: func(context.Context, string) ([]core.Rule, string, error) {
+		return []core.Rule{{Kind: "tarpit", Key: "k"}, {Kind: core.Block}, {}, {Kind: core.Ban, Key: "k"}, {Kind: core.Override, Policy: "p"}, {Kind: core.Exempt, Key: "good"}}, "1", nil
+	}}
+	l := core.New(store, log.option())
+	defer l.Close()
+	rules, err := l.Rules(t.Context())
+	if err != nil || len(rules) != 1 || rules[0].Key != "good" {
+		t.Errorf("rules %v, %v", rules, err)
+	}
+	if d := allow(t, l, core.NewPolicy("p", core.PerMinute(3)), "k", 1); !d.Allowed || d.Reason != core.ReasonLimits {
+		t.Errorf("%+v", d)
+	}
+	if got := log.count("passed over"); got != 5 {
+		t.Errorf("%d lines, want 5: %s", got, log.String())
+	}
+}
