@@ -1,30 +1,22 @@
 package core_test
 
 import (
-	"context"
 	"errors"
-	"net/http"
-	"strings"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
 )
 
-func peek(t *testing.T, l *core.Limiter, p *core.Policy, key string) core.Decision {
-	t.Helper()
-	d, err := l.Peek(t.Context(), p, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
 func allowAll(t *testing.T, l *core.Limiter, asks ...core.Ask) []core.Decision {
 	t.Helper()
 	decisions, err := l.AllowAll(t.Context(), asks...)
-	if err != nil || len(decisions) != len(asks) {
-		t.Fatalf("AllowAll: %v, %v", decisions, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(decisions) != len(asks) {
+		t.Fatalf("%d decisions on %d questions", len(decisions), len(asks))
 	}
 	for i, d := range decisions {
 		if d.Policy != asks[i].Policy || d.Key != asks[i].Key {
@@ -34,201 +26,291 @@ func allowAll(t *testing.T, l *core.Limiter, asks ...core.Ask) []core.Decision {
 	return decisions
 }
 
-func TestAllowAll(t *testing.T) {
-	l, _ := newLimiter(t)
-	wide := core.NewPolicy("wide", core.PerMinute(5))
-	narrow := core.NewPolicy("narrow", core.PerMinute(1))
-	trial := core.NewPolicy("trial", core.PerMinute(1), core.Shadow())
-	asks := []core.Ask{{Policy: wide, Key: "a"}, {Policy: trial, Key: "a"}, {Policy: narrow, Key: "b"}}
-	for _, d := range allowAll(t, l, asks...) {
-		if !d.Allowed || !d.Counted || d.WouldDeny || d.Cost != 1 {
-			t.Errorf("the first request: %+v", d)
-		}
-	}
-	decisions := allowAll(t, l, asks...)
-	if d := decisions[0]; !d.Allowed || d.Counted || d.Remaining != 4 {
-		t.Errorf("a policy with room, whose request another denies: %+v", d)
-	}
-	if d := decisions[1]; !d.Allowed || d.Counted || !d.WouldDeny || d.Err() != nil {
-		t.Errorf("a policy in shadow mode without room: %+v", d)
-	}
-	if d := decisions[2]; d.Allowed || d.Counted || d.RetryAfter != time.Minute {
-		t.Errorf("a policy without room: %+v", d)
-	}
-	var limited *core.LimitedError
-	if err := core.Denied(decisions); !errors.As(err, &limited) || limited.Decision.Policy != narrow || len(limited.Others) != 0 {
-		t.Errorf("Denied: %v", err)
-	}
-	// Alone, the policy in shadow mode holds nothing up.
-	decisions = allowAll(t, l, asks[:2]...)
-	if !decisions[0].Counted || core.Denied(decisions) != nil || peek(t, l, wide, "a").Remaining != 3 {
-		t.Errorf("with a policy in shadow mode: %+v", decisions)
-	}
-	if _, err := l.AllowAll(t.Context(), asks[0], asks[0]); !errors.Is(err, core.ErrAskedTwice) {
-		t.Errorf("one log twice: %v, want ErrAskedTwice", err)
-	}
-	if _, err := l.AllowAll(t.Context()); err == nil {
-		t.Error("no question is no error")
-	}
-}
-
-func TestSeveralDenialsAreOneProblem(t *testing.T) {
-	l, _ := newLimiter(t)
-	minute := core.NewPolicy("minute", core.PerMinute(1))
-	hour := core.NewPolicy("hour", core.PerHour(1), core.FieldName("sixty-minutes"))
-	asks := []core.Ask{{Policy: minute, Key: "k"}, {Policy: hour, Key: "k"}}
-	allowAll(t, l, asks...)
-	problem := core.ProblemFor(core.Denied(allowAll(t, l, asks...)))
-	if problem.Status != http.StatusTooManyRequests || problem.RetryAfter != 3600 || strings.Join(problem.Violated, " ") != "sixty-minutes minute" {
-		t.Errorf("%+v", problem)
-	}
-}
-
-func TestRefundAndSettle(t *testing.T) {
-	l, clock := newLimiter(t)
-	p := core.NewPolicy("p", core.PerMinute(10), core.VariableCost(), core.Refundable(10*time.Second))
-	left := func(want int64) {
-		t.Helper()
-		if got := peek(t, l, p, "k").Remaining; got != want {
-			t.Errorf("%d left, want %d", got, want)
-		}
-	}
-	settle := func(d core.Decision, used int64, want error) {
-		t.Helper()
-		if err := l.Settle(t.Context(), d, used); !errors.Is(err, want) {
-			t.Errorf("Settle to %d: %v, want %v", used, err, want)
-		}
-	}
-	d := allow(t, l, p, "k", 6)
-	left(4)
-	settle(d, -1, core.ErrCost)
-	settle(d, 2, nil)
-	left(8)
-	same := d
-	settle(same, 0, core.ErrSettled) // copies of a decision are one
-	left(8)
-	d = allow(t, l, p, "k", 8)
-	settle(mustDeny(t, l, p, 1), 0, core.ErrNotRefundable) // denied
-	settle(peek(t, l, p, "k"), 0, core.ErrNotRefundable)
-	settle(core.Decision{}, 0, core.ErrNotRefundable)
-	settle(d, 13, nil) // more than fits, since it was used
-	if d := peek(t, l, p, "k"); d.Remaining != 0 || d.Allowed {
-		t.Errorf("after a charge beyond the limit: %+v", d)
-	}
-	clock.advance(time.Minute)
-	d = allow(t, l, p, "k", 10)
-	clock.advance(10*time.Second + time.Millisecond)
-	settle(d, 0, core.ErrTooLate)
-	left(0)
-	clock.advance(time.Minute)
-	d = allow(t, l, p, "k", 10)
-	if err := l.Reset(t.Context(), p, "k"); err != nil {
+func left(t *testing.T, l *core.Limiter, p *core.Policy, key string) int64 {
+	t.Helper()
+	d, err := l.Peek(t.Context(), p, key)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Refund(t.Context(), d); !errors.Is(err, core.ErrTooLate) {
-		t.Errorf("a refund after a reset: %v", err)
-	}
-	left(10)
-	counted := core.NewPolicy("counted", core.PerMinute(1))
-	if err := l.Refund(t.Context(), allow(t, l, counted, "k", 1)); !errors.Is(err, core.ErrNotRefundable) {
-		t.Errorf("a refund without core.Refundable: %v", err)
-	}
+	return d.Remaining
 }
 
-func mustDeny(t *testing.T, l *core.Limiter, p *core.Policy, cost int64) core.Decision {
-	t.Helper()
-	d := allow(t, l, p, "k", cost)
-	if d.Allowed {
-		t.Fatalf("allowed, want denied: %+v", d)
-	}
-	return d
-}
-
-// failing is a store that does not answer.
-type failing struct{ core.Store }
-
-var errAway = errors.New("away")
-
-func (failing) Take(context.Context, *core.Policy, string, int64) (core.Usage, error) {
-	return core.Usage{}, errAway
-}
-
-func (failing) TakeAll(context.Context, []core.Ask) ([]core.Usage, error) { return nil, errAway }
-
-func (failing) Peek(context.Context, *core.Policy, string, int64) (core.Usage, error) {
-	return core.Usage{}, errAway
-}
-
-func TestFailureModes(t *testing.T) {
-	l := core.New(failing{core.NewMemory()}, core.WithFailureMode(core.FailLocal))
-	t.Cleanup(func() { l.Close() })
-	local := core.NewPolicy("local", core.PerMinute(2))
-	open := core.NewPolicy("open", core.PerMinute(1), core.OnFailure(core.FailOpen))
-	closed := core.NewPolicy("closed", core.PerMinute(1), core.OnFailure(core.FailClosed))
-	for i, want := range []bool{true, true, false, false} {
-		if d := allow(t, l, local, "k", 1); d.Allowed != want || d.Source != core.SourceFallback || d.Counted != want {
-			t.Errorf("local, request %d: %+v", i, d)
-		}
-		if d := allow(t, l, open, "k", 1); !d.Allowed || d.Counted || d.Reason != core.ReasonFailOpen {
-			t.Errorf("open, request %d: %+v", i, d)
-		}
-	}
-	if d := peek(t, l, local, "k"); d.Allowed || d.Source != core.SourceFallback {
-		t.Errorf("a peek: %+v", d)
-	}
-	if _, err := l.Allow(t.Context(), closed, "k"); !errors.Is(err, errAway) {
-		t.Errorf("closed: %v", err)
-	}
-	if _, err := l.AllowAll(t.Context(), core.Ask{Policy: open, Key: "k"}, core.Ask{Policy: closed, Key: "k"}); !errors.Is(err, errAway) {
-		t.Errorf("open and closed together: %v", err)
-	}
-	decisions := allowAll(t, l, core.Ask{Policy: open, Key: "x"}, core.Ask{Policy: local, Key: "x"})
-	if decisions[0].Counted || !decisions[1].Counted {
-		t.Errorf("open and local together: %+v", decisions)
-	}
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := l.Allow(gone, local, "k"); err == nil {
-		t.Error("a caller that has gone is no failure of the store")
-	}
-}
-
-func TestReplaceKeepsCounts(t *testing.T) {
-	l, _ := newLimiter(t)
-	p := core.NewPolicy("p", core.PerMinute(3))
-	for range 3 {
-		allow(t, l, p, "k", 1)
-	}
-	l.Replace(core.NewPolicy("p", core.PerMinute(5)))
-	if d := allow(t, l, p, "k", 1); !d.Allowed || d.Remaining != 1 || d.Limit != core.PerMinute(5) {
-		t.Errorf("after a replacement: %+v", d)
-	}
-	if now, ok := l.Policy("p"); !ok || now.Limit(0) != core.PerMinute(5) || len(l.Policies()) != 1 {
-		t.Errorf("Policy: %v, %v", now, ok)
-	}
-	l.Replace()
-	if d := allow(t, l, p, "k", 1); d.Allowed || d.Remaining != 0 {
-		t.Errorf("with the program's own again: %+v", d)
-	}
-}
-
-func TestPolicyOptionsThatDoNotFit(t *testing.T) {
-	for want, options := range map[string][]core.PolicyOption{
-		"one limit":        {core.PerSecond(1), core.PerMinute(2), core.Slices(10)},
-		"can't give back":  {core.PerMinute(2), core.Slices(10), core.Refundable(0)},
-		"use 2 to 1000":    {core.PerMinute(2), core.Slices(1)},
-		"shorter than 1ms": {core.Per(1, 10*time.Millisecond), core.Slices(64)},
-		"longer than half": {core.PerMinute(2), core.Refundable(time.Minute)},
-		"no such mode":     {core.PerMinute(2), core.OnFailure(9)},
-		"FieldName":        {core.PerMinute(2), core.FieldName("a b")},
-	} {
-		func() {
-			defer func() {
-				if text, _ := recover().(string); !strings.Contains(text, want) {
-					t.Errorf("panic %q, want one with %q", text, want)
+// Several policies admit a request together or not at all, in each place that
+// the one without room can have.
+func TestAllowAllOrNothing(t *testing.T) {
+	for full := -1; full < 3; full++ {
+		t.Run(fmt.Sprint("full ", full), func(t *testing.T) {
+			l, _ := newLimiter(t)
+			policies := []*core.Policy{
+				core.NewPolicy("counted", core.PerMinute(5)),
+				core.NewPolicy("summed", core.PerMinute(50), core.PerHour(500), core.VariableCost()),
+				core.NewPolicy("refunded", core.PerMinute(500), core.VariableCost(), core.Refundable(0)),
+			}
+			room := []int64{5, 50, 500}
+			if full >= 0 {
+				cost := room[full]
+				if full == 0 {
+					for range cost {
+						allow(t, l, policies[0], "k0", 1)
+					}
+				} else {
+					allow(t, l, policies[full], fmt.Sprint("k", full), cost)
 				}
-			}()
-			core.NewPolicy("p", options...)
-		}()
+				room[full] = 0
+			}
+			decisions := allowAll(t, l,
+				core.Ask{Policy: policies[0], Key: "k0"}, // of cost 1
+				core.Ask{Policy: policies[1], Key: "k1", Cost: 20}, core.Ask{Policy: policies[2], Key: "k2", Cost: 300})
+			for i, d := range decisions {
+				want := room[i]
+				if full < 0 {
+					want -= d.Cost
+				}
+				if d.Allowed != (i != full) || d.Counted != (full < 0) || d.WouldDeny || d.Remaining != want || (d.RetryAfter > 0) != (i == full) {
+					t.Errorf("decision %d: %+v, want %d left", i, d, want)
+				}
+				if got := left(t, l, policies[i], d.Key); got != want {
+					t.Errorf("policy %d has %d left, want %d", i, got, want)
+				}
+				if err := l.Refund(t.Context(), d); (err == nil) != (full < 0 && i == 2) {
+					t.Errorf("refund of decision %d: %v", i, err)
+				}
+			}
+			err := core.Denied(decisions)
+			var limited *core.LimitedError
+			if errors.As(err, &limited) != (full >= 0) || full >= 0 && limited.Decision.Policy != policies[full] {
+				t.Errorf("Denied: %v", err)
+			}
+		})
+	}
+}
+
+func TestAllowAllArguments(t *testing.T) {
+	l, _ := newLimiter(t)
+	p, q := core.NewPolicy("p", core.PerMinute(5)), core.NewPolicy("q", core.PerMinute(5))
+	like := core.NewPolicy("p", core.PerMinute(5))
+	for name, c := range map[string]struct {
+		asks []core.Ask
+		want error
+	}{
+		"no question":       {nil, core.ErrNoPolicy},
+		"no policy":         {[]core.Ask{{Policy: p, Key: "k"}, {Key: "k"}}, core.ErrNoPolicy},
+		"no key":            {[]core.Ask{{Policy: p, Key: "k"}, {Policy: q}}, core.ErrNoKey},
+		"cost below 0":      {[]core.Ask{{Policy: p, Key: "k"}, {Policy: q, Key: "k", Cost: -1}}, core.ErrCost},
+		"cost of a counted": {[]core.Ask{{Policy: p, Key: "k"}, {Policy: q, Key: "k", Cost: 2}}, core.ErrCost},
+		"twice":             {[]core.Ask{{Policy: p, Key: "k"}, {Policy: q, Key: "k"}, {Policy: p, Key: "k"}}, core.ErrAskedTwice},
+		"an equal policy":   {[]core.Ask{{Policy: p, Key: "k"}, {Policy: like, Key: "k"}}, core.ErrAskedTwice},
+		"one log":           {[]core.Ask{{Policy: p, Key: "k"}, {Policy: core.NewPolicy("p", core.PerMinute(9)), Key: "k"}}, core.ErrAskedTwice},
+		"one key":           {[]core.Ask{{Policy: p, Key: "k"}, {Policy: q, Key: "k"}}, nil},
+		"one policy":        {[]core.Ask{{Policy: p, Key: "k"}, {Policy: p, Key: "k2"}}, nil},
+	} {
+		before := left(t, l, p, "k")
+		if _, err := l.AllowAll(t.Context(), c.asks...); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+		if after := left(t, l, p, "k"); (after == before) != (c.want != nil) {
+			t.Errorf("%s: %d left, before %d", name, after, before)
+		}
+	}
+}
+
+// The questions are the caller's, who may ask them again.
+func TestAllowAllKeepsQuestions(t *testing.T) {
+	l, _ := newLimiter(t)
+	if err := l.Override(t.Context(), "p", core.PerMinute(9)); err != nil {
+		t.Fatal(err)
+	}
+	asks := []core.Ask{{Policy: core.NewPolicy("p", core.PerMinute(5)), Key: "\xff"}, {Policy: core.NewPolicy("q", core.PerMinute(5)), Key: "k"}}
+	before := [2]core.Ask{asks[0], asks[1]}
+	if _, err := l.AllowAll(t.Context(), asks...); err != nil {
+		t.Fatal(err)
+	}
+	if [2]core.Ask(asks) != before {
+		t.Errorf("the questions are %v, were %v", asks, before)
+	}
+}
+
+// Rules decide on a request as a whole: a client that is kept out by one of its
+// keys takes nothing anywhere, and one that is exempt skips that policy alone.
+func TestAllowAllAndRules(t *testing.T) {
+	l, _ := newLimiter(t)
+	p, q := core.NewPolicy("p", core.PerMinute(5)), core.NewPolicy("q", core.PerMinute(1))
+	setRules(t, l, core.Rule{Kind: core.Exempt, Key: "exempt"}, core.Rule{Kind: core.Block, Key: "blocked"},
+		core.Rule{Kind: core.Ban, Key: "banned", Until: time.Now().Add(time.Hour)})
+	ask := func(a, b string) []core.Decision {
+		t.Helper()
+		return allowAll(t, l, core.Ask{Policy: p, Key: a}, core.Ask{Policy: q, Key: b})
+	}
+	for _, c := range []struct {
+		a, b     string
+		allowed  [2]bool
+		counted  [2]bool
+		reasons  [2]core.Reason
+		problem  int // status; 0 for none
+		remained [2]int64
+	}{
+		{"k", "blocked", [2]bool{true, false}, [2]bool{}, [2]core.Reason{core.ReasonLimits, core.ReasonBlocked}, 403, [2]int64{5, 0}},
+		{"banned", "k", [2]bool{false, true}, [2]bool{}, [2]core.Reason{core.ReasonBanned, core.ReasonLimits}, 429, [2]int64{0, 1}},
+		{"banned", "blocked", [2]bool{}, [2]bool{}, [2]core.Reason{core.ReasonBanned, core.ReasonBlocked}, 403, [2]int64{}},
+		{"exempt", "blocked", [2]bool{true, false}, [2]bool{}, [2]core.Reason{core.ReasonExempt, core.ReasonBlocked}, 403, [2]int64{5, 0}},
+		{"exempt", "exempt", [2]bool{true, true}, [2]bool{}, [2]core.Reason{core.ReasonExempt, core.ReasonExempt}, 0, [2]int64{5, 1}},
+		{"k", "exempt", [2]bool{true, true}, [2]bool{true, false}, [2]core.Reason{core.ReasonLimits, core.ReasonExempt}, 0, [2]int64{4, 1}},
+		{"exempt", "k", [2]bool{true, true}, [2]bool{false, true}, [2]core.Reason{core.ReasonExempt, core.ReasonLimits}, 0, [2]int64{5, 0}},
+		{"exempt", "k", [2]bool{true, false}, [2]bool{}, [2]core.Reason{core.ReasonExempt, core.ReasonLimits}, 429, [2]int64{5, 0}},
+		{"k", "k", [2]bool{true, false}, [2]bool{}, [2]core.Reason{core.ReasonLimits, core.ReasonLimits}, 429, [2]int64{4, 0}},
+	} {
+		decisions := ask(c.a, c.b)
+		for i, d := range decisions {
+			if d.Allowed != c.allowed[i] || d.Counted != c.counted[i] || d.Reason != c.reasons[i] || d.Remaining != c.remained[i] {
+				t.Errorf("%s and %s, decision %d: %+v", c.a, c.b, i, d)
+			}
+		}
+		err := core.Denied(decisions)
+		if c.problem == 0 && err != nil || c.problem != 0 && core.ProblemFor(err).Status != c.problem {
+			t.Errorf("%s and %s: %v, want status %d", c.a, c.b, err, c.problem)
+		}
+	}
+}
+
+// The address of a request is that of its client, behind proxies too.
+func TestRulesMeetClientBehindProxy(t *testing.T) {
+	l, _ := newLimiter(t, proxies(t, "10.0.0.0/8"))
+	setRules(t, l, core.Rule{Kind: core.Block, Network: network("203.0.113.0/24")})
+	p, q := core.NewPolicy("p", core.PerMinute(5)), core.NewPolicy("q", core.PerMinute(5))
+	for r, want := range map[*request]bool{
+		{peer: "10.0.0.1", header: forwarded("", "203.0.113.7").header}:                         false,
+		{peer: "10.0.0.1", header: forwarded("", "198.51.100.1").header}:                        true,
+		{peer: "198.51.100.1", header: forwarded("", "203.0.113.7").header}:                     true, // nobody is to believe it
+		{peer: "10.0.0.1", header: forwarded("", "198.51.100.1, 203.0.113.7, 10.0.0.2").header}: false,
+		{peer: "203.0.113.9", header: forwarded("", "198.51.100.1").header}:                     false,
+		{peer: "", header: nil}: true,
+	} {
+		for _, asks := range [][]core.Ask{{{Policy: p, Key: "k"}}, {{Policy: p, Key: "k"}, {Policy: q, Key: "k"}}} {
+			decisions, err := l.AllowRequest(t.Context(), *r, asks...)
+			if err != nil || (core.Denied(decisions) == nil) != want {
+				t.Errorf("%+v: %+v, %v, want allowed %v", r, decisions, err, want)
+			}
+		}
+		if err := l.Reset(t.Context(), p, "k"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestShadow(t *testing.T) {
+	l, clock := newLimiter(t)
+	shadow := core.NewPolicy("shadow", core.PerMinute(2), core.PerHour(10), core.VariableCost(), core.Refundable(0), core.Shadow())
+	if !shadow.Shadow() {
+		t.Error("Shadow is false")
+	}
+	first := allow(t, l, shadow, "k", 2)
+	if !first.Allowed || !first.Counted || first.WouldDeny || first.Remaining != 0 {
+		t.Errorf("within the limit: %+v", first)
+	}
+	for _, cost := range []int64{1, 2, 3, 11} { // 3 and 11 never fit
+		over := allow(t, l, shadow, "k", cost)
+		if !over.Allowed || over.Counted || !over.WouldDeny || over.RetryAfter != 0 || over.Err() != nil || core.Denied([]core.Decision{over}) != nil {
+			t.Errorf("cost %d, over the limit: %+v", cost, over)
+		}
+		if over.Limit != core.PerMinute(2) && cost != 11 || !over.State(0).Violated || over.State(1).Violated != (cost == 11) {
+			t.Errorf("cost %d: limit %v, states %+v", cost, over.Limit, over.States())
+		}
+		if err := l.Refund(t.Context(), over); !errors.Is(err, core.ErrNotRefundable) {
+			t.Errorf("refund of what was not counted: %v", err)
+		}
+		for _, form := range []core.HeaderForm{core.HeadersIETF, core.HeadersX, core.HeadersDraft06} {
+			if got := fields([]core.Decision{first, over}, form); got != "" {
+				t.Errorf("clients are told %s", got)
+			}
+		}
+	}
+	if _, err := l.AllowN(t.Context(), shadow, "k", 0); !errors.Is(err, core.ErrCost) {
+		t.Errorf("a wrong cost: %v", err)
+	}
+	if d, err := l.Peek(t.Context(), shadow, "k"); err != nil || !d.Allowed || !d.WouldDeny {
+		t.Errorf("Peek: %+v, %v", d, err)
+	}
+	clock.advance(time.Minute)
+	if d := allow(t, l, shadow, "k", 1); d.WouldDeny || !d.Counted || d.State(1).Remaining != 7 {
+		t.Errorf("what was over the limit was counted: %+v", d)
+	}
+	enforced, err := shadow.With(core.Enforce(), core.PerMinute(2), core.PerHour(10))
+	if err != nil || enforced.Shadow() || enforced.LogName() != shadow.LogName() {
+		t.Fatalf("With(Enforce()): %v, %v", enforced, err)
+	}
+}
+
+// A policy in shadow mode does not hold up others, and is not counted by what
+// they deny.
+func TestShadowAmongOthers(t *testing.T) {
+	l, _ := newLimiter(t)
+	shadow := core.NewPolicy("shadow", core.PerMinute(1), core.VariableCost(), core.Shadow())
+	strict := core.NewPolicy("strict", core.PerMinute(3))
+	for i, want := range []struct {
+		cost           int64 // under shadow
+		allowed, count bool  // by strict
+		would, counted bool  // under shadow
+	}{
+		{1, true, true, false, true}, {1, true, true, true, false}, {5, true, true, true, false}, {1, false, false, true, false},
+	} {
+		d := allowAll(t, l, core.Ask{Policy: shadow, Key: "k", Cost: want.cost}, core.Ask{Policy: strict, Key: "k"})
+		if d[1].Allowed != want.allowed || d[1].Counted != want.count || !d[0].Allowed || d[0].WouldDeny != want.would || d[0].Counted != want.counted {
+			t.Errorf("request %d: %+v", i, d)
+		}
+		got := fields(d, core.HeadersIETF)
+		if policy := "RateLimit-Policy: \"strict\";q=3;w=60\n"; len(got) < len(policy) || got[:len(policy)] != policy {
+			t.Errorf("request %d: fields %s", i, got)
+		}
+	}
+	if err := l.Reset(t.Context(), shadow, "k"); err != nil {
+		t.Fatal(err)
+	}
+	if d := allowAll(t, l, core.Ask{Policy: shadow, Key: "k"}, core.Ask{Policy: strict, Key: "k"}); d[0].Counted || d[0].WouldDeny || d[0].Remaining != 1 {
+		t.Errorf("counted although another denied: %+v", d[0])
+	}
+}
+
+func TestEntries(t *testing.T) {
+	l, clock := newLimiter(t)
+	p := core.NewPolicy("p", core.PerMinute(100), core.VariableCost(), core.Refundable(0))
+	start := clock.Now()
+	for i := range int64(3) {
+		d := allow(t, l, p, "k", i+1)
+		clock.advance(time.Second)
+		if i == 1 {
+			if err := l.Refund(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	entries, err := l.Entries(t.Context(), p, "k", 10)
+	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+	want := []core.Entry{{Time: at(2), Cost: 3}, {Time: at(2), Refund: 2}, {Time: at(1), Cost: 2}, {Time: at(0), Cost: 1}}
+	if err != nil || len(entries) != len(want) {
+		t.Fatalf("entries %v, %v, want %v", entries, err, want)
+	}
+	for i := range want {
+		if !entries[i].Time.Equal(want[i].Time) || entries[i].Cost != want[i].Cost || entries[i].Refund != want[i].Refund {
+			t.Errorf("entry %d: %+v, want %+v", i, entries[i], want[i])
+		}
+	}
+	if entries, err = l.Entries(t.Context(), p, "k", 2); err != nil || len(entries) != 2 || entries[0].Cost != 3 {
+		t.Errorf("the newest two: %v, %v", entries, err)
+	}
+	if entries, err = l.Entries(t.Context(), p, "none", 2); err != nil || len(entries) != 0 {
+		t.Errorf("of no log: %v, %v", entries, err)
+	}
+	for _, wrong := range []func() ([]core.Entry, error){
+		func() ([]core.Entry, error) { return l.Entries(t.Context(), p, "k", 0) },
+		func() ([]core.Entry, error) { return l.Entries(t.Context(), p, "", 1) },
+		func() ([]core.Entry, error) { return l.Entries(t.Context(), nil, "k", 1) },
+	} {
+		if _, err := wrong(); err == nil {
+			t.Error("wrong arguments are no error")
+		}
+	}
+	clock.advance(time.Minute)
+	if entries, err = l.Entries(t.Context(), p, "k", 10); err != nil || len(entries) != 0 {
+		t.Errorf("later: %v, %v", entries, err)
 	}
 }

@@ -60,7 +60,7 @@ func (h Harness) together(t *testing.T) {
 		for i := range 9 {
 			key := fmt.Sprint("client-", i)
 			usages := s.takeAll(core.Ask{Policy: api, Key: key}, core.Ask{Policy: api, Key: "service"})
-			if usages[0].Allowed != true || usages[1].Allowed != (i < 2) {
+			if !usages[0].Allowed || usages[1].Allowed != (i < 2) {
 				t.Errorf("request %d: %+v", i, usages)
 			}
 			want := int64(0)
