@@ -1,0 +1,327 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+var errStore = errors.New("dial tcp 10.9.8.7:6379: connection refused")
+
+// failingStore is a memory store that fails while it is told to.
+type failingStore struct {
+	core.Store
+	failure atomic.Pointer[error]
+	before  func() // a question fails
+}
+
+func newFailingStore() *failingStore { return &failingStore{Store: core.NewMemory()} }
+
+func (s *failingStore) fail(err error) { s.failure.Store(&err) }
+
+func (s *failingStore) err() error {
+	if err := s.failure.Load(); err != nil && *err != nil {
+		if s.before != nil {
+			s.before()
+		}
+		return *err
+	}
+	return nil
+}
+
+func (s *failingStore) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+	if err := s.err(); err != nil {
+		return core.Usage{}, err
+	}
+	return s.Store.Take(ctx, p, key, cost)
+}
+
+func (s *failingStore) TakeAll(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
+	if err := s.err(); err != nil {
+		return nil, err
+	}
+	return s.Store.TakeAll(ctx, asks)
+}
+
+func (s *failingStore) Peek(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+	if err := s.err(); err != nil {
+		return core.Usage{}, err
+	}
+	return s.Store.Peek(ctx, p, key, cost)
+}
+
+func (s *failingStore) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
+	if err := s.err(); err != nil {
+		return err
+	}
+	return s.Store.Settle(ctx, p, key, entry, correction)
+}
+
+// failing is a limiter on a store that fails.
+func failing(t *testing.T, options ...core.Option) (*core.Limiter, *failingStore) {
+	store := newFailingStore()
+	store.fail(errStore)
+	l := core.New(store, options...)
+	t.Cleanup(func() { l.Close() })
+	return l, store
+}
+
+// The mode is the policy's, or else the limiter's, or else closed. Of a policy
+// in shadow mode it is never closed.
+func TestFailureMode(t *testing.T) {
+	quiet := (&lines{}).option()
+	for _, c := range []struct {
+		limiter, policy core.FailureMode // FailDefault for none
+		shadow          bool
+		want            core.FailureMode
+	}{
+		{core.FailDefault, core.FailDefault, false, core.FailClosed},
+		{core.FailDefault, core.FailOpen, false, core.FailOpen},
+		{core.FailDefault, core.FailLocal, false, core.FailLocal},
+		{core.FailOpen, core.FailDefault, false, core.FailOpen},
+		{core.FailOpen, core.FailClosed, false, core.FailClosed},
+		{core.FailLocal, core.FailDefault, false, core.FailLocal},
+		{core.FailLocal, core.FailOpen, false, core.FailOpen},
+		{core.FailDefault, core.FailDefault, true, core.FailOpen},
+		{core.FailDefault, core.FailClosed, true, core.FailOpen},
+		{core.FailLocal, core.FailDefault, true, core.FailLocal},
+	} {
+		t.Run(fmt.Sprint(c.limiter, " ", c.policy, " ", c.shadow), func(t *testing.T) {
+			options := []core.Option{quiet}
+			if c.limiter != core.FailDefault {
+				options = append(options, core.WithFailureMode(c.limiter))
+			}
+			settings := []core.PolicyOption{core.PerMinute(2), core.OnFailure(c.policy)}
+			if c.shadow {
+				settings = append(settings, core.Shadow())
+			}
+			l, _ := failing(t, options...)
+			p := core.NewPolicy("p", settings...)
+			if p.OnFailure() != c.policy {
+				t.Errorf("OnFailure is %v", p.OnFailure())
+			}
+			for i := range 3 {
+				d, err := l.Allow(t.Context(), p, "k")
+				over := i == 2
+				peek, peekErr := l.Peek(t.Context(), p, "k")
+				switch c.want {
+				case core.FailClosed:
+					for _, err := range []error{err, peekErr} {
+						if !errors.Is(err, errStore) || !strings.Contains(err.Error(), "policy p") || core.ProblemFor(err).Status != 503 {
+							t.Errorf("closed: %+v, %v", d, err)
+						}
+					}
+				case core.FailOpen:
+					if err != nil || peekErr != nil || !d.Allowed || d.Counted || d.Reason != core.ReasonFailOpen || d.Source != core.SourceNone ||
+						!peek.Allowed || peek.Reason != core.ReasonFailOpen || peek.Source != core.SourceNone {
+						t.Errorf("open: %+v, %v, peek %+v, %v", d, err, peek, peekErr)
+					}
+					if got := fields([]core.Decision{d}, core.HeadersIETF); got != "" {
+						t.Errorf("clients are told what nobody knows: %s", got)
+					}
+				case core.FailLocal:
+					if err != nil || peekErr != nil || d.Allowed != (!over || c.shadow) || d.WouldDeny != (over && c.shadow) || d.Counted == over ||
+						d.Source != core.SourceFallback || d.Reason != core.ReasonLimits || peek.Remaining != max(0, int64(1-i)) || peek.Source != core.SourceFallback {
+						t.Errorf("local, request %d: %+v, %v, peek %+v, %v", i, d, err, peek, peekErr)
+					}
+				}
+			}
+		})
+	}
+	for _, wrong := range []core.FailureMode{core.FailDefault, core.FailLocal + 1} {
+		panics(t, "use core.FailClosed", func() { core.WithFailureMode(wrong) })
+	}
+	panics(t, "use core.FailClosed", func() { core.NewPolicy("p", core.PerMinute(1), core.OnFailure(core.FailLocal+1)) })
+}
+
+func TestFailureModeString(t *testing.T) {
+	for mode, want := range map[core.FailureMode]string{
+		core.FailDefault: "default", core.FailClosed: "closed", core.FailOpen: "open", core.FailLocal: "local", 9: "FailureMode(9)",
+	} {
+		if mode.String() != want {
+			t.Errorf("%q, want %q", mode.String(), want)
+		}
+	}
+}
+
+// Policies that are asked together each have their own mode; one that is closed
+// closes the request.
+func TestFailureTogether(t *testing.T) {
+	ask := func(name string, mode core.FailureMode, limit int64) core.Ask {
+		return core.Ask{Policy: core.NewPolicy(name, core.PerMinute(limit), core.OnFailure(mode), core.Refundable(0)), Key: "k"}
+	}
+	open, tight, wide := ask("open", core.FailOpen, 1), ask("tight", core.FailLocal, 1), ask("wide", core.FailLocal, 5)
+	l, _ := failing(t, (&lines{}).option())
+	d := allowAll(t, l, wide, open, tight)
+	for i, want := range []struct {
+		counted bool
+		reason  core.Reason
+		source  core.Source
+		left    int64
+	}{{true, core.ReasonLimits, core.SourceFallback, 4}, {false, core.ReasonFailOpen, core.SourceNone, 1}, {true, core.ReasonLimits, core.SourceFallback, 0}} {
+		if !d[i].Allowed || d[i].Counted != want.counted || d[i].Reason != want.reason || d[i].Source != want.source || d[i].Remaining != want.left {
+			t.Errorf("decision %d: %+v", i, d[i])
+		}
+	}
+	again := allowAll(t, l, wide, open, tight)
+	if !again[0].Allowed || again[0].Counted || again[0].Remaining != 4 || !again[1].Allowed || again[1].Counted || again[2].Allowed {
+		t.Errorf("one without room: %+v", again)
+	}
+	if _, err := l.AllowAll(t.Context(), wide, ask("closed", core.FailClosed, 1)); !errors.Is(err, errStore) || left(t, l, wide.Policy, "k") != 4 {
+		t.Errorf("one that is closed: %v, %d left", err, left(t, l, wide.Policy, "k"))
+	}
+	if d := allowAll(t, l, open, ask("open2", core.FailOpen, 1)); core.Denied(d) != nil || d[0].Counted {
+		t.Errorf("all open: %+v", d)
+	}
+	// What the fallback took is given back to it, also when the store is back.
+	if err := l.Refund(t.Context(), d[0]); err != nil || left(t, l, wide.Policy, "k") != 5 {
+		t.Errorf("refund: %v, %d left", err, left(t, l, wide.Policy, "k"))
+	}
+	if err := l.Refund(t.Context(), d[1]); !errors.Is(err, core.ErrNotRefundable) {
+		t.Errorf("refund of what was not taken: %v", err)
+	}
+}
+
+func TestRefundOfFallback(t *testing.T) {
+	l, store := failing(t, core.WithFailureMode(core.FailLocal), (&lines{}).option())
+	p := core.NewPolicy("p", core.PerMinute(5), core.Refundable(0))
+	d := allow(t, l, p, "k", 1)
+	store.fail(nil)
+	allow(t, l, p, "k", 1)
+	if err := l.Refund(t.Context(), d); err != nil {
+		t.Error(err)
+	}
+	if got := left(t, l, p, "k"); got != 4 {
+		t.Errorf("the store has %d left, want 4", got)
+	}
+	store.fail(errStore)
+	if got := left(t, l, p, "k"); got != 5 {
+		t.Errorf("the fallback has %d left, want 5", got)
+	}
+}
+
+// A caller that has gone, a store that is closed and one that is full are no
+// failures to fall back from.
+func TestNoFallback(t *testing.T) {
+	for _, mode := range []core.FailureMode{core.FailOpen, core.FailLocal} {
+		cancelled, cancel := context.WithCancel(t.Context())
+		cancel()
+		expired, cancel := context.WithTimeout(t.Context(), -time.Second)
+		defer cancel()
+		for name, c := range map[string]struct {
+			ctx     context.Context
+			failure error
+			want    error
+		}{
+			"cancelled": {cancelled, context.Canceled, context.Canceled},
+			"expired":   {expired, context.DeadlineExceeded, context.DeadlineExceeded},
+			"closed":    {t.Context(), fmt.Errorf("store: %w", core.ErrClosed), core.ErrClosed},
+			"full":      {t.Context(), core.ErrStoreFull, core.ErrStoreFull},
+		} {
+			for _, shadow := range []bool{false, true} {
+				var log lines
+				l, store := failing(t, core.WithFailureMode(mode), log.option())
+				store.fail(c.failure)
+				options := []core.PolicyOption{core.PerMinute(5)}
+				if shadow {
+					options = append(options, core.Shadow())
+				}
+				p, q := core.NewPolicy("p", options...), core.NewPolicy("q", options...)
+				_, allowed := l.Allow(c.ctx, p, "k")
+				_, peeked := l.Peek(c.ctx, p, "k")
+				_, together := l.AllowAll(c.ctx, core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: q, Key: "k"})
+				for _, err := range []error{allowed, peeked, together} {
+					// A full store keeps nobody out in shadow mode.
+					if open := shadow && name == "full"; open && err != nil || !open && !errors.Is(err, c.want) {
+						t.Errorf("%v, %s, shadow %v: %v, want %v", mode, name, shadow, err, c.want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Policies that a store keeps apart are a mistake in the program, not a failure.
+func TestApartIsNoFailure(t *testing.T) {
+	l, store := failing(t, core.WithFailureMode(core.FailOpen))
+	store.fail(fmt.Errorf("%w: policy p", core.ErrApart))
+	p := core.NewPolicy("p", core.PerMinute(5))
+	if _, err := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: p, Key: "k2"}); !errors.Is(err, core.ErrApart) {
+		t.Errorf("%v, want ErrApart", err)
+	}
+}
+
+// A caller that goes while the store fails gets an error, or the decision of its
+// policy's mode: never that of another.
+func TestCallerGoesDuringFailure(t *testing.T) {
+	l, store := failing(t, core.WithFailureMode(core.FailLocal), (&lines{}).option())
+	p, q := core.NewPolicy("p", core.PerDay(1)), core.NewPolicy("q", core.PerDay(1))
+	for range 200 {
+		ctx, cancel := context.WithCancel(t.Context())
+		store.before = func() { go cancel() }
+		decisions, err := l.AllowAll(ctx, core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: q, Key: "k"})
+		cancel()
+		for _, d := range decisions {
+			if d.Source != core.SourceFallback {
+				t.Fatalf("%+v, %v: a policy that is local was open", d, err)
+			}
+		}
+	}
+}
+
+// Requests that are decided without the store are logged, once a minute.
+func TestOutageIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lines
+		store := newFailingStore()
+		l := core.New(store, core.WithFailureMode(core.FailLocal), log.option())
+		defer l.Close()
+		p := core.NewPolicy("p", core.PerMinute(5))
+		allow(t, l, p, "very-private", 1)
+		store.fail(errStore)
+		for range 150 { // more than two minutes
+			allow(t, l, p, "very-private", 1)
+			time.Sleep(time.Second)
+		}
+		if log.count("does not answer") != 3 || log.count("connection refused") != 3 || log.count("mode=local") != 3 || log.count("private") != 0 {
+			t.Errorf("log %s, want a line a minute", log.String())
+		}
+		// An error tells its caller; it needs no line.
+		before := log.count("")
+		if _, err := l.Allow(t.Context(), core.NewPolicy("q", core.PerMinute(5), core.OnFailure(core.FailClosed)), "k"); err == nil {
+			t.Error("no error")
+		}
+		if log.count("") != before {
+			t.Errorf("log %s", log.String())
+		}
+	})
+}
+
+// A limiter that is closed while its store fails makes no fallback any more.
+func TestFallbackAfterClose(t *testing.T) {
+	for _, used := range []bool{false, true} {
+		l, _ := failing(t, core.WithFailureMode(core.FailLocal), (&lines{}).option())
+		p, q := core.NewPolicy("p", core.PerMinute(5)), core.NewPolicy("q", core.PerMinute(5))
+		if used {
+			allow(t, l, p, "k", 1)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		_, allowed := l.Allow(t.Context(), p, "k")
+		_, peeked := l.Peek(t.Context(), p, "k")
+		_, together := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: q, Key: "k"})
+		for _, err := range []error{allowed, peeked, together} {
+			if !errors.Is(err, core.ErrClosed) {
+				t.Errorf("used before %v: %v, want ErrClosed", used, err)
+			}
+		}
+	}
+}

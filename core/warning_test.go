@@ -1,0 +1,127 @@
+package core_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// Each code in the source has a section in WARNINGS.md under the heading that
+// log lines link to, and each section a code.
+func TestWarningsAreExplained(t *testing.T) {
+	codes := make(map[string]bool)
+	err := filepath.WalkDir(".", func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, code := range regexp.MustCompile(`= "(STREAMLIMIT_W\d+)"`).FindAllStringSubmatch(string(source), -1) {
+			if codes[code[1]] {
+				t.Errorf("%s: %s has two meanings", path, code[1])
+			}
+			codes[code[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("WARNINGS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sections []string
+	for _, heading := range regexp.MustCompile(`(?m)^## (.*)$`).FindAllStringSubmatch(string(page), -1) {
+		sections = append(sections, heading[1])
+		if !codes[heading[1]] {
+			t.Errorf("WARNINGS.md explains %q, which nothing logs", heading[1])
+		}
+		delete(codes, heading[1])
+	}
+	for code := range codes {
+		t.Errorf("WARNINGS.md does not explain %s", code)
+	}
+	if !slices.IsSorted(sections) || len(sections) != len(slices.Compact(slices.Clone(sections))) {
+		t.Errorf("the sections are %v, want each once and in order", sections)
+	}
+}
+
+func TestWarningLine(t *testing.T) {
+	var log lines
+	l, _ := newLimiter(t, log.option())
+	for range 3 {
+		l.WarnAskedTwice("api")
+	}
+	const want = `level=WARN msg="streamlimit: a request was counted twice by one policy: its middleware is on the route twice" code=STREAMLIMIT_W003 ` +
+		`see=https://github.com/streamlimit/streamlimit/blob/main/core/WARNINGS.md#streamlimit_w003 policy=api`
+	if got := log.String(); log.count("") != 1 || !strings.Contains(got, want) {
+		t.Errorf("log %s, want once %s", got, want)
+	}
+	var other lines
+	another, _ := newLimiter(t, other.option())
+	another.WarnAskedTwice("api")
+	if other.count("") != 1 {
+		t.Error("another limiter does not warn")
+	}
+}
+
+// A limiter that a handler makes is warned of once in a process, and only if
+// there would be more of them.
+func TestLimiterInHandler(t *testing.T) {
+	var log lines
+	newOne := func() { core.New(core.NewMemory(), log.option()).Close() }
+	lazily := func() func() {
+		var once sync.Once
+		return func() { once.Do(newOne) }
+	}
+	handler := func(do func()) http.Handler {
+		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { do() })
+	}
+	serve := func(do func()) {
+		server := httptest.NewServer(handler(do))
+		defer server.Close()
+		for range 3 {
+			response, err := http.Get(server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+		}
+	}
+	record := func(do func()) {
+		for range 3 {
+			handler(do).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+		}
+	}
+	for name, c := range map[string]struct {
+		run  func()
+		want int
+	}{
+		"at the start":           {newOne, 0},
+		"in a handler":           {func() { serve(newOne) }, 1},
+		"in a recorded handler":  {func() { record(newOne) }, 1},
+		"with the first request": {func() { serve(lazily()) }, 0},
+		"once by a value":        {func() { serve(func() { sync.OnceFunc(newOne)() }) }, 0},
+		"beside a server":        {func() { serve(func() {}); newOne() }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			core.ForgetInHandler()
+			log = lines{}
+			c.run()
+			if log.count("STREAMLIMIT_W006") != c.want || log.count("") != c.want {
+				t.Errorf("log %s, want %d lines", log.String(), c.want)
+			}
+			if c.want > 0 && log.count("at=warning_test.go:") != 1 {
+				t.Errorf("log %s does not say where", log.String())
+			}
+		})
+	}
+}
