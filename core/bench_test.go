@@ -1,6 +1,8 @@
 package core_test
 
 import (
+	"fmt"
+	"net/netip"
 	"strconv"
 	"testing"
 
@@ -29,6 +31,39 @@ func BenchmarkMemoryAllow(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkRules is what rules that are on others add to a decision.
+func BenchmarkRules(b *testing.B) {
+	p := core.NewPolicy("p", core.PerSecond(1_000_000))
+	for _, n := range []int{0, 1, 1000} {
+		for _, kind := range []string{"keys", "networks", "overrides"} {
+			b.Run(fmt.Sprint(n, " ", kind), func(b *testing.B) {
+				limiter := core.New(core.NewMemory())
+				defer limiter.Close()
+				for i := range n {
+					r := core.Rule{Kind: core.Block, Key: "other-" + strconv.Itoa(i)}
+					switch kind {
+					case "networks":
+						addr := netip.AddrFrom4([4]byte{10, byte(i), byte(i >> 8), 0})
+						r = core.Rule{Kind: core.Block, Network: netip.PrefixFrom(addr, 24+i%3)}
+					case "overrides":
+						r = core.Rule{Kind: core.Override, Policy: "p" + strconv.Itoa(i), Limits: []core.Limit{core.PerSecond(1)}}
+					}
+					if err := limiter.SetRule(b.Context(), r); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportAllocs()
+				b.ResetTimer()
+				for range b.N {
+					if d, err := limiter.Allow(b.Context(), p, "203.0.113.7"); err != nil || d.Reason != core.ReasonLimits {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -66,7 +66,7 @@ const outageInterval = time.Minute
 
 func (o *outage) log(logger *slog.Logger, p *Policy, mode FailureMode, err error) {
 	now, last := time.Now().UnixMilli(), o.logged.Load()
-	if now-last < outageInterval.Milliseconds() || !o.logged.CompareAndSwap(last, now) {
+	if ago := now - last; ago >= 0 && ago < outageInterval.Milliseconds() || !o.logged.CompareAndSwap(last, now) {
 		return
 	}
 	logger.Warn("streamlimit: the store does not answer: requests are decided without it",

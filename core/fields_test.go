@@ -127,3 +127,99 @@ func TestProblemForErrors(t *testing.T) {
 		}
 	}
 }
+
+// Clients see the field name, in fields and problems alike.
+func TestFieldName(t *testing.T) {
+	l, _ := newLimiter(t)
+	free := core.NewPolicy("free", core.PerMinute(1), core.PerHour(2), core.FieldName("api"))
+	first := allow(t, l, free, "k", 1)
+	want := "RateLimit-Policy: \"api\";q=1;w=60, \"api-hour\";q=2;w=3600\nRateLimit: \"api\";r=0;t=60, \"api-hour\";r=1;t=3600\n"
+	if got := fields([]core.Decision{first}, core.HeadersIETF); got != want {
+		t.Errorf("fields:\n%swant\n%s", got, want)
+	}
+	denied := allow(t, l, free, "k", 1)
+	if p := core.ProblemFor(denied.Err()); strings.Join(p.Violated, " ") != "api" {
+		t.Errorf("violated %v, want api", p.Violated)
+	}
+	if text := denied.Err().Error(); !strings.Contains(text, "policy free") {
+		t.Errorf("error %q, want one with the policy's own name", text)
+	}
+	pro := core.NewPolicy("pro", core.PerMinute(10), core.FieldName("api"))
+	got := fields([]core.Decision{first, allow(t, l, pro, "k", 1)}, core.HeadersIETF)
+	if !strings.HasPrefix(got, "RateLimit-Policy: \"api\";q=1;w=60, \"api-hour\";q=2;w=3600, \"api-2\";q=10;w=60\n") {
+		t.Errorf("two of one field name:\n%s", got)
+	}
+}
+
+func TestSeveralDenialsAreOneProblem(t *testing.T) {
+	l, _ := newLimiter(t)
+	minute := core.NewPolicy("minute", core.PerMinute(1))
+	hour := core.NewPolicy("hour", core.PerHour(1), core.FieldName("sixty-minutes"))
+	again := core.NewPolicy("again", core.PerHour(1), core.FieldName("sixty-minutes"))
+	asks := []core.Ask{{Policy: minute, Key: "k"}, {Policy: hour, Key: "k"}, {Policy: again, Key: "k"}}
+	allowAll(t, l, asks...)
+	problem := core.ProblemFor(core.Denied(allowAll(t, l, asks...)))
+	if problem.Status != http.StatusTooManyRequests || problem.RetryAfter != 3600 || problem.Detail != "1 request per hour; retry in 3600s" ||
+		strings.Join(problem.Violated, " ") != "sixty-minutes minute" {
+		t.Errorf("%+v", problem)
+	}
+}
+
+// Of several denials the error is the one that lasts longest, and a blocked
+// client's lasts for ever.
+func TestDenied(t *testing.T) {
+	p := core.NewPolicy("p", core.PerMinute(1))
+	wait := func(key string, seconds int) core.Decision {
+		return core.Decision{Policy: p, Key: key, RetryAfter: time.Duration(seconds) * time.Second}
+	}
+	ok := core.Decision{Policy: p, Key: "ok", Allowed: true}
+	blocked := func(key string) core.Decision {
+		return core.Decision{Policy: p, Key: key, Reason: core.ReasonBlocked}
+	}
+	banned := core.Decision{Policy: p, Key: "ban", Reason: core.ReasonBanned, RetryAfter: time.Hour}
+	for _, c := range []struct {
+		decisions []core.Decision
+		want      string // keys: the decision's, then the others'
+	}{
+		{nil, ""},
+		{[]core.Decision{ok, {}, ok}, ""},
+		{[]core.Decision{ok, wait("a", 1), ok}, "a"},
+		{[]core.Decision{wait("a", 1), wait("b", 3), wait("c", 2)}, "b a c"},
+		{[]core.Decision{wait("a", 1), ok, wait("b", 2), wait("c", 3)}, "c a b"},
+		{[]core.Decision{wait("a", 3), wait("b", 3)}, "a b"},
+		{[]core.Decision{wait("a", 3), banned, wait("b", 2)}, "ban a b"},
+		{[]core.Decision{banned, blocked("x"), wait("a", 9), blocked("y")}, "x ban a y"},
+	} {
+		err := core.Denied(c.decisions)
+		var keys []string
+		var limited *core.LimitedError
+		if errors.As(err, &limited) {
+			keys = append(keys, limited.Decision.Key)
+			for _, d := range limited.Others {
+				keys = append(keys, d.Key)
+			}
+		}
+		if got := strings.Join(keys, " "); got != c.want || (err == nil) != (c.want == "") {
+			t.Errorf("Denied: %v with %q, want %q", err, got, c.want)
+		}
+	}
+}
+
+func TestRuleProblems(t *testing.T) {
+	p := core.NewPolicy("p", core.PerMinute(1))
+	blocked := core.Decision{Policy: p, Key: "k", Cost: 1, Reason: core.ReasonBlocked, Source: core.SourceNone}
+	const want = `{"title":"Forbidden","status":403,"detail":"this client is blocked"}`
+	if got := core.ProblemFor(blocked.Err()); string(got.Body()) != want || got.RetryAfter != 0 {
+		t.Errorf("blocked: %s, retry %d", got.Body(), got.RetryAfter)
+	}
+	if got, want := blocked.Err().Error(), "streamlimit: policy p: this client is blocked"; got != want {
+		t.Errorf("error %q, want %q", got, want)
+	}
+	banned := core.Decision{Policy: p, Key: "k", Cost: 1, Reason: core.ReasonBanned, RetryAfter: 1500 * time.Millisecond, Source: core.SourceNone}
+	if got := core.ProblemFor(banned.Err()); got.Status != 429 || got.RetryAfter != 2 || got.Detail != "this client is banned; retry in 2s" || got.Violated != nil {
+		t.Errorf("banned: %+v", got)
+	}
+	if got := fields([]core.Decision{blocked, banned}, core.HeadersIETF, core.HeadersX); got != "" {
+		t.Errorf("rules are shown as limits: %s", got)
+	}
+}

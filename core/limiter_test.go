@@ -198,7 +198,7 @@ func TestLongKeys(t *testing.T) {
 	if allow(t, l, p, long, 1).Allowed {
 		t.Error("the long key was forgotten")
 	}
-	for _, key := range []string{d.Key, long[:1<<20-1], long + "x", long[:129]} {
+	for _, key := range []string{d.Key, long[:1<<20-1], long + "x", long[:129], "sha256=", "\xff", "\xfe", "\ufffd", "a\xffb", "a\ufffdb"} {
 		if !allow(t, l, p, key, 1).Allowed {
 			t.Errorf("a key of %d bytes shares the log of another", len(key))
 		}

@@ -115,12 +115,11 @@ func (m *Memory) Take(ctx context.Context, p *Policy, key string, cost int64) (U
 	}
 	id := logID{log: p.logName, key: key}
 	s := m.shard(id)
-	clock := m.now()
-	u, ok := s.take(p, id, cost, clock)
+	u, ok := s.take(p, id, cost, m.now)
 	if !ok {
 		// Perhaps there are expired keys that the sweeper has not met yet.
 		m.forgetExpired()
-		if u, ok = s.take(p, id, cost, clock); !ok {
+		if u, ok = s.take(p, id, cost, m.now); !ok {
 			return Usage{}, ErrStoreFull
 		}
 	}
@@ -132,19 +131,19 @@ func (m *Memory) TakeAll(ctx context.Context, asks []Ask) ([]Usage, error) {
 	if err := m.check(ctx); err != nil {
 		return nil, err
 	}
-	clock := m.now()
-	usages, ok := m.takeAll(asks, clock)
+	usages, ok := m.takeAll(asks)
 	if !ok {
 		m.forgetExpired()
-		if usages, ok = m.takeAll(asks, clock); !ok {
+		if usages, ok = m.takeAll(asks); !ok {
 			return nil, ErrStoreFull
 		}
 	}
 	return usages, nil
 }
 
-func (m *Memory) takeAll(asks []Ask, clock int64) (_ []Usage, ok bool) {
+func (m *Memory) takeAll(asks []Ask) (_ []Usage, ok bool) {
 	defer m.lockAll(asks)()
+	clock := m.now() // as in shard.take
 	usages := make([]Usage, len(asks))
 	logs := make([]*memoryLog, len(asks))
 	taken := true
@@ -160,7 +159,7 @@ func (m *Memory) takeAll(asks []Ask, clock int64) (_ []Usage, ok bool) {
 	if !taken {
 		return usages, true
 	}
-	if m.keys.Add(missing) > m.maxKeys {
+	if missing > 0 && m.keys.Add(missing) > m.maxKeys {
 		m.keys.Add(-missing)
 		return nil, false
 	}

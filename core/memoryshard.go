@@ -21,10 +21,12 @@ type shard struct {
 }
 
 // take decides on one log, unless it would be one key too many. It takes the
-// lock.
-func (s *shard) take(p *Policy, id logID, cost, clock int64) (_ Usage, ok bool) {
+// lock, and the time after it: an old time would not do for a log that was
+// forgotten meanwhile, whose newest entry says how late it is.
+func (s *shard) take(p *Policy, id logID, cost int64, now func() int64) (_ Usage, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	clock := now()
 	u, log := s.look(p, id, cost, clock)
 	if !u.Allowed {
 		return u, true

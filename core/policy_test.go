@@ -48,6 +48,17 @@ func TestWrongUsePanicsWithAdvice(t *testing.T) {
 		"name with a colon":    {"use letters, digits", func() { core.NewPolicy("a:b", fine) }},
 		"name beyond ASCII":    {"use letters, digits", func() { core.NewPolicy("é", fine) }},
 		"long name":            {"use at most 64", func() { core.NewPolicy(strings.Repeat("x", 65), fine) }},
+		"coarse, two limits":   {"a coarse log has one limit", func() { core.NewPolicy("p", core.PerSecond(1), fine, core.Slices(10)) }},
+		"coarse, refundable":   {"can't give back", func() { core.NewPolicy("p", fine, core.Slices(10), core.Refundable(0)) }},
+		"one slice":            {"use 2 to 1000", func() { core.NewPolicy("p", fine, core.Slices(1)) }},
+		"too many slices":      {"use 2 to 1000", func() { core.NewPolicy("p", fine, core.Slices(1001)) }},
+		"slices below 0":       {"use 2 to 1000", func() { core.NewPolicy("p", fine, core.Slices(-1)) }},
+		"slices below 1ms":     {"shorter than 1ms", func() { core.NewPolicy("p", core.Per(1, 10*time.Millisecond), core.Slices(64)) }},
+		"long grace":           {"longer than half", func() { core.NewPolicy("p", fine, core.Refundable(30*time.Second+time.Millisecond)) }},
+		"fine grace":           {"use whole milliseconds", func() { core.NewPolicy("p", fine, core.Refundable(1500*time.Microsecond)) }},
+		"negative grace":       {"use whole milliseconds", func() { core.NewPolicy("p", fine, core.Refundable(-time.Second)) }},
+		"wrong field name":     {"FieldName", func() { core.NewPolicy("p", fine, core.FieldName("a b")) }},
+		"long field name":      {"use at most 64", func() { core.NewPolicy("p", fine, core.FieldName(strings.Repeat("x", 65))) }},
 		"no limit":             {"add one, such as core.PerMinute(100)", func() { core.NewPolicy("p") }},
 		"only an option":       {"add one, such as", func() { core.NewPolicy("p", core.VariableCost()) }},
 		"nil option":           {"leave it out", func() { core.NewPolicy("p", fine, nil) }},
@@ -106,5 +117,48 @@ func TestPolicyIsImmutable(t *testing.T) {
 	p.Limits()[0] = core.PerMinute(1000)
 	if p.Limit(0) != core.PerMinute(1) {
 		t.Errorf("limit is now %v", p.Limit(0))
+	}
+}
+
+func TestPolicyWith(t *testing.T) {
+	base := core.NewPolicy("p", core.PerMinute(10), core.VariableCost(), core.Refundable(10*time.Second),
+		core.Shadow(), core.FieldName("shown"), core.OnFailure(core.FailOpen))
+	with := func(options ...core.PolicyOption) *core.Policy {
+		t.Helper()
+		p, err := base.With(options...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	grace := func(p *core.Policy) time.Duration { d, _ := p.Refundable(); return d }
+	same := with()
+	if same == base || same.LogName() != base.LogName() || same.Limit(0) != base.Limit(0) || !same.VariableCost() || !same.Shadow() ||
+		grace(same) != 10*time.Second || same.OnFailure() != core.FailOpen {
+		t.Errorf("without options: %+v", same)
+	}
+	if p := with(core.PerMinute(20), core.Enforce()); p.Limit(0).Max != 20 || p.Len() != 1 || p.Shadow() || p.LogName() != base.LogName() || grace(p) != 10*time.Second {
+		t.Errorf("another Max, enforced: %+v", p)
+	}
+	if p := with(core.PerHour(20), core.PerSecond(1)); p.Len() != 2 || p.Longest() != time.Hour || p.LogName() == base.LogName() {
+		t.Errorf("other windows: %+v", p)
+	}
+	if p := with(core.OnFailure(core.FailDefault), core.FieldName("other")); p.OnFailure() != core.FailDefault || p.Limit(0) != base.Limit(0) {
+		t.Errorf("other settings: %+v", p)
+	}
+	if base.Limit(0).Max != 10 || !base.Shadow() || base.OnFailure() != core.FailOpen {
+		t.Errorf("the policy itself has changed: %+v", base)
+	}
+	// A grace of half the window follows the window, and one that was set must fit.
+	half, err := core.NewPolicy("p", core.PerMinute(1), core.Refundable(0)).With(core.PerHour(1))
+	if err != nil || grace(half) != 30*time.Minute {
+		t.Errorf("grace %v, %v", grace(half), err)
+	}
+	for want, wrong := range map[string]core.PolicyOption{
+		"longer than half the longest window": core.PerSecond(1), "can't give back": core.Slices(10), "a nil option": nil,
+	} {
+		if p, err := base.With(wrong); p != nil || err == nil || !strings.HasPrefix(err.Error(), "core: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("With: %v, %v, want an error that says %q", p, err, want)
+		}
 	}
 }

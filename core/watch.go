@@ -76,7 +76,7 @@ func (l *Limiter) takeRules(rules []Rule, version, known string) bool {
 		normal, err := r.normalize()
 		if err != nil {
 			// A newer version's, perhaps. What it is about is not to be guessed.
-			l.Logger().Warn("streamlimit: a rule that this version can't read is passed over", "rule", r.ID(), "error", err)
+			l.Logger().Warn("streamlimit: a rule that this version can't read is passed over", "kind", r.Kind, "error", err)
 			continue
 		}
 		readable = append(readable, normal)

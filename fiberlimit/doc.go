@@ -11,6 +11,7 @@
 //
 // A handler finds the decision on its request with [FromContext].
 //
-// Packages ginlimit and echolimit are the same for Gin and Echo. A client
-// has the same key in all three, so that services share limits in Redis.
+// Packages ginlimit, echolimit and core/httplimit are the same for Gin, Echo and
+// net/http. A client has the same key in all of them, so that services share limits
+// in Redis.
 package fiberlimit

@@ -11,6 +11,7 @@
 //
 // A handler finds the decision on its request with [FromContext].
 //
-// Packages echolimit and fiberlimit are the same for Echo and Fiber. A client
-// has the same key in all three, so that services share limits in Redis.
+// Packages echolimit, fiberlimit and core/httplimit are the same for Echo, Fiber
+// and net/http. A client has the same key in all of them, so that services share
+// limits in Redis.
 package ginlimit

@@ -31,8 +31,7 @@ func (r response) wantNoFields() response {
 	return r.wantField("RateLimit", "").wantField("RateLimit-Policy", "")
 }
 
-// openRules serves "/:id" with 5 requests for each user, who are counted by a
-// second policy too.
+// openRules serves "/:id" with 5 requests a minute for each user.
 func (s suite) openRules(t *testing.T, o options, limiterOptions ...core.Option) (*core.Limiter, *site) {
 	t.Helper()
 	limiter, _ := newLimiter(t, limiterOptions...)
@@ -50,6 +49,12 @@ func checkBlock(t *testing.T, s suite) {
 	w.get("/1", "X-User: alice").want(http.StatusOK)
 	remove()
 	w.get("/1", "X-User: mallory").want(http.StatusOK).wantField("RateLimit", `"api";r=4;t=60`)
+
+	if s.has("WithFrameworkErrors") {
+		limiter, w = s.openRules(t, options{frameworkErrors: true})
+		setRule(t, limiter, core.Rule{Kind: core.Block, Key: "user=mallory"})
+		w.get("/1", "X-User: mallory").want(http.StatusForbidden).wantField("Retry-After", "")
+	}
 }
 
 func checkBan(t *testing.T, s suite) {

@@ -75,8 +75,9 @@ func OnFailure(r *http.Request, status int) bool { return framework.OnFailure(r,
 // [core.VariableCost] and [core.Refundable]; of several, those that have both are
 // corrected. Status, errors and the rest are as in [WithRefund], which comes first.
 //
-// A handler may settle by itself instead, with [core.Limiter.Settle] and the
-// decision from [FromContext].
+// What the handler puts into its request's context is not in that of r: used finds
+// it where a pointer to it was put there outside of the limit. Or the handler settles
+// by itself, with [core.Limiter.Settle] and the decision from [FromContext].
 func WithSettle(used func(r *http.Request, status int) int64) Option {
 	return framework.WithSettle(used)
 }

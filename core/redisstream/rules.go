@@ -72,7 +72,8 @@ func (s *Store) unread(version, id string, err error) {
 	if last := s.unreadVersion.Swap(&version); last != nil && *last == version {
 		return
 	}
-	s.logger.Warn("streamlimit: a rule that can't be read is passed over", "rule", id, "error", err)
+	kind, _, _ := strings.Cut(id, " ") // what follows can be a client's key
+	s.logger.Warn("streamlimit: a rule that can't be read is passed over", "kind", kind, "error", err)
 }
 
 // SetRule implements [core.Store].

@@ -48,9 +48,15 @@ var (
 // the script write.
 const shebang = "#!lua\n"
 
-// function makes a script a Lua function of its keys and arguments.
+// readTime is how each script of a layout reads the clock, once.
+const readTime = "local time = redis.call('TIME')\n"
+
+// function makes a script a Lua function of its keys, its arguments and the
+// time. All functions of a script must have the same: before Redis 7.2 the clock
+// goes on within a script, and a log could have room the second time it is asked.
 func function(name, source string) string {
-	return "local function " + name + "(KEYS, ARGV)\n" + strings.TrimPrefix(source, shebang) + "end\n"
+	source = strings.Replace(strings.TrimPrefix(source, shebang), readTime, "", 1)
+	return "local function " + name + "(KEYS, ARGV, time)\n" + source + "end\n"
 }
 
 func newScript(source string) script {

@@ -224,7 +224,7 @@ func (s *Store) Close() error {
 
 // logKey is the key of a log: the prefix, the key's digest as hash tag, and
 // the name of the policy's logs. All logs of one key are in one hash slot, and
-// no key from outside reaches Redis as it is.
+// no key from outside is in one as it is.
 func (s *Store) logKey(p *core.Policy, key string) string {
 	sum := sha256.Sum256([]byte(key))
 	const digest = 16 // 128 bits

@@ -77,8 +77,11 @@ func (s *Store) decisions(asks []core.Ask) (logs []string, args []any) {
 
 // takeApart asks log by log, and gives back what was taken when one has no room
 // or fails to answer. What can't be given back stays taken: never is too much
-// admitted.
-func (s *Store) takeApart(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
+// admitted. All questions together have the store's timeout, and what is given
+// back has it once more.
+func (s *Store) takeApart(caller context.Context, asks []core.Ask) ([]core.Usage, error) {
+	ctx, cancel := context.WithTimeout(caller, s.timeout)
+	defer cancel()
 	usages := make([]core.Usage, len(asks))
 	for i, a := range asks {
 		u, err := s.Take(ctx, a.Policy, a.Key, a.Cost)
@@ -86,27 +89,36 @@ func (s *Store) takeApart(ctx context.Context, asks []core.Ask) ([]core.Usage, e
 		if err == nil && (u.Allowed || a.Policy.Shadow()) {
 			continue
 		}
-		// Whether the caller still waits or not.
-		back := context.WithoutCancel(ctx)
-		for j, taken := range asks[:i] {
-			if !usages[j].Allowed {
-				continue
-			}
-			_ = s.Settle(back, taken.Policy, taken.Key, usages[j].Entry, -taken.Cost)
-			usages[j] = without(usages[j], taken)
-		}
+		s.giveBack(caller, asks[:i], usages)
 		if err != nil {
 			return nil, err
 		}
-		// The others are not asked to take any more, but what they have room for.
+		// The others are not asked to take any more, but what they have room for:
+		// to show it, so that it is no matter if they don't answer.
 		for j, rest := range asks[i+1:] {
-			if usages[i+1+j], err = s.Peek(ctx, rest.Policy, rest.Key, rest.Cost); err != nil {
-				return nil, err
+			if u, err = s.Peek(ctx, rest.Policy, rest.Key, rest.Cost); err != nil {
+				u = core.Usage{Allowed: true, Source: core.SourceRedis}
 			}
+			usages[i+1+j] = u
 		}
 		return usages, nil
 	}
 	return usages, nil
+}
+
+// giveBack gives back what was taken in vain, whether the caller still waits or
+// not.
+func (s *Store) giveBack(caller context.Context, asks []core.Ask, usages []core.Usage) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(caller), s.timeout)
+	defer cancel()
+	for i, a := range asks {
+		if a.Policy.Layout() != core.Refunded || !usages[i].Allowed {
+			continue
+		}
+		if s.Settle(ctx, a.Policy, a.Key, usages[i].Entry, -a.Cost) == nil {
+			usages[i] = without(usages[i], a)
+		}
+	}
 }
 
 // without is the usage of a log that has given back what was asked for.

@@ -1,5 +1,6 @@
 -- A decision on several logs, all or nothing. The scripts of the layouts stand
--- before this, each as a function of KEYS and ARGV: counted, summed, refunded.
+-- before this, each as a function of KEYS, ARGV and the time, which is read once
+-- for all: counted, summed, refunded.
 --
 -- KEYS[1], KEYS[2]  the first log and its scratch key; KEYS[3] and KEYS[4] are
 --                   those of the second, and so on. All are in one hash slot
@@ -11,6 +12,7 @@
 -- Reply: those of the scripts, one after the other. Units are taken if all logs
 -- that can hold up the request have room.
 
+local time = redis.call('TIME')
 local layouts = {c = counted, s = summed, r = refunded}
 
 local logs, at, admitted = {}, 2, true
@@ -22,7 +24,7 @@ while at <= #ARGV do
     keys = {KEYS[2 * n - 1], KEYS[2 * n]},
     args = {'2', unpack(ARGV, at + 2, last)},
   }
-  log.room = log.script(log.keys, log.args)[1] == 1
+  log.room = log.script(log.keys, log.args, time)[1] == 1
   if not log.room and string.sub(ARGV[1], n, n) == '1' then admitted = false end
   logs[n] = log
   at = last + 1
@@ -31,6 +33,6 @@ end
 local all = {}
 for _, log in ipairs(logs) do
   log.args[1] = admitted and log.room and '1' or '0'
-  for _, value in ipairs(log.script(log.keys, log.args)) do all[#all + 1] = value end
+  for _, value in ipairs(log.script(log.keys, log.args, time)) do all[#all + 1] = value end
 end
 return all
