@@ -71,10 +71,14 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 }
 
 // allowOne decides on one question. It is what judge and takeAll do, without the
-// memory that several need.
-func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, a Ask) (Decision, error) {
-	if d, ok := v.answer(a, client); ok {
-		return d, nil
+// memory and the copies that several need: a decision without rules costs 25 ns
+// more than the store's (BenchmarkRules), of which 10 are for what the policy is
+// now.
+func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, a Ask) (d Decision, err error) {
+	if v.judges() || a.Policy.shadow {
+		if answer, ok := v.answer(a, client); ok {
+			return answer, nil
+		}
 	}
 	store := l.store
 	u, err := store.Take(ctx, a.Policy, a.Key, a.Cost)
@@ -85,7 +89,9 @@ func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, a 
 		}
 		store, u = instead, usages[0]
 	}
-	return decided(a, u, true, store), nil
+	d = decide(a.Policy, a.Key, a.Cost, u)
+	d.complete(store, true)
+	return d, nil
 }
 
 // answer is the decision that is made without asking a log, if one is: by a rule
@@ -162,23 +168,22 @@ func (l *Limiter) takeAll(ctx context.Context, open []Ask, decisions []Decision)
 		for decisions[next].Policy != nil {
 			next++
 		}
-		decisions[next] = decided(a, usages[i], taken, store)
+		decisions[next] = decide(a.Policy, a.Key, a.Cost, usages[i])
+		decisions[next].complete(store, taken)
 	}
 	return nil
 }
 
-// decided is the decision that a store has made. taken is whether it took the
-// units, if there was room.
-func decided(a Ask, u Usage, taken bool, store Store) Decision {
-	d := decide(a.Policy, a.Key, a.Cost, u)
+// complete adds to a store's decision what became of the request. taken is
+// whether the store took the units, if there was room.
+func (d *Decision) complete(store Store, taken bool) {
 	switch {
-	case u.Source == SourceNone:
+	case d.Source == SourceNone:
 		d.Reason = ReasonFailOpen
-	case taken && u.Allowed:
+	case taken && d.usage.Allowed:
 		d.Counted = true
-		if a.Policy.refundable {
-			d.receipt = &receipt{entry: u.Entry, store: store}
+		if d.Policy.refundable {
+			d.receipt = &receipt{entry: d.usage.Entry, store: store}
 		}
 	}
-	return d
 }
