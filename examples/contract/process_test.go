@@ -2,6 +2,7 @@ package contract
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
 // TestRequestInFlightIsFinished: a request is half sent, its handler waits for
@@ -23,7 +25,7 @@ func TestRequestInFlightIsFinished(t *testing.T) {
 		t.Run(framework, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, framework)
-			addr := strings.TrimPrefix(s.url, "http://")
+			addr := s.Addr()
 			newClient().want(t, s, 200, "GET /") // leaves an idle connection open
 
 			conn, err := net.Dial("tcp", addr)
@@ -43,7 +45,7 @@ func TestRequestInFlightIsFinished(t *testing.T) {
 				_ = resp.Body.Close()
 			}
 
-			s.terminate(t)
+			s.Terminate(t)
 			refused := false
 			for deadline := time.Now().Add(timeout); !refused && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 				other, err := net.Dial("tcp", addr)
@@ -59,7 +61,7 @@ func TestRequestInFlightIsFinished(t *testing.T) {
 			}
 			resp, err := http.ReadResponse(reader, nil)
 			if err != nil {
-				t.Fatalf("the request in flight was cut off: %v\n%s", err, s.log)
+				t.Fatalf("the request in flight was cut off: %v\n%s", err, s.Log())
 			}
 			_ = resp.Body.Close()
 			if resp.StatusCode != 200 {
@@ -103,9 +105,9 @@ func TestWrongSettings(t *testing.T) {
 		} {
 			t.Run(framework+"/"+test.name, func(t *testing.T) {
 				t.Parallel()
-				cmd := command(framework, test.settings...)
+				cmd := program.Command(t, framework, test.settings...)
 				cmd.Args = append(cmd.Args, test.args...)
-				var stderr buffer
+				var stderr bytes.Buffer
 				cmd.Stderr = &stderr
 				kill := time.AfterFunc(timeout, func() { _ = cmd.Process.Kill() })
 				defer kill.Stop()
@@ -129,7 +131,7 @@ func TestHelpAndTakenAddress(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	for _, framework := range frameworks {
-		help := command(framework, "KEY_SECRET=pepper")
+		help := program.Command(t, framework, "KEY_SECRET=pepper")
 		help.Args = append(help.Args, "-h")
 		out, err := help.Output()
 		if err != nil {
@@ -143,7 +145,7 @@ func TestHelpAndTakenAddress(t *testing.T) {
 		if strings.Contains(string(out), "pepper") {
 			t.Errorf("%s -h shows the secret", framework)
 		}
-		busy := command(framework, "ADDR="+taken.Addr().String())
+		busy := program.Command(t, framework, "ADDR="+taken.Addr().String())
 		_ = busy.Run()
 		if code := busy.ProcessState.ExitCode(); code != 1 {
 			t.Errorf("%s on a taken address: exit code %d, want 1", framework, code)
@@ -169,8 +171,8 @@ func TestSettings(t *testing.T) {
 			c.want(t, s, 200, "POST /complete", `{"tokens": 50}`)
 			c.want(t, s, 400, "POST /complete", `{"tokens": 51}`)
 			field(t, c.want(t, s, 200, "GET /stocks/AAPL/history"), "RateLimit-Policy", `"stocks";q=100;w=60`)
-			if !strings.Contains(s.log.String(), "no REDIS_URL") {
-				t.Errorf("log %q does not say that limits are not shared", s.log)
+			if !strings.Contains(s.Log(), "no REDIS_URL") {
+				t.Errorf("log %q does not say that limits are not shared", s.Log())
 			}
 		})
 	}
@@ -203,7 +205,7 @@ func TestPoliciesFollowTheirFile(t *testing.T) {
 						seen = newClient().want(t, server, 200, "GET /protected").header.Get("RateLimit-Policy")
 					}
 					if seen != policy {
-						t.Fatalf("RateLimit-Policy %s, want %s\n%s", seen, policy, server.log)
+						t.Fatalf("RateLimit-Policy %s, want %s\n%s", seen, policy, server.Log())
 					}
 				}
 				write("policies: {protected: 4/minute}\n")
@@ -216,9 +218,7 @@ func TestPoliciesFollowTheirFile(t *testing.T) {
 					c.want(t, server, 200, "GET /protected")
 				}
 				write("policies: {protected: 6/minute}\n")
-				if err := server.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-					t.Fatal(err)
-				}
+				server.Signal(t, syscall.SIGHUP)
 				soon(`"protected";q=6;w=60`)
 				for range 3 {
 					c.want(t, server, 200, "GET /protected")
@@ -226,9 +226,7 @@ func TestPoliciesFollowTheirFile(t *testing.T) {
 				denied(t, c.do(t, server, "GET /protected"), "protected", 60)
 
 				write("policies: {protected: 6/fortnight}\n")
-				if err := server.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-					t.Fatal(err)
-				}
+				server.Signal(t, syscall.SIGHUP)
 				write("policies: {protected: {limits: 7/minute, header: front}}\n")
 				soon(`"front";q=7;w=60`)
 				c.want(t, server, 200, "GET /protected")
@@ -263,7 +261,7 @@ func TestRedisThatIsAway(t *testing.T) {
 			healthy = c.want(t, s, 200, "GET /healthz").decode(t)["store_answers"] == true
 		}
 		if !healthy {
-			t.Fatalf("%s does not find Redis again\n%s", s.framework, s.log)
+			t.Fatalf("%s does not find Redis again\n%s", s.framework, s.Log())
 		}
 		c := newClient()
 		c.want(t, s, 200, "GET /protected")

@@ -1,5 +1,5 @@
 //go:build !race
 
-package contract
+package program
 
 var buildFlags []string
