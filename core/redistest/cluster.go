@@ -100,12 +100,17 @@ func (c *ClusterServer) Client() *redis.ClusterClient {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.client == nil {
-		c.client = redis.NewClusterClient(&redis.ClusterOptions{
-			Addrs: c.Addrs(), DisableIdentity: true, ContextTimeoutEnabled: true,
-			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-		})
+		c.client = redis.NewClusterClient(c.Options())
 	}
 	return c.client
+}
+
+// Options are those of Client, for clients with settings of their own.
+func (c *ClusterServer) Options() *redis.ClusterOptions {
+	return &redis.ClusterOptions{
+		Addrs: c.Addrs(), DisableIdentity: true, ContextTimeoutEnabled: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
 }
 
 func (c *ClusterServer) close() {
