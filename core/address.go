@@ -36,36 +36,27 @@ func plainPrefix(p netip.Prefix) netip.Prefix {
 	return p.Masked()
 }
 
-// splitChain splits one line of a forwarded header at its commas. The elements
-// of Forwarded (RFC 7239) may hold quoted text of the client's, such as the
-// host, so those within quotes don't count; open quotes make the line garbage.
-func splitChain(header, line string) (elements []string, ok bool) {
-	if header == forwardedRFC7239 {
-		return splitQuoted(line, ',')
-	}
-	elements = strings.Split(line, ",")
-	for i := range elements {
-		elements[i] = strings.TrimSpace(elements[i])
-	}
-	return elements, true
-}
-
-// splitQuoted splits at a separator outside of quoted strings (RFC 9110, 5.6.4)
-// and trims the parts; ok is false when quotes are left open.
-func splitQuoted(s string, separator byte) (parts []string, ok bool) {
-	start, quoted := 0, false
-	for i := 0; i < len(s); i++ {
+// cutLast cuts off the part after the last separator that is not in a quoted
+// string (RFC 9110, 5.6.4), and trims it: the elements of Forwarded (RFC 7239)
+// may quote text of the client's, such as the host. It reads from the right, so
+// that nothing a client sends, such as quotes left open, changes how what a proxy
+// adds after it is read. ok is false when the part has open quotes itself.
+func cutLast(s string, separator byte) (before, last string, ok bool) {
+	quoted := false
+	for i := len(s) - 1; i >= 0; i-- {
 		switch c := s[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
+		case c == '"' && !(quoted && escaped(s[:i])):
 			quoted = !quoted
 		case c == separator && !quoted:
-			parts = append(parts, strings.TrimSpace(s[start:i]))
-			start = i + 1
+			return s[:i], strings.TrimSpace(s[i+1:]), true
 		}
 	}
-	return append(parts, strings.TrimSpace(s[start:])), !quoted
+	return "", strings.TrimSpace(s), !quoted
+}
+
+// escaped is whether a backslash before it stands for what follows s.
+func escaped(s string) bool {
+	return (len(s)-len(strings.TrimRight(s, `\`)))%2 == 1
 }
 
 // forwardedRFC7239 is the one field that is not a plain list of addresses.
@@ -96,8 +87,9 @@ func parseHop(header, element string) (netip.Addr, bool) {
 // when it does not have exactly one.
 func forwardedFor(element string) string {
 	found := ""
-	pairs, _ := splitQuoted(element, ';')
-	for _, pair := range pairs {
+	for element != "" {
+		var pair string
+		element, pair, _ = cutLast(element, ';')
 		name, value, _ := strings.Cut(pair, "=")
 		if !strings.EqualFold(name, "for") {
 			continue

@@ -73,18 +73,14 @@ func (id *Identity) client(r Request) netip.Addr {
 		return peer
 	}
 	client := peer
-	lines := r.HeaderValues(id.header)
-	for i := len(lines) - 1; i >= 0; i-- {
-		elements, ok := splitChain(id.header, lines[i])
-		if !ok {
-			return client
-		}
-		for _, element := range slices.Backward(elements) {
-			if element == "" {
+	for _, line := range slices.Backward(r.HeaderValues(id.header)) {
+		for line != "" {
+			before, element, ok := cutLast(line, ',')
+			if line = before; ok && element == "" {
 				continue
 			}
-			addr, ok := parseHop(id.header, element)
-			if !ok {
+			addr, isAddr := parseHop(id.header, element)
+			if !ok || !isAddr {
 				return client
 			}
 			if client = addr; !id.trusts(addr) {
