@@ -68,17 +68,20 @@ func (r Rule) ID() string {
 // ended is whether the rule is over at a time.
 func (r Rule) ended(now time.Time) bool { return !r.Until.IsZero() && !now.Before(r.Until) }
 
-// lastYear is the last that a rule's end can be in: times of later years have no
-// form in JSON.
-const lastYear = 9999
+// The years that a rule's end can be in: those of the stores' clocks, and which
+// have a form in JSON.
+const (
+	firstYear = 1970
+	lastYear  = 9999
+)
 
 // normalize brings the rule into the one form in which it is kept, or says
 // what is wrong with it.
 func (r Rule) normalize() (Rule, error) {
 	if !r.Until.IsZero() {
 		r.Until = r.Until.UTC()
-		if r.Until.Year() > lastYear {
-			return r, fmt.Errorf("core: rule: it ends in the year %d: leave out Until for a rule without end", r.Until.Year())
+		if year := r.Until.Year(); year < firstYear || year > lastYear {
+			return r, fmt.Errorf("core: rule: it ends in the year %d: leave out Until for a rule without end", year)
 		}
 		r.Until = time.UnixMilli(r.Until.UnixMilli()).UTC()
 	}

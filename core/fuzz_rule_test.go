@@ -1,0 +1,74 @@
+package core
+
+import (
+	"encoding/json"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+)
+
+// A rule is brought into one form, which stays what it is when it is stored and
+// read again, and holds for whom it says and for nobody else.
+func FuzzRule(f *testing.F) {
+	for _, text := range []string{
+		`{"kind":"block","key":"user=ann"}`,
+		`{"kind":"block","network":"::ffff:198.51.100.7/120"}`,
+		`{"kind":"ban","key":"192.0.2.1","until":"2099-01-01T00:00:00.123456789+02:00"}`,
+		`{"kind":"ban","network":"2001:db8::1/32","until":"1970-01-01T00:00:00Z"}`,
+		`{"kind":"exempt","network":"0.0.0.0/0"}`,
+		`{"kind":"exempt","key":"\u0000{}\ud800"}`,
+		`{"kind":"override","policy":"search","limits":["5/s","1000/h"]}`,
+		`{"kind":"override","policy":"search","limits":["1/s","2/s"]}`,
+		`{"kind":"block","key":"a","until":"0001-01-01T00:00:00.0001Z"}`,
+		`{"kind":"block","key":"a","until":"0000-01-01T00:00:00Z"}`,
+		`{"kind":"Block","key":"a","network":"10.0.0.0/8"}`,
+	} {
+		f.Add(text, "192.0.2.1", []byte{198, 51, 100, 9})
+	}
+	f.Fuzz(func(t *testing.T, text, key string, address []byte) {
+		var given Rule
+		if json.Unmarshal([]byte(text), &given) != nil {
+			return
+		}
+		r, err := given.normalize()
+		if err != nil {
+			return
+		}
+		again, err := r.normalize()
+		if err != nil || !reflect.DeepEqual(again, r) || again.ID() != given.ID() {
+			t.Fatalf("%+v is not in its form: %+v, %v, ID %q and %q", r, again, err, given.ID(), again.ID())
+		}
+		var stored Rule
+		text2, err := json.Marshal(r)
+		if err == nil {
+			err = json.Unmarshal(text2, &stored)
+		}
+		if err != nil || !reflect.DeepEqual(stored, r) {
+			t.Fatalf("%+v is read as %+v, %v", r, stored, err)
+		}
+		if len(r.ID()) > len("override network ")+maxKeyLength {
+			t.Fatalf("ID of %d bytes", len(r.ID()))
+		}
+		now := time.Now()
+		if given.ended(now) && !r.ended(now) {
+			t.Fatalf("%s has ended, and %+v has not", text, r)
+		}
+		holdsFor(t, r, key, address, now)
+	})
+}
+
+// holdsFor checks that the rule is found for a client exactly when it is about
+// it.
+func holdsFor(t *testing.T, r Rule, key string, address []byte, now time.Time) {
+	addr, _ := netip.AddrFromSlice(address)
+	addr = plain(addr)
+	s := newRuleset([]Rule{r}, "v", now)
+	for _, key := range []string{boundedKey(key), r.Key} {
+		want := r.Kind != Override && !r.ended(now) &&
+			(r.Network.IsValid() && r.Network.Contains(addr) || !r.Network.IsValid() && r.Key == key)
+		if _, got := s.on(key, oneAddress(addr), now); got != want {
+			t.Fatalf("%+v on %q from %v: %v, want %v", r, key, addr, got, want)
+		}
+	}
+}
