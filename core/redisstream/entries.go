@@ -58,11 +58,13 @@ func parseEntry(p *core.Policy, message redis.XMessage) (core.Entry, error) {
 		return e, nil
 	}
 	cost, _ := message.Values["c"].(string)
-	if e.Cost, err = strconv.ParseInt(cost, 10, 64); err != nil {
+	number, back := strings.CutPrefix(cost, "-")
+	units, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || units < 0 {
 		return core.Entry{}, fmt.Errorf("redisstream: a log of policy %s has an entry without a cost", p.Name())
 	}
-	if e.Cost < 0 {
-		e.Cost, e.Refund = 0, -e.Cost
+	if e.Cost = units; back {
+		e.Cost, e.Refund = 0, units
 	}
 	return e, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -64,7 +65,13 @@ func parseRule(value string) (r core.Rule, err error) {
 	_, text, _ := strings.Cut(value, " ")
 	d := json.NewDecoder(bytes.NewReader([]byte(text)))
 	d.DisallowUnknownFields()
-	return r, d.Decode(&r)
+	if err := d.Decode(&r); err != nil {
+		return r, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return r, errors.New("more follows the rule")
+	}
+	return r, nil
 }
 
 // unread logs that a rule can't be read, once for each version of the rules.

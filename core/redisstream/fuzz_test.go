@@ -1,0 +1,221 @@
+package redisstream
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// replyPolicies are one policy of each layout, and one with several limits.
+var replyPolicies = []*core.Policy{
+	countedPolicy, summedPolicy, refundedPolicy, coarsePolicy, core.NewPolicy("many", core.PerSecond(1), core.PerMinute(2), core.PerHour(3)),
+}
+
+// A reply of another length is an error, and each number is taken for what it
+// is: only 1 is room.
+func FuzzParseReply(f *testing.F) {
+	f.Add([]byte{}, []byte{})
+	f.Add([]byte{0}, numbers(1, 0, 60000, 5, 60000))
+	f.Add([]byte{0}, numbers(1, 0, 60000, 5))
+	f.Add([]byte{2}, numbers(0, 10, 60000, 100, 10, 0, 0))
+	f.Add([]byte{4, 1}, numbers(0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0, 9, 9, 9))
+	f.Add([]byte{3}, numbers(2, -1, 1<<62, -1<<63, 1<<63-1))
+	f.Fuzz(func(t *testing.T, choice, bytes []byte) {
+		policies := make([]*core.Policy, 0, 4)
+		want := 0
+		for _, c := range choice[:min(len(choice), 4)] {
+			p := replyPolicies[int(c)%len(replyPolicies)]
+			policies = append(policies, p)
+			want += 3 + 2*p.Len()
+			if _, refundable := p.Refundable(); refundable {
+				want += 2
+			}
+		}
+		reply := make([]int64, len(bytes)/8)
+		for i := range reply {
+			reply[i] = int64(binary.LittleEndian.Uint64(bytes[8*i:]))
+		}
+		usages, err := parseReply(reply, policies...)
+		if (err == nil) != (len(reply) == want) || err != nil && usages != nil {
+			t.Fatalf("%d numbers, want %d: %v, %v", len(reply), want, usages, err)
+		}
+		for i, u := range usages {
+			p := policies[i]
+			if u.Allowed != (reply[0] == 1) || u.Source != core.SourceRedis || u.RetryAfter != millis(reply[1]) || u.ResetAfter != millis(reply[2]) {
+				t.Fatalf("%v of %v is read as %+v", p, reply, u)
+			}
+			reply = reply[3:]
+			for j, l := range u.Limits {
+				if j >= p.Len() {
+					if l != (core.LimitUsage{}) {
+						t.Fatalf("%v has %d limits: %+v", p, p.Len(), u)
+					}
+					continue
+				}
+				if l.Used != reply[0] || l.FreeIn != millis(reply[1]) {
+					t.Fatalf("%v: limit %d of %v is read as %+v", p, j, reply, l)
+				}
+				reply = reply[2:]
+			}
+			if _, refundable := p.Refundable(); refundable {
+				if u.Entry.Time != reply[0] || u.Entry.Total != reply[1] {
+					t.Fatalf("%v: entry of %v is read as %+v", p, reply, u.Entry)
+				}
+				reply = reply[2:]
+			} else if u.Entry != (core.EntryID{}) {
+				t.Fatalf("%v: entry %+v", p, u.Entry)
+			}
+		}
+	})
+}
+
+func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+func numbers(all ...int64) (bytes []byte) {
+	for _, n := range all {
+		bytes = binary.LittleEndian.AppendUint64(bytes, uint64(n))
+	}
+	return bytes
+}
+
+// An entry either took units or gave some back, at a time that it says.
+func FuzzParseEntry(f *testing.F) {
+	for _, id := range []string{"1700000000000-5", "0-1", "18446744073709551615-18446744073709551615", "-1-1", "", "1700000000000", "+5-1"} {
+		for _, cost := range []string{"1", "-3", "", "1e3", "-9223372036854775808", "9223372036854775807"} {
+			f.Add(id, "c", cost)
+		}
+	}
+	f.Add("1700000000000-5", "d", "1")
+	f.Fuzz(func(t *testing.T, id, name, cost string) {
+		for _, p := range replyPolicies {
+			e, err := parseEntry(p, redis.XMessage{ID: id, Values: map[string]any{name: cost}})
+			if err != nil {
+				if !strings.Contains(err.Error(), p.Name()) || cost != "" && len(cost) > 9 && strings.Contains(err.Error(), cost) {
+					t.Fatalf("error %q is to name the policy and not what is in the log", err)
+				}
+				continue
+			}
+			if before, _, _ := strings.Cut(id, "-"); strings.TrimLeft(before, "+0") != strings.TrimLeft(strconv.FormatInt(e.Time.UnixMilli(), 10), "0") {
+				t.Fatalf("%q is read as %v", id, e.Time)
+			}
+			if p.Layout() == core.Counted && (e.Cost != 1 || e.Refund != 0) || e.Cost < 0 || e.Refund < 0 || e.Cost > 0 && e.Refund > 0 {
+				t.Fatalf("%q of a log of %v is read as %+v", cost, p, e)
+			}
+		}
+	})
+}
+
+// A value of the hash is read as the rule that it is, or not at all: a rule with
+// more to it than this version knows would be about more clients than it says.
+func FuzzParseRule(f *testing.F) {
+	for _, value := range []string{
+		"", "0", "0 ", "0 null", "0 {}",
+		`0 {"kind":"block","key":"a"}`,
+		`1700000000000 {"kind":"ban","network":"198.51.100.0/24","until":"2023-11-14T22:13:20Z"}`,
+		`0 {"kind":"override","policy":"search","limits":["5/s"]}`,
+		`0 {"kind":"exempt","network":"0.0.0.0/0","unless":"user=ann"}`,
+		`0 {"kind":"exempt","network":"0.0.0.0/0"} {"unless":"user=ann"}`,
+		`0 {"kind":"exempt","network":"0.0.0.0/0"},`,
+		`0 {"kind":"block","key":1}`, "0 [1", "\x00\xff",
+	} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		r, err := parseRule(value)
+		if err != nil {
+			return
+		}
+		_, text, _ := strings.Cut(value, " ")
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(text), &fields); err != nil {
+			t.Fatalf("%q is read as %+v: %v", value, r, err)
+		}
+		for name := range fields {
+			switch strings.ToLower(name) {
+			case "kind", "key", "network", "policy", "limits", "until":
+			default:
+				t.Fatalf("%q is read as %+v, without its %q", value, r, name)
+			}
+		}
+		stored, err := json.Marshal(r)
+		if err != nil {
+			return // no rule that SetRule takes: the limiter passes it over
+		}
+		if again, err := parseRule("0 " + string(stored)); err != nil || !reflect.DeepEqual(again, r) {
+			t.Fatalf("%+v is read again as %+v, %v", r, again, err)
+		}
+	})
+}
+
+// INFO is found what it is asked for, whatever else it says.
+func FuzzParseInfo(f *testing.F) {
+	f.Add("# Server\r\n", "7.0.15", "noeviction", "0", "os:Linux\r\n")
+	f.Add("", "6.2", "allkeys-lru", "1000", "")
+	f.Add("maxmemory:\n", "", "", "", ":::\x00\n")
+	f.Add("a\r\nredis_version", "255.255.255", "volatile-ttl", "x", "redis_version")
+	f.Fuzz(func(t *testing.T, before, version, eviction, memory, after string) {
+		parseInfo("", before+version+after)
+		for _, s := range []string{before, after} {
+			if strings.Contains(s, "redis_version") || strings.Contains(s, "maxmemory") {
+				return
+			}
+		}
+		for _, s := range []string{version, eviction, memory} {
+			if strings.TrimSpace(s) != s || strings.Contains(s, "\n") {
+				return
+			}
+		}
+		info := before + "\r\nredis_version:" + version + "\r\nmaxmemory:" + memory + "\nmaxmemory_policy:" + eviction + "\r\n" + after
+		want := setup{address: "a", version: version, eviction: eviction, maxMemory: memory}
+		got := parseInfo("a", info)
+		if got != want {
+			t.Fatalf("%q is read as %+v", info, got)
+		}
+		if major, err := strconv.Atoi(strings.SplitN(version, ".", 2)[0]); got.old() != (err == nil && major < 7) {
+			t.Fatalf("version %q: old is %v", version, got.old())
+		}
+	})
+}
+
+// No key reaches the server as it is: the log of a key is in the hash slot of its
+// digest, short whatever the key, and no other key's or policy's.
+func FuzzLogKey(f *testing.F) {
+	s := &Store{prefix: DefaultPrefix}
+	for _, key := range []string{"", "a", "\x00", "{tag}", "}{", "a\r\nDEL b", "\xff\xfe", "user=ann", strings.Repeat("k", 1000)} {
+		f.Add(key, key+"x", uint8(0), uint8(1))
+		f.Add(key, "", uint8(2), uint8(2))
+	}
+	megabyte := strings.Repeat("k", 1<<20)
+	checkLogKey(f, s, megabyte, megabyte+"x", countedPolicy, summedPolicy)
+	f.Fuzz(func(t *testing.T, a, b string, i, j uint8) {
+		checkLogKey(t, s, a, b, replyPolicies[int(i)%len(replyPolicies)], replyPolicies[int(j)%len(replyPolicies)])
+	})
+}
+
+func checkLogKey(t testing.TB, s *Store, a, b string, p, q *core.Policy) {
+	t.Helper()
+	la, lb := s.logKey(p, a), s.logKey(q, b)
+	if (la == lb) != (a == b && p == q) {
+		t.Fatalf("%q under %v and %q under %v have the logs %s and %s", a, p, b, q, la, lb)
+	}
+	sum := sha256.Sum256([]byte(a))
+	tag := "{" + base64.RawURLEncoding.EncodeToString(sum[:16]) + "}"
+	for _, key := range []string{la, la + scratchSuffix} {
+		if strings.Count(key, "{") != 1 || strings.Count(key, "}") != 1 || !strings.HasPrefix(key, DefaultPrefix+tag+":"+p.LogName()) {
+			t.Fatalf("%q has the log %q", a, key)
+		}
+		if strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) || len(key) > 128 {
+			t.Fatalf("%q has the log %q", a, key)
+		}
+	}
+}
