@@ -25,6 +25,15 @@ test: redis cc ## test all modules with the race detector
 test-alone: redis ## test each module without the workspace, as its users get it
 	$(call in-modules,GOWORK=off go test ./...)
 
+# The fuzz targets are found as well; go test runs one at a time.
+FUZZTIME ?= 20s
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (20s)
+	@set -e; grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z]+' $(MODULES) | sort -u | while IFS=: read -r file target; do \
+		dir=$$(dirname "$$file") target=$${target#func }; echo "== $${dir#$(CURDIR)/}: $$target"; \
+		(cd "$$dir" && go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -parallel 2 .); done
+
 .PHONY: lint
 lint: fmt-check vet $(GOLANGCI) ## gofmt, go vet and golangci-lint, which the first run builds (minutes)
 	$(call in-modules,$(GOLANGCI) run ./...)
