@@ -80,14 +80,19 @@ func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, a 
 			return answer, nil
 		}
 	}
-	store := l.store
-	u, err := store.Take(ctx, a.Policy, a.Key, a.Cost)
+	store, circuit := l.store, l.circuits.of(a)
+	var u Usage
+	if err = circuit.refuses(); err == nil {
+		u, err = store.Take(ctx, a.Policy, a.Key, a.Cost)
+		circuit.learn(ctx, a, err)
+	}
 	if err != nil {
-		usages, instead, err := l.takeWithoutStore(ctx, []Ask{a}, err)
+		asks := []Ask{a}
+		usages, instead, err := l.takeWithoutStore(ctx, asks, err)
 		if err != nil {
 			return Decision{}, err
 		}
-		store, u = instead, usages[0]
+		store, a, u = instead, asks[0], usages[0]
 	}
 	d = decide(a.Policy, a.Key, a.Cost, u)
 	d.complete(store, true)
@@ -150,7 +155,7 @@ func (v *view) judge(asks []Ask, client netip.Prefix, decisions []Decision) (ope
 // in the same order.
 func (l *Limiter) takeAll(ctx context.Context, open []Ask, decisions []Decision) error {
 	store := l.store
-	usages, err := store.TakeAll(ctx, open)
+	usages, err := l.askAll(ctx, open)
 	if errors.Is(err, ErrApart) {
 		return err
 	}
@@ -172,6 +177,30 @@ func (l *Limiter) takeAll(ctx context.Context, open []Ask, decisions []Decision)
 		decisions[next].complete(store, taken)
 	}
 	return nil
+}
+
+// askAll asks the store, unless one of the servers that it takes is known not to
+// answer.
+func (l *Limiter) askAll(ctx context.Context, asks []Ask) ([]Usage, error) {
+	for _, a := range asks {
+		if err := l.circuits.of(a).refuses(); err != nil {
+			return nil, err
+		}
+	}
+	usages, err := l.store.TakeAll(ctx, asks)
+	var failed *AskError
+	switch {
+	case err == nil:
+		for _, a := range asks {
+			l.circuits.of(a).learn(ctx, a, nil)
+		}
+	case errors.As(err, &failed) && failed.Ask < len(asks):
+		a := asks[failed.Ask]
+		l.circuits.of(a).learn(ctx, a, err)
+	default:
+		l.circuits.of(asks[0]).learn(ctx, asks[0], err)
+	}
+	return usages, err
 }
 
 // complete adds to a store's decision what became of the request. taken is

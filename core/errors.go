@@ -45,9 +45,32 @@ var (
 	// ErrTooManyRules is returned by [Limiter.SetRule] when there are [MaxRules].
 	ErrTooManyRules = fmt.Errorf("core: there are %d rules already: delete some, or block networks instead of addresses", MaxRules)
 
+	// ErrDown is returned while the store does not answer, and is not asked: see
+	// [Limiter.Health]. Policies of mode [FailClosed] are closed then.
+	ErrDown = errors.New("core: the store does not answer")
+
+	// ErrRefused is returned by a store that answers, and not with a decision:
+	// because it is set up wrongly, mostly. To others than this policy or key it
+	// may well answer, so it is no sign of its being down.
+	ErrRefused = errors.New("core: the store refuses")
+
+	// ErrNotALog is returned by a store that has something else where a log should
+	// be, which it leaves as it is. Whatever the failure mode, there is no
+	// decision then: it would hide that two programs use the same keys.
+	ErrNotALog = errors.New("core: something that is not a log has the log's key")
+
 	// ErrClosed is returned by a store after Close.
 	ErrClosed = errors.New("core: store is closed")
 )
+
+// AskError is an error of [Store.TakeAll] that is about one of the questions.
+type AskError struct {
+	Ask int // its place, from 0
+	Err error
+}
+
+func (e *AskError) Error() string { return e.Err.Error() }
+func (e *AskError) Unwrap() error { return e.Err }
 
 // LimitedError is a denial as an error, for frameworks that answer errors in
 // one place. Use errors.As to get at the decision.

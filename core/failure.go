@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -18,7 +17,7 @@ const (
 	FailDefault FailureMode = iota // as the limiter says; for a policy only
 	FailClosed                     // an error, which adapters answer with 503
 	FailOpen                       // the request passes, uncounted
-	FailLocal                      // this process's memory decides by the same limits
+	FailLocal                      // this process's memory decides by the same limits; see [WithLocalShare]
 )
 
 // String is "default", "closed", "open" or "local".
@@ -36,46 +35,26 @@ func (m FailureMode) String() string {
 	return fmt.Sprintf("FailureMode(%d)", byte(m))
 }
 
-// localStore is the memory that decides when the store does not answer, made
-// when it is first needed.
-type localStore struct {
-	once  sync.Once
-	store *Memory // nil after close, if it was never needed
-}
-
-func (s *localStore) get() (*Memory, error) {
-	s.once.Do(func() { s.store = NewMemory() })
-	if s.store == nil {
-		return nil, ErrClosed
-	}
-	return s.store, nil
-}
-
-func (s *localStore) close() {
-	s.once.Do(func() {})
-	if s.store != nil {
-		_ = s.store.Close()
-	}
-}
-
-// outage writes a log line when requests are decided without the store, and no
-// more than one a minute.
+// outage writes a log line when a store that answers has failed to answer a
+// question, and no more than one a minute. Of one that does not answer any more
+// circuits tell.
 type outage struct{ logged atomic.Int64 } // when, Unix milliseconds
 
 const outageInterval = time.Minute
 
-func (o *outage) log(logger *slog.Logger, p *Policy, mode FailureMode, err error) {
+func (o *outage) log(logger *slog.Logger, p *Policy, err error) {
 	now, last := time.Now().UnixMilli(), o.logged.Load()
 	if ago := now - last; ago >= 0 && ago < outageInterval.Milliseconds() || !o.logged.CompareAndSwap(last, now) {
 		return
 	}
-	logger.Warn("streamlimit: the store does not answer: requests are decided without it",
-		"policy", p.name, "mode", mode.String(), "error", err)
+	logger.Warn("streamlimit: the store has failed to answer; there is one such line a minute at most",
+		"policy", p.name, "error", err)
 }
 
 // modeOf is the failure mode of a question's policy. A caller that has gone is
-// no failure of the store, and a store that is closed or full has answered; but
-// a policy in shadow mode keeps no request out, whatever its mode.
+// no failure of the store. A store that is closed or full, or that finds
+// something else in a log's place, has answered; but a policy in shadow mode
+// keeps no request out, whatever its mode.
 func (l *Limiter) modeOf(ctx context.Context, p *Policy, err error) FailureMode {
 	mode := p.failure
 	if mode == FailDefault {
@@ -84,30 +63,42 @@ func (l *Limiter) modeOf(ctx context.Context, p *Policy, err error) FailureMode 
 	switch {
 	case ctx.Err() != nil || errors.Is(err, ErrClosed):
 		return FailClosed
-	case errors.Is(err, ErrStoreFull):
+	case errors.Is(err, ErrStoreFull), errors.Is(err, ErrNotALog):
 		mode = FailClosed
 	}
 	if mode == FailClosed && p.shadow {
-		mode = FailOpen
+		return FailOpen
 	}
-	if mode != FailClosed {
-		l.outage.log(l.Logger(), p, mode, err)
+	return mode
+}
+
+// withoutStore notes that a question is decided without the store, and how.
+func (l *Limiter) withoutStore(ctx context.Context, p *Policy, err error) FailureMode {
+	mode := l.modeOf(ctx, p, err)
+	if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
+		l.outcomes.count(mode)
+		if !errors.Is(err, ErrDown) {
+			l.outcomes.failures.Add(1)
+		}
+		if answered(err) {
+			l.outage.log(l.Logger(), p, err)
+		}
 	}
 	return mode
 }
 
 // takeWithoutStore decides on questions that the store has failed to answer
-// with failed. instead is the store that has taken units, if one has.
+// with failed. instead is the store that has taken units, if one has; what it
+// was asked is then in asks.
 func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Ask, failed error) (usages []Usage, instead Store, err error) {
 	usages = make([]Usage, len(asks))
-	var local []Ask
-	var places []int
+	var local []int
 	for i, a := range asks {
-		switch l.modeOf(ctx, a.Policy, failed) {
+		switch l.withoutStore(ctx, a.Policy, failed) {
 		case FailLocal:
-			local, places = append(local, a), append(places, i)
+			local = append(local, i)
 		case FailOpen:
-			usages[i] = Usage{Allowed: true, Source: SourceNone}
+			usages[i] = unknown()
 		default:
 			return nil, nil, policyError(a.Policy, failed)
 		}
@@ -115,36 +106,25 @@ func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Ask, failed error
 	if len(local) == 0 {
 		return usages, nil, nil
 	}
-	memory, err := l.local.get()
-	if err != nil {
-		return nil, nil, policyError(local[0].Policy, err)
+	if instead, err = l.local.take(ctx, asks, local, usages); err != nil {
+		return nil, nil, err
 	}
-	decided, err := memory.TakeAll(ctx, local)
-	if err != nil {
-		return nil, nil, policyError(local[0].Policy, err)
-	}
-	for i, u := range decided {
-		u.Source = SourceFallback
-		usages[places[i]] = u
-	}
-	return usages, memory, nil
+	return usages, instead, nil
 }
 
+// unknown is the usage of a log that nobody has asked.
+func unknown() Usage { return Usage{Allowed: true, Source: SourceNone} }
+
 func (l *Limiter) peekWithoutStore(ctx context.Context, a Ask, failed error) (Decision, error) {
-	switch l.modeOf(ctx, a.Policy, failed) {
+	switch l.withoutStore(ctx, a.Policy, failed) {
 	case FailLocal:
-		memory, err := l.local.get()
+		u, err := l.local.peek(ctx, &a)
 		if err != nil {
 			return Decision{}, policyError(a.Policy, err)
 		}
-		u, err := memory.Peek(ctx, a.Policy, a.Key, a.Cost)
-		if err != nil {
-			return Decision{}, policyError(a.Policy, err)
-		}
-		u.Source = SourceFallback
 		return decide(a.Policy, a.Key, a.Cost, u), nil
 	case FailOpen:
-		d := decide(a.Policy, a.Key, a.Cost, Usage{Allowed: true, Source: SourceNone})
+		d := decide(a.Policy, a.Key, a.Cost, unknown())
 		d.Reason = ReasonFailOpen
 		return d, nil
 	}

@@ -73,7 +73,7 @@ func failing(t *testing.T, options ...core.Option) (*core.Limiter, *failingStore
 	return l, store
 }
 
-// The mode is the policy's, or else the limiter's, or else closed. Of a policy
+// The mode is the policy's, or else the limiter's, or else local. Of a policy
 // in shadow mode it is never closed.
 func TestFailureMode(t *testing.T) {
 	quiet := (&lines{}).option()
@@ -82,14 +82,17 @@ func TestFailureMode(t *testing.T) {
 		shadow          bool
 		want            core.FailureMode
 	}{
-		{core.FailDefault, core.FailDefault, false, core.FailClosed},
+		{core.FailDefault, core.FailDefault, false, core.FailLocal},
+		{core.FailClosed, core.FailDefault, false, core.FailClosed},
+		{core.FailClosed, core.FailLocal, false, core.FailLocal},
 		{core.FailDefault, core.FailOpen, false, core.FailOpen},
 		{core.FailDefault, core.FailLocal, false, core.FailLocal},
 		{core.FailOpen, core.FailDefault, false, core.FailOpen},
 		{core.FailOpen, core.FailClosed, false, core.FailClosed},
 		{core.FailLocal, core.FailDefault, false, core.FailLocal},
 		{core.FailLocal, core.FailOpen, false, core.FailOpen},
-		{core.FailDefault, core.FailDefault, true, core.FailOpen},
+		{core.FailDefault, core.FailDefault, true, core.FailLocal},
+		{core.FailClosed, core.FailDefault, true, core.FailOpen},
 		{core.FailDefault, core.FailClosed, true, core.FailOpen},
 		{core.FailLocal, core.FailDefault, true, core.FailLocal},
 	} {
@@ -276,30 +279,26 @@ func TestCallerGoesDuringFailure(t *testing.T) {
 	}
 }
 
-// Requests that are decided without the store are logged, once a minute.
-func TestOutageIsLogged(t *testing.T) {
+// A store that answers again before its circuit opens is worth a line a minute.
+func TestSingleFailuresAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log lines
 		store := newFailingStore()
-		l := core.New(store, core.WithFailureMode(core.FailLocal), log.option())
+		l := core.New(store, log.option())
 		defer l.Close()
 		p := core.NewPolicy("p", core.PerMinute(5))
-		allow(t, l, p, "very-private", 1)
-		store.fail(errStore)
-		for range 150 { // more than two minutes
+		for range 150 { // two and a half minutes
+			store.fail(errStore)
+			allow(t, l, p, "very-private", 1)
+			store.fail(nil)
 			allow(t, l, p, "very-private", 1)
 			time.Sleep(time.Second)
 		}
-		if log.count("does not answer") != 3 || log.count("connection refused") != 3 || log.count("mode=local") != 3 || log.count("private") != 0 {
+		if log.count("has failed to answer") != 3 || log.count("connection refused") != 3 || log.count("policy=p") != 3 || log.count("private") != 0 || log.count("") != 3 {
 			t.Errorf("log %s, want a line a minute", log.String())
 		}
-		// An error tells its caller; it needs no line.
-		before := log.count("")
-		if _, err := l.Allow(t.Context(), core.NewPolicy("q", core.PerMinute(5), core.OnFailure(core.FailClosed)), "k"); err == nil {
-			t.Error("no error")
-		}
-		if log.count("") != before {
-			t.Errorf("log %s", log.String())
+		if h := l.Health(); h.Failures != 150 || h.Local != 150 || h.Open != 0 || h.Closed != 0 || h.Down != nil {
+			t.Errorf("%+v", h)
 		}
 	})
 }

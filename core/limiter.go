@@ -19,22 +19,25 @@ type Limiter struct {
 	warnings *warnings
 	failure  FailureMode
 	local    localStore
+	circuits *circuits
+	outcomes outcomes
 	outage   outage
 
 	// view is what policies and rules are now; whoever changes it holds mu.
 	view atomic.Pointer[view]
 	mu   sync.Mutex
 
-	stop     context.CancelFunc // ends watching
-	watching sync.WaitGroup
+	tasks tasks
 }
 
 // New makes a limiter that keeps its logs in store:
 //
 //	limiter := core.New(core.NewMemory())
 //
-// It panics when the store is nil. Close it to end its one goroutine, which
-// looks for changed rules. Make one for the process, not for each request.
+// A store that does not answer is no error: see [WithFailureMode]. It panics when
+// the store is nil. Close it to end its goroutines, one that looks for changed
+// rules, and one for each server that does not answer, which asks it now and
+// then. Make one for the process, not for each request.
 func New(store Store, options ...Option) *Limiter {
 	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("core: New: nil store: use core.NewMemory(), or redisstream.New for Redis")
@@ -44,8 +47,10 @@ func New(store Store, options ...Option) *Limiter {
 		store:    store,
 		identity: &Identity{header: "X-Forwarded-For", bits: 64, warnings: w},
 		warnings: w,
-		failure:  FailClosed,
+		failure:  FailLocal,
+		local:    localStore{share: 1},
 	}
+	l.circuits = newCircuits(l)
 	for _, o := range options {
 		if o == nil {
 			panic("core: New: a nil option: leave it out")
@@ -54,9 +59,7 @@ func New(store Store, options ...Option) *Limiter {
 	}
 	l.view.Store(newView(&view{}, nil, newRuleset(nil, "", time.Now())))
 	w.ifInHandler()
-	ctx, stop := context.WithCancel(context.Background())
-	l.stop = stop
-	l.watching.Go(func() { l.watchRules(ctx) })
+	l.tasks.start(l.watchRules)
 	return l
 }
 
@@ -96,7 +99,13 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	if d, ok := v.answer(a, netip.Prefix{}); ok {
 		return d, nil
 	}
-	u, err := l.store.Peek(ctx, a.Policy, a.Key, a.Cost)
+	circuit := l.circuits.of(a)
+	err := circuit.refuses()
+	var u Usage
+	if err == nil {
+		u, err = l.store.Peek(ctx, a.Policy, a.Key, a.Cost)
+		circuit.learn(ctx, a, err)
+	}
 	if err != nil {
 		return l.peekWithoutStore(ctx, a, err)
 	}
@@ -119,11 +128,10 @@ func (l *Limiter) prepare(v *view, a *Ask) error {
 // Ping is nil when the store answers.
 func (l *Limiter) Ping(ctx context.Context) error { return l.store.Ping(ctx) }
 
-// Close ends the limiter's goroutine and waits for it, and closes the store.
+// Close ends the limiter's goroutines and waits for them, and closes the store.
 // Closing twice is not an error.
 func (l *Limiter) Close() error {
-	l.stop()
-	l.watching.Wait()
+	l.tasks.end()
 	l.local.close()
 	return l.store.Close()
 }

@@ -71,10 +71,22 @@ func WithTrustedUnixSocket() Option {
 }
 
 // WithFailureMode says what happens to requests when the store does not answer,
-// for policies without an [OnFailure] of their own; [FailClosed] unless set.
+// for policies without an [OnFailure] of their own; [FailLocal] unless set.
 func WithFailureMode(mode FailureMode) Option {
 	if mode == FailDefault || mode > FailLocal {
 		panic("core: WithFailureMode: no such mode: use core.FailClosed, core.FailOpen or core.FailLocal")
 	}
 	return func(l *Limiter) { l.failure = mode }
+}
+
+// WithLocalShare sets which share of each limit this process has while the
+// store does not answer, above 0 and at most 1, which it is unless set: each
+// process alone then admits what all do together otherwise. With 4 processes a
+// share of 0.25 keeps the sum. It is rounded down, to 1 unit at least, and a
+// cost above it takes all of it. Decisions show the share as their limit.
+func WithLocalShare(share float64) Option {
+	if !(share > 0 && share <= 1) { // not a number is neither
+		panic(fmt.Sprintf("core: WithLocalShare: %v: use more than 0 and at most 1, such as 0.25 for one process of 4", share))
+	}
+	return func(l *Limiter) { l.local.share = share }
 }

@@ -34,8 +34,18 @@ func (l *Limiter) Settle(ctx context.Context, d Decision, used int64) error {
 	case used == d.Cost:
 		return nil
 	}
-	if err := d.receipt.store.Settle(ctx, d.Policy, d.Key, d.receipt.entry, used-d.Cost); err != nil {
+	if err := l.settle(ctx, d, used-d.Cost); err != nil {
 		return policyError(d.Policy, err)
 	}
 	return nil
+}
+
+func (l *Limiter) settle(ctx context.Context, d Decision, correction int64) error {
+	r := d.receipt
+	if r.store == l.store { // and not the memory that has decided without it
+		if err := l.circuits.of(Ask{Policy: d.Policy, Key: d.Key}).refuses(); err != nil {
+			return err
+		}
+	}
+	return r.store.Settle(ctx, d.Policy, d.Key, r.entry, correction)
 }

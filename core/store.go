@@ -18,7 +18,8 @@ type Store interface {
 	// entry are one step: of concurrent calls no two see the same room.
 	//
 	// After an error the units may have been taken or not; they are never
-	// taken twice.
+	// taken twice. An error other than those of this package says that the store
+	// did not answer.
 	Take(ctx context.Context, p *Policy, key string, cost int64) (Usage, error)
 
 	// TakeAll is Take for several logs, no two of them the same, all or nothing:
@@ -65,6 +66,15 @@ type Store interface {
 	// Close frees what the store owns. The store must not be used afterwards.
 	// Closing twice is not an error.
 	Close() error
+}
+
+// Placer is a [Store] that keeps logs on several servers, one of which can fail
+// to answer while others do.
+type Placer interface {
+	// Place is the server that has the log, by its address or another name; ""
+	// if that is not known, or if there is only one. It is asked for each
+	// decision, and waits for nothing.
+	Place(p *Policy, key string) string
 }
 
 // Ask is one of several questions that are asked together.

@@ -44,7 +44,7 @@ func checkDeniedHandler(t *testing.T, s suite) {
 }
 
 func checkErrorHandler(t *testing.T, s suite) {
-	limiter, store := newSpy(t)
+	limiter, store := newSpy(t, failClosed)
 	var failed []error
 	w := s.openRoute(t, limit{limiter, core.NewPolicy("api", core.PerMinute(1)), options{
 		key:             byFunc("user", user),
@@ -86,7 +86,7 @@ func checkErrorHandler(t *testing.T, s suite) {
 }
 
 func checkStoreFails(t *testing.T, s suite) {
-	limiter, store := newSpy(t)
+	limiter, store := newSpy(t, failClosed)
 	w := s.openRoute(t, limit{limiter: limiter, policy: core.NewPolicy("api", core.PerMinute(1))})
 	store.fail(errStore)
 	w.get("/1").want(http.StatusServiceUnavailable).
@@ -103,7 +103,7 @@ func checkStoreFails(t *testing.T, s suite) {
 }
 
 func checkFrameworkErrors(t *testing.T, s suite) {
-	limiter, store := newSpy(t)
+	limiter, store := newSpy(t, failClosed)
 	w := s.openRoute(t, limit{limiter, core.NewPolicy("api", core.PerMinute(1)), options{
 		key: byFunc("user", user), frameworkErrors: true,
 	}})

@@ -78,7 +78,7 @@ func checkHiddenPolicy(t *testing.T, s suite) {
 func checkRetryAfterAndReset(t *testing.T, s suite) {
 	t.Run("no decision on the inner limit", func(t *testing.T) {
 		outer, _ := newLimiter(t)
-		inner, store := newSpy(t)
+		inner, store := newSpy(t, failClosed)
 		store.fail(errors.New("down"))
 		w := s.openRoute(t,
 			limit{limiter: outer, policy: core.NewPolicy("outer", core.PerMinute(5))},

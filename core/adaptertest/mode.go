@@ -43,7 +43,8 @@ func checkFailureModes(t *testing.T, s suite) {
 		more   []core.Option
 		check  func(*site)
 	}{
-		{"unset", core.FailDefault, nil, closed},
+		{"unset", core.FailDefault, nil, local},
+		{"limiter closed", core.FailDefault, []core.Option{core.WithFailureMode(core.FailClosed)}, closed},
 		{"open", core.FailOpen, nil, open},
 		{"local", core.FailLocal, nil, local},
 		{"closed", core.FailClosed, nil, closed},

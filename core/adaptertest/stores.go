@@ -52,6 +52,9 @@ type spy struct {
 	settled chan int64 // the corrections made, so far unread
 }
 
+// failClosed has requests refused while the store fails.
+var failClosed = core.WithFailureMode(core.FailClosed)
+
 // newSpy is a limiter on a spy over a memory store whose clock stands still.
 func newSpy(t *testing.T, options ...core.Option) (*core.Limiter, *spy) {
 	s := &spy{clock: &clock{}, settled: make(chan int64, 1000)}

@@ -169,12 +169,3 @@ func answered(err error) bool {
 	var reply redis.Error
 	return err == nil || errors.As(err, &reply)
 }
-
-// explain makes the error of a server that does not know the line that scripts
-// begin with a clear one.
-func explain(err error) error {
-	if redis.HasErrorPrefix(err, "Error compiling script") && strings.Contains(err.Error(), "near '#'") {
-		return fmt.Errorf("the server is too old: Redis %d.0 or later is needed: %w", oldestRedis, err)
-	}
-	return err
-}

@@ -85,24 +85,26 @@ func (s *Store) run(caller context.Context, sc script, logs []string, args []any
 		keys = append(keys, log, log+scratchSuffix)
 	}
 	name, text := "evalsha", sc.sha
-	for {
+	for tried := remedy(0); ; {
 		cmd := newOnce(ctx, name, text, keys, args)
 		err := s.do(caller, ctx, cmd)
 		if answered(err) {
+			s.answered.Store(true)
 			s.beginCheck()
 		}
-		// In these cases the script has not run, so this is no second time.
-		switch {
-		case err == nil:
+		if err == nil {
 			return cmd.Val(), nil
-		case redis.HasErrorPrefix(err, "NOSCRIPT") && name == "evalsha":
-			// After the server's start, a failover or SCRIPT FLUSH.
+		}
+		what, err := stateOf(err)
+		switch {
+		case what == withSource && name == "evalsha":
 			name, text = "eval", sc.source
-		case redis.HasErrorPrefix(err, "TRYAGAIN") && len(keys) == 2:
-			// While a slot moves, one of two keys is missing on either node.
+		case what == withoutScratch && len(keys) == 2:
 			keys = keys[:1]
+		case what == elsewhere && what != tried:
+			tried = what
 		default:
-			return nil, explain(err)
+			return nil, err
 		}
 	}
 }

@@ -37,6 +37,7 @@ type Store struct {
 	keepsDeadlines bool          // of contexts, by the client itself
 	pending        chan struct{} // holds a value for each command that runs aside
 
+	answered      atomic.Bool            // a server has answered
 	check         check                  // of the servers, at the first decision
 	unreadVersion atomic.Pointer[string] // of the rules, one of which could not be read
 }
@@ -187,6 +188,28 @@ func parseUsage(reply []int64, p *core.Policy) core.Usage {
 		u.Entry = core.EntryID{Time: reply[n], Total: reply[n+1]}
 	}
 	return u
+}
+
+// Place implements [core.Placer]: it is the address of the server that has the
+// log, in a Cluster or Ring.
+func (s *Store) Place(p *core.Policy, key string) string {
+	var server *redis.Client
+	var err error
+	switch rdb := s.rdb.(type) {
+	case *redis.ClusterClient:
+		if !s.answered.Load() {
+			return "" // the client would ask the servers who has what
+		}
+		server, err = rdb.MasterForKey(context.Background(), s.logKey(p, key))
+	case *redis.Ring:
+		server, err = rdb.GetShardClientForKey(s.logKey(p, key))
+	default:
+		return ""
+	}
+	if err != nil {
+		return ""
+	}
+	return server.Options().Addr
 }
 
 // Reset implements [core.Store].

@@ -3,6 +3,7 @@ package redisstream
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -77,8 +78,7 @@ func (s *Store) decisions(asks []core.Ask) (logs []string, args []any) {
 
 // takeApart asks log by log, and gives back what was taken when one has no room
 // or fails to answer. What can't be given back stays taken: never is too much
-// admitted. All questions together have the store's timeout, and what is given
-// back has it once more.
+// admitted. The caller waits for all of it no longer than the store's timeout.
 func (s *Store) takeApart(caller context.Context, asks []core.Ask) ([]core.Usage, error) {
 	ctx, cancel := context.WithTimeout(caller, s.timeout)
 	defer cancel()
@@ -89,9 +89,9 @@ func (s *Store) takeApart(caller context.Context, asks []core.Ask) ([]core.Usage
 		if err == nil && (u.Allowed || a.Policy.Shadow()) {
 			continue
 		}
-		s.giveBack(caller, asks[:i], usages)
+		given := s.giveBack(caller, asks[:i], usages[:i])
 		if err != nil {
-			return nil, err
+			return nil, &core.AskError{Ask: i, Err: err}
 		}
 		// The others are not asked to take any more, but what they have room for:
 		// to show it, so that it is no matter if they don't answer.
@@ -101,24 +101,35 @@ func (s *Store) takeApart(caller context.Context, asks []core.Ask) ([]core.Usage
 			}
 			usages[i+1+j] = u
 		}
+		select {
+		case after := <-given:
+			copy(usages, after)
+		case <-ctx.Done():
+		}
 		return usages, nil
 	}
 	return usages, nil
 }
 
 // giveBack gives back what was taken in vain, whether the caller still waits or
-// not.
-func (s *Store) giveBack(caller context.Context, asks []core.Ask, usages []core.Usage) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(caller), s.timeout)
-	defer cancel()
-	for i, a := range asks {
-		if a.Policy.Layout() != core.Refunded || !usages[i].Allowed {
-			continue
+// not. What the logs have then is sent, and need not be received.
+func (s *Store) giveBack(caller context.Context, asks []core.Ask, usages []core.Usage) <-chan []core.Usage {
+	given := make(chan []core.Usage, 1)
+	usages = slices.Clone(usages)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(caller), s.timeout)
+		defer cancel()
+		for i, a := range asks {
+			if a.Policy.Layout() != core.Refunded || !usages[i].Allowed {
+				continue
+			}
+			if s.Settle(ctx, a.Policy, a.Key, usages[i].Entry, -a.Cost) == nil {
+				usages[i] = without(usages[i], a)
+			}
 		}
-		if s.Settle(ctx, a.Policy, a.Key, usages[i].Entry, -a.Cost) == nil {
-			usages[i] = without(usages[i], a)
-		}
-	}
+		given <- usages
+	}()
+	return given
 }
 
 // without is the usage of a log that has given back what was asked for.

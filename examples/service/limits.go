@@ -45,8 +45,9 @@ func (s Settings) newStore() (core.Store, error) {
 		slog.Info("no REDIS_URL: limits are counted in this process's memory and not shared with others")
 		return core.NewMemory(), nil
 	}
-	// Longer than the default: waiting a little on a busy machine beats refusing.
-	return redisstream.Open(s.RedisURL, redisstream.WithTimeout(time.Second))
+	// Longer than the default: on a busy machine, waiting a little beats deciding
+	// without Redis.
+	return redisstream.Open(s.RedisURL, redisstream.WithTimeout(200*time.Millisecond))
 }
 
 // replacePolicies puts what the file and the environment say in the place of

@@ -1,0 +1,242 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// countingStore counts what reaches a store that fails.
+type countingStore struct {
+	*failingStore
+	asked, probed, settled atomic.Int64
+}
+
+func (s *countingStore) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+	s.asked.Add(1)
+	return s.failingStore.Take(ctx, p, key, cost)
+}
+
+func (s *countingStore) TakeAll(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
+	s.asked.Add(1)
+	return s.failingStore.TakeAll(ctx, asks)
+}
+
+func (s *countingStore) Peek(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+	s.probed.Add(1)
+	return s.failingStore.Peek(ctx, p, key, cost)
+}
+
+func (s *countingStore) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
+	s.settled.Add(1)
+	return s.failingStore.Settle(ctx, p, key, entry, correction)
+}
+
+// After five failures in a row no request asks the store, until it answers in
+// the background.
+func TestCircuit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lines
+		store := &countingStore{failingStore: newFailingStore()}
+		l := core.New(store, log.option())
+		defer l.Close()
+		p := core.NewPolicy("p", core.PerHour(1000), core.Refundable(0))
+		before, err := l.Allow(t.Context(), p, "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.asked.Store(0)
+		store.fail(errStore)
+		for range 100 {
+			if d, err := l.Allow(t.Context(), p, "k"); err != nil || d.Source != core.SourceFallback {
+				t.Fatalf("%+v, %v", d, err)
+			}
+		}
+		if n := store.asked.Load(); n != 5 {
+			t.Errorf("%d of 100 requests asked the store, want the first 5", n)
+		}
+		h := l.Health()
+		if len(h.Down) != 1 || h.Down[0].Server != "" || !errors.Is(h.Down[0].Err, errStore) || h.Failures != 5 || h.Local != 100 {
+			t.Errorf("%+v", h)
+		}
+		// Neither do several at once, a look, or what is given back.
+		if _, err := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: p, Key: "k2"}); err != nil {
+			t.Error(err)
+		}
+		probed := store.probed.Load()
+		if d, err := l.Peek(t.Context(), p, "k"); err != nil || d.Source != core.SourceFallback || d.Limit.Max-d.Remaining != 101 {
+			t.Errorf("%+v, %v", d, err)
+		}
+		if err := l.Refund(t.Context(), before); !errors.Is(err, core.ErrDown) {
+			t.Errorf("%v, want ErrDown", err)
+		}
+		closed := core.NewPolicy("closed", core.PerHour(1), core.OnFailure(core.FailClosed))
+		if _, err := l.Allow(t.Context(), closed, "k"); !errors.Is(err, core.ErrDown) || !errors.Is(err, errStore) {
+			t.Errorf("%v, want ErrDown and what was the matter", err)
+		}
+		if store.asked.Load() != 5 || store.probed.Load() != probed || store.settled.Load() != 0 {
+			t.Error("the store was asked")
+		}
+		time.Sleep(10 * time.Second)
+		if n := store.probed.Load(); n < 35 || n > 41 {
+			t.Errorf("asked %d times in the background in 10s, want about 40", n)
+		}
+		store.fail(nil)
+		time.Sleep(300 * time.Millisecond)
+		d, err := l.Allow(t.Context(), p, "k")
+		if err != nil || d.Source != core.SourceMemory || d.Limit.Max-d.Remaining != 2 {
+			t.Errorf("after the store is back: %+v, %v", d, err)
+		}
+		if h := l.Health(); h.Down != nil {
+			t.Errorf("%+v", h)
+		}
+		probed = store.probed.Load()
+		time.Sleep(10 * time.Second)
+		if store.probed.Load() != probed {
+			t.Error("a store that answers is asked in the background")
+		}
+		if log.count("does not answer") != 1 || log.count("answers again") != 1 || log.count("") != 2 {
+			t.Errorf("log %s, want a line each", log.String())
+		}
+		// It works a second time.
+		store.fail(errStore)
+		for range 6 {
+			allow(t, l, p, "k", 1)
+		}
+		if len(l.Health().Down) != 1 {
+			t.Error("the circuit does not open again")
+		}
+	})
+}
+
+// What is no failure of the store does not open its circuit.
+func TestCircuitStaysClosed(t *testing.T) {
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, c := range map[string]struct {
+		ctx context.Context
+		err error
+	}{
+		"callers that go":       {gone, context.Canceled},
+		"an answer":             {t.Context(), fmt.Errorf("%w: NOPERM", core.ErrRefused)},
+		"another program's key": {t.Context(), core.ErrNotALog},
+	} {
+		store := &countingStore{failingStore: newFailingStore()}
+		l := core.New(store, (&lines{}).option())
+		store.fail(c.err)
+		for range 20 {
+			_, _ = l.Allow(c.ctx, core.NewPolicy("p", core.PerHour(1)), "k")
+		}
+		if n := store.asked.Load(); n != 20 || l.Health().Down != nil {
+			t.Errorf("%s: %d of 20 requests asked the store, %+v", name, n, l.Health())
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// placedStore has a server for each key.
+type placedStore struct{ *failingStore }
+
+func (placedStore) Place(_ *core.Policy, key string) string { return "server-" + key }
+
+func (s placedStore) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+	if key != "down" {
+		return s.Store.Take(ctx, p, key, cost)
+	}
+	return s.failingStore.Take(ctx, p, key, cost)
+}
+
+func (s placedStore) TakeAll(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
+	for i, a := range asks {
+		if _, err := s.Take(ctx, a.Policy, a.Key, a.Cost); err != nil {
+			return nil, &core.AskError{Ask: i, Err: err}
+		}
+	}
+	return s.Store.TakeAll(ctx, asks)
+}
+
+// One server of several that fails harms the others' keys in nothing.
+func TestCircuitOfEachServer(t *testing.T) {
+	store := placedStore{newFailingStore()}
+	l := core.New(store, (&lines{}).option())
+	defer l.Close()
+	p, q := core.NewPolicy("p", core.PerHour(100)), core.NewPolicy("q", core.PerHour(100))
+	store.fail(errStore)
+	for range 10 {
+		decisions, err := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "up"}, core.Ask{Policy: q, Key: "down"})
+		if err != nil || decisions[0].Source != core.SourceFallback || decisions[1].Source != core.SourceFallback {
+			t.Errorf("both: %+v, %v", decisions, err)
+		}
+	}
+	if down := l.Health().Down; len(down) != 1 || down[0].Server != "server-down" {
+		t.Errorf("%+v", down)
+	}
+	for key, want := range map[string]core.Source{"up": core.SourceMemory, "down": core.SourceFallback} {
+		if d, err := l.Allow(t.Context(), p, key); err != nil || d.Source != want {
+			t.Errorf("%s: %+v, %v", key, d, err)
+		}
+	}
+}
+
+// Closing ends the asking in the background.
+func TestCloseEndsProbes(t *testing.T) {
+	before := runtime.NumGoroutine()
+	l, _ := failing(t, (&lines{}).option())
+	for range 10 {
+		allow(t, l, core.NewPolicy("p", core.PerHour(100)), "k", 1)
+	}
+	if len(l.Health().Down) != 1 {
+		t.Fatal("the circuit is closed")
+	}
+	l.Close()
+	deadline := time.Now().Add(10 * time.Second)
+	for runtime.NumGoroutine() > before && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	if n := runtime.NumGoroutine(); n > before {
+		t.Errorf("%d goroutines, %d before", n, before)
+	}
+}
+
+// A process can be given a share of the limits for the time of a failure.
+func TestLocalShare(t *testing.T) {
+	l, store := failing(t, core.WithLocalShare(0.25), (&lines{}).option())
+	p := core.NewPolicy("p", core.PerHour(10), core.PerDay(1000), core.VariableCost(), core.Refundable(0))
+	d, err := l.AllowN(t.Context(), p, "k", 7)
+	if err != nil || !d.Allowed || d.Limit.Max != 2 || d.Cost != 2 || d.Remaining != 0 || d.State(1).Limit.Max != 250 {
+		t.Errorf("a cost above the share: %+v, %v", d, err)
+	}
+	if d, err := l.Peek(t.Context(), p, "k"); err != nil || d.Allowed || d.Limit.Max != 2 || d.Source != core.SourceFallback {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if err := l.Settle(t.Context(), d, 1); err != nil {
+		t.Error(err)
+	}
+	decisions, err := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: core.NewPolicy("one", core.PerHour(1)), Key: "k"})
+	if err != nil || !decisions[0].Allowed || !decisions[1].Allowed || decisions[1].Limit.Max != 1 {
+		t.Errorf("%+v, %v", decisions, err)
+	}
+	if d, err := l.Allow(t.Context(), p, "k"); err != nil || d.Allowed {
+		t.Errorf("%+v, %v", d, err)
+	}
+	store.fail(nil)
+	deadline := time.Now().Add(10 * time.Second)
+	for len(l.Health().Down) > 0 && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	if d, err := l.Allow(t.Context(), p, "k"); err != nil || d.Limit.Max != 10 || d.Remaining != 9 {
+		t.Errorf("after the failure: %+v, %v", d, err)
+	}
+	for _, wrong := range []float64{0, -1, 1.1} {
+		panics(t, "use more than 0 and at most 1", func() { core.WithLocalShare(wrong) })
+	}
+}

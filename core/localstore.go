@@ -1,0 +1,126 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+)
+
+// localStore is the memory that decides when the store does not answer, made
+// when it is first needed.
+type localStore struct {
+	share float64 // of each limit that this process has then, above 0 and at most 1
+
+	once  sync.Once
+	store *Memory // nil after close, if it was never needed
+
+	shares sync.Map // of *Policy, by the policy that it is the share of
+	known  atomic.Int64
+}
+
+func (s *localStore) get() (*Memory, error) {
+	s.once.Do(func() { s.store = NewMemory() })
+	if s.store == nil {
+		return nil, ErrClosed
+	}
+	return s.store, nil
+}
+
+func (s *localStore) close() {
+	s.once.Do(func() {})
+	if s.store != nil {
+		_ = s.store.Close()
+	}
+}
+
+// take asks the memory those of the questions whose places are given, and puts
+// what it answers there. The questions become what it was asked.
+func (s *localStore) take(ctx context.Context, asks []Ask, places []int, usages []Usage) (Store, error) {
+	memory, err := s.get()
+	if err != nil {
+		return nil, policyError(asks[places[0]].Policy, err)
+	}
+	local := make([]Ask, len(places))
+	for i, place := range places {
+		asks[place] = s.shared(asks[place])
+		local[i] = asks[place]
+	}
+	decided, err := memory.TakeAll(ctx, local)
+	if errors.Is(err, ErrStoreFull) {
+		// For shadow policies there is no answer then, which is no reason for none
+		// for the others.
+		var enforced []int
+		for _, place := range places {
+			if asks[place].Policy.shadow {
+				usages[place] = unknown()
+			} else {
+				enforced = append(enforced, place)
+			}
+		}
+		switch len(enforced) {
+		case len(places):
+		case 0:
+			return nil, nil //nolint:nilnil // no store has taken anything
+		default:
+			return s.take(ctx, asks, enforced, usages)
+		}
+	}
+	if err != nil {
+		return nil, policyError(local[0].Policy, err)
+	}
+	for i, u := range decided {
+		u.Source = SourceFallback
+		usages[places[i]] = u
+	}
+	return memory, nil
+}
+
+// peek asks the memory, of which the question becomes one.
+func (s *localStore) peek(ctx context.Context, a *Ask) (Usage, error) {
+	memory, err := s.get()
+	if err != nil {
+		return Usage{}, err
+	}
+	*a = s.shared(*a)
+	u, err := memory.Peek(ctx, a.Policy, a.Key, a.Cost)
+	u.Source = SourceFallback
+	return u, err
+}
+
+// shared is a question under this process's share of the limits. A cost above
+// it takes all of it.
+func (s *localStore) shared(a Ask) Ask {
+	if s.share == 1 {
+		return a
+	}
+	a.Policy = s.shareOf(a.Policy)
+	for _, l := range a.Policy.limits {
+		a.Cost = min(a.Cost, l.Max)
+	}
+	return a
+}
+
+// shareOf is a policy with this process's share of its limits, at least 1 unit
+// of each.
+func (s *localStore) shareOf(p *Policy) *Policy {
+	if known, ok := s.shares.Load(p); ok {
+		return known.(*Policy)
+	}
+	limits := make([]Limit, len(p.limits))
+	for i, l := range p.limits {
+		limits[i] = Limit{Max: max(1, int64(float64(l.Max)*s.share)), Window: l.Window}
+	}
+	share, err := p.With(limitOptions(limits)...)
+	if err != nil {
+		share = p // no policy of ours: what fits has fewer units only
+	}
+	if s.known.Load() < maxKnown {
+		known, loaded := s.shares.LoadOrStore(p, share)
+		if !loaded {
+			s.known.Add(1)
+		}
+		share = known.(*Policy)
+	}
+	return share
+}
