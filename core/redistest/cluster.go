@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -19,33 +20,66 @@ const slots = 16384
 
 // ClusterServer is a running Redis Cluster.
 type ClusterServer struct {
-	Nodes []*Server // its primaries; the slots are shared out evenly, in order
+	Nodes    []*Server   // its primaries at the start; the slots are shared out evenly, in order
+	Replicas [][]*Server // of each of Nodes; none unless asked for
 
+	t      testing.TB
 	mu     sync.Mutex
 	client *redis.ClusterClient
 }
 
-// Cluster starts a cluster of that many primaries without replicas, and waits
-// until all of them see all of it (cluster_state:ok). Three are the usual
-// number: a smaller cluster has no majority once one is gone.
-func Cluster(t testing.TB, primaries int) *ClusterServer {
+// ClusterOption is a setting for [Cluster].
+type ClusterOption func(*clusterSettings)
+
+type clusterSettings struct {
+	replicas int
+	args     []string
+}
+
+// WithReplicas gives each primary n replicas, one of which takes over within
+// seconds when the primary is gone.
+func WithReplicas(n int) ClusterOption {
+	return func(s *clusterSettings) { s.replicas = n }
+}
+
+// WithArgs starts all nodes with more arguments, as [Start] does.
+func WithArgs(args ...string) ClusterOption {
+	return func(s *clusterSettings) { s.args = args }
+}
+
+// Cluster starts a cluster of that many primaries, and waits until all of its
+// nodes see all of it (cluster_state:ok). Three are the usual number: a smaller
+// cluster has no majority once one is gone.
+func Cluster(t testing.TB, primaries int, options ...ClusterOption) *ClusterServer {
 	t.Helper()
+	var set clusterSettings
+	for _, o := range options {
+		o(&set)
+	}
 	if primaries < 1 || primaries > 100 {
 		t.Fatalf("redistest: a cluster of %d primaries: use 1 to 100, usually 3", primaries)
 	}
-	c := &ClusterServer{Nodes: make([]*Server, primaries)}
-	busPorts := make([]int, primaries)
-	for i := range c.Nodes {
-		dir := t.TempDir()
-		c.Nodes[i] = launch(t, dir, func(port int) []string {
-			busPorts[i] = freePort(t)
-			return []string{
+	c := &ClusterServer{t: t, Nodes: make([]*Server, primaries), Replicas: make([][]*Server, primaries)}
+	busPorts := make(map[*Server]int)
+	node := func() *Server {
+		dir, busPort := t.TempDir(), 0
+		s := launch(t, dir, nil, func(port int) []string {
+			busPort = freePort(t)
+			return append([]string{
 				"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir,
-				"--save", "", "--appendonly", "no",
-				"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(busPorts[i]),
+				"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0",
+				"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(busPort),
 				"--cluster-node-timeout", "2000",
-			}
+			}, set.args...)
 		})
+		busPorts[s] = busPort
+		return s
+	}
+	for i := range c.Nodes {
+		c.Nodes[i] = node()
+		for range set.replicas {
+			c.Replicas[i] = append(c.Replicas[i], node())
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
@@ -54,20 +88,55 @@ func Cluster(t testing.TB, primaries int) *ClusterServer {
 		must(t, node.Client().Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
 		must(t, node.Client().ClusterAddSlotsRange(ctx, slots*i/primaries, slots*(i+1)/primaries-1).Err())
 	}
-	for i, node := range c.Nodes[1:] {
+	for _, node := range c.all()[1:] {
 		host, port, err := net.SplitHostPort(node.Addr)
 		must(t, err)
-		must(t, c.Nodes[0].Client().Do(ctx, "CLUSTER", "MEET", host, port, busPorts[i+1]).Err())
+		must(t, c.Nodes[0].Client().Do(ctx, "CLUSTER", "MEET", host, port, busPorts[node]).Err())
 	}
-	for _, node := range c.Nodes {
+	for i, replicas := range c.Replicas {
+		for _, replica := range replicas {
+			await(t, "a replica", func(ctx context.Context) error {
+				return replica.Client().ClusterReplicate(ctx, c.Nodes[i].nodeID(ctx)).Err()
+			})
+		}
+	}
+	for _, node := range c.all() {
 		await(t, "the cluster", func(ctx context.Context) error { return c.complete(ctx, node) })
 	}
 	t.Cleanup(c.close)
 	return c
 }
 
-// complete is nil when the node knows all nodes and who has which slots.
+// all are the nodes, primaries first.
+func (c *ClusterServer) all() []*Server {
+	return append(slices.Clone(c.Nodes), slices.Concat(c.Replicas...)...)
+}
+
+// complete is nil when the node knows all nodes and who has which slots, and is
+// in sync if it is a replica.
 func (c *ClusterServer) complete(ctx context.Context, node *Server) error {
+	if err := stateOK(ctx, node); err != nil {
+		return err
+	}
+	shards, err := node.Client().ClusterShards(ctx).Result()
+	if err != nil {
+		return err
+	}
+	known := 0
+	for _, shard := range shards {
+		for _, n := range shard.Nodes {
+			if n.Health == "online" {
+				known++
+			}
+		}
+	}
+	if len(shards) != len(c.Nodes) || known != len(c.all()) {
+		return fmt.Errorf("%s: knows %d shards and %d nodes online, want %d and %d", node.Addr, len(shards), known, len(c.Nodes), len(c.all()))
+	}
+	return node.inSync(ctx)
+}
+
+func stateOK(ctx context.Context, node *Server) error {
 	info, err := node.Client().ClusterInfo(ctx).Result()
 	if err != nil {
 		return err
@@ -75,23 +144,82 @@ func (c *ClusterServer) complete(ctx context.Context, node *Server) error {
 	if state := infoField(info, "cluster_state"); state != "ok" {
 		return fmt.Errorf("%s: cluster_state:%s", node.Addr, state)
 	}
-	shards, err := node.Client().ClusterShards(ctx).Result()
-	if err != nil {
-		return err
-	}
-	if len(shards) != len(c.Nodes) {
-		return fmt.Errorf("%s: knows %d of %d nodes", node.Addr, len(shards), len(c.Nodes))
-	}
 	return nil
 }
 
-// Addrs are the addresses of the nodes.
+// nodeID is the name under which the nodes of its cluster know a server.
+func (s *Server) nodeID(ctx context.Context) string {
+	id, _ := s.Client().Do(ctx, "CLUSTER", "MYID").Text()
+	return id
+}
+
+// Addrs are the addresses of the nodes, primaries first.
 func (c *ClusterServer) Addrs() []string {
-	addrs := make([]string, len(c.Nodes))
-	for i, node := range c.Nodes {
-		addrs[i] = node.Addr
+	var addrs []string
+	for _, node := range c.all() {
+		addrs = append(addrs, node.Addr)
 	}
 	return addrs
+}
+
+// Slot is the hash slot of a key.
+func (c *ClusterServer) Slot(key string) int {
+	c.t.Helper()
+	slot, err := c.Client().ClusterKeySlot(context.Background(), key).Result()
+	must(c.t, err)
+	return int(slot)
+}
+
+// Owner is the primary of a slot, as most of the nodes that answer see it.
+func (c *ClusterServer) Owner(slot int) *Server {
+	c.t.Helper()
+	votes := make(map[string]int)
+	for _, node := range c.all() {
+		if !node.alive() {
+			continue
+		}
+		ranges, err := node.Client().ClusterSlots(context.Background()).Result()
+		must(c.t, err)
+		for _, r := range ranges {
+			if r.Start <= slot && slot <= r.End && len(r.Nodes) > 0 {
+				votes[r.Nodes[0].Addr]++
+			}
+		}
+	}
+	var owner *Server
+	for _, node := range c.all() {
+		if owner == nil || votes[node.Addr] > votes[owner.Addr] {
+			owner = node
+		}
+	}
+	return owner
+}
+
+// AwaitTakeover waits until a replica has taken over the slots of a primary
+// that was killed, all nodes that are left have seen it, and returns the new
+// primary.
+func (c *ClusterServer) AwaitTakeover(killed *Server) *Server {
+	c.t.Helper()
+	i := slices.Index(c.Nodes, killed)
+	if i < 0 || len(c.Replicas[i]) == 0 {
+		c.t.Fatalf("redistest: %s is no primary with replicas", killed.Addr)
+	}
+	slot := slots * i / len(c.Nodes)
+	await(c.t, "the new primary", func(ctx context.Context) error {
+		for _, node := range c.all() {
+			if !node.alive() {
+				continue
+			}
+			if err := stateOK(ctx, node); err != nil {
+				return err
+			}
+		}
+		if c.Owner(slot) == killed {
+			return errors.New("the one that was killed still has its slots")
+		}
+		return nil
+	})
+	return c.Owner(slot)
 }
 
 // Client is a client of the cluster, the same at each call, closed when the

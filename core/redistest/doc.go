@@ -1,5 +1,6 @@
-// Package redistest starts real Redis servers for tests: a single one, a
-// cluster, or a primary with a replica and a sentinel.
+// Package redistest starts real Redis servers for tests: a single one, with TLS
+// or without, a cluster, or a primary with a replica and sentinels. A [Proxy] is
+// the network before them, with its faults.
 //
 //	func TestStore(t *testing.T) {
 //		server := redistest.Start(t)

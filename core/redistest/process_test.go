@@ -38,7 +38,7 @@ func TestTakenPortIsRetried(t *testing.T) {
 func launchFirstOn(t *testing.T, port string) *Server {
 	first := true
 	dir := t.TempDir()
-	return launch(t, dir, func(free int) []string {
+	return launch(t, dir, nil, func(free int) []string {
 		args := []string{"--bind", "127.0.0.1", "--dir", dir, "--save", "", "--port"}
 		if first {
 			first = false

@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -23,6 +24,7 @@ type Server struct {
 	t    testing.TB
 	dir  string
 	args []string
+	tls  *tls.Config // of clients; nil without TLS
 
 	mu      sync.Mutex // guards what follows
 	process *process
@@ -35,7 +37,7 @@ type Server struct {
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	dir := t.TempDir()
-	return launch(t, dir, func(port int) []string {
+	return launch(t, dir, nil, func(port int) []string {
 		return append([]string{
 			"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir,
 			"--save", "", "--appendonly", "no",
@@ -45,14 +47,14 @@ func Start(t testing.TB, args ...string) *Server {
 
 // launch starts a server on a free port. Between finding a port and the
 // server's taking it, another process may take it: then there is another try.
-func launch(t testing.TB, dir string, arguments func(port int) []string) *Server {
+func launch(t testing.TB, dir string, clients *tls.Config, arguments func(port int) []string) *Server {
 	t.Helper()
 	var err error
 	for range 10 {
 		port := freePort(t)
 		s := &Server{
 			Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
-			t:    t, dir: dir, args: arguments(port),
+			t:    t, dir: dir, args: arguments(port), tls: clients,
 		}
 		if err = s.start(); err == nil {
 			t.Cleanup(s.close)
@@ -77,7 +79,7 @@ func (s *Server) Client() *redis.Client {
 
 // Options are those of Client, for clients with settings of their own.
 func (s *Server) Options() *redis.Options {
-	o := &redis.Options{Addr: s.Addr, DisableIdentity: true, ContextTimeoutEnabled: true}
+	o := &redis.Options{Addr: s.Addr, DisableIdentity: true, ContextTimeoutEnabled: true, TLSConfig: s.tls.Clone()}
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	if i := slices.Index(s.args, "--requirepass"); i >= 0 && i+1 < len(s.args) {
 		o.Password = s.args[i+1]
@@ -127,6 +129,13 @@ func (s *Server) Restart() {
 		}
 	}
 	s.t.Fatalf("redistest: the server does not restart: %v", err)
+}
+
+// alive is whether the server was started and not killed.
+func (s *Server) alive() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.process != nil
 }
 
 func (s *Server) running() *process {
