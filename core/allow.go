@@ -157,6 +157,7 @@ func (l *Limiter) takeAll(ctx context.Context, open []Ask, decisions []Decision)
 	store := l.store
 	usages, err := l.askAll(ctx, open)
 	if errors.Is(err, ErrApart) {
+		l.warnings.apart(err)
 		return err
 	}
 	if err != nil {

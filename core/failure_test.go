@@ -253,11 +253,17 @@ func TestNoFallback(t *testing.T) {
 
 // Policies that a store keeps apart are a mistake in the program, not a failure.
 func TestApartIsNoFailure(t *testing.T) {
-	l, store := failing(t, core.WithFailureMode(core.FailOpen))
+	var log lines
+	l, store := failing(t, core.WithFailureMode(core.FailOpen), log.option())
 	store.fail(fmt.Errorf("%w: policy p", core.ErrApart))
 	p := core.NewPolicy("p", core.PerMinute(5))
-	if _, err := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: p, Key: "k2"}); !errors.Is(err, core.ErrApart) {
-		t.Errorf("%v, want ErrApart", err)
+	for range 2 {
+		if _, err := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: p, Key: "k2"}); !errors.Is(err, core.ErrApart) {
+			t.Errorf("%v, want ErrApart", err)
+		}
+	}
+	if log.count("STREAMLIMIT_W009") != 1 || log.count("") != 1 {
+		t.Errorf("log %s, want one warning", log.String())
 	}
 }
 
@@ -322,5 +328,32 @@ func TestFallbackAfterClose(t *testing.T) {
 				t.Errorf("used before %v: %v, want ErrClosed", used, err)
 			}
 		}
+	}
+}
+
+// A fallback that is full is no reason to keep out what a shadow policy counts,
+// and no reason to forget the limits of others.
+func TestFullFallback(t *testing.T) {
+	l, _ := failing(t, (&lines{}).option())
+	l.SetLocal(core.NewMemory(core.WithMaxKeys(1)))
+	enforced, shadow := core.NewPolicy("p", core.PerHour(2)), core.NewPolicy("s", core.PerHour(2), core.Shadow())
+	allow(t, l, enforced, "first", 1)
+	if d, err := l.Allow(t.Context(), shadow, "k"); err != nil || !d.Allowed || d.Reason != core.ReasonFailOpen {
+		t.Errorf("shadow: %+v, %v", d, err)
+	}
+	both := func(key string) ([]core.Decision, error) {
+		return l.AllowAll(t.Context(), core.Ask{Policy: shadow, Key: "k"}, core.Ask{Policy: enforced, Key: key})
+	}
+	if decisions, err := both("first"); err != nil || decisions[0].Source != core.SourceNone || !decisions[1].Counted || decisions[1].Remaining != 0 {
+		t.Errorf("both: %+v, %v", decisions, err)
+	}
+	if decisions, err := both("first"); err != nil || decisions[1].Allowed {
+		t.Errorf("both: %+v, %v", decisions, err)
+	}
+	if _, err := both("new"); !errors.Is(err, core.ErrStoreFull) {
+		t.Errorf("%v, want ErrStoreFull", err)
+	}
+	if d, err := l.Peek(t.Context(), shadow, "k"); err != nil || !d.Allowed {
+		t.Errorf("peek: %+v, %v", d, err)
 	}
 }

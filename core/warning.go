@@ -26,6 +26,7 @@ const (
 	warnInHandler   = "STREAMLIMIT_W006"
 	warnUnfit       = "STREAMLIMIT_W007"
 	warnRulesUnread = "STREAMLIMIT_W008"
+	warnApart       = "STREAMLIMIT_W009"
 )
 
 // say writes a line, unless one with the code was written before.
@@ -49,6 +50,11 @@ func (l *Limiter) Logger() *slog.Logger { return l.warnings.logger }
 // WarnAskedTwice is for adapters: one request was counted twice on one log.
 func (l *Limiter) WarnAskedTwice(policy string) {
 	l.warnings.say(warnAskedTwice, "a request was counted twice by one policy: its middleware is on the route twice", "policy", policy)
+}
+
+// apart says that policies can't be asked together on this store.
+func (w *warnings) apart(err error) {
+	w.say(warnApart, "requests are refused: policies that are asked together on a Redis Cluster or Ring, with different keys, need core.Refundable", "error", err)
 }
 
 func (w *warnings) policyTwice(a, b *Policy) {

@@ -35,7 +35,8 @@ func (l *Limiter) watchRules(ctx context.Context) {
 			failures = 0
 		case errors.Is(err, ErrClosed):
 		default:
-			if failures++; failures == rulesFailures {
+			// Of a store that is down, its circuit tells.
+			if failures++; failures >= rulesFailures && l.circuits.down() == nil {
 				l.warnings.rulesUnread(err)
 			}
 		}
