@@ -67,7 +67,9 @@ func Cluster(t testing.TB, primaries int, options ...ClusterOption) *ClusterServ
 			busPort = freePort(t)
 			return append([]string{
 				"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir,
-				"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0",
+				"--save", "", "--appendonly", "no",
+				// Replicas are in sync, and known to be, soon.
+				"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
 				"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(busPort),
 				"--cluster-node-timeout", "2000",
 			}, set.args...)
@@ -178,11 +180,18 @@ func (c *ClusterServer) Owner(slot int) *Server {
 		if !node.alive() {
 			continue
 		}
-		ranges, err := node.Client().ClusterSlots(context.Background()).Result()
+		shards, err := node.Client().ClusterShards(context.Background()).Result()
 		must(c.t, err)
-		for _, r := range ranges {
-			if r.Start <= slot && slot <= r.End && len(r.Nodes) > 0 {
-				votes[r.Nodes[0].Addr]++
+		for _, shard := range shards {
+			if !slices.ContainsFunc(shard.Slots, func(r redis.SlotRange) bool {
+				return r.Start <= int64(slot) && int64(slot) <= r.End
+			}) {
+				continue
+			}
+			for _, n := range shard.Nodes {
+				if n.Role == "master" {
+					votes[net.JoinHostPort(n.IP, strconv.FormatInt(n.Port, 10))]++
+				}
 			}
 		}
 	}
