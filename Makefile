@@ -34,6 +34,10 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 		dir=$$(dirname "$$file") target=$${target#func }; echo "== $${dir#$(CURDIR)/}: $$target"; \
 		(cd "$$dir" && go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -parallel 2 .); done
 
+.PHONY: faults
+faults: redis ## rerun the table of faults, examples/faults/TABLE.md (about 15 minutes)
+	cd examples/faults && FAULTS=full go test -count=1 -timeout 40m
+
 .PHONY: lint
 lint: fmt-check vet $(GOLANGCI) ## gofmt, go vet and golangci-lint, which the first run builds (minutes)
 	$(call in-modules,$(GOLANGCI) run ./...)

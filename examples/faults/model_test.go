@@ -1,0 +1,36 @@
+package faults
+
+import (
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"testing"
+)
+
+var passed = regexp.MustCompile(`\[rapid\] OK, passed (\d+) tests`)
+
+// The property tests of package storetest run by clocks that only the stores'
+// own tests have, so it is those that are run.
+func TestRow02_Model(t *testing.T) {
+	r := row(t, 2)
+	run := exec.Command("go", "test", "-count=1", "-v", "-timeout=10m", ".", "./redisstream",
+		"-vet=off", "-run=Conformance/Property|Conformance/Together/property", "-rapid.nofailfile",
+		fmt.Sprintf("-rapid.checks=%d", scale(10, 300)))
+	run.Dir = "../../core"
+	out, err := run.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", run, err, out)
+	}
+	properties := passed.FindAllSubmatch(out, -1)
+	histories := 0
+	for _, m := range properties {
+		n, _ := strconv.Atoi(string(m[1]))
+		histories += n
+	}
+	// Memory, Redis and Cluster, with and without steps of the clock.
+	if want := 3 * 15; len(properties) < want {
+		t.Fatalf("%d properties were tested, want at least %d\n%s", len(properties), want, out)
+	}
+	r.Figure("%d histories of %d kinds, 0 differ", histories, len(properties))
+}
