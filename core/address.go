@@ -45,7 +45,7 @@ func cutLast(s string, separator byte) (before, last string, ok bool) {
 	quoted := false
 	for i := len(s) - 1; i >= 0; i-- {
 		switch c := s[i]; {
-		case c == '"' && !(quoted && escaped(s[:i])):
+		case c == '"' && (!quoted || !escaped(s[:i])):
 			quoted = !quoted
 		case c == separator && !quoted:
 			return s[:i], strings.TrimSpace(s[i+1:]), true
