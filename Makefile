@@ -38,6 +38,14 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 faults: redis ## rerun the table of faults, examples/faults/TABLE.md (about 15 minutes)
 	cd examples/faults && FAULTS=full go test -count=1 -timeout 40m
 
+# How long, and a file to append the figures to as JSON.
+SOAK ?= 10m
+JSON ?=
+
+.PHONY: soak
+soak: redis cc ## load on the example servers for SOAK (10m) while Redis suffers faults
+	cd examples && CGO_ENABLED=1 go test -race -count 1 -timeout 0 -v ./soak -args -soak $(SOAK) $(if $(JSON),-json $(abspath $(JSON)))
+
 .PHONY: lint
 lint: fmt-check vet $(GOLANGCI) ## gofmt, go vet and golangci-lint, which the first run builds (minutes)
 	$(call in-modules,$(GOLANGCI) run ./...)
