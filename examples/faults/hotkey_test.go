@@ -26,7 +26,7 @@ const (
 	hotGoroutines = 5000 // in all
 )
 
-var hotPolicies = layouts(core.PerHour(1000))
+var hotPolicies = layouts("hot", core.PerHour(1000))
 
 func TestRow01_HotKey(t *testing.T) {
 	r := row(t, 1)

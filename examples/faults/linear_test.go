@@ -109,7 +109,7 @@ func TestRow03_Linearizable(t *testing.T) {
 	histories, unknown, denied := 0, 0, 0
 	for round := range scale(2, 40) {
 		for name, trouble := range troubles {
-			for _, p := range layouts(core.Per(linearLimit, time.Hour)) {
+			for _, p := range layouts("history", core.Per(linearLimit, time.Hour)) {
 				prefix := fmt.Sprint(name, round, "-")
 				done := make(chan struct{})
 				go func() {

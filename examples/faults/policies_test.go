@@ -14,14 +14,19 @@ import (
 // patience is the timeout of stores in rows that are not about timeouts.
 const patience = time.Minute
 
-// layouts has a policy of each layout with the same limit.
-func layouts(limit core.Limit) []*core.Policy {
-	return []*core.Policy{
-		core.NewPolicy("counted", limit),
-		core.NewPolicy("summed", limit, core.VariableCost()),
-		core.NewPolicy("refunded", limit, core.VariableCost(), core.Refundable(0)),
-		core.NewPolicy("coarse", limit, core.VariableCost(), core.Slices(4)),
+// layouts has a policy of each layout with the same limit, each with a log of its
+// own. There is no coarse one for a window that is too short.
+func layouts(name string, limit core.Limit) []*core.Policy {
+	policies := []*core.Policy{
+		core.NewPolicy(name+"-counted", limit),
+		core.NewPolicy(name+"-summed", limit, core.VariableCost()),
+		core.NewPolicy(name+"-refunded", limit, core.VariableCost(), core.Refundable(0)),
 	}
+	const slices = 4
+	if limit.Window >= slices*time.Millisecond {
+		policies = append(policies, core.NewPolicy(name+"-coarse", limit, core.VariableCost(), core.Slices(slices)))
+	}
+	return policies
 }
 
 // connect is a store on a client of its own.
