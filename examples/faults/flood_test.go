@@ -1,0 +1,113 @@
+package faults
+
+import (
+	"errors"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+// The keys of a flood are those of a policy by address.
+func floodKey(i int) string { return "2001:db8:" + strconv.Itoa(i) + "::/64" }
+
+// A key stays for two windows at most, and then its memory is free again. The
+// flood is shorter than that, so that all keys are there at once.
+func TestRow21_KeyFlood(t *testing.T) {
+	r := row(t, 21)
+	keys, window := scale(20_000, 1_000_000), scale(5*time.Second, time.Minute)
+	p := core.NewPolicy("flood", core.Per(5, window))
+	memoryFlood(t, r, p, scale(100_000, 1_000_000))
+	t.Parallel() // the heap is not looked at any more
+
+	server := redistest.Start(t)
+	before := used(t, server)
+	redisFlood(t, connect(t, server), p, keys)
+	most := used(t, server)
+	if n := server.Client().DBSize(t.Context()).Val(); n != int64(keys) {
+		t.Errorf("%d keys in Redis, want %d", n, keys)
+	}
+	end := time.Now().Add(2*window + 30*time.Second) // Redis takes its time over so many
+	for server.Client().DBSize(t.Context()).Val() > 0 || used(t, server) > before+(most-before)/10 {
+		if time.Now().After(end) {
+			t.Fatalf("%d keys and %d B of %d are still there", server.Client().DBSize(t.Context()).Val(), used(t, server)-before, most-before)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	r.Figure("Redis: %d keys, %d B per key, all freed", keys, (most-before)/keys)
+}
+
+// redisFlood is a request of each key.
+func redisFlood(t *testing.T, store core.Store, p *core.Policy, keys int) {
+	t.Helper()
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range 64 {
+		group.Go(func() {
+			for i := next.Add(1); i <= int64(keys); i = next.Add(1) {
+				if u, err := store.Take(t.Context(), p, floodKey(int(i)), 1); err != nil || !u.Allowed {
+					t.Errorf("key %d: %+v, %v", i, u, err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// memoryFlood is the same on a memory store that has room for a quarter.
+func memoryFlood(t *testing.T, r *record, p *core.Policy, keys int) {
+	t.Helper()
+	var ahead atomic.Int64
+	room := keys / 4
+	start := time.Now()
+	before := heap()
+	m := core.NewMemory(core.WithMaxKeys(room), core.WithClock(func() time.Time { return start.Add(time.Duration(ahead.Load())) }))
+	defer m.Close()
+	for i := range keys {
+		u, err := m.Take(t.Context(), p, floodKey(i), 1)
+		if i < room && (err != nil || !u.Allowed) || i >= room && !errors.Is(err, core.ErrStoreFull) {
+			t.Fatalf("key %d of %d: %+v, %v", i, room, u, err)
+		}
+	}
+	most := heap()
+	if m.Len() != room {
+		t.Errorf("%d keys in memory, want %d", m.Len(), room)
+	}
+	ahead.Store(int64(p.Longest()))
+	for end := time.Now().Add(30 * time.Second); m.Len() > 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d keys are still there after their window", m.Len())
+		}
+	}
+	if after := heap(); after > before+(most-before)/2 {
+		t.Errorf("%d B are still there of %d", after-before, most-before)
+	}
+	r.Figure("memory: %d keys of %d kept, %d B per key, all freed", room, keys, (most-before)/room)
+}
+
+// heap is what is in use, in bytes.
+func heap() int {
+	runtime.GC()
+	runtime.GC() // what finalizers held
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int(stats.HeapAlloc) //nolint:gosec // far below
+}
+
+// used is the memory that Redis uses, in bytes.
+func used(t *testing.T, server *redistest.Server) int {
+	t.Helper()
+	info := server.Client().InfoMap(t.Context(), "memory").Val()
+	n, err := strconv.Atoi(strings.TrimSpace(info["Memory"]["used_memory"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
