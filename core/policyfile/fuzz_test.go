@@ -78,3 +78,36 @@ func file(policies []*core.Policy) string {
 	}
 	return b.String()
 }
+
+// What a variable says of a policy is what a file with the same limits says, and
+// the error names the variable.
+func FuzzEnviron(f *testing.F) {
+	for _, value := range []string{"", " ", "5/s", "20/second, 200/minute", "20/second\t200/minute\n,", "1/s,1/s", "1/fortnight", "5/s;6/m", "1/s\x00", "\xff"} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		lookup := func(name string) (string, bool) {
+			if name != "POLICY_SEARCH" {
+				return "", false
+			}
+			return value, true
+		}
+		policies, err := Environ("POLICY_", lookup, program()...)
+		if err != nil {
+			if e := err.Error(); !strings.HasPrefix(e, "POLICY_SEARCH: ") || len(e) > 600 || strings.ContainsFunc(e, func(c rune) bool { return !unicode.IsPrint(c) }) {
+				t.Fatalf("error %q", e)
+			}
+			return
+		}
+		if len(policies) == 0 {
+			if strings.Trim(value, ", \t\n") != "" {
+				t.Fatalf("%q is no policy and no error", value)
+			}
+			return
+		}
+		again, err := Parse("again", []byte(file(policies)), program()...)
+		if err != nil || len(policies) != 1 || show(again) != show(policies) {
+			t.Fatalf("%q is read as %s, which is read as %s, %v", value, show(policies), show(again), err)
+		}
+	})
+}
