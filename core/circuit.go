@@ -12,9 +12,12 @@ import (
 )
 
 const (
-	// tripAfter is how many failures in a row open a circuit: enough that no
-	// hiccup does it, and few enough that hardly a request waits in vain.
+	// tripAfter is how many failures in a row open a circuit, and tripTime how long
+	// the first of them is ago at least, since one lost connection can fail many
+	// requests at once: enough that no hiccup does it, and little enough that hardly
+	// a request waits in vain.
 	tripAfter = 5
+	tripTime  = 10 * time.Millisecond
 
 	// probeInterval is how often a store is asked in the background while a
 	// circuit is open.
@@ -26,7 +29,7 @@ const (
 )
 
 // circuit keeps requests from waiting for a server that does not answer: it is a
-// circuit breaker. It opens after tripAfter failures in a row, and while it is
+// circuit breaker. It opens after a few failures in a row, and while it is
 // open, the store is not asked for requests. A goroutine then asks for what was
 // asked last, without taking anything, and the first answer closes it.
 type circuit struct {
@@ -38,8 +41,9 @@ type circuit struct {
 	down    atomic.Pointer[Down] // nil unless the circuit is open
 
 	mu     sync.Mutex
-	failed Ask   // the last question that it failed to answer
-	err    error // and how
+	first  time.Time // of the failures since it last answered
+	failed Ask       // the last question that it failed to answer
+	err    error     // and how
 }
 
 // Down is a server that does not answer, and is not asked for requests.
@@ -52,8 +56,10 @@ type Down struct {
 func newCircuit(l *Limiter, server string) *circuit {
 	c := &circuit{limiter: l, server: server}
 	c.breaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
-		Timeout:     probeInterval / 2, // over by the next probe, the only one to ask then
-		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= tripAfter },
+		Timeout: probeInterval / 2, // over by the next probe, the only one to ask then
+		ReadyToTrip: func(n gobreaker.Counts) bool {
+			return n.ConsecutiveFailures >= tripAfter && time.Since(c.firstFailure()) >= tripTime
+		},
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			switch {
 			case from == gobreaker.StateClosed:
@@ -101,9 +107,11 @@ func answered(err error) bool {
 
 func (c *circuit) fail(a Ask, err error) {
 	c.mu.Lock()
+	if !c.failing.Swap(true) {
+		c.first = time.Now()
+	}
 	c.failed, c.err = a, err
 	c.mu.Unlock()
-	c.failing.Store(true)
 	_, _ = c.breaker.Execute(func() (struct{}, error) { return struct{}{}, err })
 }
 
@@ -117,6 +125,12 @@ func (c *circuit) succeed() {
 	if c.down.Load() == nil {
 		c.limiter.outage.log(c.limiter.Logger(), a.Policy, err)
 	}
+}
+
+func (c *circuit) firstFailure() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.first
 }
 
 func (c *circuit) lastFailure() (Ask, error) {

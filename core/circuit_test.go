@@ -58,6 +58,7 @@ func TestCircuit(t *testing.T) {
 			if d, err := l.Allow(t.Context(), p, "k"); err != nil || d.Source != core.SourceFallback {
 				t.Fatalf("%+v, %v", d, err)
 			}
+			time.Sleep(3 * time.Millisecond)
 		}
 		if n := store.asked.Load(); n != 5 {
 			t.Errorf("%d of 100 requests asked the store, want the first 5", n)
@@ -109,9 +110,31 @@ func TestCircuit(t *testing.T) {
 		store.fail(errStore)
 		for range 6 {
 			allow(t, l, p, "k", 1)
+			time.Sleep(3 * time.Millisecond)
 		}
 		if len(l.Health().Down) != 1 {
 			t.Error("the circuit does not open again")
+		}
+	})
+}
+
+// Many failures at once are one: a connection that is lost fails all that it
+// carries.
+func TestCircuitOfOneHiccup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, store := failing(t, (&lines{}).option())
+		p := core.NewPolicy("p", core.PerHour(1000))
+		for range 3 {
+			store.fail(errStore)
+			for range 100 {
+				allow(t, l, p, "k", 1)
+			}
+			if l.Health().Down != nil {
+				t.Fatal("the circuit is open")
+			}
+			store.fail(nil)
+			allow(t, l, p, "k", 1)
+			time.Sleep(time.Second)
 		}
 	})
 }
@@ -172,6 +195,7 @@ func TestCircuitOfEachServer(t *testing.T) {
 	p, q := core.NewPolicy("p", core.PerHour(100)), core.NewPolicy("q", core.PerHour(100))
 	store.fail(errStore)
 	for range 10 {
+		time.Sleep(2 * time.Millisecond)
 		decisions, err := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "up"}, core.Ask{Policy: q, Key: "down"})
 		if err != nil || decisions[0].Source != core.SourceFallback || decisions[1].Source != core.SourceFallback {
 			t.Errorf("both: %+v, %v", decisions, err)
@@ -193,6 +217,7 @@ func TestCloseEndsProbes(t *testing.T) {
 	l, _ := failing(t, (&lines{}).option())
 	for range 10 {
 		allow(t, l, core.NewPolicy("p", core.PerHour(100)), "k", 1)
+		time.Sleep(2 * time.Millisecond)
 	}
 	if len(l.Health().Down) != 1 {
 		t.Fatal("the circuit is closed")

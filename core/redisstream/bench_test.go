@@ -37,7 +37,8 @@ func BenchmarkScript(b *testing.B) {
 			for i := 0; i < b.N; {
 				pipe := rdb.Pipeline()
 				for ; i < b.N && pipe.Len() < 100; i++ {
-					sc, log, args := s.decision(p, key(i), 1, true)
+					log := s.logKey(p, key(i))
+					sc, args := decision(p, 1, true)
 					_ = pipe.Process(ctx, newOnce(ctx, "evalsha", sc.sha, []any{log, log + scratchSuffix}, args))
 				}
 				if _, err := pipe.Exec(ctx); err != nil {
@@ -121,7 +122,8 @@ func BenchmarkTogether(b *testing.B) {
 	})
 	measure("two scripts", func(pipe redis.Pipeliner, asks []core.Ask) {
 		for _, a := range asks {
-			sc, log, args := s.decision(a.Policy, a.Key, 1, true)
+			log := s.logKey(a.Policy, a.Key)
+			sc, args := decision(a.Policy, 1, true)
 			_ = pipe.Process(ctx, newOnce(ctx, "evalsha", sc.sha, []any{log, log + scratchSuffix}, args))
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ type clockHook struct {
 
 func newClockHook(clock *storetest.Clock) clockHook {
 	h := clockHook{clock: clock, scripts: make(map[string]script)}
-	for _, sc := range []script{counted, summed, refunded, together} {
+	for _, sc := range []script{counted, summed, refunded, together, many} {
 		h.scripts[sc.sha] = newScript(clockSource + strings.TrimPrefix(sc.source, "#!lua\n"))
 	}
 	return h
@@ -69,6 +70,20 @@ func (clockHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	return next
 }
 
+// processClock is the clock of the process beside a server's. It never steps
+// back; where the server's does, what is remembered of it is forgotten, since how
+// long it stays true is not tested then.
+func processClock(s *Store, server *storetest.Clock) func() time.Time {
+	var last atomic.Int64
+	return func() time.Time {
+		now := server.Now()
+		if last.Swap(now.UnixMilli()) > now.UnixMilli() {
+			s.denials.forgetAll()
+		}
+		return now
+	}
+}
+
 // harness runs the suite of package storetest on a server or cluster.
 func harness(connect func() redis.UniversalClient) storetest.Harness {
 	clocks := make(map[core.Store]*storetest.Clock)
@@ -82,6 +97,7 @@ func harness(connect func() redis.UniversalClient) storetest.Harness {
 		New: func(t testing.TB, clock *storetest.Clock) core.Store {
 			s := newStore(t)
 			s.rdb.AddHook(newClockHook(clock))
+			s.denials.now = processClock(s, clock)
 			clocks[s] = clock
 			return s
 		},

@@ -1,5 +1,6 @@
 #!lua
--- One decision on a counted log: a single limit, every request costs 1.
+-- One decision on a counted log: a single limit, every request costs 1. Or the
+-- decisions on several requests at once: the first of them get what is left.
 --
 -- An entry is an admitted request and carries nothing; its ID is its time. The
 -- log is cut to the window exactly, so that its length is the count.
@@ -7,16 +8,17 @@
 -- KEYS[1]  the log
 -- KEYS[2]  scratch, in the same hash slot; gone when the script ends. Left out
 --          while the slot moves to another node, which allows one key only
--- ARGV[1]  1 to take a unit, 0 to look only, 2 to ask only whether there is room
--- ARGV[2]  the limit: units in a window
--- ARGV[3]  the window, milliseconds
+-- ARGV[1]  1 to take units, 0 to look only, 2 to ask only whether there is room
+-- ARGV[2]  how many requests; 1 unless units are taken
+-- ARGV[3]  the limit: units in a window
+-- ARGV[4]  the window, milliseconds
 --
--- Reply: whether there is room (1 or 0), then, unless that is all, in
--- milliseconds: until the request would fit, until the log is empty; then units
--- used, and milliseconds until some come free.
+-- Reply: how many requests there is room for, then, unless that is all, in
+-- milliseconds: until another would fit if there was none for all, until the log
+-- is empty; then units used, and milliseconds until some come free.
 
 local log = KEYS[1]
-local max, window = tonumber(ARGV[2]), tonumber(ARGV[3])
+local asked, max, window = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -36,13 +38,16 @@ local function keep(newest)
 end
 
 if used < max and ARGV[1] == '1' then
+  local granted = math.min(asked, max - used)
   -- By the time read above: the server's own goes on within a script before
-  -- Redis 7.2, and would make the entry a tick late.
-  local added = now
-  local id = redis.pcall('XADD', log, string.format('%d-*', now), '', '')
-  if type(id) ~= 'string' then
-    -- The clock stepped back behind the newest entry: go on from that.
-    added = ms({redis.call('XADD', log, '*', '', '')})
+  -- Redis 7.2, and would make an entry a tick late.
+  local added, stamp = now, string.format('%d-*', now)
+  for _ = 1, granted do
+    local id = redis.pcall('XADD', log, stamp, '', '')
+    if type(id) ~= 'string' then
+      -- The clock stepped back behind the newest entry: go on from that.
+      added = ms({redis.call('XADD', log, '*', '', '')})
+    end
   end
   if used == 0 then
     -- The server allocates 4 kB for the first entries of a stream; a copy has
@@ -50,15 +55,15 @@ if used < max and ARGV[1] == '1' then
     if KEYS[2] and redis.pcall('COPY', log, KEYS[2], 'REPLACE') == 1 then
       redis.call('RENAME', KEYS[2], log)
     end
-    keep(added)
-    return {1, 0, added + window - now, 1, added + window - now}
   end
-  if trimmed > 0 or added > now then keep(added) end
+  if used == 0 or trimmed > 0 or added > now then keep(added) end
   local free = window
-  if used + 1 == max then
+  if used == 0 then
+    free = added + window - now
+  elseif used + granted == max then
     free = ms(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]) + window - now
   end
-  return {1, 0, added + window - now, used + 1, free}
+  return {granted, granted < asked and free or 0, added + window - now, used + granted, free}
 end
 
 -- What was trimmed now is not at the next call, which then would not keep the log.

@@ -39,9 +39,13 @@ func (s *Store) do(caller, ctx context.Context, cmd redis.Cmder) error {
 	case ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
 		// The command may have run or not. The client's own time can be shorter,
 		// and the socket's is up a moment before the context's.
-		return fmt.Errorf("no answer in time (at most %v): %w", s.timeout, context.DeadlineExceeded)
+		return s.noAnswer()
 	}
 	return err
+}
+
+func (s *Store) noAnswer() error {
+	return fmt.Errorf("no answer in time (at most %v): %w", s.timeout, context.DeadlineExceeded)
 }
 
 // aside runs a command in a goroutine of its own, which ends when the client

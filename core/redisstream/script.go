@@ -24,6 +24,9 @@ var refundedSource string
 //go:embed together.lua
 var togetherSource string
 
+//go:embed many.lua
+var manySource string
+
 //go:embed rules.lua
 var rulesSource string
 
@@ -36,13 +39,13 @@ var (
 	refunded    = newScript(refundedSource)
 	changeRules = newScript(rulesSource)
 
-	// together is its own source with those that it builds on.
-	together = newScript(shebang +
-		function("counted", countedSource) +
-		function("summed", summedSource) +
-		function("refunded", refundedSource) +
-		togetherSource)
+	// These two are their own source with those that they build on.
+	together = newScript(shebang + functions + togetherSource)
+	many     = newScript(shebang + functions + manySource)
 )
+
+// functions are the scripts of the layouts as functions.
+var functions = function("counted", countedSource) + function("summed", summedSource) + function("refunded", refundedSource)
 
 // shebang begins a script. Without it a server that is out of memory would let
 // the script write.

@@ -37,7 +37,10 @@ type Store struct {
 	keepsDeadlines bool          // of contexts, by the client itself
 	pending        chan struct{} // holds a value for each command that runs aside
 
-	answered      atomic.Bool            // a server has answered
+	answered atomic.Bool // a server has answered
+	denials  *denials
+	lanes    lanes // of decisions that travel together
+
 	check         check                  // of the servers, at the first decision
 	unreadVersion atomic.Pointer[string] // of the rules, one of which could not be read
 }
@@ -85,7 +88,9 @@ func New(rdb redis.UniversalClient, options ...Option) *Store {
 	s := &Store{
 		rdb: rdb, prefix: DefaultPrefix, timeout: DefaultTimeout, logger: slog.Default(),
 		keepsDeadlines: keepsDeadlines(rdb), pending: make(chan struct{}, maxPending),
+		denials: newDenials(),
 	}
+	_, s.lanes.shared = rdb.(*redis.Client)
 	for _, o := range options {
 		if o == nil {
 			panic("redisstream: New: a nil option: leave it out")
@@ -95,18 +100,31 @@ func New(rdb redis.UniversalClient, options ...Option) *Store {
 	return s
 }
 
-// Take implements [core.Store].
+// Take implements [core.Store]. A denial is remembered for a moment, and requests
+// that come at once share round trips: see denials and lane.
 func (s *Store) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
-	return s.decide(ctx, p, key, cost, true)
+	if !memorable(p) {
+		return s.takeShared(ctx, p, key, cost)
+	}
+	if u, ok := s.denials.recall(p, key); ok && ctx.Err() == nil && !s.closed.Load() {
+		return u, nil
+	}
+	sent := s.denials.now()
+	u, err := s.takeShared(ctx, p, key, cost)
+	if err == nil && !u.Allowed {
+		s.denials.remember(p, key, u, sent)
+	}
+	return u, err
 }
 
 // Peek implements [core.Store].
 func (s *Store) Peek(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
-	return s.decide(ctx, p, key, cost, false)
+	return s.decide(ctx, p, s.logKey(p, key), cost, false)
 }
 
-func (s *Store) decide(ctx context.Context, p *core.Policy, key string, cost int64, take bool) (core.Usage, error) {
-	sc, log, args := s.decision(p, key, cost, take)
+// decide asks for one log alone.
+func (s *Store) decide(ctx context.Context, p *core.Policy, log string, cost int64, take bool) (core.Usage, error) {
+	sc, args := decision(p, cost, take)
 	reply, err := s.run(ctx, sc, []string{log}, args)
 	if err != nil {
 		return core.Usage{}, fmt.Errorf("redisstream: %w", err)
@@ -118,21 +136,23 @@ func (s *Store) decide(ctx context.Context, p *core.Policy, key string, cost int
 	return usages[0], nil
 }
 
-// decision is the script of the policy's layout, its log and its arguments, as
-// the head of each script describes them.
-func (s *Store) decision(p *core.Policy, key string, cost int64, take bool) (sc script, log string, args []any) {
+// decision is the script of the policy's layout and its arguments, as the head of
+// each script describes them.
+func decision(p *core.Policy, cost int64, take bool) (sc script, args []any) {
 	args = make([]any, 1, 5+2*p.Len())
 	args[0] = 0
 	if take {
 		args[0] = 1
 	}
-	return scriptOf(p), s.logKey(p, key), appendArgs(args, p, cost)
+	return scriptOf(p), appendArgs(args, p, cost)
 }
 
-// appendArgs appends the arguments of the layout's script but the first.
+// appendArgs appends the arguments of the layout's script but the first. For a
+// counted log cost is how many requests are asked for at once.
 func appendArgs(args []any, p *core.Policy, cost int64) []any {
 	switch p.Layout() {
 	case core.Counted:
+		args = append(args, cost)
 	case core.Refunded:
 		args = append(args, cost, p.Longest().Milliseconds(), start())
 	default:
@@ -215,7 +235,9 @@ func (s *Store) Place(p *core.Policy, key string) string {
 // Reset implements [core.Store].
 func (s *Store) Reset(ctx context.Context, p *core.Policy, key string) error {
 	// Forgetting twice is as good as once, so this may be retried.
-	return s.plain(ctx, redis.NewIntCmd(ctx, "unlink", s.logKey(p, key)))
+	err := s.plain(ctx, redis.NewIntCmd(ctx, "unlink", s.logKey(p, key)))
+	s.denials.forget(p, key)
+	return err
 }
 
 // Ping implements [core.Store].

@@ -1,0 +1,141 @@
+package redisstream
+
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+const (
+	// rememberAtMost is how long a denial is remembered, so that a log that another
+	// process resets is soon seen to be empty.
+	rememberAtMost = time.Second
+
+	// denialShards and denialsOfShard bound what is remembered: 16,384 denials.
+	denialShards   = 16
+	denialsOfShard = 1024
+)
+
+// denials are those that would be the same if Redis was asked again: while a log
+// is full, nothing enters it, and until its first entry leaves, nothing about it
+// changes. A flood of denied requests so costs Redis next to nothing.
+type denials struct {
+	now    func() time.Time
+	seed   maphash.Seed
+	shards [denialShards]denialShard
+}
+
+type denialShard struct {
+	mu   sync.RWMutex
+	kept map[denied]denial
+}
+
+// denied is what a denial is about: with other limits it might be none.
+type denied struct {
+	policy *core.Policy
+	key    string
+}
+
+type denial struct {
+	usage    core.Usage
+	received time.Time // no earlier than the server's time of it
+	until    time.Time // as far as it is surely true
+}
+
+func newDenials() *denials {
+	d := &denials{now: time.Now, seed: maphash.MakeSeed()}
+	for i := range d.shards {
+		d.shards[i].kept = make(map[denied]denial)
+	}
+	return d
+}
+
+// memorable is whether denials of the policy stay true until an entry leaves:
+// not where units are given back, or where a smaller cost might fit.
+func memorable(p *core.Policy) bool {
+	return p.Layout() != core.Refunded && !p.VariableCost()
+}
+
+func (d *denials) shard(key string) *denialShard {
+	return &d.shards[maphash.String(d.seed, key)%denialShards]
+}
+
+// recall is a denial that is remembered, as it is now.
+func (d *denials) recall(p *core.Policy, key string) (core.Usage, bool) {
+	s, now := d.shard(key), d.now()
+	s.mu.RLock()
+	kept, ok := s.kept[denied{p, key}]
+	s.mu.RUnlock()
+	if !ok || !now.Before(kept.until) {
+		return core.Usage{}, false
+	}
+	u := kept.usage
+	// Whole milliseconds, and rather a little later than what the server would say:
+	// who waits that long gets in.
+	ago := max(0, now.Sub(kept.received)).Truncate(time.Millisecond)
+	u.RetryAfter -= ago
+	u.ResetAfter -= ago
+	for i := range p.Len() {
+		if l := &u.Limits[i]; l.Used > 0 {
+			l.FreeIn -= ago
+		}
+	}
+	return u, true
+}
+
+// remember keeps a denial of a request that was sent at a time.
+func (d *denials) remember(p *core.Policy, key string, u core.Usage, sent time.Time) {
+	valid := min(u.RetryAfter, rememberAtMost)
+	for i := range p.Len() {
+		if l := u.Limits[i]; l.Used > 0 {
+			valid = min(valid, l.FreeIn)
+		}
+	}
+	now := d.now()
+	kept := denial{usage: u, received: now, until: sent.Add(valid)}
+	if !now.Before(kept.until) {
+		return
+	}
+	s := d.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	about := denied{p, key}
+	if _, known := s.kept[about]; !known && len(s.kept) >= denialsOfShard {
+		s.makeRoom(now)
+	}
+	s.kept[about] = kept
+}
+
+// makeRoom forgets one of a few denials, preferably one that is true no longer.
+func (s *denialShard) makeRoom(now time.Time) {
+	tried := 0
+	for about, kept := range s.kept { // in random order
+		if tried++; tried == 8 || !now.Before(kept.until) {
+			delete(s.kept, about)
+			return
+		}
+	}
+}
+
+// forget is for a log that is empty now, whatever the limits it was denied by.
+func (d *denials) forget(p *core.Policy, key string) {
+	s := d.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for about := range s.kept {
+		if about.key == key && about.policy.LogName() == p.LogName() {
+			delete(s.kept, about)
+		}
+	}
+}
+
+func (d *denials) forgetAll() {
+	for i := range d.shards {
+		s := &d.shards[i]
+		s.mu.Lock()
+		clear(s.kept)
+		s.mu.Unlock()
+	}
+}

@@ -1,0 +1,116 @@
+package redisstream
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+// A denial is remembered until an entry leaves, for a second at most.
+func TestDenialsAreRemembered(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	now := time.Now()
+	s.denials.now = func() time.Time { return now }
+	denied := func(p *core.Policy) core.Usage {
+		t.Helper()
+		u := take(t, s, p, "k")
+		if u.Allowed {
+			t.Fatalf("%s: %+v, want a denial", p, u)
+		}
+		return u
+	}
+	flood := func(p *core.Policy) int {
+		before := commands(t, rdb)
+		for range 100 {
+			denied(p)
+		}
+		return commands(t, rdb) - before
+	}
+	p := core.NewPolicy("p", core.PerHour(1))
+	take(t, s, p, "k")
+	first := denied(p)
+	if n := flood(p); n != 0 {
+		t.Errorf("100 denied requests took %d scripts, want none", n)
+	}
+	now = now.Add(999*time.Millisecond + 500*time.Microsecond)
+	if u := denied(p); u.RetryAfter != first.RetryAfter-999*time.Millisecond || u.ResetAfter != first.ResetAfter-999*time.Millisecond ||
+		u.Limits[0].FreeIn != first.Limits[0].FreeIn-999*time.Millisecond || u.Limits[0].Used != 1 {
+		t.Errorf("%+v a second later, at first %+v", u, first)
+	}
+	// It is asked again after a second, which is how soon a reset by another
+	// process is seen,
+	rdb.Del(t.Context(), s.logKey(p, "k"))
+	now = now.Add(time.Millisecond)
+	if u := take(t, s, p, "k"); !u.Allowed {
+		t.Errorf("%+v a second after another process has reset the log", u)
+	}
+	// and at once after one by this.
+	denied(p)
+	if err := s.Reset(t.Context(), p, "k"); err != nil {
+		t.Fatal(err)
+	}
+	if u := take(t, s, p, "k"); !u.Allowed {
+		t.Errorf("%+v after a reset", u)
+	}
+	// Other limits have denials of their own.
+	denied(p)
+	if u := take(t, s, core.NewPolicy("p", core.PerHour(2)), "k"); !u.Allowed {
+		t.Errorf("%+v by a limit with room", u)
+	}
+	// Where the first entry of a limit leaves sooner, its units are shown.
+	two := core.NewPolicy("two", core.PerHour(1), core.Per(5, 400*time.Millisecond))
+	take(t, s, two, "k")
+	denied(two)
+	now = now.Add(450 * time.Millisecond)
+	time.Sleep(450 * time.Millisecond)
+	if u := denied(two); u.Limits[1].Used != 0 {
+		t.Errorf("%+v: the second limit's unit has left", u)
+	}
+	for _, p := range []*core.Policy{
+		core.NewPolicy("costs", core.PerHour(1), core.VariableCost()),
+		core.NewPolicy("refunds", core.PerHour(1), core.Refundable(0)),
+	} {
+		take(t, s, p, "k")
+		if n := flood(p); n != 100 {
+			t.Errorf("%s: 100 denied requests took %d scripts, want each its own", p, n)
+		}
+	}
+}
+
+func TestDenialsAreBounded(t *testing.T) {
+	d := newDenials()
+	p := core.NewPolicy("p", core.PerHour(1))
+	u := core.Usage{RetryAfter: time.Hour}
+	for i := range 3 * denialShards * denialsOfShard {
+		d.remember(p, fmt.Sprint(i), u, time.Now())
+	}
+	n := 0
+	for i := range d.shards {
+		n += len(d.shards[i].kept)
+	}
+	if n != denialShards*denialsOfShard {
+		t.Errorf("%d denials are remembered, want %d", n, denialShards*denialsOfShard)
+	}
+	d.forgetAll()
+	if _, ok := d.recall(p, "1"); ok {
+		t.Error("it is not forgotten")
+	}
+}
+
+// BenchmarkDenied is a request that is denied without asking Redis.
+func BenchmarkDenied(b *testing.B) {
+	l := core.New(New(redistest.Start(b).Client(), WithTimeout(10*time.Second)))
+	defer l.Close()
+	p := core.NewPolicy("p", core.PerHour(1))
+	ctx := b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := l.Allow(ctx, p, "192.0.2.1"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

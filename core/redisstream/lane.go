@@ -1,0 +1,293 @@
+package redisstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+const (
+	// maxFlights is how many round trips of a lane are under way at once.
+	maxFlights = 2
+
+	// maxTogether is how many decisions share a round trip at most: the server does
+	// nothing else meanwhile, for less than a millisecond.
+	maxTogether = 64
+
+	// maxWaiting bounds the decisions that wait for a round trip to end.
+	maxWaiting = 8192
+)
+
+// errCrowded is for a decision for which there is no room in the lane.
+var errCrowded = fmt.Errorf("more than %d decisions wait for Redis", maxWaiting)
+
+// lane is the way of decisions to a server. A decision that finds it free goes
+// alone and at once. While maxFlights are under way, others wait for the next to
+// end, and then go together.
+type lane struct {
+	mu      sync.Mutex
+	flights int
+	waiting []*ticket
+	users   int // of a lane for one log: see lanes
+}
+
+// ticket is a decision that waits, or travels.
+type ticket struct {
+	policy *core.Policy
+	log    string
+	cost   int64
+
+	done  chan struct{} // gets a value when usage and err are there
+	usage core.Usage
+	err   error
+}
+
+var tickets = sync.Pool{New: func() any { return &ticket{done: make(chan struct{}, 1)} }}
+
+// lanes are one for all logs of a single server; where there are several
+// servers, one for each log that is asked for now.
+type lanes struct {
+	shared bool
+	one    lane
+
+	mu    sync.Mutex
+	byLog map[string]*lane
+}
+
+func (l *lanes) enter(log string) *lane {
+	if l.shared {
+		return &l.one
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	own := l.byLog[log]
+	if own == nil {
+		own = &lane{}
+		if l.byLog == nil {
+			l.byLog = make(map[string]*lane)
+		}
+		l.byLog[log] = own
+	}
+	own.users++
+	return own
+}
+
+func (l *lanes) leave(log string, own *lane) {
+	if l.shared {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if own.users--; own.users == 0 {
+		delete(l.byLog, log)
+	}
+}
+
+// takeShared takes units of one log, together with what others ask for.
+func (s *Store) takeShared(caller context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+	log := s.logKey(p, key)
+	way := s.lanes.enter(log)
+	defer s.lanes.leave(log, way)
+	t, err := way.start(p, log, cost)
+	switch {
+	case err != nil:
+		return core.Usage{}, fmt.Errorf("redisstream: %w", err)
+	case t == nil:
+		defer s.land(way)
+		return s.decide(caller, p, log, cost, true)
+	}
+	late := time.NewTimer(s.timeout)
+	defer late.Stop()
+	select {
+	case <-t.done:
+		u, err := t.usage, t.err
+		*t = ticket{done: t.done}
+		tickets.Put(t)
+		return u, err
+	case <-caller.Done():
+		way.abandon(t)
+		return core.Usage{}, fmt.Errorf("redisstream: %w", caller.Err())
+	case <-late.C:
+		way.abandon(t)
+		return core.Usage{}, fmt.Errorf("redisstream: %w", s.noAnswer())
+	}
+}
+
+// start begins a flight for a decision alone, and there is no ticket; or lets it
+// wait for one.
+func (l *lane) start(p *core.Policy, log string, cost int64) (*ticket, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.flights < maxFlights {
+		l.flights++
+		return nil, nil //nolint:nilnil // it goes alone
+	}
+	if len(l.waiting) >= maxWaiting {
+		return nil, errCrowded
+	}
+	t := tickets.Get().(*ticket)
+	t.policy, t.log, t.cost = p, log, cost
+	l.waiting = append(l.waiting, t)
+	return t, nil
+}
+
+// abandon takes a ticket out of those that wait, so that it is never sent. One
+// that travels goes on, and nobody looks at what becomes of it.
+func (l *lane) abandon(t *ticket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i := slices.Index(l.waiting, t); i >= 0 {
+		l.waiting = slices.Delete(l.waiting, i, i+1)
+	}
+}
+
+// land ends a flight. Those who wait go next.
+func (s *Store) land(way *lane) {
+	if next := way.next(); next != nil {
+		go func() {
+			for ; next != nil; next = way.next() {
+				s.takeMany(next)
+			}
+		}()
+	}
+}
+
+// next are those who go next; none ends the flight.
+func (l *lane) next() []*ticket {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) == 0 {
+		l.flights--
+		return nil
+	}
+	n := min(len(l.waiting), maxTogether)
+	next := slices.Clone(l.waiting[:n])
+	l.waiting = slices.Delete(l.waiting, 0, n)
+	return next
+}
+
+// group are decisions that are one for the script: requests that are counted by
+// the same limit on the same log.
+type group []*ticket
+
+// takeMany decides on all tickets in one round trip, and hands out the answers.
+func (s *Store) takeMany(all []*ticket) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+	defer cancel()
+	groups := grouped(all)
+	reply, err := s.sendMany(ctx, groups)
+	for _, g := range groups {
+		n := replyLength(g[0].policy)
+		switch {
+		case err != nil:
+			g.fail(err)
+		case len(reply) > 0 && reply[0] == -1:
+			g.fail(s.whyFailed(ctx, g[0]))
+			reply = reply[1:]
+		case len(reply) < n:
+			g.fail(fmt.Errorf("redisstream: the script answered %d numbers too few", n-len(reply)))
+			reply = nil
+		default:
+			g.answer(reply)
+			reply = reply[n:]
+		}
+		for _, t := range g {
+			t.done <- struct{}{}
+		}
+	}
+}
+
+// sendMany is the reply to the groups, one after the other.
+func (s *Store) sendMany(ctx context.Context, groups []group) ([]int64, error) {
+	logs := make([]string, len(groups))
+	for i, g := range groups {
+		logs[i] = g[0].log
+	}
+	var reply []int64
+	var err error
+	if len(groups) == 1 {
+		sc, args := decision(groups[0][0].policy, groups[0].cost(), true)
+		reply, err = s.run(ctx, sc, logs, args)
+	} else {
+		args := make([]any, 0, 8*len(groups))
+		for _, g := range groups {
+			args = append(args, string(g[0].policy.Layout()), 0)
+			head := len(args)
+			args = appendArgs(args, g[0].policy, g.cost())
+			args[head-1] = len(args) - head
+		}
+		reply, err = s.run(ctx, many, logs, args)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("redisstream: %w", err)
+	}
+	return reply, nil
+}
+
+// grouped puts tickets together that one question answers.
+func grouped(all []*ticket) []group {
+	groups := make([]group, 0, len(all))
+	places := make(map[string]int, len(all)) // of counted logs, in groups
+	for i, t := range all {
+		if t.policy.Layout() == core.Counted {
+			place, known := places[t.log]
+			if known && groups[place][0].policy == t.policy {
+				groups[place] = append(groups[place], t)
+				continue
+			}
+			places[t.log] = len(groups)
+		}
+		groups = append(groups, all[i:i+1:i+1])
+	}
+	return groups
+}
+
+func (g group) cost() int64 {
+	if len(g) > 1 {
+		return int64(len(g))
+	}
+	return g[0].cost
+}
+
+func (g group) fail(err error) {
+	for _, t := range g {
+		t.err = err
+	}
+}
+
+// answer hands out what the script has answered: the first get what is left.
+func (g group) answer(reply []int64) {
+	u := parseUsage(reply, g[0].policy)
+	if len(g) == 1 {
+		g[0].usage = u
+		return
+	}
+	granted := reply[0]
+	for i, t := range g {
+		t.usage = u
+		if int64(i) >= granted {
+			t.usage.Allowed = false
+			continue
+		}
+		t.usage.Allowed, t.usage.RetryAfter = true, 0
+		left := granted - 1 - int64(i) // who come after this one
+		if left > 0 {
+			t.usage.Limits[0].Used -= left
+			t.usage.Limits[0].FreeIn = u.ResetAfter
+		}
+	}
+}
+
+// whyFailed is the error of a script that has failed among many, by looking at
+// the log alone. The request may have been counted, so it is not asked again.
+func (s *Store) whyFailed(ctx context.Context, t *ticket) error {
+	if _, err := s.decide(ctx, t.policy, t.log, t.cost, false); err != nil {
+		return err
+	}
+	return fmt.Errorf("redisstream: %w", errors.Join(core.ErrRefused, errors.New("the script failed")))
+}

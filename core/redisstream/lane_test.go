@@ -1,0 +1,214 @@
+package redisstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/storetest"
+)
+
+// Decisions that travel together are the same as one after the other.
+func TestTogetherAsAlone(t *testing.T) {
+	server := redistest.Start(t)
+	h := harness(func() redis.UniversalClient { return redis.NewClient(server.Options()) })
+	clock := &storetest.Clock{}
+	clock.Advance(time.Duration(time.Now().UnixMilli()) * time.Millisecond)
+	s := h.New(t, clock).(*Store)
+	policies := []*core.Policy{
+		core.NewPolicy("counted", core.Per(5, 20*time.Millisecond)),
+		core.NewPolicy("counted2", core.Per(3, 7*time.Millisecond)),
+		core.NewPolicy("limits", core.Per(4, 10*time.Millisecond), core.Per(9, 40*time.Millisecond)),
+		core.NewPolicy("costs", core.Per(9, 30*time.Millisecond), core.VariableCost()),
+		core.NewPolicy("coarse", core.Per(6, 30*time.Millisecond), core.Slices(5)),
+		core.NewPolicy("refunded", core.Per(6, 30*time.Millisecond), core.Refundable(0)),
+	}
+	history := 0
+	rapid.Check(t, func(t *rapid.T) {
+		history++
+		for range rapid.IntRange(1, 12).Draw(t, "batches") {
+			clock.Advance(time.Duration(rapid.IntRange(0, 15).Draw(t, "wait")) * time.Millisecond)
+			var together []*ticket
+			var alone []core.Usage
+			for range rapid.IntRange(1, 20).Draw(t, "decisions") {
+				p := rapid.SampledFrom(policies).Draw(t, "policy")
+				key := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
+				cost := int64(1)
+				if p.VariableCost() {
+					cost = rapid.Int64Range(1, 9).Draw(t, "cost")
+				}
+				log := func(way string) string { return s.logKey(p, fmt.Sprint(history, way, key)) }
+				together = append(together, &ticket{policy: p, log: log("together"), cost: cost, done: make(chan struct{}, 1)})
+				u, err := s.decide(context.Background(), p, log("alone"), cost, true)
+				if err != nil {
+					t.Fatal(err)
+				}
+				alone = append(alone, u)
+			}
+			s.takeMany(together)
+			for i, ticket := range together {
+				<-ticket.done
+				if ticket.err != nil {
+					t.Fatal(ticket.err)
+				}
+				got, want := ticket.usage, alone[i]
+				got.Entry, want.Entry = core.EntryID{}, core.EntryID{} // logs start at random
+				if ticket.policy.Layout() == core.Counted && want.Allowed && want.Limits[0].Used < ticket.policy.Limit(0).Max {
+					// It may be late here, as LimitUsage says.
+					if f := got.Limits[0].FreeIn; f <= 0 || f > want.ResetAfter {
+						t.Fatalf("decision %d on %s: units come free in %v, want up to %v", i, ticket.policy, f, want.ResetAfter)
+					}
+					got.Limits[0].FreeIn = want.Limits[0].FreeIn
+				}
+				if got != want {
+					t.Fatalf("decision %d of %d, on %s:\n%+v together, and\n%+v alone", i, len(together), ticket.policy, got, want)
+				}
+			}
+		}
+	})
+}
+
+// Callers that come at once share round trips; each gets what was left for it.
+func TestCallersShareRoundTrips(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	const callers = 2000
+	p := core.NewPolicy("p", core.PerHour(callers/2))
+	take(t, s, p, "warm") // loads the script
+	take(t, s, summedPolicy, "warm")
+	before := commands(t, rdb)
+	var allowed atomic.Int64
+	left := make([]int64, callers)
+	var group sync.WaitGroup
+	for i := range callers {
+		group.Go(func() {
+			u, err := s.Take(t.Context(), p, "k", 1)
+			if err != nil {
+				t.Error(err)
+			}
+			left[i] = -1
+			if u.Allowed {
+				allowed.Add(1)
+				left[i] = p.Limit(0).Max - u.Limits[0].Used
+			}
+		})
+	}
+	group.Wait()
+	if n := allowed.Load(); n != callers/2 {
+		t.Errorf("%d of %d admitted, want %d", n, callers, callers/2)
+	}
+	slices.Sort(left)
+	for i, n := range left[callers/2:] {
+		if n != int64(i) {
+			t.Fatalf("what was left after each, from none on: %v", left[callers/2:])
+		}
+	}
+	if n := commands(t, rdb) - before; n > callers/4 {
+		t.Errorf("%d callers took %d scripts", callers, n)
+	}
+}
+
+// A caller who goes before its decision is sent is not charged.
+func TestCallerGoesBeforeItIsSent(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr)
+	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, DisableIdentity: true, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { rdb.Close() })
+	s := New(rdb, WithTimeout(5*time.Second))
+	p := core.NewPolicy("p", core.PerHour(100))
+	take(t, s, p, "k")
+	take(t, s, p, "k")
+	proxy.Freeze()
+	var under sync.WaitGroup
+	for range maxFlights {
+		under.Go(func() { _, _ = s.Take(t.Context(), p, "k", 1) })
+	}
+	for flights := 0; flights < maxFlights; time.Sleep(time.Millisecond) {
+		s.lanes.one.mu.Lock()
+		flights = s.lanes.one.flights
+		s.lanes.one.mu.Unlock()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := s.Take(ctx, p, "k", 1); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, want the caller's deadline", err)
+	}
+	proxy.Thaw()
+	under.Wait()
+	if u, err := s.Peek(t.Context(), p, "k", 1); err != nil || u.Limits[0].Used != 2+maxFlights {
+		t.Errorf("%d used, %v, want %d", u.Limits[0].Used, err, 2+maxFlights)
+	}
+}
+
+// One log that can't be used harms no others that travel with it.
+func TestOneOfManyFails(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, WithTimeout(10*time.Second))
+	var all []*ticket
+	for i, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
+		for _, key := range []string{"before", "mine", "after"} {
+			log := s.logKey(p, key)
+			if key == "mine" {
+				if err := rdb.Set(t.Context(), log, "mine", 0).Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			all = append(all, &ticket{policy: p, log: log, cost: 1, done: make(chan struct{}, 1)})
+		}
+		_ = i
+	}
+	s.takeMany(all)
+	for i, ticket := range all {
+		<-ticket.done
+		if i%3 == 1 {
+			if !errors.Is(ticket.err, core.ErrNotALog) || !strings.Contains(ticket.err.Error(), "WRONGTYPE") {
+				t.Errorf("%s: %v, want ErrNotALog", ticket.policy, ticket.err)
+			}
+			if got := rdb.Get(t.Context(), ticket.log).Val(); got != "mine" {
+				t.Errorf("the value is now %q", got)
+			}
+			continue
+		}
+		if ticket.err != nil || !ticket.usage.Allowed || ticket.usage.Limits[0].Used != 1 {
+			t.Errorf("%s: %+v, %v", ticket.policy, ticket.usage, ticket.err)
+		}
+	}
+}
+
+// On a Cluster callers of one log share round trips, and no lane is left behind.
+func TestLanesOfACluster(t *testing.T) {
+	s := New(redistest.Cluster(t, 3).Client(), WithTimeout(10*time.Second))
+	p := core.NewPolicy("p", core.PerHour(150))
+	var allowed atomic.Int64
+	var group sync.WaitGroup
+	for i := range 600 {
+		group.Go(func() {
+			u, err := s.Take(t.Context(), p, fmt.Sprint("k", i%2), 1)
+			if err != nil {
+				t.Error(err)
+			}
+			if u.Allowed {
+				allowed.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	if n := allowed.Load(); n != 300 {
+		t.Errorf("%d admitted, want 300", n)
+	}
+	if n := len(s.lanes.byLog); n != 0 {
+		t.Errorf("%d lanes are left", n)
+	}
+}

@@ -1,0 +1,24 @@
+-- Decisions that have nothing to do with each other, in one round trip. The
+-- scripts of the layouts stand before this, as before together.lua.
+--
+-- KEYS[1], KEYS[2]  the first log and its scratch key; KEYS[3] and KEYS[4] are
+--                   those of the second, and so on
+-- ARGV[1], ...      for each log: its layout's letter, how many arguments follow,
+--                   and the arguments of its script without the first
+--
+-- Reply: those of the scripts, one after the other; of one that fails, -1 alone.
+
+local time = redis.call('TIME')
+local layouts = {c = counted, s = summed, r = refunded}
+
+local all, size, at, n = {}, 0, 1, 0
+while at <= #ARGV do
+  n = n + 1
+  local last = at + 1 + tonumber(ARGV[at + 1])
+  local done, reply = pcall(layouts[ARGV[at]], {KEYS[2 * n - 1], KEYS[2 * n]}, {'1', unpack(ARGV, at + 2, last)}, time)
+  if not done then reply = {-1} end
+  for i = 1, #reply do all[size + i] = reply[i] end
+  size = size + #reply
+  at = last + 1
+end
+return all
