@@ -88,7 +88,7 @@ func (s *Store) run(caller context.Context, sc script, logs []string, args []any
 		keys = append(keys, log, log+scratchSuffix)
 	}
 	name, text := "evalsha", sc.sha
-	for tried := remedy(0); ; {
+	for others := -1; ; { // connections to try after a READONLY, which ends the one it came by
 		cmd := newOnce(ctx, name, text, keys, args)
 		err := s.do(caller, ctx, cmd)
 		if answered(err) {
@@ -104,8 +104,11 @@ func (s *Store) run(caller context.Context, sc script, logs []string, args []any
 			name, text = "eval", sc.source
 		case what == withoutScratch && len(keys) == 2:
 			keys = keys[:1]
-		case what == elsewhere && what != tried:
-			tried = what
+		case what == elsewhere && others != 0:
+			if others < 0 {
+				others = int(s.rdb.PoolStats().IdleConns) + 1
+			}
+			others--
 		default:
 			return nil, err
 		}

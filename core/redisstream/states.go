@@ -30,8 +30,8 @@ const (
 	// withoutScratch: send it again, at once, without the scratch key.
 	withoutScratch
 
-	// elsewhere: send it again, at once, over a new connection, which may lead to
-	// the new primary.
+	// elsewhere: send it again, at once, over other connections and at last a new
+	// one, which may lead to the new primary.
 	elsewhere
 )
 
@@ -53,12 +53,13 @@ var states = []struct {
 	{"LOADING", down, ""},            // reads its data after a start
 	{"BUSY", down, ""},               // a script of somebody's runs for long
 	{"OOM", down, "the server is at its maxmemory"},
-	{"MISCONF", down, ""},     // can't write its data to disk
-	{"NOREPLICAS", down, ""},  // min-replicas-to-write
-	{"MASTERDOWN", down, ""},  // a replica without a primary
-	{"CLUSTERDOWN", down, ""}, // slots without a server
-	{"ERR max number of clients", down, ""},
-	{"NOAUTH", down, "no password is set here, and the server wants one"},
+	{"MISCONF", down, ""},               // can't write its data to disk
+	{"NOREPLICAS", down, ""},            // min-replicas-to-write
+	{"MASTERDOWN", down, ""},            // a replica without a primary
+	{"CLUSTERDOWN", down, ""},           // slots without a server
+	{"max number of clients", down, ""}, // after ERR, as all that have no word of their own
+	{"NOAUTH", down, noPassword},
+	{"Protocol error: unauthenticated", down, noPassword}, // of more than 10 words, or a long one
 	{"WRONGPASS", down, ""},
 	{"NOPERM", refused, "the user lacks a command or the keys: package redisstream lists what it needs"},
 	{"WRONGTYPE", foreign, ""},
@@ -66,6 +67,8 @@ var states = []struct {
 	{"ASK", refused, "the server is one of a Cluster: use a client for it, such as redis+cluster://host:port"},
 	{"Error compiling script", refused, fmt.Sprintf("the server may be too old: Redis %d.0 or later is needed", oldestRedis)},
 }
+
+const noPassword = "no password is set here, and the server wants one"
 
 // stateOf is what to do after an error, and the error to return if that is not
 // to send the script again.
