@@ -50,5 +50,5 @@ func addFigures(overlay string) error {
 	if err := os.WriteFile(overlay, text, 0o600); err != nil {
 		return err
 	}
-	return os.Setenv("GOFLAGS", os.Getenv("GOFLAGS")+" -overlay="+overlay)
+	return os.Setenv("GOFLAGS", os.Getenv("GOFLAGS")+" '-overlay="+overlay+"'")
 }

@@ -42,8 +42,11 @@ type load struct {
 func newLoad(servers []*program.Process) *load {
 	return &load{
 		servers: servers,
-		client:  &http.Client{Timeout: program.Timeout, Transport: &http.Transport{MaxIdleConnsPerHost: users}},
-		wrong:   make(map[string]int), answers: make(map[int]int),
+		client: &http.Client{Timeout: program.Timeout, Transport: &http.Transport{
+			MaxIdleConnsPerHost: users,
+			IdleConnTimeout:     time.Second, // before the servers', which could cut off a request that comes just then
+		}},
+		wrong: make(map[string]int), answers: make(map[int]int),
 	}
 }
 

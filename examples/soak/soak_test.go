@@ -18,11 +18,11 @@ var (
 	jsonFile = flag.String("json", "", "append the figures to this `file`, as a line of JSON")
 )
 
-// What may be: noise, of goroutines that servers keep for the next connection,
-// and of memory for clients that come back.
+// What may be between rests, of goroutines that a server keeps for the next
+// connection, and of memory.
 const (
-	mostGoroutines = 20
-	mostHeap       = 3 << 20
+	mostGoroutines = 12
+	mostHeap       = 1 << 20
 )
 
 // exitTimeout is how long a server may take to end. It gives requests ten
@@ -106,7 +106,7 @@ func (w *watched) check(t *testing.T) {
 	if n := growth(half, goroutines); n > mostGoroutines && long {
 		t.Errorf("%s has %.0f goroutines more at the end\n%s", w.Name, n, w.dump)
 	}
-	if n := half[len(half)-1].Goroutines - w.samples[0].Goroutines; n > 2*mostGoroutines {
+	if n := half[len(half)-1].Goroutines - w.samples[0].Goroutines; n > 3*mostGoroutines {
 		t.Errorf("%s has %.0f goroutines more than at the start\n%s", w.Name, n, w.dump)
 	}
 	if n := growth(half, heap); n > mostHeap && long {
