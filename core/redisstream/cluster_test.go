@@ -1,0 +1,79 @@
+package redisstream
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+// The slots of logs move from node to node while clients use them: no error
+// reaches a caller, and each log admits just its limit.
+func TestReshardUnderLoad(t *testing.T) {
+	cluster := redistest.Cluster(t, 3, redistest.WithReplicas(1))
+	s := New(cluster.Client(), WithTimeout(10*time.Second))
+	l := startLoad(t, s, 6, loadPolicies(300)...)
+	moves := 0
+	for full := false; !full; {
+		for i := range 6 { // all logs of a key are in one slot
+			move := cluster.Move(s.logKey(l.accounts[0].policy, fmt.Sprint("load-", i)))
+			move.Run()
+			moves++
+		}
+		full = !slices.ContainsFunc(l.accounts, func(a *account) bool {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return a.denied < 3 && len(a.errors) == 0
+		})
+	}
+	l.end()
+	for _, a := range l.accounts {
+		a.exact(t)
+	}
+	if moves < 18 {
+		t.Errorf("%d moves: too few to tell", moves)
+	}
+	t.Logf("%d slots moved", moves)
+}
+
+// One primary of a cluster is killed: the logs of the others don't notice, and
+// its own are back once its replica has taken over. What is lost is what the
+// replica had not got.
+func TestClusterFailoverUnderLoad(t *testing.T) {
+	// Without it a cluster refuses all keys while some slots have no primary.
+	cluster := redistest.Cluster(t, 3, redistest.WithReplicas(1), redistest.WithArgs("--cluster-require-full-coverage", "no"))
+	o := cluster.Options()
+	o.ClusterStateReloadInterval = time.Second // go-redis looks only each minute who has taken over
+	o.DialerRetries = 1                        // as with Open
+	rdb := redis.NewClusterClient(o)
+	t.Cleanup(func() { rdb.Close() })
+	s := New(rdb, WithTimeout(10*time.Second))
+	l := startLoad(t, s, 12, loadPolicies(800)[2])
+	owner := func(a *account) *redistest.Server { return cluster.Owner(cluster.Slot(s.logKey(a.policy, a.key))) }
+	dying := owner(l.accounts[0])
+	var hit, others []*account
+	for _, a := range l.accounts {
+		if owner(a) == dying {
+			hit = append(hit, a)
+		} else {
+			others = append(others, a)
+		}
+	}
+	if len(others) == 0 {
+		t.Fatal("all logs are on one node")
+	}
+	f := &failover{load: l, primary: dying, replica: cluster.Replicas[slices.Index(cluster.Nodes, dying)][0]}
+	l.awaitAll(t, "load", func(a *account) bool { return len(a.admitted) > 50 })
+	f.kill(t)
+	cluster.AwaitTakeover(dying)
+	taken := time.Since(f.killed)
+	f.check(t, s, hit)
+	for _, a := range others {
+		a.exact(t)
+	}
+	t.Logf("taken over after %v, decisions back after %v, %d of %d admitted entries lost", taken, f.back(hit), f.lost, f.admitted)
+}

@@ -1,0 +1,28 @@
+package redisstream
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+// A primary dies under load and three sentinels make its replica the primary.
+func TestSentinelFailoverUnderLoad(t *testing.T) {
+	topology := redistest.Sentinels(t, 3)
+	o := topology.Options()
+	o.DialerRetries = 1 // as with Open
+	rdb := redis.NewFailoverClient(o)
+	t.Cleanup(func() { rdb.Close() })
+	s := New(rdb, WithTimeout(10*time.Second))
+	l := startLoad(t, s, 6, loadPolicies(1500)[2])
+	f := &failover{load: l, primary: topology.Primary, replica: topology.Replica}
+	l.awaitAll(t, "load", func(a *account) bool { return len(a.admitted) > 50 })
+	f.kill(t)
+	topology.AwaitFailover()
+	taken := time.Since(f.killed)
+	f.check(t, s, l.accounts)
+	t.Logf("taken over after %v, decisions back after %v, %d of %d admitted entries lost", taken, f.back(l.accounts), f.lost, f.admitted)
+}
