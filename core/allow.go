@@ -36,9 +36,6 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 	asks = slices.Clone(asks) // the caller's stay as they are
 	v := l.view.Load()
 	for i := range asks {
-		if asks[i].Cost == 0 {
-			asks[i].Cost = 1
-		}
 		if err := l.prepare(v, &asks[i]); err != nil {
 			return nil, err
 		}
@@ -48,10 +45,7 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 			}
 		}
 	}
-	client := netip.Prefix{}
-	if r != nil && len(v.networks) > 0 {
-		client = oneAddress(l.identity.client(r))
-	}
+	client := l.clientOf(v, r)
 	decisions := make([]Decision, len(asks))
 	if len(asks) == 1 {
 		var err error
@@ -68,6 +62,24 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 		return nil, err
 	}
 	return decisions, nil
+}
+
+// AllowFor is [Limiter.AllowRequest] for one question, in less memory.
+func (l *Limiter) AllowFor(ctx context.Context, r Request, a Ask) (Decision, error) {
+	v := l.view.Load()
+	if err := l.prepare(v, &a); err != nil {
+		return Decision{}, err
+	}
+	return l.allowOne(ctx, v, l.clientOf(v, r), a)
+}
+
+// clientOf is the address that rules are matched with, as far as there are any
+// that need it.
+func (l *Limiter) clientOf(v *view, r Request) netip.Prefix {
+	if r == nil || len(v.networks) == 0 {
+		return netip.Prefix{}
+	}
+	return oneAddress(l.identity.client(r))
 }
 
 // allowOne decides on one question. It is what judge and takeAll do, without the

@@ -46,17 +46,33 @@ func (p *Policy) buildFields() {
 	p.itemsField = string(appendPolicy(nil, p, nil))
 }
 
-// SetHeaders calls set with the response fields for the decisions on one
+// HeaderSetter is where response fields are set.
+type HeaderSetter interface{ SetHeader(name, value string) }
+
+// The names of the fields, in the form that net/http has them in.
+const (
+	fieldPolicy = "Ratelimit-Policy"
+	fieldState  = "Ratelimit"
+)
+
+var (
+	fieldsX       = [3]string{"X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset"}
+	fieldsDraft06 = [3]string{"Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset"}
+)
+
+// SetHeaders sets the response fields for the decisions on one
 // request, outer first. A form given twice is set twice; no form sets nothing.
 // Decisions of policies in shadow mode are left out, and those that no log was
 // asked for.
 //
 // retryAfter is the response's Retry-After in seconds, 0 for none: it must not
 // be earlier than a t that the same response gives, so later ones are left out.
-func SetHeaders(decisions []Decision, forms []HeaderForm, retryAfter int64, set func(name, value string)) {
-	hidden := func(d Decision) bool { return !d.shown() }
-	if slices.ContainsFunc(decisions, hidden) {
-		decisions = slices.DeleteFunc(slices.Clone(decisions), hidden)
+func SetHeaders(decisions []Decision, forms []HeaderForm, retryAfter int64, to HeaderSetter) {
+	for i := range decisions {
+		if !decisions[i].shown() {
+			decisions = slices.DeleteFunc(slices.Clone(decisions), func(d Decision) bool { return !d.shown() })
+			break
+		}
 	}
 	if len(decisions) == 0 {
 		return
@@ -64,19 +80,19 @@ func SetHeaders(decisions []Decision, forms []HeaderForm, retryAfter int64, set 
 	for _, form := range forms {
 		switch form {
 		case HeadersIETF:
-			setIETF(decisions, retryAfter, set)
+			setIETF(decisions, retryAfter, to)
 		case HeadersX:
-			setLegacy("X-RateLimit-", decisions, set)
+			setLegacy(&fieldsX, decisions, to)
 		case HeadersDraft06:
-			setLegacy("RateLimit-", decisions, set)
+			setLegacy(&fieldsDraft06, decisions, to)
 		}
 	}
 }
 
-func setIETF(decisions []Decision, retryAfter int64, set func(name, value string)) {
+func setIETF(decisions []Decision, retryAfter int64, to HeaderSetter) {
 	if len(decisions) == 1 {
-		set("RateLimit-Policy", decisions[0].Policy.itemsField)
-		set("RateLimit", string(appendStates(make([]byte, 0, 48), &decisions[0], nil, retryAfter)))
+		to.SetHeader(fieldPolicy, decisions[0].Policy.itemsField)
+		to.SetHeader(fieldState, string(appendStates(make([]byte, 0, 48), &decisions[0], nil, retryAfter)))
 		return
 	}
 	var policies, states []byte
@@ -86,8 +102,8 @@ func setIETF(decisions []Decision, retryAfter int64, set func(name, value string
 		policies = appendPolicy(policies, decisions[i].Policy, seen)
 		states = appendStates(states, &decisions[i], seenState, retryAfter)
 	}
-	set("RateLimit-Policy", string(policies))
-	set("RateLimit", string(states))
+	to.SetHeader(fieldPolicy, string(policies))
+	to.SetHeader(fieldState, string(states))
 }
 
 // appendPolicy appends the items of p to a RateLimit-Policy field.
@@ -136,7 +152,7 @@ func appendItemName(b []byte, name string, seen map[string]bool) []byte {
 
 // setLegacy sets the three fields of the older forms. They have room for one
 // limit: the one that binds.
-func setLegacy(prefix string, decisions []Decision, set func(name, value string)) {
+func setLegacy(names *[3]string, decisions []Decision, to HeaderSetter) {
 	binding := decisions[0].State(0)
 	for i := range decisions {
 		for j := range decisions[i].Policy.limits {
@@ -145,9 +161,9 @@ func setLegacy(prefix string, decisions []Decision, set func(name, value string)
 			}
 		}
 	}
-	set(prefix+"Limit", strconv.FormatInt(binding.Limit.Max, 10))
-	set(prefix+"Remaining", strconv.FormatInt(binding.Remaining, 10))
-	set(prefix+"Reset", strconv.FormatInt(seconds(binding.Reset), 10))
+	to.SetHeader(names[0], strconv.FormatInt(binding.Limit.Max, 10))
+	to.SetHeader(names[1], strconv.FormatInt(binding.Remaining, 10))
+	to.SetHeader(names[2], strconv.FormatInt(seconds(binding.Reset), 10))
 }
 
 // seconds rounds up to whole seconds, so that waiting them out is enough.

@@ -21,7 +21,7 @@ func fields(decisions []core.Decision, forms ...core.HeaderForm) string {
 			retryAfter = 0
 		}
 	}
-	core.SetHeaders(decisions, forms, retryAfter, func(name, value string) { fmt.Fprintf(&b, "%s: %s\n", name, value) })
+	core.SetHeaders(decisions, forms, retryAfter, setter(func(name, value string) { fmt.Fprintf(&b, "%s: %s\n", name, value) }))
 	return b.String()
 }
 
@@ -222,4 +222,12 @@ func TestRuleProblems(t *testing.T) {
 	if got := fields([]core.Decision{blocked, banned}, core.HeadersIETF, core.HeadersX); got != "" {
 		t.Errorf("rules are shown as limits: %s", got)
 	}
+}
+
+// setter is a function that sets response fields. It is given their names as the
+// drafts write them, which is the same to clients.
+type setter func(name, value string)
+
+func (s setter) SetHeader(name, value string) {
+	s(strings.Replace(name, "Ratelimit", "RateLimit", 1), value)
 }

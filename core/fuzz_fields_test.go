@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -33,7 +34,7 @@ func FuzzFields(f *testing.F) {
 		}
 		for _, decisions := range asked {
 			fields := map[string]string{}
-			SetHeaders(decisions, []HeaderForm{HeadersIETF, HeadersX, HeadersDraft06}, retryAfter, func(name, value string) { fields[name] = value })
+			SetHeaders(decisions, []HeaderForm{HeadersIETF, HeadersX, HeadersDraft06}, retryAfter, fuzzedFields(fields))
 			checkIETF(t, decisions, retryAfter, fields)
 			for _, prefix := range []string{"X-RateLimit-", "RateLimit-"} {
 				quota, left, reset := fields[prefix+"Limit"], fields[prefix+"Remaining"], fields[prefix+"Reset"]
@@ -112,4 +113,10 @@ func number(s string) int64 {
 		return -1
 	}
 	return n
+}
+
+type fuzzedFields map[string]string
+
+func (f fuzzedFields) SetHeader(name, value string) {
+	f[strings.Replace(name, "Ratelimit", "RateLimit", 1)] = value
 }

@@ -78,6 +78,9 @@ func (l *Limiter) Allow(ctx context.Context, p *Policy, key string) (Decision, e
 // need [VariableCost] for a cost other than 1. A cost that can never be
 // admitted is an [ErrCost].
 func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64) (Decision, error) {
+	if cost == 0 {
+		cost = -1 // an error too: in a question 0 stands for 1
+	}
 	v := l.view.Load()
 	a := Ask{Policy: p, Key: key, Cost: cost}
 	if err := l.prepare(v, &a); err != nil {
@@ -122,6 +125,9 @@ func (l *Limiter) prepare(v *view, a *Ask) error {
 		return fmt.Errorf("%w: policy %s", ErrNoKey, a.Policy.name)
 	}
 	a.Key = boundedKey(a.Key)
+	if a.Cost == 0 {
+		a.Cost = 1
+	}
 	return costError(a.Policy, a.Cost)
 }
 

@@ -181,9 +181,9 @@ func TestZeroValues(t *testing.T) {
 	if got := core.ProblemFor(denied); denied.Error() == "" || got.Status != 503 {
 		t.Errorf("the zero LimitedError: %q, %+v", denied.Error(), got)
 	}
-	core.SetHeaders([]core.Decision{d}, []core.HeaderForm{core.HeadersIETF, core.HeadersX}, 0, func(name, value string) {
+	core.SetHeaders([]core.Decision{d}, []core.HeaderForm{core.HeadersIETF, core.HeadersX}, 0, setter(func(name, value string) {
 		t.Errorf("the zero Decision sets %s: %s", name, value)
-	})
+	}))
 }
 
 // Keys are bounded, and none can pass for the digest of a longer one.

@@ -69,12 +69,14 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 		return true, next(c)
 	}
 	x := m.framework.Exchange(c)
-	decisions, err := m.decide(c, x)
+	record, err := m.decide(c, x)
 	if err != nil {
 		return false, m.refuse(c, x, err)
 	}
+	decisions := record.decisions
 	denied := core.Denied(decisions)
-	record := x.Record().with(m.limiter, decisions, newest(decisions, denied), m.headers)
+	record.newest = newest(decisions, denied)
+	record = x.Record().with(m.limiter, record)
 	x.SetRecord(record)
 	if denied != nil {
 		return false, m.refuse(c, x, denied)
@@ -86,23 +88,28 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 	return true, next(c)
 }
 
-// decide asks about the request by all policies together.
-func (m *Middleware[C]) decide(c C, x Exchange) ([]core.Decision, error) {
+// decide asks about the request by all policies together. The record is that of
+// this limit alone.
+func (m *Middleware[C]) decide(c C, x Exchange) (*Record, error) {
+	r := &Record{forms: m.headers}
+	if len(m.counts) == 1 {
+		// As below, with nothing but the record to allocate.
+		ask, err := m.ask(c, x, 0)
+		if err != nil {
+			return nil, err
+		}
+		asks := [...]core.Ask{ask}
+		if err = m.charge(c, asks[:]); err != nil {
+			return nil, err
+		}
+		r.one[0], err = m.limiter.AllowFor(x.Context(), x, asks[0])
+		r.decisions = r.one[:]
+		return r, err
+	}
 	asks := make([]core.Ask, 0, len(m.counts))
-	for i, n := range m.counts {
-		ask := core.Ask{Policy: n.policy, Cost: 1}
-		costs := m.cost != nil && n.policy.VariableCost()
-		if i == 0 && m.tier != nil {
-			if p := m.tier(c); p != nil {
-				ask.Policy = p
-				costs = costs || m.cost != nil && p.VariableCost()
-			}
-		}
-		if costs {
-			ask.Cost = 0 // until it is known
-		}
-		var err error
-		if ask.Key, err = n.key(c, x); err != nil {
+	for i := range m.counts {
+		ask, err := m.ask(c, x, i)
+		if err != nil {
 			return nil, err
 		}
 		// Two keys, such as those of ByFirst, can turn out to be the same one.
@@ -110,28 +117,56 @@ func (m *Middleware[C]) decide(c C, x Exchange) ([]core.Decision, error) {
 			asks = append(asks, ask)
 		}
 	}
-	if m.cost != nil {
-		cost, err := m.cost(c)
-		if err != nil {
-			return nil, err
-		}
-		setCost(asks, cost)
+	err := m.charge(c, asks)
+	if err != nil {
+		return nil, err
 	}
-	return m.limiter.AllowRequest(x.Context(), x, asks...)
+	r.decisions, err = m.limiter.AllowRequest(x.Context(), x, asks...)
+	return r, err
+}
+
+// unknown is the cost of a question that is not known yet.
+const unknown = -1
+
+// ask is the question about the request by the i-th policy.
+func (m *Middleware[C]) ask(c C, x Exchange, i int) (core.Ask, error) {
+	n := &m.counts[i]
+	ask := core.Ask{Policy: n.policy, Cost: 1}
+	costs := m.cost != nil && n.policy.VariableCost()
+	if i == 0 && m.tier != nil {
+		if p := m.tier(c); p != nil {
+			ask.Policy = p
+			costs = costs || m.cost != nil && p.VariableCost()
+		}
+	}
+	if costs {
+		ask.Cost = unknown
+	}
+	var err error
+	ask.Key, err = n.key(c, x)
+	return ask, err
 }
 
 func sameLog(a, b core.Ask) bool {
 	return a.Key == b.Key && a.Policy.LogName() == b.Policy.LogName()
 }
 
-// setCost fills in the cost where it is 0 so far.
-func setCost(asks []core.Ask, cost int64) {
+// charge fills in the cost of the request where it is not known so far.
+func (m *Middleware[C]) charge(c C, asks []core.Ask) error {
+	if m.cost == nil {
+		return nil
+	}
+	cost, err := m.cost(c)
+	if err != nil {
+		return err
+	}
 	if cost == 0 {
 		cost = -1 // an error too; 0 would stand for 1
 	}
 	for i := range asks {
-		if asks[i].Cost == 0 {
+		if asks[i].Cost == unknown {
 			asks[i].Cost = cost
 		}
 	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 // Record is what is kept of one request, in its context. It never changes, so
 // that code which outlives the request, or runs beside it, can read it.
 type Record struct {
+	one       [1]core.Decision // the memory of decisions, of a limit of one policy
 	decisions []core.Decision
 	newest    int               // of the decisions: the one of the innermost limit
 	hidden    []*core.Policy    // by middleware that sets no response fields
@@ -29,11 +30,10 @@ func newest(decisions []core.Decision, denied error) int {
 // sameDecision is whether a and b are on the same log.
 func sameDecision(a, b *core.Decision) bool { return a.Policy == b.Policy && a.Key == b.Key }
 
-// with is the record with the decisions of one more limit, to be shown in the
-// given forms. A policy that was asked again for the same key stands only once,
-// with its newest decision.
-func (r *Record) with(limiter *core.Limiter, decisions []core.Decision, newest int, forms []core.HeaderForm) *Record {
-	next := &Record{decisions: decisions, newest: newest, forms: forms}
+// with is the record with that of one more limit. A policy that was asked again
+// for the same key stands only once, with its newest decision.
+func (r *Record) with(limiter *core.Limiter, next *Record) *Record {
+	decisions, forms := next.decisions, next.forms
 	if len(forms) == 0 {
 		for i := range decisions {
 			next.hidden = append(next.hidden, decisions[i].Policy)
@@ -80,7 +80,7 @@ func (r *Record) setFields(x Exchange, retryAfter int64) {
 		hidden := func(d core.Decision) bool { return slices.Contains(r.hidden, d.Policy) }
 		shown = slices.DeleteFunc(r.Decisions(), hidden)
 	}
-	core.SetHeaders(shown, r.forms, retryAfter, x.SetHeader)
+	core.SetHeaders(shown, r.forms, retryAfter, x)
 }
 
 // Decisions are the decisions on the request so far, outer first. The slice is
