@@ -14,6 +14,9 @@ import (
 // located is how an error of the file p.yaml begins.
 var located = regexp.MustCompile(`^p\.yaml:([1-9][0-9]*): .`)
 
+// longest bounds errors, which quote up to 100 bytes twice, four characters each.
+const longest = 1000
+
 // What a file says is read as the same when it is written in another way; what
 // it can't say is an error of one short line, with the line in the file.
 func FuzzParse(f *testing.F) {
@@ -36,7 +39,7 @@ func FuzzParse(f *testing.F) {
 			if err != nil {
 				e := err.Error()
 				at := located.FindStringSubmatch(e)
-				if at == nil || len(e) > 600 || strings.ContainsFunc(e, func(c rune) bool { return !unicode.IsPrint(c) }) {
+				if at == nil || len(e) > longest || strings.ContainsFunc(e, func(c rune) bool { return !unicode.IsPrint(c) }) {
 					t.Fatalf("error %q", e)
 				}
 				if line, _ := strconv.Atoi(at[1]); line > 1+strings.Count(text, "\n")+strings.Count(text, "\r") {
@@ -94,7 +97,7 @@ func FuzzEnviron(f *testing.F) {
 		}
 		policies, err := Environ("POLICY_", lookup, program()...)
 		if err != nil {
-			if e := err.Error(); !strings.HasPrefix(e, "POLICY_SEARCH: ") || len(e) > 600 || strings.ContainsFunc(e, func(c rune) bool { return !unicode.IsPrint(c) }) {
+			if e := err.Error(); !strings.HasPrefix(e, "POLICY_SEARCH: ") || len(e) > longest || strings.ContainsFunc(e, func(c rune) bool { return !unicode.IsPrint(c) }) {
 				t.Fatalf("error %q", e)
 			}
 			return
