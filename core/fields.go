@@ -3,7 +3,6 @@ package core
 import (
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -182,19 +181,19 @@ func deniedDetail(d *Decision) string {
 		return "this client is banned; retry in " + strconv.FormatInt(retrySeconds(d), 10) + "s"
 	}
 	l := d.Limit
-	unit := "request"
+	unit := " request"
 	if d.Policy.costs {
-		unit = "unit"
+		unit = " unit"
 	}
+	b := make([]byte, 0, 64)
+	b = strconv.AppendInt(b, l.Max, 10)
+	b = append(b, unit...)
 	if l.Max != 1 {
-		unit += "s"
+		b = append(b, 's')
 	}
-	var b strings.Builder
-	b.WriteString(strconv.FormatInt(l.Max, 10))
-	b.WriteString(" " + unit + " per ")
-	b.WriteString(windowText(l.Window))
-	b.WriteString("; retry in ")
-	b.WriteString(strconv.FormatInt(retrySeconds(d), 10))
-	b.WriteByte('s')
-	return b.String()
+	b = append(b, " per "...)
+	b = append(b, windowText(l.Window)...)
+	b = append(b, "; retry in "...)
+	b = strconv.AppendInt(b, retrySeconds(d), 10)
+	return string(append(b, 's'))
 }
