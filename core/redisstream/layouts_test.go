@@ -1,7 +1,6 @@
 package redisstream
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -212,8 +211,8 @@ func TestTogetherWhileASlotMoves(t *testing.T) {
 	cluster := redistest.Cluster(t, 3)
 	s := New(cluster.Client(), WithTimeout(10*time.Second))
 	asks := []core.Ask{{Policy: refundedPolicy, Key: "k", Cost: 1}, {Policy: countedPolicy, Key: "k", Cost: 1}}
-	move := newSlotMove(t, cluster, s.logKey(countedPolicy, "k"))
-	for i, step := range []func(){func() {}, move.begin, func() { move.migrate(s.logKey(countedPolicy, "k")) }, move.end} {
+	move := cluster.Move(s.logKey(countedPolicy, "k"))
+	for i, step := range []func(){func() {}, move.Begin, func() { move.Migrate(s.logKey(countedPolicy, "k")) }, move.End} {
 		if i > 0 || !t.Failed() {
 			step()
 		}
@@ -227,57 +226,7 @@ func TestTogetherWhileASlotMoves(t *testing.T) {
 			}
 		}
 		if i == 2 {
-			move.migrate(s.logKey(refundedPolicy, "k"))
+			move.Migrate(s.logKey(refundedPolicy, "k"))
 		}
 	}
-}
-
-// slotMove moves the slot of a key from its node to another.
-type slotMove struct {
-	t        *testing.T
-	slot     int
-	from, to *redistest.Server
-}
-
-func newSlotMove(t *testing.T, cluster *redistest.ClusterServer, key string) *slotMove {
-	rdb := cluster.Client()
-	if err := rdb.Set(t.Context(), key+":marker", 1, 0).Err(); err != nil {
-		t.Fatal(err)
-	}
-	m := &slotMove{t: t, slot: int(rdb.ClusterKeySlot(t.Context(), key).Val())}
-	for _, node := range cluster.Nodes {
-		if n := node.Client().ClusterCountKeysInSlot(t.Context(), m.slot).Val(); n > 0 {
-			m.from = node
-		} else {
-			m.to = node
-		}
-	}
-	m.do(m.from, "del", key+":marker")
-	return m
-}
-
-func (m *slotMove) do(n *redistest.Server, args ...any) {
-	m.t.Helper()
-	if err := n.Client().Do(context.Background(), args...).Err(); err != nil {
-		m.t.Fatal(args, err)
-	}
-}
-
-func (m *slotMove) id(n *redistest.Server) string {
-	return n.Client().Do(context.Background(), "cluster", "myid").Val().(string)
-}
-
-func (m *slotMove) begin() {
-	m.do(m.to, "cluster", "setslot", m.slot, "importing", m.id(m.from))
-	m.do(m.from, "cluster", "setslot", m.slot, "migrating", m.id(m.to))
-}
-
-func (m *slotMove) migrate(key string) {
-	host, port := m.to.Options().Addr[:len("127.0.0.1")], m.to.Options().Addr[len("127.0.0.1:"):]
-	m.do(m.from, "migrate", host, port, key, 0, 5000)
-}
-
-func (m *slotMove) end() {
-	m.do(m.to, "cluster", "setslot", m.slot, "node", m.id(m.to))
-	m.do(m.from, "cluster", "setslot", m.slot, "node", m.id(m.to))
 }

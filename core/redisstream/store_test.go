@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"regexp"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,93 +67,6 @@ func TestScriptCacheLost(t *testing.T) {
 		}
 		if err := rdb.ScriptFlush(t.Context()).Err(); err != nil {
 			t.Fatal(err)
-		}
-	}
-}
-
-// A reply that is lost after the script ran is an unknown outcome: sending the
-// decision again would count the request twice.
-func TestLostReplyIsNotSentAgain(t *testing.T) {
-	server := redistest.Start(t)
-	proxy := newCuttingProxy(t, server.Addr)
-	for _, retries := range []int{0, 10} { // go-redis: 0 is its default of 3
-		// No retry of go-redis' own handshake is counted as ours.
-		rdb := redis.NewClient(&redis.Options{Addr: proxy.addr, MaxRetries: retries, DisableIdentity: true, Protocol: 2})
-		t.Cleanup(func() { rdb.Close() })
-		s := New(rdb, WithTimeout(time.Second), WithPrefix(fmt.Sprint(retries, ":")))
-		// With room for all that a client could send again.
-		for _, p := range []*core.Policy{core.NewPolicy("counted", core.PerHour(100_000)), core.NewPolicy("summed", core.PerHour(100_000), core.VariableCost()), core.NewPolicy("refunded", core.PerHour(100_000), core.Refundable(0))} {
-			take(t, s, p, "warm")
-			lost := 0
-			for i := range int64(100) {
-				proxy.cut.Store(i%2 == 0)
-				if _, err := s.Take(t.Context(), p, "k", 1); err != nil {
-					lost++
-				}
-				proxy.cut.Store(false)
-				// Requests can get lost on their way too; more than once is what must not be.
-				if u, err := s.Peek(t.Context(), p, "k", 1); err != nil || u.Limits[0].Used > i+1 || u.Limits[0].Used < (i+1)/2 {
-					t.Fatalf("%s: %d requests, %d of them without a reply, are counted as %d (%v)", p.Name(), i+1, lost, u.Limits[0].Used, err)
-				}
-			}
-			if lost < 50 {
-				t.Fatalf("%s: %d replies were lost, want at least 50", p.Name(), lost)
-			}
-		}
-	}
-}
-
-// cuttingProxy passes everything on to the server, replies after a delay. While
-// cut is set it closes connections instead of passing on a reply.
-type cuttingProxy struct {
-	addr  string
-	cut   atomic.Bool
-	delay atomic.Int64 // of each reply, nanoseconds
-}
-
-func newCuttingProxy(t *testing.T, server string) *cuttingProxy {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	p := &cuttingProxy{addr: listener.Addr().String()}
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go p.serve(client, server)
-		}
-	}()
-	return p
-}
-
-func (p *cuttingProxy) serve(client net.Conn, server string) {
-	defer client.Close()
-	upstream, err := net.Dial("tcp", server)
-	if err != nil {
-		return
-	}
-	defer upstream.Close()
-	buf, reply := make([]byte, 64<<10), make([]byte, 64<<10)
-	for {
-		n, err := client.Read(buf)
-		if err != nil {
-			return
-		}
-		decision := strings.Contains(strings.ToLower(string(buf[:n])), "evalsha")
-		if _, err := upstream.Write(buf[:n]); err != nil {
-			return
-		}
-		m, err := upstream.Read(reply)
-		if err != nil || decision && p.cut.Load() {
-			return
-		}
-		time.Sleep(time.Duration(p.delay.Load()))
-		if _, err := client.Write(reply[:m]); err != nil {
-			return
 		}
 	}
 }
@@ -249,13 +160,13 @@ func TestWrongType(t *testing.T) {
 // NOSCRIPT takes a second round trip, and both together have one deadline.
 func TestDeadlineOfBothRoundTrips(t *testing.T) {
 	server := redistest.Start(t)
-	proxy := newCuttingProxy(t, server.Addr)
-	rdb := redis.NewClient(&redis.Options{Addr: proxy.addr, DisableIdentity: true, ContextTimeoutEnabled: true})
+	proxy := redistest.NewProxy(t, server.Addr)
+	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, DisableIdentity: true, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { rdb.Close() })
 	if err := rdb.Ping(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	proxy.delay.Store(int64(300 * time.Millisecond))
+	proxy.Delay(0, 300*time.Millisecond)
 	if _, err := New(rdb, WithTimeout(450*time.Millisecond)).Take(t.Context(), countedPolicy, "k", 1); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("two round trips of 300ms within 450ms: %v", err)
 	}
@@ -271,18 +182,18 @@ func TestMovingSlot(t *testing.T) {
 		key := p.Name() // in a slot of its own
 		take(t, s, p, key)
 		log := s.logKey(p, key)
-		move := newSlotMove(t, cluster, log)
+		move := cluster.Move(log)
 		check := func(when string, want int64) {
 			t.Helper()
 			if u := take(t, s, p, key); u.Limits[0].Used != want {
 				t.Errorf("%s, %s: %d used, want %d", p.Name(), when, u.Limits[0].Used, want)
 			}
 		}
-		move.begin()
+		move.Begin()
 		check("before the log moves", 2)
-		move.migrate(log)
+		move.Migrate(log)
 		check("after the log has moved", 3)
-		move.end()
+		move.End()
 		check("after the slot has moved", 4)
 	}
 }
