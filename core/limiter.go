@@ -21,7 +21,10 @@ type Limiter struct {
 	local    localStore
 	circuits *circuits
 	outcomes outcomes
-	outage   outage
+
+	observers []Observer
+
+	outage outage
 
 	// view is what policies and rules are now; whoever changes it holds mu.
 	view atomic.Pointer[view]
@@ -86,7 +89,7 @@ func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64)
 	if err := l.prepare(v, &a); err != nil {
 		return Decision{}, err
 	}
-	return l.allowOne(ctx, v, netip.Prefix{}, a)
+	return l.allowOne(ctx, v, netip.Prefix{}, nil, a)
 }
 
 // Peek is the decision that Allow would make, and counts nothing. Its

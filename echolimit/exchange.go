@@ -70,6 +70,8 @@ func (x exchange) HeaderValues(name string) []string { return x.c.Request().Head
 
 func (x exchange) Context() context.Context { return x.c.Request().Context() }
 
+func (x exchange) Route() string { return x.c.Path() }
+
 func (x exchange) SetHeader(name, value string) { x.c.Response().Header().Set(name, value) }
 
 func (x exchange) Record() *adapter.Record {

@@ -99,6 +99,9 @@ func trim(value string) string { return strings.Trim(value, " \t") }
 // Context is the user's, which Fiber never cancels when a client goes away.
 func (x exchange) Context() context.Context { return x.c.UserContext() }
 
+// Route is what the limit is on: Fiber knows no more before the handlers run.
+func (x exchange) Route() string { return x.c.Route().Path }
+
 func (x exchange) SetHeader(name, value string) { x.c.Set(name, value) }
 
 func (x exchange) Record() *adapter.Record {

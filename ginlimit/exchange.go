@@ -64,6 +64,8 @@ func (x exchange) HeaderValues(name string) []string { return x.c.Request.Header
 // Context is the request's: that of *gin.Context is never done by default.
 func (x exchange) Context() context.Context { return x.c.Request.Context() }
 
+func (x exchange) Route() string { return x.c.FullPath() }
+
 func (x exchange) SetHeader(name, value string) { x.c.Header(name, value) }
 
 func (x exchange) Record() *adapter.Record {

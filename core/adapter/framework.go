@@ -46,6 +46,7 @@ type Framework[C any] struct {
 // the framework after the request.
 type Exchange interface {
 	core.Request
+	core.Router
 	Context() context.Context
 	SetHeader(name, value string)
 

@@ -171,6 +171,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"FrameworkErrors", checkFrameworkErrors, "WithFrameworkErrors"},
 		{"FrameworkOwnErrors", checkOwnErrors, "Refuse"},
 		{"FromContext", checkFromContext, ""},
+		{"Observer", checkObserver, ""},
 		{"RequestContext", checkRequestContext, "SetContext"},
 		{"KeepAlive", checkKeepAlive, ""},
 		{"Concurrent", checkConcurrent, ""},

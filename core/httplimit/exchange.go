@@ -68,6 +68,9 @@ func (x exchange) HeaderValues(name string) []string { return x.r.Header.Values(
 
 func (x exchange) Context() context.Context { return x.r.Context() }
 
+// Route is the pattern of http.ServeMux, which is not known outside of it.
+func (x exchange) Route() string { return x.r.Pattern }
+
 func (x exchange) SetHeader(name, value string) { x.v.writer.Header().Set(name, value) }
 
 func (x exchange) Record() *adapter.Record { return x.v.record }

@@ -1,0 +1,106 @@
+package core
+
+import (
+	"context"
+	"net/netip"
+	"time"
+)
+
+// Observer is told of every decision on a request, but not of peeks: to show or
+// to count them. See [WithObserver].
+type Observer interface {
+	// Observe is called before the request goes on, by many goroutines at once, so
+	// it must be quick.
+	Observe(o Observation)
+}
+
+// Observation is what an [Observer] is told of a decision.
+type Observation struct {
+	Policy *Policy
+	Key    string // who was counted; a digest where the key was secret or long
+	Route  string // the template of the request's route, such as "/stocks/:symbol"; "" if it is not known
+	Cost   int64
+
+	Result     Result
+	Reason     Reason
+	Source     Source        // 0 with an error
+	Limit      Limit         // that binds
+	Remaining  int64         // of it
+	RetryAfter time.Duration // of a denial
+	Took       time.Duration // to decide
+	Err        error         // why there is no decision; else nil
+}
+
+// Result is what became of a request by one policy.
+type Result byte
+
+// The results. Those that were decided without the store are in
+// Observation.Source and Reason.
+const (
+	ResultAllowed      Result = iota
+	ResultDenied              // by the limits, or a rule
+	ResultShadowDenied        // would have been denied, by a policy in shadow mode
+	ResultError               // no decision
+)
+
+// String is "allowed", "denied", "shadow_denied" or "error".
+func (r Result) String() string {
+	switch r {
+	case ResultAllowed:
+		return "allowed"
+	case ResultDenied:
+		return "denied"
+	case ResultShadowDenied:
+		return "shadow_denied"
+	}
+	return "error"
+}
+
+// Router is a [Request] that knows its route.
+type Router interface {
+	// Route is the template that the route was set up with, or "".
+	Route() string
+}
+
+// WithObserver has o told of every decision. There can be several.
+func WithObserver(o Observer) Option {
+	if o == nil {
+		panic("core: WithObserver: nil observer: leave the option out")
+	}
+	return func(l *Limiter) { l.observers = append(l.observers, o) }
+}
+
+// allowOne decides on one question, and tells the observers.
+func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, r Request, a Ask) (Decision, error) {
+	if len(l.observers) == 0 {
+		return l.decideOne(ctx, v, client, a)
+	}
+	begun := time.Now()
+	d, err := l.decideOne(ctx, v, client, a)
+	l.observe(r, a, &d, err, time.Since(begun))
+	return d, err
+}
+
+func (l *Limiter) observe(r Request, a Ask, d *Decision, err error, took time.Duration) {
+	o := Observation{Policy: a.Policy, Key: a.Key, Cost: a.Cost, Result: ResultError, Took: took, Err: err}
+	if route, ok := r.(Router); ok {
+		o.Route = route.Route()
+	}
+	if err == nil {
+		o.Result, o.Reason, o.Source = d.result(), d.Reason, d.Source
+		o.Limit, o.Remaining, o.RetryAfter = d.Limit, d.Remaining, d.RetryAfter
+	}
+	for _, observer := range l.observers {
+		observer.Observe(o)
+	}
+}
+
+func (d *Decision) result() Result {
+	switch {
+	case !d.Allowed:
+		return ResultDenied
+	case d.WouldDeny:
+		return ResultShadowDenied
+	}
+	return ResultAllowed
+}

@@ -1,0 +1,90 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+type observed []core.Observation
+
+func (o *observed) Observe(one core.Observation) { *o = append(*o, one) }
+
+func (o *observed) last(t *testing.T) core.Observation {
+	t.Helper()
+	if len(*o) == 0 {
+		t.Fatal("told nothing")
+	}
+	return (*o)[len(*o)-1]
+}
+
+func TestObserver(t *testing.T) {
+	var first, second observed
+	store := newFailingStore()
+	l := core.New(store, core.WithObserver(&first), core.WithObserver(&second), (&lines{}).option())
+	defer l.Close()
+	p := core.NewPolicy("p", core.PerHour(1))
+	shadow := core.NewPolicy("s", core.PerHour(1), core.Shadow())
+	closed := core.NewPolicy("c", core.PerHour(1), core.OnFailure(core.FailClosed))
+	check := func(what string, p *core.Policy, result core.Result, source core.Source) core.Observation {
+		t.Helper()
+		_, _ = l.Allow(t.Context(), p, "k")
+		o := first.last(t)
+		if o.Policy != p || o.Key != "k" || o.Cost != 1 || o.Route != "" || o.Result != result || o.Source != source || o.Took < 0 || o.Took > time.Minute {
+			t.Errorf("%s: told %+v", what, o)
+		}
+		return o
+	}
+	if o := check("first", p, core.ResultAllowed, core.SourceMemory); o.Remaining != 0 || o.Limit.Max != 1 {
+		t.Errorf("told %+v", o)
+	}
+	if o := check("second", p, core.ResultDenied, core.SourceMemory); o.RetryAfter <= 0 {
+		t.Errorf("told %+v", o)
+	}
+	check("shadow", shadow, core.ResultAllowed, core.SourceMemory)
+	check("shadow", shadow, core.ResultShadowDenied, core.SourceMemory)
+	store.fail(errStore)
+	check("local", p, core.ResultAllowed, core.SourceFallback)
+	if o := check("closed", closed, core.ResultError, 0); !errors.Is(o.Err, errStore) {
+		t.Errorf("told %+v", o)
+	}
+	store.fail(nil)
+	before := len(first)
+	if _, err := l.Peek(t.Context(), p, "k"); err != nil || len(first) != before {
+		t.Error("told of a peek")
+	}
+	if _, err := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "k2"}, core.Ask{Policy: p, Key: "k3"}); err != nil || len(first) != before+2 {
+		t.Errorf("told of %d of 2 decisions, %v", len(first)-before, err)
+	}
+	if len(second) != len(first) {
+		t.Errorf("the second observer was told of %d decisions, the first of %d", len(second), len(first))
+	}
+	for result, want := range map[core.Result]string{core.ResultAllowed: "allowed", core.ResultDenied: "denied", core.ResultShadowDenied: "shadow_denied", core.ResultError: "error"} {
+		if result.String() != want {
+			t.Errorf("%q, want %q", result.String(), want)
+		}
+	}
+	panics(t, "leave the option out", func() { core.WithObserver(nil) })
+}
+
+type ignorant struct{}
+
+func (ignorant) Observe(core.Observation) {}
+
+// An observer costs no allocation.
+func TestObserverAllocates(t *testing.T) {
+	p := core.NewPolicy("p", core.PerHour(1))
+	allocations := func(options ...core.Option) float64 {
+		l := core.New(core.NewMemory(), options...)
+		defer l.Close()
+		allow(t, l, p, "k", 1)
+		ctx := context.Background()
+		return testing.AllocsPerRun(1000, func() { _, _ = l.Allow(ctx, p, "k") })
+	}
+	if without, with := allocations(), allocations(core.WithObserver(ignorant{})); with > without {
+		t.Errorf("%v allocations with an observer, %v without", with, without)
+	}
+}
