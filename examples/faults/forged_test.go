@@ -54,6 +54,7 @@ var forgeries = []struct {
 }
 
 func TestRow22_ForgedAddresses(t *testing.T) {
+	t.Parallel()
 	r := row(t, 22)
 	requests, extra := 0, 0
 	client := &http.Client{Transport: &http.Transport{}, Timeout: program.Timeout}

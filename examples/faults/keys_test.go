@@ -51,6 +51,7 @@ func randomKey(i int) string {
 // Each key must have a budget of its own: the first request of a key is admitted,
 // and its second one is not.
 func TestRow20_HostileKeys(t *testing.T) {
+	t.Parallel()
 	r := row(t, 20)
 	keys := hostileKeys()
 	for i := range scale(2_000, 50_000) {

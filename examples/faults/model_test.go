@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+
+	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
 var passed = regexp.MustCompile(`\[rapid\] OK, passed (\d+) tests`)
@@ -13,10 +15,12 @@ var passed = regexp.MustCompile(`\[rapid\] OK, passed (\d+) tests`)
 // The property tests of package storetest run by clocks that only the stores'
 // own tests have, so it is those that are run.
 func TestRow02_Model(t *testing.T) {
+	t.Parallel()
 	r := row(t, 2)
-	run := exec.Command("go", "test", "-count=1", "-v", "-timeout=10m", ".", "./redisstream",
-		"-vet=off", "-run=Conformance/Property|Conformance/Together/property", "-rapid.nofailfile",
-		fmt.Sprintf("-rapid.checks=%d", scale(10, 300)))
+	args := append([]string{"test", "-count=1", "-v", "-vet=off", "-timeout=20m"}, program.BuildFlags...)
+	run := exec.Command("go", append(args, ".", "./redisstream",
+		"-run=Conformance/Property|Conformance/Together/property", "-rapid.nofailfile",
+		fmt.Sprintf("-rapid.checks=%d", scale(10, 300)))...)
 	run.Dir = "../../core"
 	out, err := run.CombinedOutput()
 	if err != nil {

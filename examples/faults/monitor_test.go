@@ -22,6 +22,7 @@ var attacks = []string{
 // There is no monitor yet. Until then: what clients send comes back as markup in no
 // answer, and nothing is served where the monitor is to be.
 func TestRow28_MonitorAttacked(t *testing.T) {
+	t.Parallel()
 	r := row(t, 28)
 	client := &http.Client{Transport: &http.Transport{}, Timeout: program.Timeout}
 	answers := 0

@@ -24,6 +24,7 @@ const (
 // of many lengths share connections: each request must be counted by its own name,
 // and the memory store, whose keys would change under it, find all of them again.
 func TestRow26_ReusedStrings(t *testing.T) {
+	t.Parallel()
 	r := row(t, 26)
 	users := scale(10_000, 200_000)
 	l := core.New(core.NewMemory(core.WithMaxKeys(users)))

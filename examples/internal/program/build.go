@@ -59,7 +59,7 @@ func Build(t testing.TB, name string) string {
 		b.dir, b.built = dir, make(map[string]string)
 	}
 	file := filepath.Join(b.dir, name)
-	args := append([]string{"build"}, buildFlags...)
+	args := append([]string{"build"}, BuildFlags...)
 	build := exec.Command("go", append(args, "-o", file, path+name)...)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", build, err, out)

@@ -2,4 +2,5 @@
 
 package program
 
-var buildFlags []string
+// BuildFlags are those that the tests were built with.
+var BuildFlags []string

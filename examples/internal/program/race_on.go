@@ -2,5 +2,6 @@
 
 package program
 
-// buildFlags: programs are checked for races when the tests are.
-var buildFlags = []string{"-race"}
+// BuildFlags are those that the tests were built with: programs are checked for
+// races when the tests are.
+var BuildFlags = []string{"-race"}
