@@ -63,7 +63,7 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 	if len(l.observers) > 0 {
 		took := time.Since(begun)
 		for i := range asks {
-			l.observe(r, asks[i], &decisions[i], err, took)
+			l.observe(ctx, r, asks[i], &decisions[i], err, took)
 		}
 	}
 	if err != nil {

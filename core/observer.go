@@ -16,6 +16,8 @@ type Observer interface {
 
 // Observation is what an [Observer] is told of a decision.
 type Observation struct {
+	Context context.Context // of the question: for the request's trace, and not to be kept
+
 	Policy *Policy
 	Key    string // who was counted; a digest where the key was secret or long
 	Route  string // the template of the request's route, such as "/stocks/:symbol"; "" if it is not known
@@ -77,12 +79,12 @@ func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, r 
 	}
 	begun := time.Now()
 	d, err := l.decideOne(ctx, v, client, a)
-	l.observe(r, a, &d, err, time.Since(begun))
+	l.observe(ctx, r, a, &d, err, time.Since(begun))
 	return d, err
 }
 
-func (l *Limiter) observe(r Request, a Ask, d *Decision, err error, took time.Duration) {
-	o := Observation{Policy: a.Policy, Key: a.Key, Cost: a.Cost, Result: ResultError, Took: took, Err: err}
+func (l *Limiter) observe(ctx context.Context, r Request, a Ask, d *Decision, err error, took time.Duration) {
+	o := Observation{Context: ctx, Policy: a.Policy, Key: a.Key, Cost: a.Cost, Result: ResultError, Took: took, Err: err}
 	if route, ok := r.(Router); ok {
 		o.Route = route.Route()
 	}

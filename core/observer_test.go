@@ -59,6 +59,11 @@ func TestObserver(t *testing.T) {
 	if _, err := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "k2"}, core.Ask{Policy: p, Key: "k3"}); err != nil || len(first) != before+2 {
 		t.Errorf("told of %d of 2 decisions, %v", len(first)-before, err)
 	}
+	for i, o := range first {
+		if o.Context != t.Context() {
+			t.Errorf("decision %d: told of another context than the question's", i)
+		}
+	}
 	if len(second) != len(first) {
 		t.Errorf("the second observer was told of %d decisions, the first of %d", len(second), len(first))
 	}
