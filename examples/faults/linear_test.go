@@ -107,7 +107,7 @@ func TestRow03_Linearizable(t *testing.T) {
 		stores = append(stores, redisstream.New(rdb, redisstream.WithTimeout(25*time.Millisecond)))
 	}
 	histories, unknown, denied := 0, 0, 0
-	for round := range scale(2, 40) {
+	for round := range scale(2, 20) {
 		for name, trouble := range troubles {
 			for _, p := range layouts("history", core.Per(linearLimit, time.Hour)) {
 				prefix := fmt.Sprint(name, round, "-")
