@@ -46,6 +46,10 @@ JSON ?=
 soak: redis cc ## load on the example servers for SOAK (10m) while Redis suffers faults
 	cd examples && CGO_ENABLED=1 go test -race -count 1 -timeout 0 -v ./soak -args -soak $(SOAK) $(if $(JSON),-json $(abspath $(JSON)))
 
+.PHONY: bench
+bench: redis ## measure this and its peers into core/benchmarks/results, 15 minutes (QUICK=1: 2, into results/quick)
+	go run ./core/benchmarks -out core/benchmarks/results$(if $(QUICK),/quick -quick)
+
 .PHONY: lint
 lint: fmt-check vet $(GOLANGCI) ## gofmt, go vet and golangci-lint, which the first run builds (minutes)
 	$(call in-modules,$(GOLANGCI) run ./...)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 )
@@ -13,11 +14,13 @@ type bench struct {
 	peers  []peer
 	out    io.Writer
 	tables []table
-	notes  []string
+	failed map[string]failures
 
-	part     string
+	contests []contest
+
 	began    time.Time
 	expected time.Duration // of all parts
+	due      time.Duration // of the parts up to this one
 }
 
 // pick is one of two sizes.
@@ -26,6 +29,12 @@ func (b *bench) pick(quick, full int) int {
 		return quick
 	}
 	return full
+}
+
+// enough is whether there have been enough rounds: as many as wanted, or two on a
+// machine that is slower than expected.
+func (b *bench) enough(round, wanted int) bool {
+	return round >= wanted || round >= 2 && time.Since(b.began) > b.due
 }
 
 // step says what is being done, how long the run has taken and what it takes.
@@ -52,16 +61,33 @@ func (b *bench) table(name string) *table {
 	return &table{}
 }
 
-// note keeps a remark on the figures, once.
-func (b *bench) note(format string, args ...any) {
-	if text := fmt.Sprintf(format, args...); !slices.Contains(b.notes, text) {
-		b.notes = append(b.notes, text)
+// errors counts requests that failed.
+func (b *bench) errors(name string, r run) {
+	if b.failed == nil {
+		b.failed = map[string]failures{}
 	}
+	f := b.failed[name]
+	f.all += int64(r.done)
+	f.failed += r.errors
+	if f.such == nil {
+		f.such = r.err
+	}
+	b.failed[name] = f
 }
 
-// errors notes that requests failed.
-func (b *bench) errors(name string, l load, r run) {
-	if r.err != nil {
-		b.note("%s, %v: requests failed, such as: %v", name, l, r.err)
+// failures are those of a peer's requests.
+type failures struct {
+	failed, all int64
+	such        error
+}
+
+// notes are remarks on the figures.
+func (b *bench) notes() []string {
+	var notes []string
+	for _, name := range slices.Sorted(maps.Keys(b.failed)) {
+		if f := b.failed[name]; f.failed > 0 {
+			notes = append(notes, fmt.Sprintf("%s: %.2g %% of the requests failed, such as: %v", name, float64(f.failed)/float64(f.all)*100, f.such))
+		}
 	}
+	return notes
 }

@@ -22,7 +22,7 @@ func (l load) String() string {
 // measureCPU finds what a decision costs the server: the time of its commands,
 // and of the whole process, which also reads, writes and wakes up.
 func measureCPU(b *bench) error {
-	n := b.pick(2000, 4000)
+	n := b.pick(1500, 3000)
 	rounds := b.pick(3, 7)
 	process := table{Name: "cpu", Title: "Redis CPU a decision: the whole process, µs", Digits: 1}
 	commands := table{Name: "cpu-commands", Title: "Redis CPU a decision: its commands alone, µs", Digits: 1}
@@ -56,7 +56,7 @@ func spend(b *bench, l load, peers []peer, rounds int, process, commands *table)
 		return err
 	}
 	p, c := series{}, series{}
-	for round := range rounds {
+	for round := 0; !b.enough(round, rounds); round++ {
 		err := turns(round, entrants, func(e *entrant) error {
 			if err := e.prepare(l.mix, round, l.n); err != nil {
 				return err
@@ -64,7 +64,7 @@ func spend(b *bench, l load, peers []peer, rounds int, process, commands *table)
 			before := s.meter()
 			r := drive(l.callers, l.n, time.Minute, e.take)
 			commands, process := s.meter().since(before, e.sends())
-			b.errors(e.name, l, r)
+			b.errors(e.name, r)
 			p.add(e.name, process.Seconds()*1e6/float64(r.done))
 			c.add(e.name, commands.time.Seconds()*1e6/float64(r.done))
 			return nil

@@ -44,29 +44,29 @@ func (l *link) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	return &counted{Conn: c, wire: &l.wire}, nil
+	return &counted{TCPConn: c.(*net.TCPConn), wire: &l.wire}, nil
 }
 
 // wire is what has passed between a client and the server.
 type wire struct{ sent, received, trips atomic.Int64 }
 
 // counted is a connection that counts. A round trip is a write and the reads up
-// to the next one.
+// to the next one. It remains a TCP connection, whose state the client looks at.
 type counted struct {
-	net.Conn
+	*net.TCPConn
 	wire  *wire
 	asked atomic.Bool
 }
 
 func (c *counted) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
+	n, err := c.TCPConn.Write(b)
 	c.wire.sent.Add(int64(n))
 	c.asked.Store(true)
 	return n, err
 }
 
 func (c *counted) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
+	n, err := c.TCPConn.Read(b)
 	if n > 0 {
 		c.wire.received.Add(int64(n))
 		if c.asked.Swap(false) {

@@ -17,35 +17,71 @@ type part struct {
 }
 
 var parts = []part{
-	{"cpu", 25 * time.Second, 90 * time.Second, measureCPU},
+	{"cpu", 20 * time.Second, 200 * time.Second, measureCPU},
+	{"wire", 3 * time.Second, 10 * time.Second, measureWire},
+	{"load", 25 * time.Second, 260 * time.Second, measureLoad},
+	{"memory", 15 * time.Second, 100 * time.Second, measureMemory},
+	{"decision", 4 * time.Second, 15 * time.Second, measureDecisions},
+	{"request", 4 * time.Second, 15 * time.Second, measureRequests},
+	{"flood", 2 * time.Second, 10 * time.Second, measureFlood},
+	{"scale", 4 * time.Second, 30 * time.Second, measureScale},
+	{"coarse", 6 * time.Second, 45 * time.Second, measureCoarse},
+	{"audit", 20 * time.Second, 75 * time.Second, measureAudit},
 }
 
 func main() {
+	if os.Getenv(workerVariable) != "" {
+		if err := work(os.Stdin, os.Stdout, peers); err != nil {
+			fail(err)
+		}
+		return
+	}
 	quick := flag.Bool("quick", false, "measure coarsely, within two minutes")
 	only := flag.String("only", "", "the parts to measure, of "+strings.Join(partNames(), ", "))
-	names := flag.String("peers", "", "the peers to measure, all unless set")
+	out := flag.String("out", "", "the directory to write data, tables and plots into")
+	names := flag.String("peers", "", "the peers to measure; unless set, all, and with -quick those whose decisions are atomic")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fail(fmt.Errorf("%q: no arguments are wanted, only flags", flag.Args()))
 	}
 
-	b := &bench{quick: *quick, peers: chosen(split(*names)), out: os.Stdout, began: time.Now()}
+	b := &bench{quick: *quick, peers: chosen(split(*names), *quick), out: os.Stdout, began: time.Now()}
 	wanted := parts
 	if *only != "" {
 		wanted = slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return !slices.Contains(split(*only), p.name) })
 	}
-	share := float64(len(b.peers)) / float64(len(peers))
 	for _, p := range wanted {
-		b.expected += time.Duration(share * float64(b.pick(int(p.quick), int(p.full))))
+		b.expected += p.takes(b)
 	}
 	for _, p := range wanted {
+		b.due += p.takes(b)
 		if err := p.measure(b); err != nil {
 			fail(fmt.Errorf("%s: %w", p.name, err))
 		}
 	}
-	for _, n := range b.notes {
+	r := b.result()
+	printGoals(b.out, r.Goals)
+	fmt.Fprintf(b.out, "\n%v\n", r.Machine)
+	for name, why := range r.Missing {
+		fmt.Fprintf(b.out, "not measured: %s, since %s\n", name, why)
+	}
+	for _, n := range r.Notes {
 		fmt.Fprintln(b.out, n)
 	}
+	if *out != "" {
+		if err := r.write(*out); err != nil {
+			fail(err)
+		}
+	}
+}
+
+// takes is about how long the part takes; fewer peers take less.
+func (p part) takes(b *bench) time.Duration {
+	all, share := p.full, float64(len(b.peers))/float64(len(peers))
+	if b.quick {
+		all, share = p.quick, 1
+	}
+	return time.Duration(share * float64(all))
 }
 
 func partNames() []string {

@@ -65,12 +65,16 @@ func (p peer) sends() []string {
 	return p.commands
 }
 
-// chosen are the peers named, and always streamlimit.
-func chosen(names []string) []peer {
-	if len(names) == 0 {
-		return peers
-	}
+// chosen are the peers named, and always streamlimit. If none are named they are
+// all, or for a quick run those whose decisions are atomic.
+func chosen(names []string, quick bool) []peer {
 	return slices.DeleteFunc(slices.Clone(peers), func(p peer) bool {
-		return p.name != us && !slices.Contains(names, p.name)
+		switch {
+		case p.name == us:
+			return false
+		case len(names) == 0:
+			return quick && !p.atomic
+		}
+		return !slices.Contains(names, p.name)
 	})
 }

@@ -101,6 +101,7 @@ func throughFiber(cfg fiberlimiter.Config) allow {
 		defer pool.Put(c)
 		c.Request.Reset()
 		c.Response.Reset()
+		c.ResetUserValues()
 		c.Request.SetRequestURI("/")
 		c.Request.Header.Set(header, key)
 		handler(c)

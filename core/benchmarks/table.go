@@ -48,8 +48,8 @@ func (t *table) set(name, column string, value float64) {
 func (t *table) get(name, column string) float64 {
 	for _, r := range t.Rows {
 		for i, c := range t.Columns {
-			if r.Name == name && c == column && i < len(r.Values) {
-				return float64(r.Values[i])
+			if r.Name == name && c == column {
+				return r.value(i)
 			}
 		}
 	}
@@ -81,11 +81,15 @@ func (t *table) row(name string) *row {
 func (t *table) fill(column string, entrants []*entrant, s series) {
 	for _, e := range entrants {
 		t.set(e.name, column, s.median(e.name))
-		if t.ratios == nil {
-			t.ratios = map[string]float64{}
-		}
-		t.ratios[column+"/"+e.name] = s.ratio(us, e.name)
+		t.keep(column, e.name, s.ratio(us, e.name))
 	}
+}
+
+func (t *table) keep(column, other string, ratio float64) {
+	if t.ratios == nil {
+		t.ratios = map[string]float64{}
+	}
+	t.ratios[column+"/"+other] = ratio
 }
 
 // ratio is streamlimit's figure to that of another, or NaN.
@@ -103,20 +107,25 @@ func (t *table) print(w io.Writer) {
 	for _, r := range t.Rows {
 		fmt.Fprintf(tw, "%s\t", r.Name)
 		for i := range t.Columns {
-			text := "-"
-			if i < len(r.Values) {
-				text = t.format(float64(r.Values[i]))
-			}
-			fmt.Fprintf(tw, "%s\t", text)
+			fmt.Fprintf(tw, "%s\t", t.cell(r, i))
 		}
 		fmt.Fprintln(tw)
 	}
 	_ = tw.Flush()
 }
 
-func (t *table) format(v float64) string {
+func (t *table) cell(r row, column int) string {
+	v := r.value(column)
 	if math.IsNaN(v) {
 		return "-"
 	}
 	return strconv.FormatFloat(v, 'f', t.Digits, 64)
+}
+
+// value is the one in a column, or NaN.
+func (r row) value(column int) float64 {
+	if column >= len(r.Values) {
+		return math.NaN()
+	}
+	return float64(r.Values[column])
 }

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// measureMemory finds what the server keeps for a client with so many requests
+// in its window.
+func measureMemory(b *bench) error {
+	total := table{Name: "memory", Title: "Redis memory of a client with so many requests in the window, bytes (growth of used_memory)"}
+	usage := table{Name: "memory-usage", Title: "The same by MEMORY USAGE of its keys, bytes"}
+	for _, p := range b.peers {
+		b.step("Memory: %s", p.name)
+		for _, m := range []struct{ requests, clients int }{
+			{1, b.pick(1000, 5000)}, {10, b.pick(100, 500)}, {100, b.pick(20, 100)}, {1000, b.pick(4, 20)}, {10_000, b.pick(1, 4)},
+		} {
+			s := newStage()
+			grown, keys, err := grow(s, p, m.clients, m.requests)
+			s.close()
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			total.set(p.name, fmt.Sprint(m.requests), grown)
+			usage.set(p.name, fmt.Sprint(m.requests), keys)
+		}
+	}
+	b.add(total, usage)
+	return nil
+}
+
+// grow is what the server's memory grows by for each of so many clients, and
+// what their keys take. There are no connections but one when it is read, whose
+// buffers would count as well.
+func grow(s *stage, p peer, clients, requests int) (grown, keys float64, err error) {
+	fill := func(clients, requests int) error {
+		l := newLink(s.addr)
+		defer l.close()
+		allow, err := p.make(l, plenty)
+		if err != nil {
+			return err
+		}
+		return drive(16, clients, 5*time.Minute, func(i int) error {
+			key := fmt.Sprintf("%032x", i)
+			for range requests {
+				if _, err := allow(context.Background(), key); err != nil {
+					return err
+				}
+			}
+			return nil
+		}).err
+	}
+	if err := fill(1, 1); err != nil { // loads the script
+		return 0, 0, err
+	}
+	s.flush()
+	before := s.memory()
+	if err := fill(clients, requests); err != nil {
+		return 0, 0, err
+	}
+	grown = (s.memory() - before) / float64(clients)
+	keys, err = s.usage()
+	return grown, keys / float64(clients), err
+}
+
+// memory is what the server uses when it has no client but the one that asks.
+func (s *stage) memory() float64 {
+	for s.infoOf("clients")["connected_clients"] != "1" {
+		time.Sleep(5 * time.Millisecond)
+	}
+	return number(s.infoOf("memory")["used_memory"])
+}
+
+// usage is the MEMORY USAGE of all keys.
+func (s *stage) usage() (float64, error) {
+	ctx, sum := context.Background(), int64(0)
+	keys := s.info.Scan(ctx, 0, "", 1000).Iterator()
+	for keys.Next(ctx) {
+		n, err := s.info.MemoryUsage(ctx, keys.Val(), 0).Result()
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return float64(sum), keys.Err()
+}
