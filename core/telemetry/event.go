@@ -1,0 +1,33 @@
+package telemetry
+
+import (
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// addEvent adds a decision to the request's span. The error's text is left to
+// the log, since that of another store might say more than it should.
+func addEvent(o *core.Observation, result result) {
+	span := trace.SpanFromContext(o.Context)
+	if !span.IsRecording() {
+		return
+	}
+	attributes := []attribute.KeyValue{
+		attribute.String("policy", o.Policy.Name()),
+		attribute.String("result", results[result]),
+		attribute.Int64("cost", o.Cost),
+	}
+	if result != failed {
+		attributes = append(attributes,
+			attribute.Bool("allowed", o.Result != core.ResultDenied),
+			attribute.String("source", o.Source.String()),
+			attribute.String("reason", o.Reason.String()),
+			attribute.String("limit", o.Limit.String()),
+			attribute.Int64("remaining", o.Remaining),
+			attribute.Float64("retry_after", o.RetryAfter.Seconds()),
+		)
+	}
+	span.AddEvent("streamlimit.decision", trace.WithAttributes(attributes...))
+}

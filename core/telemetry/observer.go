@@ -1,0 +1,67 @@
+package telemetry
+
+import (
+	"errors"
+	"fmt"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+const scope = "github.com/streamlimit/streamlimit/core/telemetry"
+
+// buckets are the upper bounds of the durations, in seconds: from a decision
+// in memory to well past a store's timeout.
+var buckets = []float64{
+	0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005,
+	0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
+}
+
+// Observer is a [core.Observer] that measures decisions. Make one with [New] for
+// all limiters of a process.
+type Observer struct {
+	requests metric.Int64Counter
+	duration metric.Float64Histogram
+	policies *policies
+	watched  watched
+}
+
+// New makes an observer for [core.WithObserver]. The error is the meter
+// provider's, if it can't make the instruments.
+func New(opts ...Option) (*Observer, error) {
+	settings := newOptions(opts)
+	meter := settings.provider.Meter(scope)
+	o := &Observer{policies: newPolicies(settings.maxPolicies)}
+	var errs [3]error
+	o.requests, errs[0] = meter.Int64Counter("streamlimit.requests",
+		metric.WithUnit("{request}"),
+		metric.WithDescription("Decisions on requests, by policy and result."))
+	o.duration, errs[1] = meter.Float64Histogram("streamlimit.decision.duration",
+		metric.WithUnit("s"),
+		metric.WithDescription("How long decisions took, by policy and result."),
+		metric.WithExplicitBucketBoundaries(buckets...))
+	_, errs[2] = meter.Int64ObservableUpDownCounter("streamlimit.store.down",
+		metric.WithUnit("{server}"),
+		metric.WithDescription("Servers of the store that don't answer, and are not asked for requests."),
+		metric.WithInt64Callback(o.watched.observe))
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, fmt.Errorf("telemetry: %w", err)
+	}
+	return o, nil
+}
+
+// Observe measures one decision.
+func (o *Observer) Observe(one core.Observation) {
+	result := resultOf(&one)
+	attributes, isNew := o.policies.of(one.Policy.Name())
+	if isNew {
+		// From 0, so that a rate sees the first denial.
+		for i := range attributes {
+			o.requests.Add(one.Context, 0, attributes[i].add...)
+		}
+	}
+	o.requests.Add(one.Context, 1, attributes[result].add...)
+	o.duration.Record(one.Context, one.Took.Seconds(), attributes[result].record...)
+	addEvent(&one, result)
+}

@@ -1,0 +1,138 @@
+package telemetry_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/telemetry"
+)
+
+// meter is where an observer's metrics go.
+type meter struct {
+	t      *testing.T
+	reader *metric.ManualReader
+	*metric.MeterProvider
+}
+
+func newMeter(t *testing.T) meter {
+	t.Helper()
+	reader := metric.NewManualReader()
+	provider := metric.NewMeterProvider(metric.WithReader(reader))
+	t.Cleanup(func() { _ = provider.Shutdown(context.Background()) })
+	return meter{t, reader, provider}
+}
+
+func (m meter) observer(options ...telemetry.Option) *telemetry.Observer {
+	m.t.Helper()
+	o, err := telemetry.New(append(options, telemetry.WithMeterProvider(m))...)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return o
+}
+
+// collect is all there is, in its one scope.
+func (m meter) collect() metricdata.ScopeMetrics {
+	m.t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := m.reader.Collect(context.Background(), &all); err != nil {
+		m.t.Fatal(err)
+	}
+	if len(all.ScopeMetrics) != 1 {
+		m.t.Fatalf("metrics of %d scopes, want one", len(all.ScopeMetrics))
+	}
+	return all.ScopeMetrics[0]
+}
+
+func (m meter) metric(name string) metricdata.Metrics {
+	m.t.Helper()
+	for _, one := range m.collect().Metrics {
+		if one.Name == name {
+			return one
+		}
+	}
+	m.t.Fatalf("no metric %s", name)
+	return metricdata.Metrics{}
+}
+
+// requests is the counter by policy and result.
+func (m meter) requests() map[[2]string]int64 {
+	m.t.Helper()
+	counts := map[[2]string]int64{}
+	for _, point := range m.metric("streamlimit.requests").Data.(metricdata.Sum[int64]).DataPoints {
+		counts[labels(m.t, point.Attributes)] = point.Value
+	}
+	return counts
+}
+
+// labels are policy and result, and fails the test if there is anything else.
+func labels(t *testing.T, set attribute.Set) [2]string {
+	t.Helper()
+	policy, hasPolicy := set.Value("policy")
+	result, hasResult := set.Value("result")
+	if !hasPolicy || !hasResult || set.Len() != 2 {
+		t.Errorf("the attributes are %s, want policy and result", set.Encoded(attribute.DefaultEncoder()))
+	}
+	return [2]string{policy.AsString(), result.AsString()}
+}
+
+var errStore = errors.New("no route to host")
+
+// failingStore is a store that fails when it is told to.
+type failingStore struct {
+	core.Store
+	failing atomic.Bool
+}
+
+func (s *failingStore) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+	if s.failing.Load() {
+		return core.Usage{}, errStore
+	}
+	return s.Store.Take(ctx, p, key, cost)
+}
+
+func (s *failingStore) Peek(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+	if s.failing.Load() {
+		return core.Usage{}, errStore
+	}
+	return s.Store.Peek(ctx, p, key, cost)
+}
+
+// newLimiter is on a store that can fail.
+func newLimiter(t *testing.T, o *telemetry.Observer) (*core.Limiter, *failingStore) {
+	store := &failingStore{Store: core.NewMemory()}
+	l := core.New(store, core.WithObserver(o), core.WithLogger(slog.New(slog.DiscardHandler)))
+	t.Cleanup(func() { _ = l.Close() })
+	return l, store
+}
+
+// traffic is decisions of each result, by the key "client-7" on the store and
+// by "client-8" without.
+func traffic(ctx context.Context, l *core.Limiter, store *failingStore) {
+	allow := func(p *core.Policy, key string, n int) {
+		for range n {
+			_, _ = l.Allow(ctx, p, key)
+		}
+	}
+	shadow := core.NewPolicy("trial", core.PerHour(1), core.Shadow())
+	allow(api, "client-7", 3)
+	allow(shadow, "client-7", 3)
+	_ = l.Ban(ctx, "banned-9", time.Hour)
+	allow(api, "banned-9", 1)
+	store.failing.Store(true)
+	allow(api, "client-8", 3)
+	allow(core.NewPolicy("open", core.PerHour(1), core.OnFailure(core.FailOpen)), "client-8", 1)
+	allow(core.NewPolicy("closed", core.PerHour(1), core.OnFailure(core.FailClosed)), "client-8", 2)
+	store.failing.Store(false)
+}
+
+var api = core.NewPolicy("api", core.PerHour(2))

@@ -1,0 +1,45 @@
+package telemetry
+
+import (
+	"context"
+	"sync"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// Watch has the health of a limiter's store measured from now on, until the
+// meter provider is shut down.
+func (o *Observer) Watch(limiter *core.Limiter) {
+	if limiter == nil {
+		panic("telemetry: Watch: nil limiter: make one with core.New")
+	}
+	o.watched.add(limiter)
+}
+
+type watched struct {
+	mu       sync.Mutex
+	limiters []*core.Limiter
+}
+
+func (w *watched) add(limiter *core.Limiter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.limiters = append(w.limiters, limiter)
+}
+
+// observe is called at each collection. It sums up, since of several values with
+// the same attributes a collection may keep one.
+func (w *watched) observe(_ context.Context, to metric.Int64Observer) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	down := 0
+	for _, limiter := range w.limiters {
+		down += len(limiter.Health().Down)
+	}
+	if len(w.limiters) > 0 {
+		to.Observe(int64(down))
+	}
+	return nil
+}
