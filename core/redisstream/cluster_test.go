@@ -47,8 +47,7 @@ func TestClusterFailoverUnderLoad(t *testing.T) {
 	// Without it a cluster refuses all keys while some slots have no primary.
 	cluster := redistest.Cluster(t, 3, redistest.WithReplicas(1), redistest.WithArgs("--cluster-require-full-coverage", "no"))
 	o := cluster.Options()
-	o.ClusterStateReloadInterval = time.Second // go-redis looks only each minute who has taken over
-	o.DialerRetries = 1                        // as with Open
+	o.DialerRetries = 1 // as with Open
 	rdb := redis.NewClusterClient(o)
 	t.Cleanup(func() { rdb.Close() })
 	s := New(rdb, WithTimeout(10*time.Second))

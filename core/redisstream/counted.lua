@@ -23,11 +23,24 @@ local asked, max, window = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- By the time read above: the server's own goes on within a script before
+-- Redis 7.2, and would make an entry a tick late.
+local cut, stamp = string.format('%d', now - window + 1), string.format('%d-*', now)
+
+-- Most requests: there is room even if nothing has left the window, and the call
+-- that adds an entry also cuts the log. It spares the server an eighth of the time.
+local before, used
+if ARGV[1] == '1' then
+  before = redis.call('XLEN', log)
+  if before + asked <= max and type(redis.pcall('XADD', log, 'MINID', cut, stamp, '', '')) == 'string' then
+    for _ = 2, asked do redis.call('XADD', log, stamp, '', '') end
+    used = redis.call('XLEN', log)
+    if used == before + asked and asked < used and used < max then return {asked, 0, window, used, window} end
+  end
+end
+
 -- The time of an entry: 13 digits of its ID until the year 2286.
 local function ms(entry) return tonumber(string.sub(entry[1], 1, 13)) end
-
-local trimmed = redis.call('XTRIM', log, 'MINID', string.format('%d', now - window + 1))
-local used = redis.call('XLEN', log)
 
 -- Set to two windows whenever the log was empty or lost entries, the time to
 -- live is at least one window after every admission: a decision more than a
@@ -37,33 +50,40 @@ local function keep(newest)
   redis.call('PEXPIRE', log, string.format('%d', math.max(newest - now, 0) + 2 * window))
 end
 
+-- The reply to requests of which the first are granted, at the time added. used
+-- counts them, fresh is whether the log was empty, and trimmed whether it lost
+-- entries.
+local function admitted(granted, used, fresh, trimmed, added)
+  if fresh and KEYS[2] then
+    -- The server allocates 4 kB for the first entries of a stream; a copy has
+    -- just what it needs. A server that can't copy keeps the slack.
+    if redis.pcall('COPY', log, KEYS[2], 'REPLACE') == 1 then redis.call('RENAME', KEYS[2], log) end
+  end
+  if fresh or trimmed or added > now then keep(added) end
+  local free = window
+  if fresh then
+    free = added + window - now
+  elseif used == max then
+    free = ms(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]) + window - now
+  end
+  return {granted, granted < asked and free or 0, added + window - now, used, free}
+end
+
+if used then return admitted(asked, used, used == asked, used < before + asked, now) end
+
+local trimmed = redis.call('XTRIM', log, 'MINID', cut)
+used = redis.call('XLEN', log)
+
 if used < max and ARGV[1] == '1' then
   local granted = math.min(asked, max - used)
-  -- By the time read above: the server's own goes on within a script before
-  -- Redis 7.2, and would make an entry a tick late.
-  local added, stamp = now, string.format('%d-*', now)
+  local added = now
   for _ = 1, granted do
-    local id = redis.pcall('XADD', log, stamp, '', '')
-    if type(id) ~= 'string' then
+    if type(redis.pcall('XADD', log, stamp, '', '')) ~= 'string' then
       -- The clock stepped back behind the newest entry: go on from that.
       added = ms({redis.call('XADD', log, '*', '', '')})
     end
   end
-  if used == 0 then
-    -- The server allocates 4 kB for the first entries of a stream; a copy has
-    -- just what it needs. A server that can't copy keeps the slack.
-    if KEYS[2] and redis.pcall('COPY', log, KEYS[2], 'REPLACE') == 1 then
-      redis.call('RENAME', KEYS[2], log)
-    end
-  end
-  if used == 0 or trimmed > 0 or added > now then keep(added) end
-  local free = window
-  if used == 0 then
-    free = added + window - now
-  elseif used + granted == max then
-    free = ms(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]) + window - now
-  end
-  return {granted, granted < asked and free or 0, added + window - now, used + granted, free}
+  return admitted(granted, used + granted, used == 0, trimmed > 0, added)
 end
 
 -- What was trimmed now is not at the next call, which then would not keep the log.

@@ -27,7 +27,7 @@ func (s *Store) do(caller, ctx context.Context, cmd redis.Cmder) error {
 	}
 	var err error
 	if s.keepsDeadlines {
-		err = s.rdb.Process(ctx, cmd)
+		err = s.process(ctx, cmd)
 	} else {
 		err = s.aside(ctx, cmd)
 	}
@@ -59,7 +59,7 @@ func (s *Store) aside(ctx context.Context, cmd redis.Cmder) error {
 	}
 	done := make(chan error, 1)
 	go func() {
-		err := s.rdb.Process(ctx, cmd)
+		err := s.process(ctx, cmd)
 		<-s.pending
 		done <- err
 	}()
@@ -69,6 +69,17 @@ func (s *Store) aside(ctx context.Context, cmd redis.Cmder) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// process has the client run a command. Replies of which no server could be the
+// author, such as an array of 2^60 elements, make it panic.
+func (s *Store) process(ctx context.Context, cmd redis.Cmder) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the client of Redis panicked: %v", r)
+		}
+	}()
+	return s.rdb.Process(ctx, cmd)
 }
 
 // maxPending bounds the commands that run aside, including those whose callers

@@ -28,8 +28,13 @@
 // ping, info, time, xtrim, xlen, xadd, xdel, xrange, xrevrange, copy, rename,
 // pexpire, hget, hset, hgetall and hdel. With [WithPrefix] the keys start with
 // that prefix instead. Without the command info nothing is asked and no warning
-// given, which leaves an entry in the log of the ACL. The client may need
-// commands of its own, as for a Cluster.
+// given, which leaves an entry in the log of the ACL. The client of a Cluster needs
+// command, cluster|slots and asking as well.
+//
+// A Cluster refuses all keys while one primary is gone, unless
+// cluster-require-full-coverage is no: set that, so that the keys of the others go
+// on. Clients that are given to [New] should have DialerRetries 1, as those of
+// [Open], to find a server that is down sooner.
 //
 // Rules (see [core.Rule]) are kept in one hash, streamlimit:{rules}, which has no
 // time to live. A Ring has it on one of its servers.

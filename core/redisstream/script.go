@@ -99,6 +99,11 @@ func (s *Store) run(caller context.Context, sc script, logs []string, args []any
 			return cmd.Val(), nil
 		}
 		what, err := stateOf(err)
+		if cluster, ok := s.rdb.(*redis.ClusterClient); ok && what == down {
+			// By itself the client asks who has which slots only once a minute, and when
+			// a server redirects it: not when a server has gone.
+			cluster.ReloadState(ctx)
+		}
 		switch {
 		case what == withSource && name == "evalsha":
 			name, text = "eval", sc.source
