@@ -93,13 +93,22 @@ func (l *Limiter) withoutStore(ctx context.Context, p *Policy, err error) Failur
 func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Ask, failed error) (usages []Usage, instead Store, err error) {
 	usages = make([]Usage, len(asks))
 	var local []int
+	var one *AskError
+	foreign := errors.Is(failed, ErrNotALog) && errors.As(failed, &one) && one.Ask < len(asks)
 	for i, a := range asks {
-		switch l.withoutStore(ctx, a.Policy, failed) {
+		err := failed
+		if foreign && one.Ask != i {
+			err = errBeside
+		}
+		switch l.withoutStore(ctx, a.Policy, err) {
 		case FailLocal:
 			local = append(local, i)
 		case FailOpen:
 			usages[i] = unknown()
 		default:
+			if foreign {
+				a = asks[one.Ask]
+			}
 			return nil, nil, policyError(a.Policy, failed)
 		}
 	}
@@ -111,6 +120,10 @@ func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Ask, failed error
 	}
 	return usages, instead, nil
 }
+
+// errBeside is for questions that were asked together with one whose log is none,
+// which is no matter of theirs.
+var errBeside = errors.New("core: asked together with a policy whose log is none")
 
 // unknown is the usage of a log that nobody has asked.
 func unknown() Usage { return Usage{Allowed: true, Source: SourceNone} }

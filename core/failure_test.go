@@ -357,3 +357,26 @@ func TestFullFallback(t *testing.T) {
 		t.Errorf("peek: %+v, %v", d, err)
 	}
 }
+
+// Of several questions, the one whose log is none is named, and holds up the
+// others only if it may.
+func TestForeignLogAmongSeveral(t *testing.T) {
+	for name, c := range map[string]struct {
+		foreign core.PolicyOption
+		err     bool
+	}{
+		"enforced": {core.OnFailure(core.FailOpen), true},
+		"shadow":   {core.Shadow(), false},
+	} {
+		l, store := failing(t, (&lines{}).option())
+		store.fail(&core.AskError{Ask: 1, Err: core.ErrNotALog})
+		other, foreign := core.NewPolicy("other", core.PerHour(1)), core.NewPolicy("foreign", core.PerHour(1), c.foreign)
+		decisions, err := l.AllowAll(t.Context(), core.Ask{Policy: other, Key: "k"}, core.Ask{Policy: foreign, Key: "k"})
+		if c.err && (!errors.Is(err, core.ErrNotALog) || !strings.HasPrefix(err.Error(), "streamlimit: policy foreign: ")) {
+			t.Errorf("%s: %+v, %v; want an error that names the policy", name, decisions, err)
+		}
+		if !c.err && (err != nil || decisions[0].Source != core.SourceFallback || !decisions[1].Allowed) {
+			t.Errorf("%s: %+v, %v; want decisions", name, decisions, err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package redisstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -47,13 +48,27 @@ func (s *Store) takeTogether(ctx context.Context, asks []core.Ask) ([]core.Usage
 		return s.takeApart(ctx, asks)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("redisstream: %w", err)
+		return nil, s.blame(ctx, asks, fmt.Errorf("redisstream: %w", err))
 	}
 	policies := make([]*core.Policy, len(asks))
 	for i, a := range asks {
 		policies[i] = a.Policy
 	}
 	return parseReply(reply, policies...)
+}
+
+// blame finds out which of the logs is none, if that is the error: the script
+// does not say.
+func (s *Store) blame(ctx context.Context, asks []core.Ask, err error) error {
+	if !errors.Is(err, core.ErrNotALog) {
+		return err
+	}
+	for i, a := range asks {
+		if _, one := s.Peek(ctx, a.Policy, a.Key, a.Cost); errors.Is(one, core.ErrNotALog) {
+			return &core.AskError{Ask: i, Err: one}
+		}
+	}
+	return err
 }
 
 // decisions are the logs and arguments of together.lua.
