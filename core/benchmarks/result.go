@@ -13,20 +13,27 @@ import (
 
 // result is all that a run found.
 type result struct {
-	Machine  machine           `json:"machine"`
-	Goals    []goal            `json:"goals"`
-	Tables   []table           `json:"tables"`
-	Settings map[string]string `json:"settings"` // what was set of peers beside the limit
-	Missing  map[string]string `json:"missing"`  // peers that could not be measured, and why
-	Notes    []string          `json:"notes"`
+	Machine machine           `json:"machine"`
+	Goals   []goal            `json:"goals"`
+	Tables  []table           `json:"tables"`
+	Peers   []about           `json:"peers"`
+	Missing map[string]string `json:"missing"` // peers that could not be measured, and why
+	Notes   []string          `json:"notes"`
+}
+
+// about is what a reader should know of a peer.
+type about struct {
+	Name    string `json:"name"`
+	Kind    string `json:"kind"`
+	Atomic  bool   `json:"atomic"`
+	Exact   bool   `json:"exact"`
+	Setting string `json:"setting,omitempty"` // beside the limit
 }
 
 func (b *bench) result() result {
-	r := result{Machine: thisMachine(), Goals: b.goals(), Tables: b.tables, Settings: map[string]string{}, Missing: missing, Notes: b.notes()}
-	for _, p := range b.peers {
-		if p.setting != "" {
-			r.Settings[p.name] = p.setting
-		}
+	r := result{Machine: thisMachine(), Goals: b.goals(), Tables: b.tables, Missing: missing, Notes: b.notes()}
+	for _, p := range peers {
+		r.Peers = append(r.Peers, about{p.name, p.kind, p.atomic, p.exact, p.setting})
 	}
 	return r
 }
@@ -69,12 +76,13 @@ func (r result) markdown(w io.Writer, plots []string) {
 	for i := range r.Tables {
 		r.Tables[i].markdown(w)
 	}
-	fmt.Fprint(w, "## Versions and settings\n\n")
+	fmt.Fprint(w, "## Peers\n\n| | kind | a decision is one step | exact | set beside the limit |\n| --- | --- | --- | --- | --- |\n")
+	for _, p := range r.Peers {
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", p.Name, p.Kind, yes(p.Atomic), yes(p.Exact), p.Setting)
+	}
+	fmt.Fprintln(w)
 	for _, path := range slices.Sorted(maps.Keys(r.Machine.Versions)) {
 		fmt.Fprintf(w, "- %s %s\n", path, r.Machine.Versions[path])
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.Settings)) {
-		fmt.Fprintf(w, "- %s: %s\n", name, r.Settings[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Missing)) {
 		fmt.Fprintf(w, "- not measured: %s, since %s\n", name, r.Missing[name])
@@ -94,4 +102,11 @@ func (t *table) markdown(w io.Writer) {
 		fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
 	}
 	fmt.Fprintln(w)
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
 }
