@@ -14,6 +14,12 @@
 // time to live of at most two windows, except while the server's clock is behind
 // an entry.
 //
+// Decisions that come while others are under way share round trips. A denial is
+// remembered until an entry leaves its log, and for a second at most: so long can it
+// take until a reset by another process is seen. Its Decision.RetryAfter
+// may be late by the round trip in which it was learned. Denials by policies with
+// refunds or costs are not remembered.
+//
 // # Redis
 //
 // Redis 7.0 or later, or Valkey 7.2 or later: standalone, Sentinel, Cluster or
