@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -43,6 +44,10 @@ func main() {
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fail(fmt.Errorf("%q: no arguments are wanted, only flags", flag.Args()))
+	}
+
+	if err := errors.Join(known("part", split(*only), partNames()), known("peer", split(*names), peerNames())); err != nil {
+		fail(err)
 	}
 
 	b := &bench{quick: *quick, peers: chosen(split(*names), *quick), out: os.Stdout, began: time.Now()}
@@ -90,6 +95,24 @@ func partNames() []string {
 		names = append(names, p.name)
 	}
 	return names
+}
+
+func peerNames() []string {
+	var names []string
+	for _, p := range peers {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// known is an error that names the first of the names that there is not.
+func known(what string, names, all []string) error {
+	for _, name := range names {
+		if !slices.Contains(all, name) {
+			return fmt.Errorf("no %s %q: use some of %s", what, name, strings.Join(all, ", "))
+		}
+	}
+	return nil
 }
 
 func split(list string) []string {

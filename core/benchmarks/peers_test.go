@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -30,6 +31,15 @@ func TestPeersLimit(t *testing.T) {
 			}
 		}
 		end()
+	}
+}
+
+func TestKnown(t *testing.T) {
+	if err := known("peer", split("redis_rate,sorted set"), peerNames()); err != nil {
+		t.Error(err)
+	}
+	if err := known("peer", split("redis_rate,redisrate"), peerNames()); err == nil || !strings.Contains(err.Error(), `no peer "redisrate"`) {
+		t.Errorf("a name that no peer has: %v", err)
 	}
 }
 
