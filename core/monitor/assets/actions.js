@@ -1,0 +1,91 @@
+// What an operator can do. Each action is confirmed in the dialog, and its result is said.
+
+import { byId, el, setText } from './dom.js';
+import { duration } from './format.js';
+import { post } from './live.js';
+
+const dialog = byId('dialog');
+const error = byId('dialog-error');
+let perform = null;
+
+byId('dialog-no').addEventListener('click', () => dialog.close());
+dialog.querySelector('form').addEventListener('submit', async (e) => {
+  e.preventDefault();
+  const yes = byId('dialog-yes');
+  if (yes.disabled) return;
+  yes.disabled = true;
+  setText(error, '');
+  try {
+    const said = await perform();
+    dialog.close();
+    say(said);
+    dispatchEvent(new Event('changed'));
+  } catch (problem) {
+    setText(error, `It did not work: ${problem.message}.`);
+  } finally {
+    yes.disabled = false;
+  }
+});
+
+let silence;
+
+function say(text) {
+  const said = byId('said');
+  setText(said, text);
+  clearTimeout(silence);
+  silence = setTimeout(() => setText(said, ''), 8000);
+}
+
+function ask(title, text, yes, fields, act) {
+  setText(byId('dialog-title'), title);
+  setText(byId('dialog-text'), text);
+  setText(byId('dialog-yes'), yes);
+  setText(error, '');
+  byId('dialog-fields').replaceChildren(...fields);
+  perform = act;
+  dialog.showModal();
+}
+
+export function reset(policy, key) {
+  ask('Reset this key?', `${key} gets all its units of ${policy} back at once. Its log is deleted.`, 'Reset', [], async () => {
+    await post('./api/reset', { policy, key });
+    return `${key} has been reset under ${policy}.`;
+  });
+}
+
+export function ban(key) {
+  const count = el('input', { id: 'ban-count', type: 'number', min: '1', max: '10000', value: '10', required: true });
+  const unit = el('select', { id: 'ban-unit', 'aria-label': 'unit' }, ...[['seconds', 1], ['minutes', 60], ['hours', 3600], ['days', 86400]]
+    .map(([text, seconds]) => el('option', { value: seconds, selected: seconds === 60 }, text)));
+  const fields = [el('label', { for: 'ban-count' }, 'For how long'), el('div', { class: 'pair' }, count, unit)];
+  ask('Ban this key?', `${key} is denied everything, under every policy, until the ban ends.`, 'Ban', fields, async () => {
+    const seconds = Number(count.value) * Number(unit.value);
+    await post('./api/ban', { key, seconds });
+    return `${key} is banned for ${duration(seconds * 1000)}.`;
+  });
+}
+
+export function unban(key) {
+  ask('End this ban?', `${key} is limited as before.`, 'Unban', [], async () => {
+    await post('./api/unban', { key });
+    return `${key} is not banned any more.`;
+  });
+}
+
+export function override(policy, limits) {
+  const text = el('input', { id: 'override-limits', value: limits.join(', '), required: true, autocomplete: 'off', spellcheck: 'false', 'aria-describedby': 'override-help' });
+  const fields = [el('label', { for: 'override-limits' }, 'Its limits meanwhile'), text,
+    el('small', { id: 'override-help' }, 'Such as 5/second, 100/minute or 20/1m30s. They replace all limits of the policy.')];
+  ask(`Override the limits of ${policy}?`, 'They hold in all processes within a second, until they are restored.', 'Override', fields, async () => {
+    const wanted = text.value.split(',').map((limit) => limit.trim()).filter(Boolean);
+    await post('./api/override', { policy, limits: wanted });
+    return `${policy} is limited to ${wanted.join(' and ')} now.`;
+  });
+}
+
+export function restore(policy) {
+  ask(`Restore the limits of ${policy}?`, 'The override is removed, and its own limits hold again.', 'Restore', [], async () => {
+    await post('./api/restore', { policy });
+    return `${policy} has its own limits again.`;
+  });
+}

@@ -1,0 +1,135 @@
+// A chart of requests a second: five areas on one another, and their figures at a moment.
+
+import { el, setText } from './dom.js';
+import { rate, time } from './format.js';
+
+export const kinds = [
+  ['allowed', 'allowed'],
+  ['denied', 'denied'],
+  ['shadowDenied', 'would be denied'],
+  ['fallback', 'by this process alone'],
+  ['error', 'no decision'],
+];
+
+const width = 600;
+const height = 120;
+
+// Series is what one history answer holds, moved on by the seconds that follow.
+export class Series {
+  constructor({ from, step, policies }) {
+    this.step = step;
+    this.first = Math.floor(from / step);
+    this.length = Math.max(0, ...Object.values(policies).flatMap((p) => Object.values(p).map((counts) => counts.length)));
+    this.policies = policies;
+  }
+
+  // add takes a second, if seconds are the step.
+  add({ t, policies }) {
+    const at = Math.floor(t / this.step);
+    const ahead = at - (this.first + this.length - 1);
+    if (this.step !== 1000 || ahead < -this.length) return;
+    for (const name of Object.keys(policies)) this.policies[name] ??= {};
+    for (const [name, policy] of Object.entries(this.policies)) {
+      for (const [kind] of kinds) {
+        const counts = (policy[kind] ??= new Array(this.length).fill(0));
+        for (let i = 0; i < Math.min(ahead, this.length); i++) { counts.shift(); counts.push(0); }
+        const i = at - this.first - Math.max(0, ahead);
+        if (i >= 0) counts[i] = policies[name]?.[kind] ?? 0;
+      }
+    }
+    this.first += Math.max(0, ahead);
+  }
+
+  // of are the rates of a policy, and at the moment of each.
+  of(name, kind) {
+    const counts = this.policies[name]?.[kind] ?? [];
+    return Array.from({ length: this.length }, (_, i) => ((counts[i] ?? 0) * 1000) / this.step);
+  }
+
+  moment(i) { return (this.first + i) * this.step; }
+}
+
+export class Chart {
+  constructor(name) {
+    this.name = name;
+    this.at = null; // the moment pointed at, as a place in the series
+    this.areas = kinds.map(([kind]) => el('path', { class: `area ${kind}` }));
+    this.cross = el('line', { class: 'cross', y1: 0, y2: height, visibility: 'hidden' });
+    this.svg = el('svg', {
+      viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', role: 'img', tabindex: '0',
+      onpointermove: (e) => this.point(e.offsetX / this.svg.clientWidth),
+      onpointerleave: () => this.point(null),
+      onblur: () => this.point(null),
+      onkeydown: (e) => this.key(e),
+    }, el('line', { class: 'grid', x2: width, y1: height / 2, y2: height / 2 }), ...this.areas, this.cross);
+    this.top = el('span', { class: 'peak' });
+    this.from = el('span');
+    this.when = el('span', { class: 'when' });
+    this.figures = kinds.map(() => el('dd'));
+    this.legend = el('dl', { class: 'legend' },
+      ...kinds.map(([kind, text], i) => el('div', { class: kind }, el('dt', {}, text), this.figures[i])));
+    this.element = el('figure', { class: 'chart' }, el('div', { class: 'plot' }, this.top, this.svg),
+      el('p', { class: 'axis' }, this.from, this.when, el('span', {}, 'now')), this.legend);
+  }
+
+  show(series) {
+    this.series = series;
+    const rates = kinds.map(([kind]) => series.of(this.name, kind));
+    const n = series.length;
+    const sums = new Array(n).fill(0);
+    const tops = rates.map((r) => r.map((v, i) => (sums[i] += v)));
+    const peak = nice(Math.max(1, ...sums));
+    const x = (i) => (n < 2 ? 0 : (i * width) / (n - 1)).toFixed(1);
+    const y = (v) => (height - (v * (height - 2)) / peak).toFixed(1);
+    tops.forEach((top, k) => {
+      const any = rates[k].some((v) => v > 0);
+      const under = k === 0 ? sums.map(() => 0) : tops[k - 1];
+      const there = top.map((v, i) => `${x(i)} ${y(v)}`);
+      const back = under.map((v, i) => `${x(i)} ${y(v)}`).reverse();
+      this.areas[k].setAttribute('d', any ? `M${there.join('L')}L${back.join('L')}Z` : '');
+      this.legend.children[k].hidden = k > 1 && !any;
+    });
+    setText(this.top, `${rate(peak)}/s`);
+    setText(this.from, n * series.step > 600_000 ? '1 hour ago' : '5 minutes ago');
+    this.rates = rates;
+    this.figure();
+  }
+
+  figure() {
+    const n = this.series.length;
+    if (n === 0) return;
+    const i = Math.max(0, Math.min(n - 1, this.at ?? n - 1));
+    kinds.forEach((_, k) => setText(this.figures[k], `${rate(this.rates[k][i])}/s`));
+    setText(this.when, this.at === null ? '' : time(this.series.moment(i)));
+    const x = n < 2 ? 0 : (i * width) / (n - 1);
+    this.cross.setAttribute('x1', x);
+    this.cross.setAttribute('x2', x);
+    this.cross.setAttribute('visibility', this.at === null ? 'hidden' : 'visible');
+    const said = kinds.map(([, text], k) => [text, this.rates[k][i]]).filter(([, v], k) => k < 2 || v > 0);
+    this.svg.setAttribute('aria-label', `${this.name}, requests a second ${this.at === null ? 'now' : `at ${time(this.series.moment(i))}`}: ` +
+      `${said.map(([text, v]) => `${rate(v)} ${text}`).join(', ')}. Arrow keys move in time.`);
+  }
+
+  point(share) {
+    this.at = share === null ? null : Math.round(share * (this.series.length - 1));
+    this.figure();
+  }
+
+  key(e) {
+    const last = this.series.length - 1;
+    const step = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10 }[e.key];
+    if (e.key === 'Escape') this.at = null;
+    else if (e.key === 'Home') this.at = 0;
+    else if (e.key === 'End') this.at = last;
+    else if (step) this.at = Math.max(0, Math.min(last, (this.at ?? last) + step));
+    else return;
+    e.preventDefault();
+    this.figure();
+  }
+}
+
+// nice is the next round figure that v fits under.
+export function nice(v) {
+  const ten = 10 ** Math.floor(Math.log10(v));
+  return [1, 2, 3, 4, 5, 6, 8, 10].find((m) => m * ten >= v) * ten;
+}
