@@ -1,0 +1,137 @@
+package monitor
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// maxBody bounds the body of an action, in bytes.
+const maxBody = 16 << 10
+
+// request is what an action is told.
+type request struct {
+	Policy  string       `json:"policy"`
+	Key     string       `json:"key"`
+	Seconds float64      `json:"seconds"`
+	Limits  []core.Limit `json:"limits"`
+}
+
+// action answers a POST by doing something, which is logged, with who did it.
+func (h *Handler) action(do func(*http.Request, request) error) http.Handler {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", http.MethodPost)
+			refuse(w, http.StatusMethodNotAllowed, "actions are sent with POST")
+			return
+		}
+		if h.readOnly {
+			refuse(w, http.StatusForbidden, "the monitor is read-only")
+			return
+		}
+		// Other sites can send forms, which are no JSON, and browsers ask first for
+		// anything else.
+		if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+			refuse(w, http.StatusUnsupportedMediaType, "the body must be application/json")
+			return
+		}
+		var asked request
+		body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+		body.DisallowUnknownFields()
+		if err := body.Decode(&asked); err != nil {
+			refuse(w, http.StatusBadRequest, "the body is not what is expected: "+err.Error())
+			return
+		}
+		if _, err := body.Token(); !errors.Is(err, io.EOF) {
+			refuse(w, http.StatusBadRequest, "more follows the body")
+			return
+		}
+		err := do(r, asked)
+		h.forget()
+		h.limiter.Logger().Info("streamlimit: monitor", "action", r.URL.Path, "peer", r.RemoteAddr,
+			"policy", asked.Policy, "key", asked.Key, "seconds", asked.Seconds, "limits", asked.Limits, "error", err)
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, http.StatusForbidden, "another site may not act here")
+	}))
+	return protection.Handler(handler)
+}
+
+func (h *Handler) reset(r *http.Request, asked request) error {
+	p, ok := h.policy(asked.Policy)
+	if !ok {
+		return errNoPolicy
+	}
+	if asked.Key == "" {
+		return errNoKey
+	}
+	return h.limiter.Reset(r.Context(), p, asked.Key)
+}
+
+func (h *Handler) ban(r *http.Request, asked request) error {
+	switch {
+	case asked.Key == "":
+		return errNoKey
+	case !(asked.Seconds >= 0.001 && asked.Seconds <= maxBan.Seconds()):
+		return core.Refuse(http.StatusBadRequest, "seconds is from 0.001 to 31536000, a year")
+	}
+	return h.limiter.Ban(r.Context(), asked.Key, time.Duration(asked.Seconds*float64(time.Second)))
+}
+
+const maxBan = 365 * 24 * time.Hour
+
+func (h *Handler) unban(r *http.Request, asked request) error {
+	if asked.Key == "" {
+		return errNoKey
+	}
+	found, err := h.limiter.Unban(r.Context(), asked.Key)
+	if err == nil && !found {
+		return core.Refuse(http.StatusNotFound, "the key is not banned")
+	}
+	return err
+}
+
+func (h *Handler) override(r *http.Request, asked request) error {
+	p, ok := h.policy(asked.Policy)
+	if !ok {
+		return errNoPolicy
+	}
+	options := make([]core.PolicyOption, len(asked.Limits))
+	for i, l := range asked.Limits {
+		options[i] = l
+	}
+	if len(options) == 0 {
+		return core.Refuse(http.StatusBadRequest, `limits is missing: send some such as ["5/second"]`)
+	}
+	if _, err := p.With(options...); err != nil {
+		return core.Refuse(http.StatusBadRequest, err.Error())
+	}
+	return h.limiter.Override(r.Context(), asked.Policy, asked.Limits...)
+}
+
+func (h *Handler) restore(r *http.Request, asked request) error {
+	if asked.Policy == "" {
+		return errNoPolicy
+	}
+	found, err := h.limiter.DeleteRule(r.Context(), core.Rule{Kind: core.Override, Policy: asked.Policy}.ID())
+	if err == nil && !found {
+		return core.Refuse(http.StatusNotFound, "the policy's limits are its own")
+	}
+	return err
+}
+
+var (
+	errNoPolicy = core.Refuse(http.StatusNotFound, "no process has told of such a policy")
+	errNoKey    = core.Refuse(http.StatusBadRequest, "key is missing")
+)

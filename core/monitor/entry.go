@@ -1,0 +1,101 @@
+package monitor
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// entry is what a process tells of one second, as JSON in the feed. It takes about
+// 300 bytes, and 2 kB more every ten seconds, when it has the fields from Top on.
+type entry struct {
+	Process string  `json:"id"`
+	Host    string  `json:"host"`
+	PID     int     `json:"pid"`
+	Store   string  `json:"store"`
+	Time    int64   `json:"t"` // when the second began, Unix milliseconds
+	Counts  tallies `json:"counts,omitempty"`
+	Routes  tallies `json:"routes,omitempty"`
+	P50     float64 `json:"p50"` // milliseconds, as are these
+	P99     float64 `json:"p99"`
+	Down    []Down  `json:"down,omitempty"`
+
+	Top      *Top              `json:"top,omitempty"`
+	Near     map[string]int64  `json:"near,omitempty"`
+	Policies map[string]Traits `json:"policies,omitempty"`
+}
+
+// Down is a server that does not answer a process.
+type Down struct {
+	Server string `json:"server"`
+	Since  int64  `json:"since"` // Unix milliseconds
+	Error  string `json:"error"`
+}
+
+// Traits are what a policy is.
+type Traits struct {
+	Limits     []core.Limit `json:"limits"`
+	Layout     string       `json:"layout"` // "counted", "summed" or "refunded"
+	Shadow     bool         `json:"shadow"`
+	Failure    string       `json:"failure"`              // see [core.FailureMode]
+	Cost       bool         `json:"cost,omitempty"`       // requests may cost more than 1
+	Refundable int64        `json:"refundable,omitempty"` // within milliseconds
+	Slices     int          `json:"slices,omitempty"`     // of a coarse log
+}
+
+func traitsOf(p *core.Policy) Traits {
+	t := Traits{Limits: p.Limits(), Layout: "summed", Shadow: p.Shadow(), Failure: p.OnFailure().String(), Cost: p.VariableCost()}
+	switch p.Layout() {
+	case core.Counted:
+		t.Layout = "counted"
+	case core.Refunded:
+		t.Layout = "refunded"
+	}
+	if grace, ok := p.Refundable(); ok {
+		t.Refundable = grace.Milliseconds()
+	}
+	if slice := p.Slice(); slice > 0 {
+		t.Slices = int((p.Longest() + slice - 1) / slice) // as many make slices of that length again
+	}
+	return t
+}
+
+// Policy is a policy with these traits, whose logs are those of the processes that
+// told of it.
+func (t Traits) Policy(name string) (*core.Policy, error) {
+	var options []core.PolicyOption
+	for _, l := range t.Limits {
+		options = append(options, l)
+	}
+	if t.Shadow {
+		options = append(options, core.Shadow())
+	}
+	if t.Cost {
+		options = append(options, core.VariableCost())
+	}
+	if t.Refundable > 0 {
+		options = append(options, core.Refundable(time.Duration(t.Refundable)*time.Millisecond))
+	}
+	if t.Slices > 0 {
+		options = append(options, core.Slices(t.Slices))
+	}
+	return core.ParsePolicy(name, nil, options...)
+}
+
+// maxEntry bounds an entry, in bytes.
+const maxEntry = 256 << 10
+
+// parseEntry reads an entry of the feed.
+func parseEntry(data []byte) (e entry, err error) {
+	if len(data) > maxEntry {
+		return e, errors.New("monitor: an entry of the feed is too long")
+	}
+	if err = json.Unmarshal(data, &e); err == nil && (e.Process == "" || len(e.Process) > maxProcessID) {
+		err = errors.New("monitor: an entry of the feed names no process")
+	}
+	return e, err
+}
+
+const maxProcessID = 64

@@ -1,0 +1,99 @@
+package monitor
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+const (
+	// arrival is how long after a second its counts are shown: by then the entries
+	// of all processes are there.
+	arrival = 300 * time.Millisecond
+
+	stateInterval = 5 * time.Second
+
+	// writeTime is how long one who watches may take to read an event.
+	writeTime = 10 * time.Second
+
+	// recent is how many seconds one who polls is told of, to miss none.
+	recent = 3
+)
+
+// shownSecond is an event of api/live.
+type shownSecond struct {
+	Time     int64             `json:"t"`
+	Policies map[string]Counts `json:"policies"`
+	Routes   map[string]Counts `json:"routes"`
+	Top      Top               `json:"top"`
+}
+
+func (h *Handler) secondAt(t int64) shownSecond {
+	p := h.recorder.picture
+	s := shownSecond{Time: t, Top: mergeTops(append(p.tops(t, h.recorder.id), h.recorder.minute.top(t)))}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.Policies, s.Routes = p.fine.at(t).counts(), p.routes.at(t).counts()
+	return s
+}
+
+// live streams events until the client goes or the recorder is closed. Where
+// something in between holds streams up, it is asked with poll=1, and answers with
+// the events of the moment, a line of JSON each.
+func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
+	if r.FormValue("poll") == "1" {
+		h.poll(w, r)
+		return
+	}
+	stream := http.NewResponseController(w)
+	if stream.SetWriteDeadline(time.Now().Add(writeTime)) != nil {
+		// There is no connection behind it, as in Fiber, whose Flush does nothing.
+		refuse(w, http.StatusNotImplemented, "this server can't stream: ask with poll=1")
+		return
+	}
+	_ = stream.SetReadDeadline(time.Time{}) // the server's is for the request; not all have one
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // for a proxy
+	send := func(name string, value any) bool {
+		_ = stream.SetWriteDeadline(time.Now().Add(writeTime))
+		data, err := json.Marshal(value)
+		if err != nil {
+			return false
+		}
+		_, err = fmt.Fprintf(w, "event: %s\ndata: %s\n\n", name, data)
+		return err == nil && stream.Flush() == nil
+	}
+	var essence string
+	var told time.Time
+	for open := true; open; {
+		now := h.now(r.Context())
+		if e := now.essence(); e != essence || time.Since(told) >= stateInterval {
+			essence, told = e, time.Now()
+			open = send("state", now)
+		}
+		begun := time.Now().Add(-arrival).Truncate(time.Second)
+		open = open && send("second", h.secondAt(begun.Add(-time.Second).UnixMilli()))
+		select {
+		case <-time.After(time.Until(begun.Add(time.Second + arrival))):
+		case <-r.Context().Done():
+			return
+		case <-h.recorder.stop:
+			return
+		}
+	}
+}
+
+func (h *Handler) poll(w http.ResponseWriter, r *http.Request) {
+	type event struct {
+		Event string `json:"event"`
+		Data  any    `json:"data"`
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	lines := json.NewEncoder(w)
+	_ = lines.Encode(event{"state", h.now(r.Context())}) // fails only if the client has gone
+	last := time.Now().Add(-arrival).Truncate(time.Second)
+	for ago := time.Duration(recent); ago > 0; ago-- {
+		_ = lines.Encode(event{"second", h.secondAt(last.Add(-ago * time.Second).UnixMilli())})
+	}
+}

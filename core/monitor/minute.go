@@ -1,0 +1,113 @@
+package monitor
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+)
+
+// TopKey is one of the keys with the most requests of the last minute under a
+// policy. The true count differs from Count by at most Error, which is 0 while a
+// process meets no more than 512 keys in ten seconds, and else at most a 128th of
+// the minute's decisions.
+type TopKey struct {
+	Policy string `json:"policy"`
+	Key    string `json:"key"`
+	Count  int64  `json:"count"`
+	Error  int64  `json:"error"`
+}
+
+// Top are the keys with the most requests allowed, and denied.
+type Top struct {
+	Allowed []TopKey `json:"allowed"`
+	Denied  []TopKey `json:"denied"`
+}
+
+const (
+	topKeys = 20
+
+	slices10s  = 6
+	sliceMilli = 10_000
+)
+
+// minute are the keys of the last minute, in slices of ten seconds. It takes 750
+// kB of memory, whatever the number of keys.
+type minute struct {
+	mu     sync.Mutex
+	slices [slices10s]slice
+}
+
+type slice struct {
+	number int64 // ten seconds since 1970
+	top    [tops]summary
+	missed [tops]int64 // what a key can have in addition, of seconds that did not list it
+}
+
+// add takes over the keys of a second.
+func (m *minute) add(t int64, s *second) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	number := t / sliceMilli
+	into := &m.slices[number%slices10s]
+	if into.number != number {
+		for i := range into.top {
+			into.top[i].clear()
+		}
+		into.number, into.missed = number, [tops]int64{}
+	}
+	for i := range s.top {
+		into.missed[i] += s.top[i].floor()
+		s.top[i].each(into.top[i].add)
+	}
+}
+
+// top are the keys with the highest counts at a time.
+func (m *minute) top(now int64) Top {
+	return Top{Allowed: m.keys(now, topAllowed, topKeys), Denied: m.keys(now, topDenied, topKeys)}
+}
+
+// near is how many keys are near their limit, by policy, as far as they are listed.
+func (m *minute) near(now int64) map[string]int64 {
+	keys := make(map[string]int64)
+	for _, k := range m.keys(now, topNear, slices10s*capacity) {
+		keys[k.Policy]++
+	}
+	return keys
+}
+
+// keys are up to most keys, highest counts first.
+func (m *minute) keys(now int64, which, most int) []TopKey {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sums := make(map[keyName]TopKey)
+	var bound int64
+	for i := range m.slices {
+		s := &m.slices[i]
+		if age := now/sliceMilli - s.number; age < 0 || age >= slices10s {
+			continue
+		}
+		bound += s.missed[which] + s.top[which].floor()
+		s.top[which].each(func(key keyName, count, known int64) {
+			sum := sums[key]
+			sum.Count += count
+			sum.Error += known
+			sums[key] = sum
+		})
+	}
+	return ranked(sums, bound, most)
+}
+
+// ranked are up to most of the keys, highest counts first; bound is added to the
+// error of each.
+func ranked(sums map[keyName]TopKey, bound int64, most int) []TopKey {
+	keys := make([]TopKey, 0, len(sums))
+	for key, k := range sums {
+		k.Policy, k.Key = key.policy, key.key
+		k.Error += bound
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b TopKey) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Policy, b.Policy), cmp.Compare(a.Key, b.Key))
+	})
+	return slices.Clip(keys[:min(most, len(keys))])
+}

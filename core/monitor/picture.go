@@ -1,0 +1,141 @@
+package monitor
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sync"
+)
+
+const (
+	second1  = 1000   // milliseconds, as are these
+	maxSkew  = 5000   // between a process's clock and the feed's
+	topLife  = 60_000 // of the keys that a process has told
+	rateLife = 3000   // of its rate
+	history  = 3_600_000
+
+	maxProcesses = 256
+)
+
+// picture is what processes have told within the last hour, merged: five minutes
+// of it by the second, the hour by ten seconds.
+type picture struct {
+	mu        sync.Mutex
+	fine      ring
+	coarse    ring
+	routes    ring
+	processes map[string]*process
+	policies  map[string]Traits
+}
+
+// process is what is known of one.
+type process struct {
+	last  entry // its newest
+	seen  int64 // when, by the feed's clock
+	top   Top
+	near  map[string]int64
+	topAt int64 // when it told those two
+}
+
+func newPicture() *picture {
+	return &picture{
+		fine:      newRing(second1, 300, maxPolicies),
+		coarse:    newRing(10*second1, 360, maxPolicies),
+		routes:    newRing(second1, 30, maxRoutes),
+		processes: make(map[string]*process),
+		policies:  make(map[string]Traits),
+	}
+}
+
+// add takes over an entry that was added to the feed at a time. One that was
+// added twice, as when an answer was lost, counts once.
+func (p *picture) add(e entry, at int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	one, ok := p.processes[e.Process]
+	if !ok {
+		p.forget(at)
+		one = &process{}
+		p.processes[e.Process] = one
+	} else if e.Time == one.last.Time {
+		return
+	}
+	t := e.Time
+	if skew := at - second1 - t; skew > maxSkew || skew < -maxSkew {
+		t = at - second1 // its clock is wrong
+	}
+	if e.Top != nil {
+		one.top, one.near, one.topAt = *e.Top, e.Near, t
+	}
+	for name, traits := range e.Policies {
+		if _, ok := p.policies[name]; ok || len(p.policies) < maxPolicies {
+			p.policies[name] = traits
+		}
+	}
+	p.fine.add(t, e.Counts)
+	p.coarse.add(t, e.Counts)
+	p.routes.add(t, e.Routes)
+	e.Top, e.Near, e.Policies, e.Routes = nil, nil, nil, nil
+	one.last, one.seen = e, at
+}
+
+// forget makes room for another process: those not seen for an hour go, and of too
+// many the one that was seen longest ago.
+func (p *picture) forget(now int64) {
+	maps.DeleteFunc(p.processes, func(_ string, one *process) bool { return now-one.seen > history })
+	for len(p.processes) >= maxProcesses {
+		ids := slices.Collect(maps.Keys(p.processes))
+		delete(p.processes, slices.MinFunc(ids, func(a, b string) int {
+			return cmp.Compare(p.processes[a].seen, p.processes[b].seen)
+		}))
+	}
+}
+
+// tops are the keys that the processes but one have listed.
+func (p *picture) tops(now int64, but string) (tops []Top) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, one := range p.processes {
+		if id != but && now-one.topAt < topLife {
+			tops = append(tops, one.top)
+		}
+	}
+	return tops
+}
+
+// mergeTops merges the keys of processes.
+func mergeTops(tops []Top) Top {
+	return Top{
+		Allowed: mergeKeys(tops, func(t Top) []TopKey { return t.Allowed }),
+		Denied:  mergeKeys(tops, func(t Top) []TopKey { return t.Denied }),
+	}
+}
+
+// mergeKeys adds up the counts of each key. In a process that does not list a key
+// it can have as many as the last that is listed.
+func mergeKeys(tops []Top, of func(Top) []TopKey) []TopKey {
+	sums := make(map[keyName]TopKey)
+	listed := make(map[keyName]int64) // by those that list it
+	var unlisted int64
+	for _, top := range tops {
+		keys := of(top)
+		var floor int64
+		if len(keys) >= topKeys {
+			floor = keys[len(keys)-1].Count + keys[len(keys)-1].Error
+		}
+		unlisted += floor
+		for _, k := range keys[:min(len(keys), topKeys)] {
+			name := keyName{k.Policy, k.Key}
+			sum := sums[name]
+			sum.Count += k.Count
+			sum.Error += k.Error
+			sums[name] = sum
+			listed[name] += floor
+		}
+	}
+	for name, sum := range sums {
+		sum.Error += unlisted - listed[name]
+		sums[name] = sum
+	}
+	return ranked(sums, 0, topKeys)
+}

@@ -1,0 +1,120 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+const (
+	// freshness is how old what was read may be, so that many who watch cost the
+	// store no more than one.
+	freshness = 200 * time.Millisecond
+
+	// batch is how many entries are read at once, and readTime about how long one
+	// who watches waits for them. The rest follows with the next question: an hour
+	// of 16 busy processes is about 40 MB.
+	batch    = 500
+	readTime = 2 * time.Second
+)
+
+// Reader reads what all processes on a store tell of their decisions. It needs no
+// limiter.
+type Reader struct {
+	feed    Feed
+	self    string // whose entries are there already; "" for none
+	picture *picture
+
+	mu    sync.Mutex
+	after string // the ID of the last entry
+	read  time.Time
+	err   error
+}
+
+// NewReader makes a reader. The error is that the store has no feed, as one in
+// memory, which tells nothing to other processes.
+func NewReader(store core.Store) (*Reader, error) {
+	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		panic("monitor: NewReader: nil store")
+	}
+	feed := feedOf(store)
+	if feed == nil {
+		return nil, fmt.Errorf("monitor: a %T tells other processes nothing: use one of package redisstream", store)
+	}
+	return &Reader{feed: feed, picture: newPicture()}, nil
+}
+
+// Read is the picture as it is now. The first call reads the last hour.
+func Read(ctx context.Context, store core.Store) (Picture, error) {
+	r, err := NewReader(store)
+	if err != nil {
+		return Picture{}, err
+	}
+	return r.Read(ctx)
+}
+
+// Read is the picture as it is now. Each call reads what is new since the one
+// before; the first, the last hour.
+func (r *Reader) Read(ctx context.Context) (Picture, error) {
+	now := time.Now()
+	for {
+		more, err := r.catchUp(ctx, now)
+		if err != nil {
+			return Picture{}, fmt.Errorf("monitor: %w", err)
+		}
+		if !more {
+			return r.picture.show(now.UnixMilli()), nil
+		}
+	}
+}
+
+// catchUp reads what is new; more is that time was up before the end.
+func (r *Reader) catchUp(ctx context.Context, now time.Time) (more bool, err error) {
+	if r.feed == nil {
+		return false, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if age := time.Since(r.read); r.after != "" && age >= 0 && age < freshness {
+		return false, r.err
+	}
+	oldest := now.UnixMilli() - history
+	if idTime(r.after) < oldest {
+		r.after = strconv.FormatInt(oldest, 10)
+	}
+	defer func() { r.read, r.err = time.Now(), err }()
+	for begun := time.Now(); ; {
+		n := 0
+		err := r.feed.EntriesAfter(ctx, r.after, batch, func(id string, data []byte) {
+			n++
+			r.after = id
+			if e, err := parseEntry(data); err == nil && e.Process != r.self {
+				r.picture.add(e, idTime(id))
+			}
+		})
+		switch {
+		case err != nil || n < batch:
+			return false, err
+		case time.Since(begun) > readTime:
+			r.read = time.Time{}
+			return true, nil
+		}
+	}
+}
+
+// idTime is the time in an entry's ID, Unix milliseconds.
+func idTime(id string) int64 {
+	for i := range id {
+		if id[i] == '-' {
+			id = id[:i]
+			break
+		}
+	}
+	t, _ := strconv.ParseInt(id, 10, 64)
+	return t
+}

@@ -1,0 +1,54 @@
+package monitor
+
+// ring keeps the counts of the last intervals of one length.
+type ring struct {
+	step  int64 // milliseconds
+	most  int   // names told apart
+	slots []slot
+}
+
+type slot struct {
+	number int64 // of the interval, since 1970
+	counts tallies
+}
+
+func newRing(step int64, slots, most int) ring {
+	return ring{step: step, most: most, slots: make([]slot, slots)}
+}
+
+// add adds counts at a time; those older than the ring are left out.
+func (r *ring) add(t int64, counts tallies) {
+	if len(counts) == 0 || t < 0 {
+		return
+	}
+	number := t / r.step
+	s := &r.slots[number%int64(len(r.slots))]
+	switch {
+	case number < s.number:
+		return
+	case number > s.number:
+		*s = slot{number: number, counts: make(tallies)}
+	}
+	s.counts.addAll(counts, r.most)
+}
+
+// at are the counts of the interval around a time; nil without any.
+func (r *ring) at(t int64) tallies {
+	if t < 0 {
+		return nil
+	}
+	number := t / r.step
+	if s := &r.slots[number%int64(len(r.slots))]; s.number == number {
+		return s.counts
+	}
+	return nil
+}
+
+// sum adds up the last intervals, n of them up to the one around a time.
+func (r *ring) sum(t int64, n int) tallies {
+	all := make(tallies)
+	for i := range int64(n) {
+		all.addAll(r.at(t-i*r.step), r.most)
+	}
+	return all
+}

@@ -1,0 +1,108 @@
+package monitor
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Picture is what all processes have told, merged. Rates and the like are those of
+// the moment; counts are those of the last minute.
+type Picture struct {
+	Now       time.Time
+	Processes []Process // seen within the last hour, by host
+	Policies  []Policy  // by name
+	Routes    map[string]Counts
+	Top       Top
+}
+
+// Process is a process that decides on requests.
+type Process struct {
+	ID    string  `json:"id"` // random
+	Host  string  `json:"host"`
+	PID   int     `json:"pid"`
+	Seen  int64   `json:"seen"`  // when it last told of itself, which it does not while idle; Unix milliseconds
+	Store string  `json:"store"` // "redis" or "memory"
+	Down  []Down  `json:"down"`
+	P50   float64 `json:"p50"` // how long decisions take, in milliseconds
+	P99   float64 `json:"p99"`
+	Rate  int64   `json:"rate"` // decisions a second
+}
+
+// Policy is a policy that processes have told of, with the counts of the last
+// minute.
+type Policy struct {
+	Name string `json:"name"`
+	Traits
+	Overridden bool  `json:"overridden"` // a rule overrides its limits; not known to a [Reader]
+	NearLimit  int64 `json:"nearLimit"`  // keys that had a tenth of a limit left or less, in the process that met most such keys
+	Counts
+}
+
+// show is the picture at a time.
+func (p *picture) show(now int64) Picture {
+	pic := Picture{Now: time.UnixMilli(now), Top: mergeTops(p.tops(now, ""))}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pic.Processes, pic.Policies = p.showProcesses(now), p.showPolicies(now)
+	pic.Routes = p.routes.sum(now, 30).counts()
+	return pic
+}
+
+func (p *picture) showProcesses(now int64) []Process {
+	shown := make([]Process, 0, len(p.processes))
+	for _, one := range p.processes {
+		if now-one.seen > history {
+			continue
+		}
+		e := &one.last
+		s := Process{
+			ID: e.Process, Host: e.Host, PID: e.PID, Seen: one.seen, Store: e.Store,
+			Down: append([]Down{}, e.Down...), P50: e.P50, P99: e.P99,
+		}
+		if now-one.seen < rateLife {
+			for _, t := range e.Counts {
+				s.Rate += t.total()
+			}
+		}
+		shown = append(shown, s)
+	}
+	slices.SortFunc(shown, func(a, b Process) int {
+		return cmp.Or(strings.Compare(a.Host, b.Host), cmp.Compare(a.PID, b.PID), strings.Compare(a.ID, b.ID))
+	})
+	return shown
+}
+
+func (p *picture) showPolicies(now int64) []Policy {
+	counts := p.fine.sum(now, 60)
+	all := maps.Clone(p.policies)
+	for name := range counts {
+		if _, ok := all[name]; !ok {
+			all[name] = Traits{}
+		}
+	}
+	shown := make([]Policy, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		s := Policy{Name: name, Traits: all[name]}
+		if t := counts[name]; t != nil {
+			s.Counts = t.counts()
+		}
+		for _, one := range p.processes {
+			if now-one.topAt < topLife {
+				s.NearLimit = max(s.NearLimit, one.near[name])
+			}
+		}
+		shown = append(shown, s)
+	}
+	return shown
+}
+
+// traits are those of a policy that a process has told of.
+func (p *picture) traits(name string) (Traits, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t, ok := p.policies[name]
+	return t, ok
+}

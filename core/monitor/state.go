@@ -1,0 +1,107 @@
+package monitor
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// state is the answer of api/state.
+type state struct {
+	Now       int64     `json:"now"`
+	ReadOnly  bool      `json:"readOnly"`
+	Source    string    `json:"source"`
+	Processes []Process `json:"processes"`
+	Policies  []Policy  `json:"policies"`
+	Rules     []rule    `json:"rules"`
+}
+
+// rule is a rule as the page gets it.
+type rule struct {
+	ID      string        `json:"id"`
+	Kind    core.RuleKind `json:"kind"`
+	Key     string        `json:"key,omitempty"`
+	Network string        `json:"network,omitempty"`
+	Policy  string        `json:"policy,omitempty"`
+	Limits  []core.Limit  `json:"limits,omitempty"`
+	Until   int64         `json:"until,omitempty"`
+}
+
+func showRule(r core.Rule) rule {
+	shown := rule{ID: r.ID(), Kind: r.Kind, Key: r.Key, Policy: r.Policy, Limits: r.Limits}
+	if r.Network.IsValid() {
+		shown.Network = r.Network.String()
+	}
+	if !r.Until.IsZero() {
+		shown.Until = r.Until.UnixMilli()
+	}
+	return shown
+}
+
+// known is the state as it was at a time, so that many who watch cost the store no
+// more than one.
+type known struct {
+	at    time.Time
+	state state
+	rules []rule // the last that the store has told
+}
+
+// now is the state as it is, or was a moment ago.
+func (h *Handler) now(ctx context.Context) state {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	if age := now.Sub(h.known.at); age >= 0 && age < freshness {
+		return h.known.state
+	}
+	// Without the store this process's own numbers are there, and the rules that
+	// were read last.
+	_, _ = h.reader.catchUp(ctx, now)
+	if rules, err := h.limiter.Rules(ctx); err == nil {
+		h.known.rules = make([]rule, len(rules))
+		for i, r := range rules {
+			h.known.rules[i] = showRule(r)
+		}
+	}
+	pic := h.recorder.picture.show(now.UnixMilli())
+	for i := range pic.Policies {
+		p := &pic.Policies[i]
+		p.Overridden = slices.ContainsFunc(h.known.rules, func(r rule) bool { return r.Kind == core.Override && r.Policy == p.Name })
+	}
+	h.known.state = state{
+		Now: now.UnixMilli(), ReadOnly: h.readOnly, Source: h.recorder.store,
+		Processes: pic.Processes, Policies: pic.Policies, Rules: append([]rule{}, h.known.rules...),
+	}
+	h.known.at = now
+	return h.known.state
+}
+
+// forget has the next state be read anew, after an action.
+func (h *Handler) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.known.at = time.Time{}
+}
+
+func (h *Handler) state(w http.ResponseWriter, r *http.Request) { answer(w, h.now(r.Context())) }
+
+// essence is the state without what changes all the time.
+func (s *state) essence() string {
+	brief := struct {
+		Processes []any
+		Policies  []any
+		Rules     []rule
+	}{Rules: s.Rules}
+	for _, p := range s.Processes {
+		brief.Processes = append(brief.Processes, []any{p.ID, p.Down})
+	}
+	for _, p := range s.Policies {
+		brief.Policies = append(brief.Policies, []any{p.Name, p.Traits, p.Overridden})
+	}
+	text, _ := json.Marshal(brief) // strings and numbers always marshal
+	return string(text)
+}
