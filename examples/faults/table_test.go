@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -140,12 +139,11 @@ func conditions() string {
 	if commit, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
 		parts = append(parts, "streamlimit "+strings.TrimSpace(string(commit)))
 	}
-	info, _ := debug.ReadBuildInfo()
-	for _, module := range info.Deps {
-		for _, name := range []string{"redis/go-redis/v9", "gin-gonic/gin", "labstack/echo/v4", "gofiber/fiber/v2"} {
-			if module.Path == "github.com/"+name {
-				parts = append(parts, name+" "+module.Version)
-			}
+	list := exec.Command("go", "list", "-m", "github.com/redis/go-redis/v9", "github.com/gin-gonic/gin",
+		"github.com/labstack/echo/v4", "github.com/gofiber/fiber/v2")
+	if modules, err := list.Output(); err == nil {
+		for module := range strings.Lines(string(modules)) {
+			parts = append(parts, strings.TrimPrefix(strings.TrimSpace(module), "github.com/"))
 		}
 	}
 	return strings.Join(parts, ", ")
