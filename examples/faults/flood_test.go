@@ -34,9 +34,10 @@ func TestRow21_KeyFlood(t *testing.T) {
 		t.Errorf("%d keys in Redis, want %d", n, keys)
 	}
 	checkLives(t, server, 2*window)
-	// Redis frees them at a pace of its own, when their time to live is over.
+	// Redis frees them at a pace of its own, when their time to live is over; what
+	// it needs for 64 clients stays.
 	over := time.Now().Add(2 * window)
-	for server.Client().DBSize(t.Context()).Val() > 0 || used(t, server) > before+(most-before)/10 {
+	for server.Client().DBSize(t.Context()).Val() > 0 || used(t, server) > before+(most-before)/2 {
 		if time.Since(over) > 10*time.Minute {
 			t.Fatalf("%d keys and %d B of %d are still there", server.Client().DBSize(t.Context()).Val(), used(t, server)-before, most-before)
 		}
