@@ -20,7 +20,7 @@ type request struct {
 // are those of the first few, which are denied most of the time.
 const (
 	clients = 200
-	eager   = 8
+	eager   = 3
 )
 
 // anyRequest is a request of any client on any route, one of ten of them garbage.
