@@ -37,8 +37,14 @@ func (s *Store) do(caller, ctx context.Context, cmd redis.Cmder) error {
 	case caller.Err() != nil:
 		return caller.Err()
 	case ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
-		// The command may have run or not. The client's own time can be shorter,
-		// and the socket's is up a moment before the context's.
+		// The command may have run or not. The client's own time can be shorter.
+		own, _ := ctx.Deadline()
+		if at, ok := caller.Deadline(); ok && !at.After(own) {
+			// It is the caller's time that is up, of which the socket knows a moment
+			// before the context. That is no failure of the server.
+			<-caller.Done()
+			return caller.Err()
+		}
 		return s.noAnswer()
 	}
 	return err

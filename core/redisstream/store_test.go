@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -296,5 +298,32 @@ func TestNewPanicsWithAdvice(t *testing.T) {
 			}()
 			wrong()
 		}()
+	}
+}
+
+// A caller whose own deadline is up says nothing about the server.
+func TestCallersDeadlineIsNoFailure(t *testing.T) {
+	limiter := core.New(New(redistest.Start(t).Client(), WithTimeout(time.Minute)), core.WithFailureMode(core.FailOpen))
+	defer limiter.Close()
+	p := core.NewPolicy("p", core.PerHour(1_000_000))
+	if _, err := limiter.Allow(t.Context(), p, "k"); err != nil {
+		t.Fatal(err)
+	}
+	var callers sync.WaitGroup
+	for range 8 {
+		callers.Go(func() {
+			for range 300 {
+				ctx, cancel := context.WithTimeout(t.Context(), rand.N(time.Millisecond))
+				_, err := limiter.Allow(ctx, p, "k")
+				cancel()
+				if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	callers.Wait()
+	if h := limiter.Health(); h.Failures != 0 || h.Open != 0 || h.Down != nil {
+		t.Errorf("%+v, want no failure", h)
 	}
 }
