@@ -69,7 +69,7 @@ func (h *Handler) action(do func(*http.Request, request) error) http.Handler {
 }
 
 func (h *Handler) reset(r *http.Request, asked request) error {
-	p, ok := h.policy(asked.Policy)
+	p, ok := h.policy(r.Context(), asked.Policy)
 	if !ok {
 		return errNoPolicy
 	}
@@ -103,7 +103,7 @@ func (h *Handler) unban(r *http.Request, asked request) error {
 }
 
 func (h *Handler) override(r *http.Request, asked request) error {
-	p, ok := h.policy(asked.Policy)
+	p, ok := h.policy(r.Context(), asked.Policy)
 	if !ok {
 		return errNoPolicy
 	}

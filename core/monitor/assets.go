@@ -4,9 +4,10 @@ import (
 	"embed"
 	"io/fs"
 	"net/http"
+	"strings"
 )
 
-//go:embed all:assets
+//go:embed assets
 var files embed.FS
 
 // assets serves the page's files.
@@ -20,6 +21,10 @@ func assets() http.Handler {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			refuse(w, http.StatusMethodNotAllowed, "the page is only read")
+			return
+		}
+		if _, err := fs.Stat(page, strings.TrimPrefix(r.URL.Path, "/")); err != nil && r.URL.Path != "/" {
+			refuse(w, http.StatusNotFound, "the monitor has no such file")
 			return
 		}
 		files.ServeHTTP(w, r)

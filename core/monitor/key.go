@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -43,7 +44,7 @@ type shownEntry struct {
 }
 
 func (h *Handler) key(w http.ResponseWriter, r *http.Request) {
-	p, ok := h.policy(r.FormValue("policy"))
+	p, ok := h.policy(r.Context(), r.FormValue("policy"))
 	if !ok {
 		refuse(w, http.StatusNotFound, "no process has told of such a policy")
 		return
@@ -103,10 +104,11 @@ func concerns(r rule, policy, key string) bool {
 
 // policy is the policy called name: this process's, or one that others have told
 // of.
-func (h *Handler) policy(name string) (*core.Policy, bool) {
+func (h *Handler) policy(ctx context.Context, name string) (*core.Policy, bool) {
 	if p, ok := h.limiter.Policy(name); ok {
 		return p, true
 	}
+	_, _ = h.reader.catchUp(ctx, time.Now()) // without the store, by what was read before
 	traits, ok := h.recorder.picture.traits(name)
 	if !ok {
 		return nil, false

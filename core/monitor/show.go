@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core"
 )
 
 // Picture is what all processes have told, merged. Rates and the like are those of
@@ -97,6 +99,18 @@ func (p *picture) showPolicies(now int64) []Policy {
 		shown = append(shown, s)
 	}
 	return shown
+}
+
+// takeTraits takes over what this process's policies are, which is newer than what
+// it has told.
+func (pic *Picture) takeTraits(own []*core.Policy) {
+	for _, p := range own {
+		i, ok := slices.BinarySearchFunc(pic.Policies, p.Name(), func(a Policy, name string) int { return strings.Compare(a.Name, name) })
+		if !ok {
+			pic.Policies = slices.Insert(pic.Policies, i, Policy{Name: p.Name()})
+		}
+		pic.Policies[i].Traits = traitsOf(p)
+	}
 }
 
 // traits are those of a policy that a process has told of.

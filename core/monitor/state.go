@@ -68,6 +68,7 @@ func (h *Handler) now(ctx context.Context) state {
 		}
 	}
 	pic := h.recorder.picture.show(now.UnixMilli())
+	pic.takeTraits(h.limiter.Policies())
 	for i := range pic.Policies {
 		p := &pic.Policies[i]
 		p.Overridden = slices.ContainsFunc(h.known.rules, func(r rule) bool { return r.Kind == core.Override && r.Policy == p.Name })

@@ -1,0 +1,213 @@
+package monitor_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/monitor"
+	"github.com/streamlimit/streamlimit/core/redisstream"
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+type key struct {
+	Policy, Key, Name string
+	Limits            []struct {
+		Limit             string
+		Max, Used, FreeIn int64
+	}
+	Allowed    bool
+	RetryAfter int64
+	Entries    []struct{ T, Cost, Refund int64 }
+	Rules      []struct{ Kind string }
+	Now        int64
+}
+
+// onStores runs a test on both stores.
+func onStores(t *testing.T, test func(t *testing.T, store core.Store)) {
+	t.Run("memory", func(t *testing.T) { test(t, core.NewMemory()) })
+	t.Run("redis", func(t *testing.T) { test(t, redisStore(t, redistest.Start(t))) })
+}
+
+// A key's page has its log and its limits.
+func TestKey(t *testing.T) {
+	onStores(t, func(t *testing.T, store core.Store) {
+		s := newSite(t, store, monitor.WithKeyNames(func(policy, key string) string { return "name of " + policy + " " + key }))
+		s.allow(t, api, "<b>", 6)
+		d, err := s.limiter.AllowN(t.Context(), costs, "k", 30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.limiter.Settle(t.Context(), d, 10); err != nil {
+			t.Fatal(err)
+		}
+		var k key
+		s.get(t, "api/key?policy=api&key=%3Cb%3E", &k)
+		if k.Policy != "api" || k.Key != "<b>" || k.Name != "name of api <b>" || k.Allowed || k.RetryAfter <= 0 || k.RetryAfter > 60_000 {
+			t.Errorf("key %+v", k)
+		}
+		if l := k.Limits[0]; len(k.Limits) != 1 || l.Limit != "5/minute" || l.Max != 5 || l.Used != 5 || l.FreeIn <= 0 || l.FreeIn > 60_000 {
+			t.Errorf("limits %+v", k.Limits)
+		}
+		units := int64(0)
+		for i, e := range k.Entries {
+			units += e.Cost
+			if age := k.Now - e.T; age < -5000 || age > 60_000 || i > 0 && e.T > k.Entries[i-1].T {
+				t.Errorf("entries %+v", k.Entries)
+			}
+		}
+		if units != 5 {
+			t.Errorf("%d units in %+v, want 5", units, k.Entries)
+		}
+		s.get(t, "api/key?policy=costs&key=k", &k)
+		if len(k.Limits) != 2 || k.Limits[0].Used != 10 || k.Limits[1].Used != 10 || len(k.Entries) != 2 || k.Entries[0].Refund+k.Entries[1].Refund != 20 || k.Entries[0].Cost+k.Entries[1].Cost != 30 {
+			t.Errorf("key %+v", k)
+		}
+		if a := s.ask(t, "GET", "api/key?policy=none&key=k", ""); a.StatusCode != 404 || a.Header.Get("Content-Type") != core.ProblemContentType {
+			t.Errorf("status %d, %v", a.StatusCode, a.Header)
+		}
+		if a := s.ask(t, "GET", "api/key?policy=api&key=%3Cb%3E", ""); strings.ContainsAny(a.body, "<>") {
+			t.Errorf("markup: %s", a.body)
+		}
+		var found struct {
+			Keys []struct {
+				Policy, Key, Name string
+				Allowed, Denied   int64
+			}
+		}
+		eventually(t, "the search finds the key", func() bool {
+			s.get(t, "api/search?q=%3CB", &found)
+			return len(found.Keys) == 1 && found.Keys[0].Key == "<b>" && found.Keys[0].Allowed == 5 && found.Keys[0].Denied == 1
+		})
+	})
+}
+
+// Each action does what it says, and is logged with who did it.
+func TestActions(t *testing.T) {
+	onStores(t, func(t *testing.T, store core.Store) {
+		var log lines
+		recorder := monitor.NewRecorder(store)
+		limiter := core.New(store, core.WithObserver(recorder), core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+		limiter.Meet(api, costs)
+		s := &site{Server: httptest.NewServer(http.StripPrefix("/ratelimit", monitor.New(limiter, recorder))), limiter: limiter, recorder: recorder}
+		defer limiter.Close()
+		defer s.Close()
+		defer recorder.Close()
+		allowed := func(p *core.Policy, want bool) {
+			t.Helper()
+			if d, err := limiter.Peek(t.Context(), p, "k"); err != nil || d.Allowed != want {
+				t.Errorf("allowed %v, want %v; %v", d.Allowed, want, err)
+			}
+		}
+		act := func(name, body string, status int) {
+			t.Helper()
+			a := s.ask(t, "POST", "api/"+name, body)
+			if a.StatusCode != status || status >= 400 && a.Header.Get("Content-Type") != core.ProblemContentType {
+				t.Errorf("%s %s: status %d, want %d: %s", name, body, a.StatusCode, status, a.body)
+			}
+		}
+		s.allow(t, api, "k", 5)
+		allowed(api, false)
+		act("reset", `{"policy":"api","key":"k"}`, 204)
+		allowed(api, true)
+		act("ban", `{"key":"k","seconds":3600}`, 204)
+		allowed(api, false)
+		allowed(costs, false)
+		act("unban", `{"key":"k"}`, 204)
+		allowed(api, true)
+		act("override", `{"policy":"api","limits":["1/second","7/hour"]}`, 204)
+		var now state
+		s.get(t, "api/state", &now)
+		if p := now.Policies[0]; !p.Overridden || fmt.Sprint(p.Limits) != "[1/second 7/hour]" || len(now.Rules) != 1 {
+			t.Errorf("state %+v", now)
+		}
+		act("restore", `{"policy":"api"}`, 204)
+		if p, _ := limiter.Policy("api"); p != api {
+			t.Errorf("policy %v", p)
+		}
+		act("unban", `{"key":"k"}`, 404)
+		act("restore", `{"policy":"api"}`, 404)
+		act("reset", `{"policy":"none","key":"k"}`, 404)
+		act("reset", `{"policy":"api"}`, 400)
+		act("ban", `{"key":"k","seconds":-1}`, 400)
+		act("ban", `{"key":"k","seconds":1e300}`, 400)
+		act("override", `{"policy":"api","limits":["0/second"]}`, 400)
+		act("override", `{"policy":"api","limits":[]}`, 400)
+		act("override", `{"policy":"api","limit":"5/second"}`, 400)
+		act("ban", `{"key":"k","seconds":1}{}`, 400)
+		act("ban", `{"key":"`+strings.Repeat("k", 20_000)+`","seconds":1}`, 400)
+		for _, want := range []string{"action=/api/reset peer=127.0.0.1:", "policy=api key=k ", "action=/api/ban", "seconds=3600", "action=/api/unban", "limits=\"[1/second 7/hour]\"", "action=/api/restore"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("the log lacks %s:\n%s", want, log.String())
+			}
+		}
+	})
+}
+
+// A process that has never met a policy can look after its keys, by what others
+// have told of it.
+func TestPolicyOfAnotherProcess(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := newSite(t, redisStore(t, server)), newSite(t, redisStore(t, server))
+	exotic := core.NewPolicy("exotic", core.PerDay(1_000_000), core.Slices(64), core.Shadow())
+	a.allow(t, exotic, "k", 3)
+	eventually(t, "the other process knows the policy", func() bool {
+		return b.ask(t, "GET", "api/key?policy=exotic&key=k", "").StatusCode == 200
+	})
+	var k key
+	b.get(t, "api/key?policy=exotic&key=k", &k)
+	if k.Limits[0].Used != 3 || len(k.Entries) == 0 {
+		t.Errorf("key %+v", k)
+	}
+}
+
+// A Redis that is down loses what the other processes would have been told, and
+// nothing of this one; and it slows nobody.
+func TestRedisDown(t *testing.T) {
+	server := redistest.Start(t)
+	store := redisstream.New(server.Client(), redisstream.WithTimeout(500*time.Millisecond))
+	s := newSite(t, store)
+	s.allow(t, api, "k", 2)
+	eventually(t, "counts", func() bool { return s.counts(t, "api").Allowed == 2 })
+	server.Kill()
+	eventually(t, "the limiter goes on without Redis", func() bool {
+		s.allow(t, api, "k", 1)
+		return len(s.limiter.Health().Down) == 1
+	})
+	eventually(t, "the page says so", func() bool {
+		var now state
+		s.get(t, "api/state", &now)
+		return len(now.Processes) == 1 && len(now.Processes[0].Down) == 1 && now.Policies[0].Fallback > 0 && now.Policies[0].Allowed == 2
+	})
+	server.Restart()
+	eventually(t, "Redis is back, and told again", func() bool {
+		s.allow(t, costs, "k2", 1)
+		pic, err := monitor.Read(t.Context(), store)
+		return err == nil && len(pic.Processes) == 1 && len(pic.Processes[0].Down) == 0
+	})
+}
+
+// lines are a log that is written and read at once.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
