@@ -18,11 +18,11 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: redis cc ## test all modules with the race detector
+test: redis cc chromium ## test all modules with the race detector
 	CGO_ENABLED=1 go test -race -timeout 15m work
 
 .PHONY: test-alone
-test-alone: redis ## test each module without the workspace, as its users get it
+test-alone: redis chromium ## test each module without the workspace, as its users get it
 	$(call in-modules,GOWORK=off go test ./...)
 
 # The fuzz targets are found as well; go test runs one at a time.
@@ -83,6 +83,10 @@ redis: ## install redis-server, which the tests start, unless it is there
 .PHONY: cc
 cc: ## install a C compiler, which the race detector needs, unless it is there
 	@.ci/need.sh cc
+
+.PHONY: chromium
+chromium: ## install Chromium, which the tests of the monitor's page run, unless it is there
+	@.ci/need.sh chromium
 
 $(GOLANGCI):
 	GOBIN=$(@D) GOWORK=off go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)

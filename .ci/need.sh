@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# need.sh redis|cc: makes sure that a program which the tests run is installed,
+# need.sh redis|cc|chromium: makes sure that a program which the tests run is installed,
 # by apt-get or brew; says what to do where neither can.
 set -euo pipefail
 
@@ -17,6 +17,15 @@ have_cc() {
 	command -v "${cc%% *}" >/dev/null
 }
 
+have_chromium() {
+	local program
+	for program in chromium chromium-browser google-chrome google-chrome-stable \
+		"/Applications/Chromium.app/Contents/MacOS/Chromium" "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"; do
+		if command -v "$program" >/dev/null; then return 0; fi
+	done
+	return 1
+}
+
 case "${1:-}" in
 redis)
 	what="redis-server 7.0 or later (or valkey-server 7.2 or later, or the environment variable REDIS_SERVER with the path of one)"
@@ -27,8 +36,13 @@ cc)
 	# libc6-dev is only a recommendation of gcc.
 	apt="gcc libc6-dev" brew="" check=have_cc
 	;;
+chromium)
+	what="Chromium or Chrome, for the monitor's page"
+	# A page needs a font, which is only a recommendation of chromium.
+	apt="chromium fonts-dejavu-core" brew="chromium" check=have_chromium
+	;;
 *)
-	echo "usage: $0 redis|cc" >&2
+	echo "usage: $0 redis|cc|chromium" >&2
 	exit 2
 	;;
 esac

@@ -46,7 +46,8 @@ export function keyPage(parent, serverNow) {
   function build({ policy, key }) {
     const title = el('h1', { id: 'key-title' }, key);
     const under = el('p', { class: 'muted' }, 'under policy ', el('b', {}, policy));
-    const verdict = el('p', { class: 'verdict', role: 'status' });
+    const verdict = el('p', { class: 'verdict' });
+    const spoken = el('p', { class: 'unseen', role: 'status' }); // without times, which never rest
     const wrong = el('p', { class: 'wrong', role: 'alert', hidden: true });
     const bars = el('div', { class: 'usages' });
     const unlimit = el('button', { type: 'button', onclick: () => reset(policy, key) }, 'Reset…');
@@ -56,7 +57,7 @@ export function keyPage(parent, serverNow) {
     parent.replaceChildren(
       el('p', {}, el('a', { href: '#/' }, '← All policies')),
       el('div', { class: 'bar' }, el('div', {}, title, under), el('div', { class: 'buttons' }, unlimit, deny, undeny)),
-      wrong, verdict, bars, replay.element);
+      wrong, verdict, spoken, bars, replay.element);
 
     const limits = new Keeper(bars, (l) => l.limit, (l) => {
       const fill = el('div', { class: 'fill' });
@@ -87,6 +88,7 @@ export function keyPage(parent, serverNow) {
       const refused = rules.some((r) => r.kind === 'ban' || r.kind === 'block');
       if (!refused) words.push(shown.allowed ? 'a request would be allowed now' : wait > 0 ? `denied, the next request fits in ${duration(wait)}` : 'the next request fits now');
       setText(verdict, `${words.join(', ')}.`);
+      setText(spoken, refused ? 'refused by a rule' : shown.allowed ? 'a request would be allowed' : 'denied');
       verdict.dataset.allowed = !refused && (shown.allowed || wait <= 0);
       undeny.hidden = readOnly || !banned;
       deny.hidden = readOnly || Boolean(banned);

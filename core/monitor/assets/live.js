@@ -1,5 +1,8 @@
 // The connection: a stream of events, or asking each second where something in between holds streams up.
 
+// Addresses are relative to the page's, without the login that it may have been opened with.
+const at = (path) => new URL(path, location.origin + location.pathname);
+
 const patience = 6000; // events come each second
 const longest = 15_000; // between two tries
 
@@ -15,7 +18,7 @@ export function connect(on) {
 
   function stream() {
     rest();
-    source = new EventSource('./api/live');
+    source = new EventSource(at('./api/live'));
     timer = setTimeout(broken, patience);
     source.addEventListener('error', broken);
     for (const name of ['state', 'second']) {
@@ -43,7 +46,7 @@ export function connect(on) {
   async function ask(stopped) {
     for (;;) {
       try {
-        const response = await fetch('./api/live?poll=1', { signal: AbortSignal.any([stopped, AbortSignal.timeout(patience)]) });
+        const response = await fetch(at('./api/live?poll=1'), { signal: AbortSignal.any([stopped, AbortSignal.timeout(patience)]) });
         if (response.status === 401 || response.status === 403) return 'the server refuses: reload the page to log in';
         if (!response.ok) return `status ${response.status}`;
         for (const line of (await response.text()).split('\n')) {
@@ -80,7 +83,7 @@ export function post(path, body) {
 async function call(path, options) {
   let response;
   try {
-    response = await fetch(path, { signal: AbortSignal.timeout(10_000), ...options });
+    response = await fetch(at(path), { signal: AbortSignal.timeout(10_000), ...options });
   } catch {
     throw new Error('the server does not answer');
   }
