@@ -103,8 +103,9 @@ func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a
 	store, circuit := l.store, l.circuits.of(a)
 	var u Usage
 	if err = circuit.refuses(); err == nil {
-		u, err = store.Take(ctx, a.Policy, a.Key, a.Cost)
-		circuit.learn(ctx, a, err)
+		if u, err = store.Take(ctx, a.Policy, a.Key, a.Cost); !u.Recalled {
+			circuit.learn(ctx, a, err)
+		}
 	}
 	if err != nil {
 		asks := []Ask{a}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -72,44 +73,55 @@ func (l *Limiter) modeOf(ctx context.Context, p *Policy, err error) FailureMode 
 	return mode
 }
 
-// withoutStore notes that a question is decided without the store, and how.
-func (l *Limiter) withoutStore(ctx context.Context, p *Policy, err error) FailureMode {
-	mode := l.modeOf(ctx, p, err)
-	if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
-		l.outcomes.count(mode)
-		if !errors.Is(err, ErrDown) {
-			l.outcomes.failures.Add(1)
-		}
-		if answered(err) {
-			l.outage.log(l.Logger(), p, err)
-		}
+// note counts what becomes of questions that are decided without the store.
+func (l *Limiter) note(ctx context.Context, p *Policy, err error, modes ...FailureMode) {
+	if ctx.Err() != nil || errors.Is(err, ErrClosed) {
+		return
 	}
-	return mode
+	for _, mode := range modes {
+		l.outcomes.count(mode)
+	}
+	if !errors.Is(err, ErrDown) {
+		l.outcomes.failures.Add(int64(len(modes)))
+	}
+	if answered(err) {
+		l.outage.log(l.Logger(), p, err)
+	}
 }
 
 // takeWithoutStore decides on questions that the store has failed to answer
 // with failed. instead is the store that has taken units, if one has; what it
 // was asked is then in asks.
 func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Ask, failed error) (usages []Usage, instead Store, err error) {
-	usages = make([]Usage, len(asks))
-	var local []int
+	modes := make([]FailureMode, len(asks))
+	about := 0 // the question that the error is about
 	var one *AskError
-	foreign := errors.Is(failed, ErrNotALog) && errors.As(failed, &one) && one.Ask < len(asks)
+	if errors.As(failed, &one) && one.Ask < len(asks) {
+		about = one.Ask
+	}
+	foreign := errors.Is(failed, ErrNotALog)
 	for i, a := range asks {
 		err := failed
-		if foreign && one.Ask != i {
+		if foreign && i != about {
 			err = errBeside
 		}
-		switch l.withoutStore(ctx, a.Policy, err) {
-		case FailLocal:
+		modes[i] = l.modeOf(ctx, a.Policy, err)
+	}
+	if closed := slices.Index(modes, FailClosed); closed >= 0 {
+		if !foreign {
+			about = closed
+		}
+		l.note(ctx, asks[about].Policy, failed, slices.Repeat([]FailureMode{FailClosed}, len(asks))...)
+		return nil, nil, policyError(asks[about].Policy, failed)
+	}
+	l.note(ctx, asks[about].Policy, failed, modes...)
+	usages = make([]Usage, len(asks))
+	var local []int
+	for i, mode := range modes {
+		if mode == FailLocal {
 			local = append(local, i)
-		case FailOpen:
+		} else {
 			usages[i] = unknown()
-		default:
-			if foreign {
-				a = asks[one.Ask]
-			}
-			return nil, nil, policyError(a.Policy, failed)
 		}
 	}
 	if len(local) == 0 {
@@ -129,7 +141,9 @@ var errBeside = errors.New("core: asked together with a policy whose log is none
 func unknown() Usage { return Usage{Allowed: true, Source: SourceNone} }
 
 func (l *Limiter) peekWithoutStore(ctx context.Context, a Ask, failed error) (Decision, error) {
-	switch l.withoutStore(ctx, a.Policy, failed) {
+	mode := l.modeOf(ctx, a.Policy, failed)
+	l.note(ctx, a.Policy, failed, mode)
+	switch mode {
 	case FailLocal:
 		u, err := l.local.peek(ctx, &a)
 		if err != nil {

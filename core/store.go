@@ -90,6 +90,10 @@ type Usage struct {
 	Allowed bool
 	Source  Source
 
+	// Recalled is whether the store knew it without asking: a denial that is still
+	// true. It says nothing about whether the store would answer.
+	Recalled bool
+
 	// RetryAfter is how long until the units asked for would fit; 0 if Allowed.
 	RetryAfter time.Duration
 

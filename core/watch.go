@@ -35,8 +35,8 @@ func (l *Limiter) watchRules(ctx context.Context) {
 			failures = 0
 		case errors.Is(err, ErrClosed):
 		default:
-			// Of a store that is down, its circuit tells.
-			if failures++; failures >= rulesFailures && l.circuits.down() == nil {
+			// Of a store that does not answer, its circuit tells.
+			if failures++; failures >= rulesFailures && answered(err) {
 				l.warnings.rulesUnread(err)
 			}
 		}

@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -131,11 +132,14 @@ func TestOlderRulesAreNotTaken(t *testing.T) {
 func TestUnreadRules(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := core.NewMemory()
-		var failing atomic.Bool
+		var failing, down atomic.Bool
 		store := &rulesStore{Store: memory}
 		store.read = func(ctx context.Context, known string) ([]core.Rule, string, error) {
+			if down.Load() {
+				return nil, "", errors.New("no answer")
+			}
 			if failing.Load() {
-				return nil, "", errors.New("NOPERM")
+				return nil, "", fmt.Errorf("%w: NOPERM", core.ErrRefused)
 			}
 			return memory.Rules(ctx, known)
 		}
@@ -150,6 +154,13 @@ func TestUnreadRules(t *testing.T) {
 		time.Sleep(time.Second)
 		if log.String() != "" {
 			t.Errorf("a second of failures is logged: %s", log.String())
+		}
+		down.Store(true)
+		time.Sleep(time.Hour)
+		down.Store(false)
+		time.Sleep(time.Second)
+		if log.String() != "" {
+			t.Errorf("a store that is down is no matter of the rules: %s", log.String())
 		}
 		failing.Store(true)
 		time.Sleep(time.Hour)

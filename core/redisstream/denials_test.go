@@ -26,7 +26,9 @@ func TestDenialsAreRemembered(t *testing.T) {
 	flood := func(p *core.Policy) int {
 		before := commands(t, rdb)
 		for range 100 {
-			denied(p)
+			if u := denied(p); u.Recalled != memorable(p) {
+				t.Errorf("%+v", u)
+			}
 		}
 		return commands(t, rdb) - before
 	}

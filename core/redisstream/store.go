@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -250,6 +251,9 @@ func (s *Store) plain(caller context.Context, cmd redis.Cmder) error {
 	ctx, cancel := context.WithTimeout(caller, s.timeout)
 	defer cancel()
 	if err := s.do(caller, ctx, cmd); err != nil {
+		if !errors.Is(err, redis.Nil) {
+			_, err = stateOf(err)
+		}
 		return fmt.Errorf("redisstream: %w", err)
 	}
 	return nil
