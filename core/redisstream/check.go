@@ -166,6 +166,9 @@ func (s setup) evicts() bool {
 
 // answered is whether a server has answered, if only with an error.
 func answered(err error) bool {
+	if err == nil {
+		return true
+	}
 	var reply redis.Error
-	return err == nil || errors.As(err, &reply)
+	return errors.As(err, &reply)
 }

@@ -149,11 +149,13 @@ func (l *lane) abandon(t *ticket) {
 // land ends a flight. Those who wait go next.
 func (s *Store) land(way *lane) {
 	if next := way.next(); next != nil {
-		go func() {
-			for ; next != nil; next = way.next() {
-				s.takeMany(next)
-			}
-		}()
+		go s.carry(way, next)
+	}
+}
+
+func (s *Store) carry(way *lane, next []*ticket) {
+	for ; next != nil; next = way.next() {
+		s.takeMany(next)
 	}
 }
 

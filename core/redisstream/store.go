@@ -130,11 +130,10 @@ func (s *Store) decide(ctx context.Context, p *core.Policy, log string, cost int
 	if err != nil {
 		return core.Usage{}, fmt.Errorf("redisstream: %w", err)
 	}
-	usages, err := parseReply(reply, p)
-	if err != nil {
-		return core.Usage{}, err
+	if len(reply) != replyLength(p) {
+		return core.Usage{}, lengthError(len(reply), replyLength(p))
 	}
-	return usages[0], nil
+	return parseUsage(reply, p), nil
 }
 
 // decision is the script of the policy's layout and its arguments, as the head of
@@ -176,7 +175,7 @@ func parseReply(reply []int64, policies ...*core.Policy) ([]core.Usage, error) {
 		want += replyLength(p)
 	}
 	if len(reply) != want {
-		return nil, fmt.Errorf("redisstream: the script answered %d numbers, want %d", len(reply), want)
+		return nil, lengthError(len(reply), want)
 	}
 	usages := make([]core.Usage, len(policies))
 	for i, p := range policies {
@@ -184,6 +183,10 @@ func parseReply(reply []int64, policies ...*core.Policy) ([]core.Usage, error) {
 		reply = reply[replyLength(p):]
 	}
 	return usages, nil
+}
+
+func lengthError(got, want int) error {
+	return fmt.Errorf("redisstream: the script answered %d numbers, want %d", got, want)
 }
 
 func replyLength(p *core.Policy) int {
