@@ -49,7 +49,7 @@ func (h *Handler) key(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "no process has told of such a policy")
 		return
 	}
-	key := r.FormValue("key")
+	key := strings.Clone(r.FormValue("key")) // Fiber uses the memory of a request's text again
 	if key == "" {
 		refuse(w, http.StatusBadRequest, "key is missing")
 		return

@@ -29,7 +29,7 @@ func main() {
 		e.Listener = l
 		return e.Start("")
 	}
-	err = service.Run(settings.Addr, serve, e.Shutdown)
+	err = service.Run(settings.Addr, serve, limits.Ending(e.Shutdown))
 	if err := errors.Join(err, limits.Close()); err != nil {
 		service.Exit(err)
 	}
@@ -75,6 +75,11 @@ func newRouter(limits *service.Limits, store string) *echo.Echo {
 		}
 		return c.JSON(service.WhoAmI(limiter.Peek(c.Request().Context(), policies.Protected, key)))
 	})
+
+	// What is decided, live, of all processes on the same store.
+	page := echo.WrapHandler(limits.Monitor)
+	e.Any("/ratelimit", page)
+	e.Any("/ratelimit/*", page)
 	return e
 }
 

@@ -19,8 +19,8 @@ var attacks = []string{
 	"x%0d%0aSet-Cookie:%20a=b", `<!--#exec cmd="id"-->`, `<b a="` + strings.Repeat("x", 500) + `">`,
 }
 
-// There is no monitor yet. Until then: what clients send comes back as markup in no
-// answer, and nothing is served where the monitor is to be.
+// What clients send comes back as markup in no answer, of the service or of its
+// monitor. The monitor lets in nobody without its password, nor another site.
 func TestRow28_MonitorAttacked(t *testing.T) {
 	t.Parallel()
 	r := row(t, 28)
@@ -28,7 +28,7 @@ func TestRow28_MonitorAttacked(t *testing.T) {
 	answers := 0
 	for _, framework := range program.Servers {
 		t.Run(framework, func(t *testing.T) {
-			server := program.Start(t, framework, "TRUSTED_PROXIES=127.0.0.0/8")
+			server := program.Start(t, framework, "TRUSTED_PROXIES=127.0.0.0/8", "MONITOR_PASSWORD="+monitorPassword)
 			defer client.CloseIdleConnections()
 			for i, attack := range attacks {
 				for _, req := range attackRequests(t.Context(), server.URL, attack, fmt.Sprintf("198.51.100.%d", i)) {
@@ -39,15 +39,25 @@ func TestRow28_MonitorAttacked(t *testing.T) {
 					}
 				}
 			}
-			for _, path := range []string{"/ratelimit", "/ratelimit/", "/ratelimit/index.html", "/ratelimit/api/rules", "/ratelimit/../ratelimit/"} {
-				for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete, http.MethodOptions} {
-					closed(t, client, method, server.URL+path)
+			for i, attack := range attacks {
+				for _, req := range monitorRequests(t.Context(), server.URL, attack, fmt.Sprintf("198.51.100.%d", i)) {
+					inert(t, client, req, attack)
 					answers++
 				}
 			}
+			for _, path := range []string{"/ratelimit/", "/ratelimit/app.js", "/ratelimit/api/state", "/ratelimit/api/live", "/ratelimit/api/reset", "/ratelimit/api/none", "/ratelimit/../ratelimit/"} {
+				for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete, http.MethodOptions} {
+					kept(t, client, method, server.URL+path, "", http.StatusUnauthorized)
+					answers++
+				}
+			}
+			for _, action := range []string{"reset", "ban", "unban", "override", "restore"} {
+				kept(t, client, http.MethodPost, server.URL+"/ratelimit/api/"+action, monitorPassword, http.StatusForbidden)
+				answers++
+			}
 		})
 	}
-	r.Figure("%d answers, none with markup; nothing at /ratelimit/: the monitor itself is not there yet", answers)
+	r.Figure("0 bypasses in %d answers: inert, 403, 401", answers)
 }
 
 // attackRequests carry the text wherever a client can put one.
@@ -107,21 +117,46 @@ func inert(t *testing.T, client *http.Client, req *http.Request, attack string) 
 	}
 }
 
-// closed checks that nothing is served, nor other sites let in.
-func closed(t *testing.T, client *http.Client, method, address string) {
+const monitorPassword = "of the monitor"
+
+// monitorRequests ask the monitor for what clients have sent.
+func monitorRequests(ctx context.Context, base, attack, address string) (all []*http.Request) {
+	query := url.QueryEscape(attack)
+	for _, path := range []string{
+		"api/state", "api/history?minutes=5", "api/live?poll=1", "api/search?q=", "api/search?q=" + query,
+		"api/key?policy=strict&key=" + address, "api/key?policy=strict&key=" + query, "api/key?policy=" + query + "&key=" + query,
+		"api/" + url.PathEscape(attack), url.PathEscape(attack),
+	} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/ratelimit/"+path, strings.NewReader(""))
+		if err != nil {
+			panic(err)
+		}
+		req.SetBasicAuth("any", monitorPassword)
+		all = append(all, req)
+	}
+	return all
+}
+
+// kept checks that another site is kept out, with the password that a browser would
+// add or without.
+func kept(t *testing.T, client *http.Client, method, address, password string, status int) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader("{}"))
+	req, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(`{"key":"k","policy":"strict","seconds":1,"limits":["1/s"]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Origin", "https://attacker.example")
 	req.Header.Set("Sec-Fetch-Site", "cross-site")
+	req.Header.Set("Content-Type", "application/json")
+	if password != "" {
+		req.SetBasicAuth("any", password)
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusNotFound && resp.StatusCode != http.StatusMethodNotAllowed || resp.Header.Get("Access-Control-Allow-Origin") != "" {
-		t.Errorf("%s %s: status %d, header %v", method, address, resp.StatusCode, resp.Header)
+	if resp.StatusCode != status || resp.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("%s %s: status %d, want %d; header %v", method, address, resp.StatusCode, status, resp.Header)
 	}
 }

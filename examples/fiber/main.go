@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/adaptor"
 	"github.com/gofiber/fiber/v2/middleware/recover"
 
 	"github.com/streamlimit/streamlimit/examples/service"
@@ -25,7 +26,7 @@ func main() {
 		service.Exit(err)
 	}
 	app := newRouter(limits, settings.Store())
-	err = service.Run(settings.Addr, app.Listener, app.ShutdownWithContext)
+	err = service.Run(settings.Addr, app.Listener, limits.Ending(app.ShutdownWithContext))
 	if err := errors.Join(err, limits.Close()); err != nil {
 		service.Exit(err)
 	}
@@ -72,6 +73,11 @@ func newRouter(limits *service.Limits, store string) *fiber.App {
 		}
 		return sendJSON(c)(service.WhoAmI(limiter.Peek(c.UserContext(), policies.Protected, key)))
 	})
+
+	// What is decided, live, of all processes on the same store.
+	page := adaptor.HTTPHandler(limits.Monitor)
+	app.All("/ratelimit", page)
+	app.All("/ratelimit/*", page)
 	return app
 }
 

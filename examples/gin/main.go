@@ -24,7 +24,7 @@ func main() {
 		service.Exit(err)
 	}
 	server := &http.Server{Handler: newRouter(limits, settings.Store()), ReadTimeout: 5 * time.Second}
-	err = service.Run(settings.Addr, server.Serve, server.Shutdown)
+	err = service.Run(settings.Addr, server.Serve, limits.Ending(server.Shutdown))
 	if err := errors.Join(err, limits.Close()); err != nil {
 		service.Exit(err)
 	}
@@ -71,6 +71,11 @@ func newRouter(limits *service.Limits, store string) *gin.Engine {
 		}
 		c.JSON(service.WhoAmI(limiter.Peek(c.Request.Context(), policies.Protected, key)))
 	})
+
+	// What is decided, live, of all processes on the same store.
+	page := gin.WrapH(limits.Monitor)
+	router.Any("/ratelimit", page)
+	router.Any("/ratelimit/*path", page)
 	return router
 }
 

@@ -1,13 +1,16 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/monitor"
 	"github.com/streamlimit/streamlimit/core/policyfile"
 	"github.com/streamlimit/streamlimit/core/redisstream"
 )
@@ -16,6 +19,8 @@ import (
 type Limits struct {
 	*core.Limiter
 	Policies Policies
+	Monitor  http.Handler // for /ratelimit/, which it is to be stripped of
+	recorder *monitor.Recorder
 	watcher  *policyfile.Watcher // of the policy file; nil without one
 }
 
@@ -27,12 +32,16 @@ func (s Settings) NewLimits() (*Limits, error) {
 	if err != nil {
 		return nil, &settingsError{fmt.Errorf("REDIS_URL: %w", err)}
 	}
+	recorder := monitor.NewRecorder(store)
+	limiter := core.New(store,
+		core.WithTrustedProxies(s.TrustedProxies...),
+		core.WithKeySecret(s.KeySecret),
+		core.WithObserver(recorder),
+	)
+	page := monitor.New(limiter, recorder, monitor.WithPassword(s.MonitorPassword))
 	l := &Limits{
-		Limiter: core.New(store,
-			core.WithTrustedProxies(s.TrustedProxies...),
-			core.WithKeySecret(s.KeySecret),
-		),
-		Policies: builtIn(),
+		Limiter: limiter, Policies: builtIn(),
+		Monitor: http.StripPrefix("/ratelimit", page), recorder: recorder,
 	}
 	if err := l.replacePolicies(s.PolicyFile); err != nil {
 		return nil, errors.Join(&settingsError{err}, l.Close())
@@ -66,8 +75,17 @@ func (l *Limits) replacePolicies(file string) (err error) {
 	return err
 }
 
+// Ending ends the monitor's streams, which a shutdown would wait for, before it.
+func (l *Limits) Ending(shutdown func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_ = l.recorder.Close() // has no error
+		return shutdown(ctx)
+	}
+}
+
 // Close ends the following of the file, and closes the limiter and its store.
 func (l *Limits) Close() error {
+	_ = l.recorder.Close() // has no error
 	if l.watcher != nil {
 		_ = l.watcher.Close() // has no error
 	}

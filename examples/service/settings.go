@@ -21,6 +21,8 @@ type Settings struct {
 	PolicyFile     string // policies in place of the built-in ones; "" for none
 	TrustedProxies []netip.Prefix
 	KeySecret      []byte // for digests of API keys; empty is none
+
+	MonitorPassword string // "" serves the monitor to clients on this machine only
 }
 
 // variables are the settings, each with its flag and its environment variable.
@@ -29,6 +31,7 @@ var variables = []struct{ flag, env, standard, usage string }{
 	{"redis-url", "REDIS_URL", "", "keep the logs in the Redis at this `url`, such as redis://localhost:6379; without one, in this process's memory"},
 	{"policies", "POLICIES", "", "take policies from this YAML `file` instead of the built-in ones of the same names, again whenever it changes and on SIGHUP"},
 	{"trusted-proxies", "TRUSTED_PROXIES", "", "believe the X-Forwarded-For of peers in these `CIDRs`, separated by commas"},
+	{"monitor-password", "MONITOR_PASSWORD", "", "serve the monitor at /ratelimit/ to whoever has this `password`; without one, to this machine only"},
 	{"key-secret", "KEY_SECRET", "", "hash API keys with this `secret`"},
 }
 
@@ -72,6 +75,8 @@ func Load(args []string, getenv func(string) string) (Settings, error) {
 		RedisURL:   *values["redis-url"],
 		PolicyFile: *values["policies"],
 		KeySecret:  []byte(*values["key-secret"]),
+
+		MonitorPassword: *values["monitor-password"],
 	}
 	if err := checkAddr(s.Addr); err != nil {
 		return Settings{}, &settingsError{fmt.Errorf("ADDR: %w", err)}

@@ -1,0 +1,183 @@
+package contract
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+// The monitor is at /ratelimit/ on each framework and store, and shows what the
+// service decides: in its state, its events and a key's log.
+func TestMonitor(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	for _, framework := range frameworks {
+		t.Run(framework+"/memory", func(t *testing.T) { monitor(t, start(t, framework)) })
+		t.Run(framework+"/redis", func(t *testing.T) {
+			if err := redis.Client().FlushAll(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+			monitor(t, start(t, framework, "REDIS_URL=redis://"+redis.Addr))
+		})
+	}
+}
+
+func monitor(t *testing.T, s *server) {
+	t.Helper()
+	c := client{} // without X-Forwarded-For, which the monitor takes for a proxy's
+	for path, kind := range map[string]string{"": "text/html", "style.css": "text/css", "app.js": "text/javascript"} {
+		if a := c.want(t, s, 200, "GET /ratelimit/"+path); mediaType(t, a) != kind || len(a.body) == 0 {
+			t.Errorf("/ratelimit/%s is %s", path, mediaType(t, a))
+		}
+	}
+	if a := c.want(t, s, 200, "GET /ratelimit"); mediaType(t, a) != "text/html" {
+		t.Errorf("/ratelimit leads to %s", mediaType(t, a))
+	}
+	for range 7 {
+		c.do(t, s, "GET /strict")
+	}
+	for end := time.Now().Add(timeout); ; time.Sleep(100 * time.Millisecond) {
+		a := c.want(t, s, 200, "GET /ratelimit/api/state")
+		state := a.decode(t)
+		if state["source"] != s.store {
+			t.Fatalf("source %v, want %s", state["source"], s.store)
+		}
+		strict := find(state["policies"], "strict")
+		if strict["allowed"] == 5.0 && strict["denied"] == 2.0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("strict is %v in %s", strict, a.body)
+		}
+	}
+	key := c.want(t, s, 200, "GET /ratelimit/api/key?policy=strict&key=127.0.0.1").decode(t)
+	if entries, _ := key["entries"].([]any); len(entries) == 0 || key["allowed"] != false {
+		t.Errorf("key %v", key)
+	}
+	live(t, s)
+	c.want(t, s, http.StatusNoContent, "POST /ratelimit/api/reset", `{"policy":"strict","key":"127.0.0.1"}`)
+	c.want(t, s, 200, "GET /strict")
+	if a := (client{address: "127.0.0.1"}).do(t, s, "GET /ratelimit/"); a.status != 403 {
+		t.Errorf("status %d through a proxy", a.status)
+	}
+}
+
+// find is the element of that name.
+func find(list any, name string) map[string]any {
+	elements, _ := list.([]any)
+	for _, e := range elements {
+		if object, _ := e.(map[string]any); object["name"] == name {
+			return object
+		}
+	}
+	return nil
+}
+
+// live checks the events, for longer than the server's time to read a request: a
+// stream of them, which ends with the server, or where the framework has none, the
+// answer to one who asks each second.
+func live(t *testing.T, s *server) {
+	t.Helper()
+	if s.framework == "fiber" {
+		(client{}).want(t, s, http.StatusNotImplemented, "GET /ratelimit/api/live")
+		lines := strings.Split(strings.TrimSpace(string((client{}).want(t, s, 200, "GET /ratelimit/api/live?poll=1").body)), "\n")
+		for i, line := range lines {
+			var e struct {
+				Event string
+				Data  map[string]any
+			}
+			want := "second"
+			if i == 0 {
+				want = "state"
+			}
+			if err := json.Unmarshal([]byte(line), &e); err != nil || e.Event != want || len(e.Data) == 0 {
+				t.Errorf("line %d: %v: %s", i, err, line)
+			}
+		}
+		if len(lines) < 2 {
+			t.Errorf("%d events", len(lines))
+		}
+		return
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/ratelimit/api/live", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if kind := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || kind != "text/event-stream" {
+		t.Fatalf("status %d, %s", resp.StatusCode, kind)
+	}
+	seconds, states := 0, 0
+	begun := time.Now()
+	for lines := bufio.NewScanner(resp.Body); time.Since(begun) < 7*time.Second && lines.Scan(); {
+		switch lines.Text() {
+		case "event: second":
+			seconds++
+		case "event: state":
+			states++
+		}
+	}
+	if seconds < 5 || states < 2 {
+		t.Errorf("%d seconds and %d states in %v", seconds, states, time.Since(begun))
+	}
+}
+
+// With a password the monitor is for whoever has it.
+func TestMonitorPassword(t *testing.T) {
+	t.Parallel()
+	for _, framework := range frameworks {
+		t.Run(framework, func(t *testing.T) {
+			s := start(t, framework, "MONITOR_PASSWORD=pw")
+			for password, status := range map[string]int{"": 401, "wrong": 401, "pw": 200} {
+				req, err := http.NewRequest(http.MethodGet, s.URL+"/ratelimit/api/state", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("X-Forwarded-For", "192.0.2.1")
+				if password != "" {
+					req.SetBasicAuth("any", password)
+				}
+				resp, err := transport.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = resp.Body.Close()
+				if resp.StatusCode != status {
+					t.Errorf("password %q: status %d, want %d", password, resp.StatusCode, status)
+				}
+			}
+		})
+	}
+}
+
+// One who watches does not hold up the server's end.
+func TestMonitorAtTheEnd(t *testing.T) {
+	t.Parallel()
+	for _, framework := range []string{"gin", "echo"} {
+		t.Run(framework, func(t *testing.T) {
+			s := start(t, framework)
+			resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(s.URL + "/ratelimit/api/live")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			begun := time.Now()
+			s.stop(t)
+			if took := time.Since(begun); took > 8*time.Second { // of the ten that a shutdown may take
+				t.Errorf("the server took %v to end", took)
+			}
+		})
+	}
+}
