@@ -43,7 +43,7 @@ async function loadHistory() {
   try {
     const history = await get('./api/history', { minutes: wanted });
     if (wanted !== minutes()) return;
-    series = new Series(history);
+    series = new Series(history, wanted);
     for (const second of seconds) series.add(second);
     drawCharts();
   } catch {

@@ -16,10 +16,10 @@ const height = 120;
 
 // Series is what one history answer holds, moved on by the seconds that follow.
 export class Series {
-  constructor({ from, step, policies }) {
+  constructor({ from, step, policies }, minutes) {
     this.step = step;
     this.first = Math.floor(from / step);
-    this.length = Math.max(0, ...Object.values(policies).flatMap((p) => Object.values(p).map((counts) => counts.length)));
+    this.length = (minutes * 60_000) / step;
     this.policies = policies;
   }
 

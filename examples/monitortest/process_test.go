@@ -1,0 +1,66 @@
+package monitortest
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/monitor"
+	"github.com/streamlimit/streamlimit/core/redisstream"
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+// process is a limiter with its own store and recorder, as each process has one.
+type process struct {
+	t        *testing.T
+	limiter  *core.Limiter
+	recorder *monitor.Recorder
+}
+
+func newProcess(t *testing.T, redis *redistest.Server) *process {
+	t.Helper()
+	store := redisstream.New(redis.Client(), redisstream.WithTimeout(10*time.Second)) // the machine may be busy
+	recorder := monitor.NewRecorder(store)
+	p := &process{t, core.New(store, core.WithObserver(recorder), core.WithLogger(slog.New(slog.DiscardHandler))), recorder}
+	t.Cleanup(func() {
+		recorder.Close()
+		if err := p.limiter.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// page serves the process's monitor, and is its address.
+func (p *process) page(options ...monitor.Option) string {
+	return p.serve(monitor.New(p.limiter, p.recorder, options...))
+}
+
+func (p *process) serve(h http.Handler) string {
+	mux := http.NewServeMux()
+	mux.Handle("/ratelimit/", http.StripPrefix("/ratelimit", h))
+	server := httptest.NewServer(mux)
+	p.t.Cleanup(func() {
+		p.recorder.Close() // ends the streams
+		server.Close()
+	})
+	return server.URL + "/ratelimit/"
+}
+
+// ask makes n requests, and is how many were allowed.
+func (p *process) ask(policy *core.Policy, key string, n int) (allowed int) {
+	p.t.Helper()
+	for range n {
+		d, err := p.limiter.Allow(p.t.Context(), policy, key)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if d.Allowed {
+			allowed++
+		}
+	}
+	return allowed
+}
