@@ -37,7 +37,7 @@ func TestReshardUnderLoad(t *testing.T) {
 	if moves < 18 {
 		t.Errorf("%d moves: too few to tell", moves)
 	}
-	t.Logf("%d slots moved", moves)
+	t.Logf("figure: moves=%d %s", moves, l.figures())
 }
 
 // One primary of a cluster is killed: the logs of the others don't notice, and
@@ -74,5 +74,5 @@ func TestClusterFailoverUnderLoad(t *testing.T) {
 	for _, a := range others {
 		a.exact(t)
 	}
-	t.Logf("taken over after %v, decisions back after %v, %d of %d admitted entries lost", taken, f.back(hit), f.lost, f.admitted)
+	t.Logf("figure: taken=%v back=%v lost=%d admitted=%d unharmed=%d", taken, f.back(hit), f.lost, f.admitted, len(others))
 }

@@ -34,5 +34,5 @@ func TestScriptFlushUnderLoad(t *testing.T) {
 	if flushes < 100 {
 		t.Errorf("%d flushes: too few to tell", flushes)
 	}
-	t.Logf("%d flushes", flushes)
+	t.Logf("figure: flushes=%d %s", flushes, l.figures())
 }

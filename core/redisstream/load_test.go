@@ -128,6 +128,17 @@ func (a *account) exact(t *testing.T) {
 	}
 }
 
+// figures are how exact the answers were, for the table of faults.
+func (l *load) figures() string {
+	decisions, errors, excess := 0, 0, int64(0)
+	for _, a := range l.accounts {
+		decisions += len(a.admitted) + a.denied
+		errors += len(a.errors)
+		excess += max(0, int64(len(a.admitted))-a.policy.Limit(0).Max)
+	}
+	return fmt.Sprintf("decisions=%d errors=%d excess=%d", decisions, errors, excess)
+}
+
 // loadPolicies are policies of all layouts with one limit.
 func loadPolicies(units int64) []*core.Policy {
 	limit := core.PerHour(units)

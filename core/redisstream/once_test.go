@@ -50,6 +50,12 @@ func (l *loss) rule(words []string) redistest.Fate {
 	return l.fates[int(n)%len(l.fates)]
 }
 
+// log writes how many more are lost now, as a figure for the table of faults.
+func (l *loss) log(t *testing.T, before int64) {
+	t.Helper()
+	t.Logf("figure: lost=%d", l.lost.Load()-before)
+}
+
 // question is one that a store can be asked, and the logs that it takes one unit
 // from.
 type question struct {
@@ -90,6 +96,7 @@ func atMostOnce(t *testing.T, rdb redis.UniversalClient, net network, l *loss, l
 	t.Helper()
 	s := New(rdb, WithTimeout(10*time.Second))
 	defer s.Close()
+	defer l.log(t, l.lost.Load())
 	for _, q := range questions() {
 		if err := q.ask(s, "k"); err != nil { // loads the script
 			t.Fatal(err)
@@ -220,6 +227,7 @@ func TestAtMostOnce(t *testing.T) {
 func atMostOnceAsking(t *testing.T, rdb *redis.ClusterClient, net network, l *loss, look *Store, n int) {
 	t.Helper()
 	s := New(rdb, WithTimeout(10*time.Second))
+	defer l.log(t, l.lost.Load())
 	for _, q := range questions() {
 		for i := range n {
 			p, lost := q.logs[0], l.lost.Load()
@@ -265,7 +273,7 @@ func TestReplyCutAtEveryByte(t *testing.T) {
 		if offsets < 5*20 {
 			t.Errorf("%d offsets: replies are longer than that", offsets)
 		}
-		t.Logf("%d offsets", offsets)
+		t.Logf("figure: offsets=%d", offsets)
 	}
 }
 

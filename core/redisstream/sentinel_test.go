@@ -24,5 +24,5 @@ func TestSentinelFailoverUnderLoad(t *testing.T) {
 	topology.AwaitFailover()
 	taken := time.Since(f.killed)
 	f.check(t, s, l.accounts)
-	t.Logf("taken over after %v, decisions back after %v, %d of %d admitted entries lost", taken, f.back(l.accounts), f.lost, f.admitted)
+	t.Logf("figure: taken=%v back=%v lost=%d admitted=%d", taken, f.back(l.accounts), f.lost, f.admitted)
 }

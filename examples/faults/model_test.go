@@ -2,12 +2,9 @@ package faults
 
 import (
 	"fmt"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"testing"
-
-	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
 var passed = regexp.MustCompile(`\[rapid\] OK, passed (\d+) tests`)
@@ -17,19 +14,12 @@ var passed = regexp.MustCompile(`\[rapid\] OK, passed (\d+) tests`)
 func TestRow02_Model(t *testing.T) {
 	t.Parallel()
 	r := row(t, 2)
-	args := append([]string{"test", "-count=1", "-v", "-vet=off", "-timeout=20m"}, program.BuildFlags...)
-	run := exec.Command("go", append(args, ".", "./redisstream",
-		"-run=Conformance/Property|Conformance/Together/property", "-rapid.nofailfile",
-		fmt.Sprintf("-rapid.checks=%d", scale(10, 300)))...)
-	run.Dir = "../../core"
-	out, err := run.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %v\n%s", run, err, out)
-	}
-	properties := passed.FindAllSubmatch(out, -1)
+	out := runCore(t, ".", "./redisstream", "-run=Conformance/Property|Conformance/Together/property",
+		"-rapid.nofailfile", fmt.Sprintf("-rapid.checks=%d", scale(10, 300)))
+	properties := passed.FindAllStringSubmatch(out, -1)
 	histories := 0
 	for _, m := range properties {
-		n, _ := strconv.Atoi(string(m[1]))
+		n, _ := strconv.Atoi(m[1])
 		histories += n
 	}
 	// Memory, Redis and Cluster, with and without steps of the clock.
