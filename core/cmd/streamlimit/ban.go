@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+var banCommand = command{
+	name:  "ban",
+	about: "denies a key everything for a time",
+	help: `
+It is denied by all policies, in all processes within a second. A ban that is
+there already is replaced.
+
+	streamlimit ban -key 192.0.2.1 -for 10m`,
+	flags: func(f *flag.FlagSet) action {
+		t, key := targetFlags(f), keyFlag(f)
+		length := f.Duration("for", 0, "how long, such as 10m")
+		return func(ctx context.Context, s streams) error {
+			if err := errNoKey(*key); err != nil {
+				return err
+			}
+			if *length < time.Millisecond {
+				return usage("-for is missing, or less than 1ms: write it as -for 10m")
+			}
+			limiter, _, err := t.limiter(ctx)
+			if err != nil {
+				return err
+			}
+			defer limiter.Close()
+			ban := core.Rule{Kind: core.Ban, Key: *key, Until: time.Now().Add(*length)}
+			if err := limiter.SetRule(ctx, ban); err != nil {
+				return err
+			}
+			if t.json {
+				return writeJSON(s.out, showRule(ban))
+			}
+			_, err = fmt.Fprintln(s.out, told(*key, "is banned until %s", ban.Until.Format("2006-01-02 15:04:05")))
+			return err
+		}
+	},
+}
+
+var unbanCommand = command{
+	name:  "unban",
+	about: "ends a ban",
+	help: `
+It fails when there is none.
+
+	streamlimit unban -key 192.0.2.1`,
+	flags: func(f *flag.FlagSet) action {
+		t, key := targetFlags(f), keyFlag(f)
+		return func(ctx context.Context, s streams) error {
+			if err := errNoKey(*key); err != nil {
+				return err
+			}
+			limiter, _, err := t.limiter(ctx)
+			if err != nil {
+				return err
+			}
+			defer limiter.Close()
+			found, err := limiter.Unban(ctx, *key)
+			if err != nil {
+				return err
+			}
+			if t.json {
+				if err := writeJSON(s.out, map[string]any{"key": *key, "found": found}); err != nil {
+					return err
+				}
+			}
+			switch {
+			case !found:
+				return errors.New(told(*key, "was not banned"))
+			case t.json:
+				return nil
+			}
+			_, err = fmt.Fprintln(s.out, told(*key, "is not banned any more"))
+			return err
+		}
+	},
+}

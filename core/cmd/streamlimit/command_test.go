@@ -1,0 +1,87 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+func TestEachCommandHasHelp(t *testing.T) {
+	t.Parallel()
+	all := toolAnswers(t, "", "help")
+	all.want(t, exitOK, "Exit codes")
+	for _, c := range commands {
+		if !strings.Contains(all.out, "streamlimit "+c.name) {
+			t.Errorf("help has no %s", c.name)
+		}
+		for _, args := range [][]string{{"help", c.name}, {c.name, "-h"}} {
+			r := toolAnswers(t, "", args...)
+			r.want(t, exitOK, c.about, "-redis", "-json", "-prefix")
+			if r.err != "" {
+				t.Errorf("%v writes to stderr: %s", args, r.err)
+			}
+		}
+	}
+}
+
+func TestHelpHidesTheURLOfTheEnvironment(t *testing.T) {
+	t.Setenv("REDIS_URL", "redis://user:secret@localhost:1")
+	r := toolAnswers(t, "", "help", "inspect")
+	r.want(t, exitOK)
+	if strings.Contains(r.out, "secret") {
+		t.Errorf("a password in\n%s", r.out)
+	}
+	r = toolAnswers(t, "", "policies")
+	r.want(t, exitFailure, "localhost:1")
+	if strings.Contains(r.out+r.err, "secret") {
+		t.Errorf("a password in\n%s", r.err)
+	}
+}
+
+func TestWrongUse(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args string
+		part string
+	}{
+		{"", "streamlimit help COMMAND"},
+		{"look", `no command "look"`},
+		{"help look", `no command "look"`},
+		{"policies -jsn", "-jsn"},
+		{"policies all", `"all" is no flag`},
+		{"policies -redis localhost:6379", "no scheme"},
+		{"policies -timeout 0s", "-timeout is 0s"},
+		{"inspect -key k", "-policy is missing"},
+		{"inspect -policy api", "-key is missing"},
+		{"inspect -policy api -key k -limits 5/fortnight", "5/fortnight"},
+		{"inspect -policy api -key k -costs", "-costs, -refundable and -slices go with -limits"},
+		{"inspect -policy api -key k -entries -1", "-entries is -1"},
+		{"reset -policy api", "-key is missing"},
+		{"ban -key k", "-for is missing"},
+		{"ban -for 10m", "-key is missing"},
+		{"unban", "-key is missing"},
+		{"bench -n 0", "-n is 0"},
+		{"bench -callers 0", "-callers is 0"},
+		{"bench -duration 0s", "-duration is 0s"},
+		{"bench -key=", "-key is missing"},
+		{"top", "no terminal: use -json"},
+	} {
+		toolAnswers(t, "", strings.Fields(c.args)...).want(t, exitUsage, c.part)
+	}
+}
+
+func TestRedisThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	server.Kill()
+	for _, args := range []string{
+		"policies", "inspect -policy api -key k", "reset -policy api -key k", "ban -key k -for 1m", "unban -key k", "bench", "top -once",
+	} {
+		r := tool(t, server, strings.Fields(args)...)
+		r.want(t, exitFailure, "no answer from Redis at "+server.Addr)
+		if r.out != "" {
+			t.Errorf("%s writes %q", args, r.out)
+		}
+	}
+}

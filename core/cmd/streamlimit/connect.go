@@ -1,0 +1,77 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/redisstream"
+)
+
+// target is the Redis of a command, and the form of its answer.
+type target struct {
+	url     string
+	prefix  string
+	timeout time.Duration
+	json    bool
+}
+
+func targetFlags(f *flag.FlagSet) *target {
+	t := &target{}
+	f.StringVar(&t.url, "redis", cmp.Or(os.Getenv("REDIS_URL"), "redis://localhost:6379"),
+		"the `URL` of Redis: redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://; unless set, $REDIS_URL")
+	f.StringVar(&t.prefix, "prefix", redisstream.DefaultPrefix, "what the services' keys start with: see redisstream.WithPrefix")
+	f.DurationVar(&t.timeout, "timeout", 2*time.Second, "how long to wait for an answer of Redis")
+	f.BoolVar(&t.json, "json", false, "write JSON")
+	// The default is not for help to show: it may hold a password.
+	f.Lookup("redis").DefValue = ""
+	return t
+}
+
+// name is the server's, without user and password.
+func (t *target) name() string {
+	u, err := url.Parse(t.url)
+	if err != nil {
+		return "the given URL"
+	}
+	return cmp.Or(u.Host, u.Path)
+}
+
+// open makes the store, whether Redis answers or not.
+func (t *target) open() (*redisstream.Store, error) {
+	if t.timeout < time.Millisecond {
+		return nil, usage("-timeout is %v: it must be 1ms at least", t.timeout)
+	}
+	store, err := redisstream.Open(t.url, redisstream.WithPrefix(t.prefix), redisstream.WithTimeout(t.timeout),
+		redisstream.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
+	if err != nil {
+		return nil, usage("-redis: %v", err)
+	}
+	return store, nil
+}
+
+// limiter is one on the store, which nothing decides for when Redis does not
+// answer.
+func (t *target) limiter(ctx context.Context) (*core.Limiter, *redisstream.Store, error) {
+	store, err := t.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := store.Ping(ctx); err != nil {
+		_ = store.Close()
+		return nil, nil, t.down(err)
+	}
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	return core.New(store, core.WithFailureMode(core.FailClosed), core.WithLogger(quiet)), store, nil
+}
+
+func (t *target) down(err error) error {
+	return fmt.Errorf("no answer from Redis at %s: %w", t.name(), err)
+}

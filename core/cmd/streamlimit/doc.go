@@ -1,0 +1,17 @@
+// Streamlimit is the command line tool for limits on a Redis: it shows what all
+// processes decide, and helps with one key.
+//
+//	streamlimit top                                      # live, in a terminal
+//	streamlimit policies                                 # what the processes limit
+//	streamlimit inspect -policy search -key 192.0.2.1    # one key's use and log
+//	streamlimit reset -policy search -key 192.0.2.1
+//	streamlimit ban -key 192.0.2.1 -for 10m
+//	streamlimit unban -key 192.0.2.1
+//	streamlimit bench -n 100000 -callers 64
+//
+// Each takes -redis URL, or the environment's REDIS_URL, and -json. What processes
+// decide, and the policies' limits, are what a recorder of package monitor tells in
+// each of them; the rest works without.
+//
+// In a clone: go run ./core/cmd/streamlimit top
+package main

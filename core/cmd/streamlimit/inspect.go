@@ -1,0 +1,171 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+var inspectCommand = command{
+	name:  "inspect",
+	about: "shows the use, the log and the bans of a key under a policy",
+	help: `
+It counts nothing. For each limit it says when the oldest entry leaves the window,
+and with it units come free. The log has the requests that still count, and the
+refunds.
+
+	streamlimit inspect -policy search -key 192.0.2.1`,
+	flags: func(f *flag.FlagSet) action {
+		t, p, key := targetFlags(f), policyFlags(f), keyFlag(f)
+		most := f.Int("entries", 20, "how many `entries` of the log, the newest first")
+		return func(ctx context.Context, s streams) error {
+			if err := cmp.Or(p.check(), errNoKey(*key)); err != nil {
+				return err
+			}
+			if *most < 0 {
+				return usage("-entries is %d: it must be 0 at least", *most)
+			}
+			limiter, store, err := t.limiter(ctx)
+			if err != nil {
+				return err
+			}
+			defer limiter.Close()
+			policy, err := p.find(ctx, limiter, store)
+			if err != nil {
+				return err
+			}
+			found, err := inspect(ctx, limiter, policy, *key, *most)
+			switch {
+			case err != nil:
+				return err
+			case t.json:
+				return writeJSON(s.out, found)
+			default:
+				return found.write(s.out)
+			}
+		}
+	},
+}
+
+// inspection is what is known of a key under a policy.
+type inspection struct {
+	Now        int64       `json:"now"`
+	Policy     string      `json:"policy"`
+	Key        string      `json:"key"`
+	Allowed    bool        `json:"allowed"` // whether a request of cost 1 would be
+	Reason     string      `json:"reason"`
+	RetryAfter int64       `json:"retryAfter"`
+	Limits     []use       `json:"limits"`
+	Rules      []shownRule `json:"rules"`
+	Entries    []logged    `json:"entries"`
+
+	rules []core.Rule
+}
+
+type use struct {
+	Limit  core.Limit `json:"limit"`
+	Used   int64      `json:"used"`
+	Left   int64      `json:"left"`
+	FreeIn int64      `json:"freeIn"`
+}
+
+type logged struct {
+	Time   int64 `json:"t"`
+	Cost   int64 `json:"cost"`
+	Refund int64 `json:"refund"`
+}
+
+func inspect(ctx context.Context, limiter *core.Limiter, p *core.Policy, key string, most int) (*inspection, error) {
+	rules, err := limiter.Rules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d, err := limiter.Peek(ctx, p, key)
+	if err != nil {
+		return nil, err
+	}
+	i := &inspection{
+		Now: time.Now().UnixMilli(), Policy: p.Name(), Key: d.Key,
+		Allowed: d.Allowed, Reason: d.Reason.String(), RetryAfter: d.RetryAfter.Milliseconds(),
+		Rules: []shownRule{}, Entries: []logged{},
+	}
+	for _, r := range rules {
+		if concerns(r, i.Policy, i.Key) {
+			i.rules = append(i.rules, r)
+			i.Rules = append(i.Rules, showRule(r))
+		}
+	}
+	for _, l := range d.States() {
+		i.Limits = append(i.Limits, use{l.Limit, l.Limit.Max - l.Remaining, l.Remaining, l.Reset.Milliseconds()})
+	}
+	if most == 0 {
+		return i, nil
+	}
+	entries, err := limiter.Entries(ctx, p, key, most)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		i.Entries = append(i.Entries, logged{e.Time.UnixMilli(), e.Cost, e.Refund})
+	}
+	return i, nil
+}
+
+func (i *inspection) write(w io.Writer) error {
+	fmt.Fprintf(w, "%s of %s: %s\n", clean(i.Key), i.Policy, i.verdict())
+	for _, r := range i.rules {
+		fmt.Fprintln(w, line(r))
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{{"LIMIT", "USED", "LEFT", "NEXT FREE"}}
+	for _, l := range i.Limits {
+		free := "-"
+		if l.Used > 0 {
+			free = "in " + short(milli(l.FreeIn))
+		}
+		rows = append(rows, []string{l.Limit.String(), decimal(l.Used), decimal(l.Left), free})
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	if len(i.Entries) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	rows = [][]string{{"TIME", "AGO", "COST", "REFUND"}}
+	for _, e := range i.Entries {
+		at := time.UnixMilli(e.Time)
+		rows = append(rows, []string{at.Format("2006-01-02 15:04:05.000"), short(milli(max(i.Now-e.Time, 0))), figure(e.Cost), figure(e.Refund)})
+	}
+	return table(w, rows)
+}
+
+func (i *inspection) verdict() string {
+	words := "a request is allowed"
+	if !i.Allowed {
+		words = "a request is denied"
+		if i.RetryAfter > 0 {
+			words += " for " + short(milli(i.RetryAfter))
+		}
+	}
+	if i.Reason != core.ReasonLimits.String() {
+		words += " (" + i.Reason + ")"
+	}
+	return words
+}
+
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }
+
+// figure is a number, and nothing for 0.
+func figure(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return decimal(n)
+}

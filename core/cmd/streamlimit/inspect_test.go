@@ -1,0 +1,125 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/redisstream"
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+const client = "192.0.2.1"
+
+func TestInspectShowsUseRefundsAndBans(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	s := newService(t, server)
+	s.ask(t, costs, client, 2)
+	d, err := s.AllowN(t.Context(), costs, client, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Settle(t.Context(), d, 3); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ban(t.Context(), client, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.recorder.Close() // tells of the policy
+
+	var found inspection
+	r := tool(t, server, "inspect", "-policy", "costs", "-key", client, "-json")
+	r.want(t, exitOK)
+	r.decode(t, &found)
+	if found.Policy != "costs" || found.Key != client || found.Allowed || found.Reason != "banned" || found.RetryAfter <= 0 {
+		t.Errorf("%+v", found)
+	}
+	if len(found.Rules) != 1 || found.Rules[0].Kind != core.Ban || found.Rules[0].Until <= found.Now {
+		t.Errorf("rules %+v", found.Rules)
+	}
+	var cost, refund int64
+	for _, e := range found.Entries {
+		cost += e.Cost
+		refund += e.Refund
+	}
+	if cost-refund != 5 || refund != 4 || len(found.Entries) != 4 {
+		t.Errorf("entries %+v: want 3 of cost 9, and a refund of 4", found.Entries)
+	}
+	tool(t, server, "inspect", "-policy", "costs", "-key", client).want(t, exitOK,
+		"a request is denied for", "(banned)", "ban "+client+" until", "100/minute", "1000/hour", "REFUND")
+}
+
+func TestInspectSaysWhenUnitsComeFree(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	s := newService(t, server)
+	s.ask(t, api, client, 6)
+	var found inspection
+	r := tool(t, server, "inspect", "-policy", "api", "-limits", "5/minute", "-key", client, "-entries", "3", "-json")
+	r.want(t, exitOK)
+	r.decode(t, &found)
+	if len(found.Limits) != 1 || len(found.Entries) != 3 || found.Allowed {
+		t.Fatalf("%+v", found)
+	}
+	l := found.Limits[0]
+	if l.Used != 5 || l.Left != 0 || l.Limit != core.PerMinute(5) || l.FreeIn < 1 || l.FreeIn > 60_000 || found.RetryAfter != l.FreeIn {
+		t.Errorf("%+v, retry after %d", l, found.RetryAfter)
+	}
+	if again := s.ask(t, api, "other", 1); again.Remaining != 4 {
+		t.Errorf("inspecting has counted: %d remain", again.Remaining)
+	}
+}
+
+func TestPrefixIsTheStores(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	s := newService(t, server, redisstream.WithPrefix("shop:"))
+	s.ask(t, api, client, 2)
+	_ = s.recorder.Close()
+	var found inspection
+	r := tool(t, server, "inspect", "-policy", "api", "-key", client, "-prefix", "shop:", "-json")
+	r.want(t, exitOK)
+	r.decode(t, &found)
+	if found.Limits[0].Used != 2 {
+		t.Errorf("%+v", found.Limits)
+	}
+	tool(t, server, "inspect", "-policy", "api", "-key", client).want(t, exitFailure, `no process has told of a policy "api"`, "-limits")
+}
+
+func TestUnknownPolicyNamesThoseKnown(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	s := newService(t, server)
+	s.Meet(api, costs)
+	_ = s.recorder.Close()
+	tool(t, server, "inspect", "-policy", "apis", "-key", client).want(t, exitFailure, "only of api, costs")
+}
+
+func TestOverrideIsWhatHolds(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	s := newService(t, server)
+	s.ask(t, api, client, 2)
+	if err := s.Override(t.Context(), "api", core.PerMinute(3)); err != nil {
+		t.Fatal(err)
+	}
+	var found inspection
+	tool(t, server, "inspect", "-policy", "api", "-limits", "5/minute", "-key", client, "-json").decode(t, &found)
+	if l := found.Limits; len(l) != 1 || l[0].Limit != core.PerMinute(3) || l[0].Left != 1 || len(found.Rules) != 1 {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestKeysDoNothingToTerminals(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r := tool(t, server, "ban", "-key", "a\x1b[2Jb", "-for", "1m")
+	r.want(t, exitOK, "a?[2Jb is banned")
+	r = tool(t, server, "inspect", "-policy", "api", "-limits", "5/minute", "-key", "a\x1b[2Jb")
+	r.want(t, exitOK, "(banned)")
+	if strings.Contains(r.out, "\x1b") {
+		t.Errorf("%q", r.out)
+	}
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"strings"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/monitor"
+)
+
+var policiesCommand = command{
+	name:  "policies",
+	about: "lists the policies of all processes, and what they decided in the last minute",
+	help: `
+Policies are those that processes have told of within the last hour: those with a
+recorder of package monitor. Further requests in the list are those that a shadow
+would have denied, those decided without Redis, and those not decided.
+
+	streamlimit policies`,
+	flags: func(f *flag.FlagSet) action {
+		t := targetFlags(f)
+		return func(ctx context.Context, s streams) error {
+			limiter, store, err := t.limiter(ctx)
+			if err != nil {
+				return err
+			}
+			defer limiter.Close()
+			picture, err := monitor.Read(ctx, store)
+			if err != nil {
+				return err
+			}
+			rules, err := limiter.Rules(ctx)
+			if err != nil {
+				return err
+			}
+			override(picture.Policies, rules)
+			if t.json {
+				return writeJSON(s.out, picture.Policies)
+			}
+			if len(picture.Policies) == 0 {
+				_, err := fmt.Fprintln(s.out, "No process has told of a policy within the last hour: they need a recorder of package monitor.")
+				return err
+			}
+			rows := [][]string{{"POLICY", "LIMITS", "ALLOWED", "DENIED", "SHARE", "FURTHER"}}
+			for _, p := range picture.Policies {
+				rows = append(rows, []string{
+					clean(p.Name), limits(p.Limits), decimal(p.Allowed), decimal(p.Denied), share(p.Denied, decided(p.Counts)), further(p),
+				})
+			}
+			return table(s.out, rows)
+		}
+	},
+}
+
+// override marks the policies that a rule gives other limits.
+func override(policies []monitor.Policy, rules []core.Rule) {
+	for _, r := range rules {
+		for i := range policies {
+			if r.Kind == core.Override && r.Policy == policies[i].Name {
+				policies[i].Overridden, policies[i].Limits = true, r.Limits
+			}
+		}
+	}
+}
+
+// decided are the decisions of the last minute.
+func decided(c monitor.Counts) int64 {
+	return c.Allowed + c.Denied + c.ShadowDenied + c.Fallback + c.Error
+}
+
+// further is what there is to know of a policy beside its limits and counts.
+func further(p monitor.Policy) string {
+	var words []string
+	add := func(n int64, format string) {
+		if n > 0 {
+			words = append(words, fmt.Sprintf(format, n))
+		}
+	}
+	if p.Shadow {
+		words = append(words, "shadow")
+	}
+	if p.Overridden {
+		words = append(words, "overridden")
+	}
+	add(p.ShadowDenied, "%d would be denied")
+	add(p.Fallback, "%d without Redis")
+	add(p.Error, "%d not decided")
+	add(p.NearLimit, "%d near a limit")
+	return strings.Join(words, ", ")
+}

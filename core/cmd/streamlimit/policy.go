@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"strings"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/monitor"
+)
+
+// policyFlag is a policy: one that processes tell of, or as the flags say.
+type policyFlag struct {
+	name       string
+	limits     string
+	costs      bool
+	refundable bool
+	slices     int
+}
+
+func policyFlags(f *flag.FlagSet) *policyFlag {
+	p := &policyFlag{}
+	f.StringVar(&p.name, "policy", "", "the `name` of the policy")
+	f.StringVar(&p.limits, "limits", "", "its `limits`, such as 20/second,200/minute, where no process tells of it")
+	f.BoolVar(&p.costs, "costs", false, "with -limits: the service's policy has core.VariableCost")
+	f.BoolVar(&p.refundable, "refundable", false, "with -limits: the service's policy is core.Refundable")
+	f.IntVar(&p.slices, "slices", 0, "with -limits: the service's policy has core.Slices of `n`")
+	return p
+}
+
+func (p *policyFlag) check() error {
+	switch {
+	case p.name == "":
+		return usage("-policy is missing")
+	case p.limits != "":
+		_, err := p.given()
+		return err
+	case p.costs || p.refundable || p.slices != 0:
+		return usage("-costs, -refundable and -slices go with -limits")
+	}
+	return nil
+}
+
+// find is the policy as it is by the rules that hold.
+func (p *policyFlag) find(ctx context.Context, limiter *core.Limiter, store core.Store) (*core.Policy, error) {
+	found, err := p.base(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := limiter.Rules(ctx); err != nil {
+		return nil, err
+	}
+	limiter.Meet(found)
+	if now, ok := limiter.Policy(p.name); ok {
+		found = now
+	}
+	return found, nil
+}
+
+// base is the policy as it was made. It denies even if it is a shadow: its limits
+// are what is asked for, and no decision when Redis does not answer.
+func (p *policyFlag) base(ctx context.Context, store core.Store) (*core.Policy, error) {
+	if p.limits != "" {
+		return p.given()
+	}
+	picture, err := monitor.Read(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	var known []string
+	for _, one := range picture.Policies {
+		if len(one.Limits) == 0 {
+			continue
+		}
+		if one.Name == p.name {
+			found, err := one.Policy(one.Name)
+			if err != nil {
+				return nil, err
+			}
+			return found.With(core.Enforce())
+		}
+		known = append(known, one.Name)
+	}
+	return nil, fmt.Errorf("no process has told of a policy %q within the last hour (%s): "+
+		"give its limits, such as -limits 20/second,200/minute, and -costs, -refundable or -slices if it has them", p.name, list(known))
+}
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "nor of any"
+	}
+	return "only of " + strings.Join(names, ", ")
+}
+
+func (p *policyFlag) given() (*core.Policy, error) {
+	var options []core.PolicyOption
+	if p.costs {
+		options = append(options, core.VariableCost())
+	}
+	if p.refundable {
+		options = append(options, core.Refundable(0))
+	}
+	if p.slices != 0 {
+		options = append(options, core.Slices(p.slices))
+	}
+	policy, err := core.ParsePolicy(p.name, strings.Split(p.limits, ","), options...)
+	if err != nil {
+		return nil, usageError{err.Error()}
+	}
+	return policy, nil
+}
+
+// keyFlag is the key that a command is about.
+func keyFlag(f *flag.FlagSet) *string {
+	return f.String("key", "", "the `key`, as decisions show it, such as 192.0.2.1")
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+)
+
+var resetCommand = command{
+	name:  "reset",
+	about: "forgets what a key has used under a policy",
+	help: `
+All its units are back. Processes that remember a denial let the key in again
+within a second.
+
+	streamlimit reset -policy search -key 192.0.2.1`,
+	flags: func(f *flag.FlagSet) action {
+		t, p, key := targetFlags(f), policyFlags(f), keyFlag(f)
+		return func(ctx context.Context, s streams) error {
+			if err := cmp.Or(p.check(), errNoKey(*key)); err != nil {
+				return err
+			}
+			limiter, store, err := t.limiter(ctx)
+			if err != nil {
+				return err
+			}
+			defer limiter.Close()
+			policy, err := p.find(ctx, limiter, store)
+			if err != nil {
+				return err
+			}
+			if err := limiter.Reset(ctx, policy, *key); err != nil {
+				return err
+			}
+			if t.json {
+				return writeJSON(s.out, map[string]any{"policy": policy.Name(), "key": *key, "reset": true})
+			}
+			_, err = fmt.Fprintln(s.out, told(*key, "has all its units of %s back", policy.Name()))
+			return err
+		}
+	},
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core/monitor"
+)
+
+// watcher reads what processes tell.
+type watcher struct {
+	target *target
+	reader *monitor.Reader
+}
+
+// maxSeconds is how much is known of requests by the second.
+const maxSeconds = 300
+
+// reading is a picture, or why there is none.
+type reading struct {
+	at      time.Time
+	picture monitor.Picture
+	seconds map[string][]monitor.Counts // the last maxSeconds, by policy
+	err     error
+}
+
+func (w *watcher) read(ctx context.Context) reading {
+	picture, err := w.reader.Read(ctx)
+	if err != nil {
+		return reading{at: time.Now(), err: w.target.down(err)}
+	}
+	return reading{at: picture.Now, picture: picture, seconds: w.reader.Seconds(picture.Now, maxSeconds)}
+}
+
+// start reads each second until stop is called.
+func (w *watcher) start(ctx context.Context) (news <-chan reading, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	to := make(chan reading)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.watch(ctx, to)
+	}()
+	return to, func() {
+		cancel()
+		<-ended
+	}
+}
+
+func (w *watcher) watch(ctx context.Context, to chan<- reading) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case to <- w.read(ctx):
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// shownPicture is a reading in JSON.
+type shownPicture struct {
+	Now       int64                     `json:"now"`
+	Error     string                    `json:"error,omitempty"` // then there is nothing else
+	Policies  []shownPolicy             `json:"policies,omitempty"`
+	Top       *monitor.Top              `json:"top,omitempty"`
+	Routes    map[string]monitor.Counts `json:"routes,omitempty"`
+	Processes []monitor.Process         `json:"processes,omitempty"`
+}
+
+type shownPolicy struct {
+	monitor.Policy
+	Rate monitor.Counts `json:"rate"` // of one second
+}
+
+func (r reading) show() shownPicture {
+	shown := shownPicture{Now: r.at.UnixMilli()}
+	if r.err != nil {
+		shown.Error = r.err.Error()
+		return shown
+	}
+	for _, p := range r.picture.Policies {
+		shown.Policies = append(shown.Policies, shownPolicy{p, r.rate(p.Name)})
+	}
+	shown.Top, shown.Routes, shown.Processes = &r.picture.Top, r.picture.Routes, r.picture.Processes
+	return shown
+}
+
+// rate is what was decided by a policy in the last second that is known.
+func (r reading) rate(policy string) monitor.Counts {
+	if s := r.seconds[policy]; len(s) > 0 {
+		return s[len(s)-1]
+	}
+	return monitor.Counts{}
+}
+
+func (w *watcher) once(ctx context.Context, out io.Writer) error {
+	r := w.read(ctx)
+	if r.err != nil {
+		return r.err
+	}
+	return writeJSON(out, r.show())
+}
+
+// stream writes a picture a second, until ctx is done.
+func (w *watcher) stream(ctx context.Context, out io.Writer) error {
+	news, stop := w.start(ctx)
+	defer stop()
+	for {
+		select {
+		case r := <-news:
+			if err := writeJSON(out, r.show()); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -1,0 +1,24 @@
+package monitor
+
+import "time"
+
+// Seconds are the counts of each policy in n seconds, 300 at most, oldest first, up
+// to the one that ended at least a second before now: processes tell of a second
+// when it is over. It has what the last Read has read.
+func (r *Reader) Seconds(now time.Time, n int) map[string][]Counts {
+	p := r.picture
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n = min(n, len(p.fine.slots))
+	begin := now.UnixMilli() - int64(n+1)*second1
+	all := make(map[string][]Counts)
+	for i := range n {
+		for name, t := range p.fine.at(begin + int64(i)*second1) {
+			if all[name] == nil {
+				all[name] = make([]Counts, n)
+			}
+			all[name][i] = t.counts()
+		}
+	}
+	return all
+}
