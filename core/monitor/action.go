@@ -12,7 +12,7 @@ import (
 )
 
 // maxBody bounds the body of an action, in bytes.
-const maxBody = 16 << 10
+const maxBody = 4 << 10
 
 // request is what an action is told.
 type request struct {

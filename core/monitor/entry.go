@@ -3,6 +3,7 @@ package monitor
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -95,7 +96,18 @@ func parseEntry(data []byte) (e entry, err error) {
 	if err = json.Unmarshal(data, &e); err == nil && (e.Process == "" || len(e.Process) > maxProcessID) {
 		err = errors.New("monitor: an entry of the feed names no process")
 	}
+	none := func(_ string, t *tally) bool { return t == nil }
+	maps.DeleteFunc(e.Counts, none)
+	maps.DeleteFunc(e.Routes, none)
+	e.Down = e.Down[:min(len(e.Down), maxDown)]
+	if e.Top != nil {
+		e.Top.Allowed = e.Top.Allowed[:min(len(e.Top.Allowed), topKeys)]
+		e.Top.Denied = e.Top.Denied[:min(len(e.Top.Denied), topKeys)]
+	}
 	return e, err
 }
 
-const maxProcessID = 64
+const (
+	maxProcessID = 64
+	maxDown      = 32 // servers of a process that are shown
+)

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/streamlimit/streamlimit/core"
 )
@@ -19,6 +20,8 @@ type Handler struct {
 	may      func(*http.Request) bool
 	readOnly bool
 	keyName  func(policy, key string) string
+
+	streams atomic.Int64
 
 	mu    sync.Mutex
 	known known // the last state

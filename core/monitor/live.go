@@ -17,6 +17,9 @@ const (
 	// writeTime is how long one who watches may take to read an event.
 	writeTime = 10 * time.Second
 
+	// maxStreams bounds those who watch a process at a time.
+	maxStreams = 100
+
 	// recent is how many seconds one who polls is told of, to miss none.
 	recent = 3
 )
@@ -44,6 +47,14 @@ func (h *Handler) secondAt(t int64) shownSecond {
 func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
 	if r.FormValue("poll") == "1" {
 		h.poll(w, r)
+		return
+	}
+	if r.Method == http.MethodHead {
+		return
+	}
+	defer h.streams.Add(-1)
+	if h.streams.Add(1) > maxStreams {
+		refuse(w, http.StatusServiceUnavailable, "too many are watching")
 		return
 	}
 	stream := http.NewResponseController(w)

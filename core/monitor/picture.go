@@ -124,7 +124,7 @@ func mergeKeys(tops []Top, of func(Top) []TopKey) []TopKey {
 			floor = keys[len(keys)-1].Count + keys[len(keys)-1].Error
 		}
 		unlisted += floor
-		for _, k := range keys[:min(len(keys), topKeys)] {
+		for _, k := range keys {
 			name := keyName{k.Policy, k.Key}
 			sum := sums[name]
 			sum.Count += k.Count

@@ -139,12 +139,12 @@ func (r *Recorder) run() {
 // tick makes the entry of the second that ends, and tells of it.
 func (r *Recorder) tick(end time.Time) {
 	e := r.collect(end.Add(-time.Second).UnixMilli())
-	news := r.learn()
-	if e.Counts == nil && !news && !(r.told.stale && r.detailsDue(e.Time)) {
+	news, due := r.learn(), r.detailsDue(e.Time)
+	if e.Counts == nil && !news && (!due || !r.told.stale) {
 		return
 	}
 	e.Down = r.told.down
-	if news || r.detailsDue(e.Time) {
+	if news || due {
 		top := r.minute.top(e.Time)
 		e.Top, e.Near, e.Policies = &top, r.minute.near(e.Time), r.told.traits
 		r.told.details, r.told.stale = e.Time, false
@@ -175,8 +175,8 @@ func (r *Recorder) collect(t int64) entry {
 				e.Counts = make(tallies)
 			}
 			e.Counts.of(name, maxPolicies).add(&p.tally)
-			if p.policy != nil {
-				r.meet(p.policy)
+			if _, ok := r.told.policies[name]; p.policy != nil && (!ok || r.limiter.Load() == nil) {
+				r.meet(p.policy) // else the limiter says what it is
 			}
 		}
 		for name, n := range s.spare.routes {

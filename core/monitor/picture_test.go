@@ -1,0 +1,86 @@
+package monitor
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// Whatever is in the feed, the picture is bounded and goes on.
+func TestForeignEntries(t *testing.T) {
+	p := newPicture()
+	now := time.Now().Truncate(time.Second).UnixMilli()
+	add := func(text string) {
+		if e, err := parseEntry([]byte(text)); err == nil {
+			p.add(e, now)
+		}
+	}
+	for _, text := range []string{
+		"", "null", "[]", "{}", `{"id":""}`, `{"id":7}`, `{"id":"` + strings.Repeat("x", 100) + `"}`,
+		`{"id":"a","t":-1,"counts":{"p":[1]}}`, `{"id":"a","t":9223372036854775807,"counts":{"p":[1]}}`,
+		`{"id":"a","t":-9223372036854775808,"counts":{"p":[1]}}`, `{"id":"a","t":1,"counts":{"p":null},"routes":{"r":null},"policies":{"p":null}}`,
+		`{"id":"a","t":2,"counts":{"p":[1,2,3,4,5,6,7,8,9]},"top":{"allowed":null}}`,
+		`{"id":"a","t":3,"counts":"` + strings.Repeat("x", maxEntry) + `"}`,
+	} {
+		add(text)
+	}
+	for i := range 1000 {
+		add(fmt.Sprintf(`{"id":"p%d","t":%d,"counts":{"n%d":[1]},"routes":{"r%d":[1]},"policies":{"n%d":{"limits":["1/s"]}},"top":{"allowed":[%s{}]}}`,
+			i, now, i, i, i, strings.Repeat(`{"key":"k"},`, 100)))
+	}
+	pic := p.show(now + second1)
+	if len(pic.Processes) > maxProcesses || len(pic.Policies) > 2*maxPolicies+2 || len(pic.Routes) > maxRoutes+1 || len(pic.Top.Allowed) > topKeys {
+		t.Errorf("%d processes, %d policies, %d routes, %d keys", len(pic.Processes), len(pic.Policies), len(pic.Routes), len(pic.Top.Allowed))
+	}
+	var total int64
+	for _, one := range pic.Policies {
+		total += one.Allowed
+	}
+	if total < 1000 {
+		t.Errorf("%d decisions counted, want 1000 and a few", total)
+	}
+}
+
+// An entry that is there twice counts once, and one of a process whose clock is
+// wrong counts when it came.
+func TestEntriesCountOnce(t *testing.T) {
+	p := newPicture()
+	now := time.Now().Truncate(time.Second).UnixMilli()
+	e := entry{Process: "a", Time: now - second1, Counts: tallies{"p": {allowed: 3}}}
+	p.add(e, now)
+	p.add(e, now+1)
+	p.add(entry{Process: "b", Time: now - 3*history, Counts: tallies{"p": {allowed: 4}}}, now)
+	if got := p.fine.at(now - second1)["p"][allowed]; got != 7 {
+		t.Errorf("%d allowed, want 7", got)
+	}
+	if got := p.coarse.sum(now, 2)["p"][allowed]; got != 7 {
+		t.Errorf("%d allowed by ten seconds, want 7", got)
+	}
+}
+
+// What a policy is comes back the same from what is told of it.
+func TestTraits(t *testing.T) {
+	for _, p := range []*core.Policy{
+		core.NewPolicy("counted", core.PerMinute(1)),
+		core.NewPolicy("summed", core.PerMinute(1), core.PerHour(7)),
+		core.NewPolicy("costs", core.PerMinute(5), core.VariableCost(), core.Shadow()),
+		core.NewPolicy("refunded", core.Per(5, 10*time.Second), core.Refundable(3*time.Second)),
+		core.NewPolicy("coarse", core.Per(5, 10*time.Second), core.Slices(64)),
+		core.NewPolicy("odd", core.Per(5, 7*time.Millisecond), core.Slices(5)),
+	} {
+		back, err := traitsOf(p).Policy(p.Name())
+		if err != nil {
+			t.Errorf("%s: %v", p.Name(), err)
+			continue
+		}
+		grace, ok := p.Refundable()
+		backGrace, backOK := back.Refundable()
+		if back.LogName() != p.LogName() || fmt.Sprint(back.Limits()) != fmt.Sprint(p.Limits()) || back.Slice() != p.Slice() ||
+			back.Shadow() != p.Shadow() || back.VariableCost() != p.VariableCost() || ok != backOK || grace != backGrace {
+			t.Errorf("%s came back as %s, slices of %v", p.LogName(), back.LogName(), back.Slice())
+		}
+	}
+}
