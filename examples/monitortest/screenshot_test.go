@@ -57,7 +57,7 @@ func TestScreenshots(t *testing.T) {
 		b.do(chromedp.EmulateViewport(picture.width, picture.height))
 		eval[bool](b, `(location.hash = %q, true)`, picture.hash)
 		b.await("the page", `document.querySelector(location.hash === "#/" ? "#top-allowed a" : ".entry")`)
-		time.Sleep(time.Second) // for what comes each second
+		traffic(here, there, 3*time.Second) // to show what comes each second
 		if wide := eval[int64](b, `document.documentElement.scrollWidth`); wide > picture.width {
 			t.Errorf("%s: %d wide, on a screen of %d", picture.name, wide, picture.width)
 		}

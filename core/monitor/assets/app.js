@@ -117,7 +117,7 @@ const policies = new Keeper(byId('policies'), (p) => p.name, ({ name }) => {
       if (!now && series) chart.show(series);
       now = p;
       const words = [...p.limits.map((l) => [l, 'limit']), p.overridden && ['overridden', 'warn'], p.shadow && ['shadow: denies nothing', 'warn'],
-        [`without the store: ${p.failure}`], [`${p.layout} log`]].filter(Boolean);
+        [`without the store: ${p.failure === 'default' ? 'as the limiter' : p.failure}`], [`${p.layout} log`]].filter(Boolean);
       if (tags.textContent !== words.map(([w]) => w).join('')) tags.replaceChildren(...words.map(([w, kind = '']) => el('span', { class: `tag ${kind}` }, w)));
       const all = decided(p);
       const parts = [`${number(p.allowed)} allowed`, `${number(p.denied)} denied (${percent(p.denied, all)})`,
@@ -220,7 +220,7 @@ const processes = new Table(byId('processes'), {
   label: 'Processes', columns: ['Process', 'Store', '#Requests a second', '#Decision, median', '#99 of 100', '#Last active'], idOf: (p) => p.id,
   empty: 'No process yet. Each one with a recorder shows up here within seconds.',
   cells: (made) => (p) => {
-    const down = (p.down ?? []).map((d) => `${d.server || 'the store'} does not answer since ${duration(state.now - d.since)}: ${d.error}`);
+    const down = (p.down ?? []).map((d) => `${d.server || 'the store'} has not answered for ${duration(state.now - d.since)}: ${d.error}`);
     made[1].className = down.length ? 'wrong' : '';
     [`${p.host}, ${p.pid}`, down.join('; ') || `${p.store}, answers`, `${rate(p.rate)}/s`, latency(p.p50), latency(p.p99), `${duration(state.now - p.seen)} ago`]
       .forEach((text, i) => setText(made[i], text));

@@ -4,7 +4,7 @@ const whole = new Intl.NumberFormat('en');
 
 export const number = (n) => whole.format(n);
 
-export const rate = (n) => (n >= 10 || Number.isInteger(n) ? whole.format(Math.round(n)) : n.toFixed(1));
+export const rate = (n) => (n > 0 && n < 0.05 ? 'under 0.1' : n >= 10 || Number.isInteger(n) ? whole.format(Math.round(n)) : n.toFixed(1));
 
 export function percent(part, all) {
   if (all === 0 || part === 0) return '0 %';
