@@ -96,7 +96,7 @@ function drawTiles() {
     { name: 'Denied', value: `${rate(mean('denied'))}/s`, note: `${percent(denied, minute)} of the last minute`, kind: 'denied' },
     { name: 'Near their limit', value: number(near), note: near === 1 ? 'key' : 'keys' },
     { name: 'Without the store', value: number(failed), note: 'in the last minute', kind: failed ? 'trouble' : '' },
-    { name: 'Processes', value: number(state.processes.length), note: down ? `${down} without their store` : 'all have their store', kind: down ? 'trouble' : '' },
+    { name: 'Processes', value: number(state.processes.length), note: down ? `${down} can’t reach their store` : 'all reach their store', kind: down ? 'trouble' : '' },
   ]);
 }
 

@@ -74,7 +74,9 @@ export function keyPage(parent, serverNow) {
         meter.setAttribute('aria-valuetext', `${now.used} of ${now.max}`);
         setText(used, `${number(now.used)} of ${number(now.max)} used`);
         const left = now.freeIn - (serverNow() - readAt);
-        setText(next, left > 0 ? `next slot in ${duration(left)}` : now.used < now.max ? `${number(now.max - now.used)} free` : 'a slot is free');
+        const room = now.max - now.used;
+        if (room > 0) setText(next, `${number(room)} free${left > 0 ? `, more in ${duration(left)}` : ''}`);
+        else setText(next, left > 0 ? `next slot in ${duration(left)}` : 'a slot is free');
       };
       return { element, update };
     });
