@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"sync"
@@ -120,6 +121,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Cache-Control", "no-store")
 	if !h.admits(w, r) {
 		return
+	}
+	if r.Context().Value(http.ServerContextKey) == nil {
+		// Not net/http's server: Fiber uses the context again after the request, while
+		// a client of the store may still look at it.
+		r = r.WithContext(context.Background())
 	}
 	switch {
 	case r.URL.Path == "":
