@@ -35,7 +35,7 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 		(cd "$$dir" && go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -parallel 2 .); done
 
 .PHONY: faults
-faults: redis ## rerun the table of faults, examples/faults/TABLE.md (about 15 minutes)
+faults: redis cc ## rerun the table of faults, examples/faults/TABLE.md (about 15 minutes)
 	cd examples/faults && FAULTS=full go test -count=1 -timeout 40m
 
 # How long, and a file to append the figures to as JSON.
