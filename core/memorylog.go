@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -177,6 +178,7 @@ func (l *memoryLog) list(cut int64, most int) []Entry {
 		}
 		return at > cut && len(entries) < 2*most
 	})
-	slices.SortStableFunc(entries, func(a, b Entry) int { return b.Time.Compare(a.Time) })
+	// Within a millisecond units are taken before they are given back.
+	slices.SortFunc(entries, func(a, b Entry) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(b.Refund, a.Refund)) })
 	return entries[:min(most, len(entries))]
 }
