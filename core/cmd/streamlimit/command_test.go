@@ -85,3 +85,16 @@ func TestRedisThatDoesNotAnswer(t *testing.T) {
 		}
 	}
 }
+
+func TestRedisThatRefuses(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--requirepass", "right")
+	for _, url := range []string{"redis://" + server.Addr, "redis://:wrong@" + server.Addr} {
+		r := toolAnswers(t, "", "policies", "-redis", url)
+		r.want(t, exitFailure, "Redis at "+server.Addr+" refuses")
+		if strings.Contains(r.err, "wrong") {
+			t.Errorf("a password in\n%s", r.err)
+		}
+	}
+	toolAnswers(t, "", "policies", "-redis", "redis://:right@"+server.Addr, "-timeout", "10s").want(t, exitOK)
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"net/url"
 	"os"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redisstream"
@@ -72,6 +75,10 @@ func (t *target) limiter(ctx context.Context) (*core.Limiter, *redisstream.Store
 	return core.New(store, core.WithFailureMode(core.FailClosed), core.WithLogger(quiet)), store, nil
 }
 
+// down says that there is no use of Redis, and where.
 func (t *target) down(err error) error {
+	if answer := redis.Error(nil); errors.As(err, &answer) {
+		return fmt.Errorf("Redis at %s refuses: %w", t.name(), err) //nolint:staticcheck // a name
+	}
 	return fmt.Errorf("no answer from Redis at %s: %w", t.name(), err)
 }

@@ -32,19 +32,23 @@ func showRule(r core.Rule) shownRule {
 
 // line is a rule in words.
 func line(r core.Rule) string {
-	words := string(r.Kind)
-	switch {
-	case r.Kind == core.Override:
-		words += " " + r.Policy + ": " + limits(r.Limits)
-	case r.Network.IsValid():
-		words += " " + r.Network.String()
-	default:
-		words += " " + clean(r.Key)
-	}
+	words := string(r.Kind) + " " + about(r)
 	if !r.Until.IsZero() {
 		words += " until " + r.Until.Local().Format("2006-01-02 15:04:05")
 	}
 	return words
+}
+
+// about is who or what a rule is about.
+func about(r core.Rule) string {
+	switch {
+	case r.Kind == core.Override:
+		return r.Policy + ": " + limits(r.Limits)
+	case r.Network.IsValid():
+		return r.Network.String()
+	default:
+		return clean(r.Key)
+	}
 }
 
 func limits(all []core.Limit) string {

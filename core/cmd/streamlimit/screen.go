@@ -29,7 +29,9 @@ type tab struct {
 	draw func(s *screen, f *frame, row int) (lines int)
 }
 
-var tabs = []tab{{"Policies", (*screen).policies}, {"Keys", (*screen).keys}, {"Processes", (*screen).processes}}
+var tabs = []tab{
+	{"Policies", (*screen).policies}, {"Keys", (*screen).keys}, {"Processes", (*screen).processes}, {"Rules", (*screen).rules},
+}
 
 func newScreen(server string, colour bool) *screen {
 	return &screen{server: server, colour: colour}
@@ -62,7 +64,7 @@ func (s *screen) press(key string) (quit bool) {
 		s.open(s.tab + 1)
 	case "\x1b[Z", "\x1b[D", "\x1bOD", "h":
 		s.open(s.tab - 1)
-	case "1", "2", "3":
+	case "1", "2", "3", "4":
 		s.open(int(key[0] - '1'))
 	case "\x1b[B", "\x1bOB", "j":
 		s.scroll++

@@ -143,6 +143,30 @@ func (s *screen) state(p monitor.Process) (words string, look style) {
 	return "answers", green
 }
 
+// rules shows what holds beside the policies: bans, overrides and the like.
+func (s *screen) rules(f *frame, row int) int {
+	if len(s.last.rules) == 0 {
+		return s.nothing(f, row, "No rule holds.")
+	}
+	const kind, ends = 10, 14
+	who := max(f.width-kind-ends-2, 0)
+	f.put(row, 0, kind, bold, "RULE")
+	f.put(row, kind, who, bold, "OF")
+	f.right(row, kind+who+1, ends, bold, "ENDS IN")
+	for i, r := range s.last.rules {
+		row, ok := s.line(f, row+1, i)
+		if !ok {
+			continue
+		}
+		f.put(row, 0, kind, plain, string(r.Kind))
+		f.put(row, kind, who, plain, about(r))
+		if !r.Until.IsZero() {
+			f.right(row, kind+who+1, ends, plain, short(r.Until.Sub(s.last.at).Round(time.Second)))
+		}
+	}
+	return len(s.last.rules)
+}
+
 // nothing says why a table is empty, once something was read.
 func (s *screen) nothing(f *frame, row int, why string) int {
 	if !s.last.at.IsZero() {

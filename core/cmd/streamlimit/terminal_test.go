@@ -137,7 +137,12 @@ func TestTopShowsWhatProcessesDecide(t *testing.T) {
 	c.awaitText("DENIED MOST", "192.0.2.7", " 15 ")
 	c.press("\x1b[C")
 	c.awaitText("HOST", "redis", "P99 MS")
-	c.press("\x1b[D\x1b[D")
+	if err := s.Ban(t.Context(), "192.0.2.9", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	c.press("4")
+	c.awaitText("ENDS IN", "192.0.2.9", " 59m")
+	c.press("\x1b[C")
 	c.awaitText("LIMITS")
 
 	c.press("p")

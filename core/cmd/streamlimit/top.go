@@ -45,7 +45,7 @@ NO_COLOR in the environment turns colours off.
 			if err != nil {
 				return err
 			}
-			switch w := (&watcher{t, reader}); {
+			switch w := (&watcher{target: t, store: store, reader: reader}); {
 			case *once:
 				return w.once(ctx, s.out)
 			case t.json:

@@ -6,6 +6,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
@@ -14,6 +15,9 @@ func TestTopOnceIsOnePicture(t *testing.T) {
 	server := redistest.Start(t)
 	s := newService(t, server)
 	s.ask(t, api, client, 8)
+	if err := s.Override(t.Context(), "api", core.PerMinute(6)); err != nil {
+		t.Fatal(err)
+	}
 	_ = s.recorder.Close()
 	var p shownPicture
 	r := tool(t, server, "top", "-once")
@@ -21,6 +25,9 @@ func TestTopOnceIsOnePicture(t *testing.T) {
 	r.decode(t, &p)
 	if len(p.Policies) != 1 || p.Policies[0].Name != "api" || p.Policies[0].Allowed != 5 || p.Policies[0].Denied != 3 {
 		t.Fatalf("%+v", p.Policies)
+	}
+	if len(p.Rules) != 1 || p.Rules[0].Policy != "api" || !p.Policies[0].Overridden || p.Policies[0].Limits[0] != core.PerMinute(6) {
+		t.Errorf("rules %+v, policies %+v", p.Rules, p.Policies)
 	}
 	if len(p.Processes) != 1 || p.Processes[0].Store != "redis" || p.Now < p.Processes[0].Seen-60_000 {
 		t.Errorf("%+v", p.Processes)

@@ -3,15 +3,21 @@ package main
 import (
 	"context"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/monitor"
 )
 
-// watcher reads what processes tell.
+// watcher reads what processes tell, and the rules that hold.
 type watcher struct {
-	target *target
-	reader *monitor.Reader
+	target  *target
+	store   core.Store
+	reader  *monitor.Reader
+	rules   []core.Rule
+	version string // of the rules
 }
 
 // maxSeconds is how much is known of requests by the second.
@@ -22,15 +28,36 @@ type reading struct {
 	at      time.Time
 	picture monitor.Picture
 	seconds map[string][]monitor.Counts // the last maxSeconds, by policy
+	rules   []core.Rule
 	err     error
 }
 
 func (w *watcher) read(ctx context.Context) reading {
 	picture, err := w.reader.Read(ctx)
+	if err == nil {
+		err = w.readRules(ctx)
+	}
 	if err != nil {
 		return reading{at: time.Now(), err: w.target.down(err)}
 	}
-	return reading{at: picture.Now, picture: picture, seconds: w.reader.Seconds(picture.Now, maxSeconds)}
+	r := reading{at: picture.Now, picture: picture, seconds: w.reader.Seconds(picture.Now, maxSeconds)}
+	for _, rule := range w.rules {
+		if rule.Until.IsZero() || r.at.Before(rule.Until) {
+			r.rules = append(r.rules, rule)
+		}
+	}
+	override(picture.Policies, r.rules)
+	return r
+}
+
+func (w *watcher) readRules(ctx context.Context) error {
+	rules, version, err := w.store.Rules(ctx, w.version)
+	if err != nil || version == w.version {
+		return err
+	}
+	slices.SortFunc(rules, func(a, b core.Rule) int { return strings.Compare(a.ID(), b.ID()) })
+	w.rules, w.version = rules, version
+	return nil
 }
 
 // start reads each second until stop is called.
@@ -65,14 +92,15 @@ func (w *watcher) watch(ctx context.Context, to chan<- reading) {
 	}
 }
 
-// shownPicture is a reading in JSON.
+// shownPicture is a reading in JSON. With an error there is nothing else.
 type shownPicture struct {
 	Now       int64                     `json:"now"`
-	Error     string                    `json:"error,omitempty"` // then there is nothing else
-	Policies  []shownPolicy             `json:"policies,omitempty"`
+	Error     string                    `json:"error,omitempty"`
+	Policies  []shownPolicy             `json:"policies,omitzero"`
 	Top       *monitor.Top              `json:"top,omitempty"`
-	Routes    map[string]monitor.Counts `json:"routes,omitempty"`
-	Processes []monitor.Process         `json:"processes,omitempty"`
+	Routes    map[string]monitor.Counts `json:"routes,omitzero"`
+	Processes []monitor.Process         `json:"processes,omitzero"`
+	Rules     []shownRule               `json:"rules,omitzero"`
 }
 
 type shownPolicy struct {
@@ -85,6 +113,10 @@ func (r reading) show() shownPicture {
 	if r.err != nil {
 		shown.Error = r.err.Error()
 		return shown
+	}
+	shown.Policies, shown.Rules = []shownPolicy{}, []shownRule{}
+	for _, rule := range r.rules {
+		shown.Rules = append(shown.Rules, showRule(rule))
 	}
 	for _, p := range r.picture.Policies {
 		shown.Policies = append(shown.Policies, shownPolicy{p, r.rate(p.Name)})
