@@ -27,7 +27,7 @@ func TestInspectShowsUseRefundsAndBans(t *testing.T) {
 	if err := s.Ban(t.Context(), client, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	_ = s.recorder.Close() // tells of the policy
+	s.tell()
 
 	var found inspection
 	r := tool(t, server, "inspect", "-policy", "costs", "-key", client, "-json")
@@ -77,7 +77,7 @@ func TestPrefixIsTheStores(t *testing.T) {
 	server := redistest.Start(t)
 	s := newService(t, server, redisstream.WithPrefix("shop:"))
 	s.ask(t, api, client, 2)
-	_ = s.recorder.Close()
+	s.tell()
 	var found inspection
 	r := tool(t, server, "inspect", "-policy", "api", "-key", client, "-prefix", "shop:", "-json")
 	r.want(t, exitOK)
@@ -93,7 +93,7 @@ func TestUnknownPolicyNamesThoseKnown(t *testing.T) {
 	server := redistest.Start(t)
 	s := newService(t, server)
 	s.Meet(api, costs)
-	_ = s.recorder.Close()
+	s.tell()
 	tool(t, server, "inspect", "-policy", "apis", "-key", client).want(t, exitFailure, "only of api, costs")
 }
 

@@ -14,7 +14,7 @@ func TestResetGivesAllUnitsBack(t *testing.T) {
 	server := redistest.Start(t)
 	s := newService(t, server)
 	s.ask(t, api, client, 4)
-	_ = s.recorder.Close()
+	s.tell()
 	tool(t, server, "reset", "-policy", "api", "-key", client).want(t, exitOK, client+" has all its units of api back")
 	if d := s.ask(t, api, client, 1); d.Remaining != 4 {
 		t.Errorf("%d remain, want 4 of 5", d.Remaining)
@@ -63,7 +63,8 @@ func TestPoliciesAreThoseOfAllProcesses(t *testing.T) {
 	if err := a.Override(t.Context(), "costs", core.PerMinute(9), core.PerHour(10)); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = a.recorder.Close(), b.recorder.Close()
+	a.tell()
+	b.tell()
 	var all []monitor.Policy
 	r := tool(t, server, "policies", "-json")
 	r.want(t, exitOK)

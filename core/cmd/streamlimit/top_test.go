@@ -18,7 +18,7 @@ func TestTopOnceIsOnePicture(t *testing.T) {
 	if err := s.Override(t.Context(), "api", core.PerMinute(6)); err != nil {
 		t.Fatal(err)
 	}
-	_ = s.recorder.Close()
+	s.tell()
 	var p shownPicture
 	r := tool(t, server, "top", "-once")
 	r.want(t, exitOK)
@@ -61,8 +61,8 @@ func TestTopWritesPictures(t *testing.T) {
 	for rate := int64(0); rate == 0; {
 		for _, p := range next().Policies {
 			rate = p.Rate.Allowed
-			if rate > 5 || p.Allowed != 5 {
-				t.Errorf("%d of %d a second, want 5 in all", rate, p.Allowed)
+			if rate > 5 {
+				t.Errorf("%d a second, want 5 in all", rate)
 			}
 		}
 	}
