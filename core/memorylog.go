@@ -1,7 +1,6 @@
 package core
 
 import (
-	"cmp"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -178,7 +177,6 @@ func (l *memoryLog) list(cut int64, most int) []Entry {
 		}
 		return at > cut && len(entries) < 2*most
 	})
-	// Within a millisecond units are taken before they are given back.
-	slices.SortFunc(entries, func(a, b Entry) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(b.Refund, a.Refund)) })
+	slices.SortStableFunc(entries, func(a, b Entry) int { return b.Time.Compare(a.Time) })
 	return entries[:min(most, len(entries))]
 }

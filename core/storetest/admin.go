@@ -59,10 +59,7 @@ func (h Harness) entries(t *testing.T) {
 		s.refund(p, u, 20)
 		s.clock.Advance(5 * ms)
 		s.admits(p, "k", 3)
-		s.clock.Advance(5 * ms)
-		s.refund(p, s.admits(p, "k", 4), 1) // at once
 		want := []core.Entry{
-			{Time: start.Add(15 * ms), Refund: 1}, {Time: start.Add(15 * ms), Cost: 4},
 			{Time: start.Add(10 * ms), Cost: 3}, {Time: start.Add(5 * ms), Refund: 20}, {Time: start, Cost: 30},
 		}
 		if got := list(s, p, 10); !same(got, want) {
