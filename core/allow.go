@@ -103,8 +103,9 @@ func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a
 	store, circuit := l.store, l.circuits.of(a)
 	var u Usage
 	if err = circuit.refuses(); err == nil {
+		begun := begin(ctx)
 		if u, err = store.Take(ctx, a.Policy, a.Key, a.Cost); !u.Recalled {
-			circuit.learn(ctx, a, err)
+			circuit.learn(ctx, begun, a, err)
 		}
 	}
 	if err != nil {
@@ -209,18 +210,19 @@ func (l *Limiter) askAll(ctx context.Context, asks []Ask) ([]Usage, error) {
 			return nil, err
 		}
 	}
+	begun := begin(ctx)
 	usages, err := l.store.TakeAll(ctx, asks)
 	var failed *AskError
 	switch {
 	case err == nil:
 		for _, a := range asks {
-			l.circuits.of(a).learn(ctx, a, nil)
+			l.circuits.of(a).learn(ctx, begun, a, nil)
 		}
 	case errors.As(err, &failed) && failed.Ask < len(asks):
 		a := asks[failed.Ask]
-		l.circuits.of(a).learn(ctx, a, err)
+		l.circuits.of(a).learn(ctx, begun, a, err)
 	default:
-		l.circuits.of(asks[0]).learn(ctx, asks[0], err)
+		l.circuits.of(asks[0]).learn(ctx, begun, asks[0], err)
 	}
 	return usages, err
 }

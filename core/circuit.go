@@ -80,14 +80,27 @@ func (c *circuit) refuses() error {
 	return nil
 }
 
-// learn counts how the store has answered a question.
-func (c *circuit) learn(ctx context.Context, a Ask, err error) {
+// slowly is how long a store has not answered a caller whose own deadline is up
+// by then, for that to be a failure of the store.
+const slowly = 50 * time.Millisecond
+
+// begin is when a question to a store begins, as far as learn has to know it.
+func begin(ctx context.Context) (begun time.Time) {
+	if _, ok := ctx.Deadline(); ok {
+		begun = time.Now()
+	}
+	return begun
+}
+
+// learn counts how the store has answered a question that begun.
+func (c *circuit) learn(ctx context.Context, begun time.Time, a Ask, err error) {
 	switch {
 	case answered(err):
 		if c.failing.Load() {
 			c.succeed()
 		}
-	case ctx.Err() == nil && !errors.Is(err, ErrClosed):
+	case errors.Is(err, ErrClosed):
+	case ctx.Err() == nil, errors.Is(ctx.Err(), context.DeadlineExceeded) && time.Since(begun) >= slowly:
 		c.fail(a, err)
 	}
 }
@@ -106,6 +119,9 @@ func answered(err error) bool {
 }
 
 func (c *circuit) fail(a Ask, err error) {
+	if c.down.Load() != nil {
+		return // the probe alone asks now
+	}
 	c.mu.Lock()
 	if !c.failing.Swap(true) {
 		c.first = time.Now()
@@ -117,7 +133,7 @@ func (c *circuit) fail(a Ask, err error) {
 
 // succeed is for the first answer after a failure, or several at once.
 func (c *circuit) succeed() {
-	if !c.failing.Swap(false) {
+	if c.down.Load() != nil || !c.failing.Swap(false) {
 		return
 	}
 	_, _ = c.breaker.Execute(func() (struct{}, error) { return struct{}{}, nil })

@@ -265,3 +265,34 @@ func TestLocalShare(t *testing.T) {
 		panics(t, "use more than 0 and at most 1", func() { core.WithLocalShare(wrong) })
 	}
 }
+
+// stuckStore answers nobody.
+type stuckStore struct{ *countingStore }
+
+func (s stuckStore) Take(ctx context.Context, _ *core.Policy, _ string, _ int64) (core.Usage, error) {
+	s.asked.Add(1)
+	<-ctx.Done()
+	return core.Usage{}, ctx.Err()
+}
+
+// Callers whose own deadlines are up open the circuit, too, if the store has had
+// time to answer.
+func TestCircuitByCallersDeadlines(t *testing.T) {
+	for deadline, open := range map[time.Duration]bool{80 * time.Millisecond: true, 5 * time.Millisecond: false} {
+		synctest.Test(t, func(t *testing.T) {
+			store := stuckStore{&countingStore{failingStore: newFailingStore()}}
+			store.fail(errStore)
+			l := core.New(store, (&lines{}).option())
+			defer l.Close()
+			last := error(nil)
+			for range 20 {
+				ctx, cancel := context.WithTimeout(t.Context(), deadline)
+				_, last = l.Allow(ctx, core.NewPolicy("p", core.PerHour(100)), "k")
+				cancel()
+			}
+			if (store.asked.Load() == 5) != open || (last == nil) != open {
+				t.Errorf("deadlines of %v: %d of 20 asked the store, the last got %v", deadline, store.asked.Load(), last)
+			}
+		})
+	}
+}

@@ -53,9 +53,9 @@ func (o *outage) log(logger *slog.Logger, p *Policy, err error) {
 }
 
 // modeOf is the failure mode of a question's policy. A caller that has gone is
-// no failure of the store. A store that is closed or full, or that finds
-// something else in a log's place, has answered; but a policy in shadow mode
-// keeps no request out, whatever its mode.
+// no failure of the store, and a store that is closed has no other. One that is
+// full, or that finds something else in a log's place, has answered; but a policy
+// in shadow mode keeps no request out then, whatever its mode.
 func (l *Limiter) modeOf(ctx context.Context, p *Policy, err error) FailureMode {
 	mode := p.failure
 	if mode == FailDefault {

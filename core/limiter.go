@@ -109,8 +109,9 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	err := circuit.refuses()
 	var u Usage
 	if err == nil {
+		begun := begin(ctx)
 		u, err = l.store.Peek(ctx, a.Policy, a.Key, a.Cost)
-		circuit.learn(ctx, a, err)
+		circuit.learn(ctx, begun, a, err)
 	}
 	if err != nil {
 		return l.peekWithoutStore(ctx, a, err)

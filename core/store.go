@@ -46,7 +46,7 @@ type Store interface {
 	Reset(ctx context.Context, p *Policy, key string) error
 
 	// Entries are up to most of the newest entries in the log of p and key that
-	// are in its longest window, newest first.
+	// are in its longest window, newest first, in no order within a millisecond.
 	Entries(ctx context.Context, p *Policy, key string, most int) ([]Entry, error)
 
 	// Rules are the rules that all processes on this store share, and their

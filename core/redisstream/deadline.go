@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -37,9 +38,10 @@ func (s *Store) do(caller, ctx context.Context, cmd redis.Cmder) error {
 	case caller.Err() != nil:
 		return caller.Err()
 	case ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
-		// The command may have run or not. The client's own time can be shorter.
+		// The command may have run or not. The client's own time can be shorter than
+		// both.
 		own, _ := ctx.Deadline()
-		if at, ok := caller.Deadline(); ok && !at.After(own) {
+		if at, ok := caller.Deadline(); ok && !at.After(own) && time.Until(at) < 5*time.Millisecond {
 			// It is the caller's time that is up, of which the socket knows a moment
 			// before the context. That is no failure of the server.
 			<-caller.Done()

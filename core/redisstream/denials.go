@@ -3,6 +3,7 @@ package redisstream
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -28,8 +29,9 @@ type denials struct {
 }
 
 type denialShard struct {
-	mu   sync.RWMutex
-	kept map[denied]denial
+	mu        sync.RWMutex
+	kept      map[denied]denial
+	forgotten atomic.Uint64 // how often something was
 }
 
 // denied is what a denial is about: with other limits it might be none.
@@ -86,8 +88,18 @@ func (d *denials) recall(p *core.Policy, key string) (core.Usage, bool) {
 	return u, true
 }
 
-// remember keeps a denial of a request that was sent at a time.
-func (d *denials) remember(p *core.Policy, key string, u core.Usage, sent time.Time) {
+// sending is when a request is sent, and what was forgotten before it.
+type sending struct {
+	at        time.Time
+	forgotten uint64
+}
+
+func (d *denials) sending(key string) sending {
+	return sending{at: d.now(), forgotten: d.shard(key).forgotten.Load()}
+}
+
+// remember keeps the denial of a request.
+func (d *denials) remember(p *core.Policy, key string, u core.Usage, sent sending) {
 	valid := min(u.RetryAfter, rememberAtMost)
 	for i := range p.Len() {
 		if l := u.Limits[i]; l.Used > 0 {
@@ -95,13 +107,16 @@ func (d *denials) remember(p *core.Policy, key string, u core.Usage, sent time.T
 		}
 	}
 	now := d.now()
-	kept := denial{usage: u, received: now, until: sent.Add(valid)}
+	kept := denial{usage: u, received: now, until: sent.at.Add(valid)}
 	if !now.Before(kept.until) {
 		return
 	}
 	s := d.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.forgotten.Load() != sent.forgotten {
+		return // it may be of the time before a reset
+	}
 	about := denied{p, key}
 	if _, known := s.kept[about]; !known && len(s.kept) >= denialsOfShard {
 		s.makeRoom(now)
@@ -125,6 +140,7 @@ func (d *denials) forget(p *core.Policy, key string) {
 	s := d.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forgotten.Add(1)
 	for about := range s.kept {
 		if about.key == key && about.policy.LogName() == p.LogName() {
 			delete(s.kept, about)
@@ -136,6 +152,7 @@ func (d *denials) forgetAll() {
 	for i := range d.shards {
 		s := &d.shards[i]
 		s.mu.Lock()
+		s.forgotten.Add(1)
 		clear(s.kept)
 		s.mu.Unlock()
 	}

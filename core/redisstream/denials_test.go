@@ -88,7 +88,8 @@ func TestDenialsAreBounded(t *testing.T) {
 	p := core.NewPolicy("p", core.PerHour(1))
 	u := core.Usage{RetryAfter: time.Hour}
 	for i := range 3 * denialShards * denialsOfShard {
-		d.remember(p, fmt.Sprint(i), u, time.Now())
+		key := fmt.Sprint(i)
+		d.remember(p, key, u, d.sending(key))
 	}
 	n := 0
 	for i := range d.shards {

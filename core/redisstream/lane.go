@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/streamlimit/streamlimit/core"
 )
 
@@ -33,6 +35,7 @@ type lane struct {
 	mu      sync.Mutex
 	flights int
 	waiting []*ticket
+	gone    int // of those that wait
 	users   int // of a lane for one log: see lanes
 }
 
@@ -42,6 +45,8 @@ type ticket struct {
 	log    string
 	cost   int64
 
+	sent  bool          // these two are under the lane's lock
+	gone  bool          // the caller is, before it was sent
 	done  chan struct{} // gets a value when usage and err are there
 	usage core.Usage
 	err   error
@@ -105,17 +110,27 @@ func (s *Store) takeShared(caller context.Context, p *core.Policy, key string, c
 	defer late.Stop()
 	select {
 	case <-t.done:
-		u, err := t.usage, t.err
-		*t = ticket{done: t.done}
-		tickets.Put(t)
-		return u, err
+		return t.answer()
 	case <-caller.Done():
-		way.abandon(t)
-		return core.Usage{}, fmt.Errorf("redisstream: %w", caller.Err())
+		err = caller.Err()
 	case <-late.C:
-		way.abandon(t)
-		return core.Usage{}, fmt.Errorf("redisstream: %w", s.noAnswer())
+		err = s.noAnswer()
 	}
+	way.abandon(t)
+	select {
+	case <-t.done: // at the same moment
+		return t.answer()
+	default:
+		return core.Usage{}, fmt.Errorf("redisstream: %w", err)
+	}
+}
+
+// answer is what has become of a ticket that is done, which is used again.
+func (t *ticket) answer() (core.Usage, error) {
+	u, err := t.usage, t.err
+	*t = ticket{done: t.done}
+	tickets.Put(t)
+	return u, err
 }
 
 // start begins a flight for a decision alone, and there is no ticket; or lets it
@@ -127,7 +142,7 @@ func (l *lane) start(p *core.Policy, log string, cost int64) (*ticket, error) {
 		l.flights++
 		return nil, nil //nolint:nilnil // it goes alone
 	}
-	if len(l.waiting) >= maxWaiting {
+	if len(l.waiting)-l.gone >= maxWaiting {
 		return nil, errCrowded
 	}
 	t := tickets.Get().(*ticket)
@@ -136,13 +151,19 @@ func (l *lane) start(p *core.Policy, log string, cost int64) (*ticket, error) {
 	return t, nil
 }
 
-// abandon takes a ticket out of those that wait, so that it is never sent. One
-// that travels goes on, and nobody looks at what becomes of it.
+// abandon has a ticket that waits never be sent. One that travels goes on, and
+// nobody looks at what becomes of it.
 func (l *lane) abandon(t *ticket) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if i := slices.Index(l.waiting, t); i >= 0 {
-		l.waiting = slices.Delete(l.waiting, i, i+1)
+	if t.sent {
+		return
+	}
+	t.gone = true
+	// Now and then all who are gone are taken out, which is too much work for each.
+	if l.gone++; l.gone > len(l.waiting)/2 {
+		l.waiting = slices.DeleteFunc(l.waiting, func(t *ticket) bool { return t.gone })
+		l.gone = 0
 	}
 }
 
@@ -163,13 +184,23 @@ func (s *Store) carry(way *lane, next []*ticket) {
 func (l *lane) next() []*ticket {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.waiting) == 0 {
-		l.flights--
-		return nil
+	var next []*ticket
+	taken := 0
+	for _, t := range l.waiting {
+		if len(next) == maxTogether {
+			break
+		}
+		if taken++; t.gone {
+			l.gone--
+			continue
+		}
+		t.sent = true
+		next = append(next, t)
 	}
-	n := min(len(l.waiting), maxTogether)
-	next := slices.Clone(l.waiting[:n])
-	l.waiting = slices.Delete(l.waiting, 0, n)
+	l.waiting = slices.Delete(l.waiting, 0, taken)
+	if next == nil {
+		l.flights--
+	}
 	return next
 }
 
@@ -181,26 +212,39 @@ type group []*ticket
 func (s *Store) takeMany(all []*ticket) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
-	groups := grouped(all)
+	s.takeGroups(ctx, grouped(all))
+}
+
+func (s *Store) takeGroups(ctx context.Context, groups []group) {
 	reply, err := s.sendMany(ctx, groups)
+	if redis.HasErrorPrefix(err, "TRYAGAIN") && len(groups) > 1 {
+		// A slot moves, and allows a script one key only: one log, that is.
+		for i := range groups {
+			s.takeGroups(ctx, groups[i:i+1])
+		}
+		return
+	}
+	var failed []group // of which the script has not said why
 	for _, g := range groups {
 		n := replyLength(g[0].policy)
 		switch {
 		case err != nil:
 			g.fail(err)
 		case len(reply) > 0 && reply[0] == -1:
-			g.fail(s.whyFailed(ctx, g[0]))
-			reply = reply[1:]
+			reply, failed = reply[1:], append(failed, g)
+			continue
 		case len(reply) < n:
-			g.fail(fmt.Errorf("redisstream: the script answered %d numbers too few", n-len(reply)))
+			g.fail(lengthError(len(reply), n))
 			reply = nil
 		default:
 			g.answer(reply)
 			reply = reply[n:]
 		}
-		for _, t := range g {
-			t.done <- struct{}{}
-		}
+		g.deliver()
+	}
+	for _, g := range failed {
+		g.fail(s.whyFailed(ctx, g[0]))
+		g.deliver()
 	}
 }
 
@@ -254,6 +298,12 @@ func (g group) cost() int64 {
 		return int64(len(g))
 	}
 	return g[0].cost
+}
+
+func (g group) deliver() {
+	for _, t := range g {
+		t.done <- struct{}{}
+	}
 }
 
 func (g group) fail(err error) {

@@ -212,3 +212,47 @@ func TestLanesOfACluster(t *testing.T) {
 		t.Errorf("%d lanes are left", n)
 	}
 }
+
+// While a slot moves a script is allowed one key: many callers of one log are
+// answered nevertheless.
+func TestCallersOfAMovingSlot(t *testing.T) {
+	cluster := redistest.Cluster(t, 3)
+	s := New(cluster.Client(), WithTimeout(10*time.Second))
+	for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
+		key := p.Name()
+		take(t, s, p, key)
+		move := cluster.Move(s.logKey(p, key))
+		move.Begin()
+		var callers sync.WaitGroup
+		for range 50 {
+			callers.Go(func() {
+				if u, err := s.Take(t.Context(), p, key, 1); err != nil || !u.Allowed {
+					t.Errorf("%s: %+v, %v", p.Name(), u, err)
+				}
+			})
+		}
+		callers.Wait()
+		if u, err := s.Peek(t.Context(), p, key, 1); err != nil || u.Limits[0].Used != 51 {
+			t.Errorf("%s: %d used, %v, want 51", p.Name(), u.Limits[0].Used, err)
+		}
+		move.Run()
+	}
+}
+
+// A client that gives up sooner than the caller is no caller that goes.
+func TestClientsTimeoutIsNotTheCallers(t *testing.T) {
+	server := redistest.Start(t)
+	o := server.Options()
+	o.ReadTimeout = 20 * time.Millisecond
+	rdb := redis.NewClient(o)
+	t.Cleanup(func() { rdb.Close() })
+	s := New(rdb, WithTimeout(10*time.Second))
+	take(t, s, countedPolicy, "k")
+	server.Freeze()
+	defer server.Thaw()
+	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Second)
+	defer cancel()
+	if _, err := s.Take(ctx, countedPolicy, "k", 1); err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "no answer in time") {
+		t.Errorf("%v, with the caller's time %v, want an answer before that", err, ctx.Err())
+	}
+}

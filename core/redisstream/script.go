@@ -91,8 +91,10 @@ func (s *Store) run(caller context.Context, sc script, logs []string, args []any
 	for others := -1; ; { // connections to try after a READONLY, which ends the one it came by
 		cmd := newOnce(ctx, name, text, keys, args)
 		err := s.do(caller, ctx, cmd)
-		if !s.answered.Load() && answered(err) {
-			s.answered.Store(true)
+		if answered(err) {
+			if !s.answered.Load() {
+				s.answered.Store(true)
+			}
 			s.beginCheck()
 		}
 		if err == nil {

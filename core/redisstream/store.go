@@ -110,7 +110,7 @@ func (s *Store) Take(ctx context.Context, p *core.Policy, key string, cost int64
 	if u, ok := s.denials.recall(p, key); ok && ctx.Err() == nil && !s.closed.Load() {
 		return u, nil
 	}
-	sent := s.denials.now()
+	sent := s.denials.sending(key)
 	u, err := s.takeShared(ctx, p, key, cost)
 	if err == nil && !u.Allowed {
 		s.denials.remember(p, key, u, sent)
@@ -253,7 +253,11 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) plain(caller context.Context, cmd redis.Cmder) error {
 	ctx, cancel := context.WithTimeout(caller, s.timeout)
 	defer cancel()
-	if err := s.do(caller, ctx, cmd); err != nil {
+	err := s.do(caller, ctx, cmd)
+	if answered(err) {
+		s.answered.Store(true)
+	}
+	if err != nil {
 		if !errors.Is(err, redis.Nil) {
 			_, err = stateOf(err)
 		}
@@ -262,7 +266,8 @@ func (s *Store) plain(caller context.Context, cmd redis.Cmder) error {
 	return nil
 }
 
-// Close implements [core.Store]. It closes the client if [Open] made it.
+// Close implements [core.Store]. It closes the client if [Open] made it. What
+// waits for a server that does not answer ends by its timeout, and not before.
 func (s *Store) Close() error {
 	s.endCheck()
 	if s.closed.Swap(true) || !s.owned {
