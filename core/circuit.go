@@ -139,7 +139,7 @@ func (c *circuit) succeed() {
 	_, _ = c.breaker.Execute(func() (struct{}, error) { return struct{}{}, nil })
 	a, err := c.lastFailure()
 	if c.down.Load() == nil {
-		c.limiter.outage.log(c.limiter.Logger(), a.Policy, err)
+		c.limiter.outage.log(c.limiter.Logger(), a.Policy, err, ", and answers now")
 	}
 }
 

@@ -43,12 +43,12 @@ type outage struct{ logged atomic.Int64 } // when, Unix milliseconds
 
 const outageInterval = time.Minute
 
-func (o *outage) log(logger *slog.Logger, p *Policy, err error) {
+func (o *outage) log(logger *slog.Logger, p *Policy, err error, text string) {
 	now, last := time.Now().UnixMilli(), o.logged.Load()
 	if ago := now - last; ago >= 0 && ago < outageInterval.Milliseconds() || !o.logged.CompareAndSwap(last, now) {
 		return
 	}
-	logger.Warn("streamlimit: the store has failed to answer; there is one such line a minute at most",
+	logger.Warn("streamlimit: the store has failed to answer"+text+"; there is one such line a minute at most",
 		"policy", p.name, "error", err)
 }
 
@@ -85,7 +85,7 @@ func (l *Limiter) note(ctx context.Context, p *Policy, err error, modes ...Failu
 		l.outcomes.failures.Add(int64(len(modes)))
 	}
 	if answered(err) {
-		l.outage.log(l.Logger(), p, err)
+		l.outage.log(l.Logger(), p, err, " a request")
 	}
 }
 

@@ -1,7 +1,11 @@
 // Package redisstream keeps the logs of package core in Redis Streams, where
 // any number of processes share them.
 //
-//	rdb := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{"localhost:6379"}})
+//	rdb := redis.NewUniversalClient(&redis.UniversalOptions{
+//		Addrs:                 []string{"localhost:6379"},
+//		ContextTimeoutEnabled: true, // saves a goroutine for each decision
+//		DialerRetries:         1,    // a server that is down is noticed at once
+//	})
 //	limiter := core.New(redisstream.New(rdb))
 //
 // or, with a client of its own:
