@@ -10,8 +10,8 @@ import (
 )
 
 func TestRow17_WrongType(t *testing.T) {
-	r := row(t, 17)
 	t.Parallel()
+	r := row(t, 17)
 	server := redistest.Start(t)
 	rdb := server.Client()
 	var log lines
