@@ -67,7 +67,7 @@ func BenchmarkScript(b *testing.B) {
 			return core.NewPolicy(kind.name, append([]core.PolicyOption{l}, kind.options...)...)
 		}
 		run(kind.name+"/warm", policy(core.PerHour(plenty)), warm)
-		run(kind.name+"/leaving", policy(core.Per(plenty, 20*time.Millisecond)), warm)
+		run(kind.name+"/leaving", policy(core.Per(plenty, 100*time.Millisecond)), warm)
 		run(kind.name+"/new", policy(core.PerHour(plenty)), fresh)
 		run(kind.name+"/denied", policy(core.PerHour(1)), one)
 	}
