@@ -73,7 +73,7 @@ func frozen(t *testing.T, name string, rdb redis.UniversalClient, server *redist
 		ask(&callers, 100, func(i int) { _, _ = store.Take(t.Context(), p, fmt.Sprint("k", i), 1) })
 	}
 	late := end()
-	figure := callers.within(t, name, 0.999, redisstream.DefaultTimeout, late)
+	figure := callers.within(t, name, tail(), redisstream.DefaultTimeout, late)
 	// All wait for one server; of a cluster, those whose logs are on the frozen node.
 	_, several := rdb.(*redis.ClusterClient)
 	if fastest := callers.of(0.1); several == (fastest >= redisstream.DefaultTimeout) {
@@ -103,7 +103,7 @@ func frozen(t *testing.T, name string, rdb redis.UniversalClient, server *redist
 	if !down {
 		t.Errorf("%s: %+v, want the frozen server to be down", name, limiter.Health())
 	}
-	return figure + ", " + steady.within(t, "by a limiter", 0.999, redisstream.DefaultTimeout, late) +
+	return figure + ", " + steady.within(t, "by a limiter", tail(), redisstream.DefaultTimeout, late) +
 		fmt.Sprintf(", %+d goroutines, %+d kB", goroutines, bytes>>10)
 }
 
@@ -135,7 +135,7 @@ func TestRow07_Slow(t *testing.T) {
 			t.Errorf("answered after %v by a server that is slow by %v", fastest, delay)
 		}
 	}
-	figure := all.within(t, "slow by 10 to 1,000 ms:", 0.999, redisstream.DefaultTimeout, end())
+	figure := all.within(t, "slow by 10 to 1,000 ms:", tail(), redisstream.DefaultTimeout, end())
 	proxy.Delay(0, 0)
 	warm(t, store, p)
 	r.Figure("%s", figure)

@@ -70,6 +70,10 @@ func lateness() (end func() time.Duration) {
 	}
 }
 
+// tail is the share of answers that have to come in time. Beside other tests a few
+// of a thousand are late, whatever the limiter does.
+func tail() float64 { return scale(0.99, 0.999) }
+
 // slack is what a decision may take beyond its deadline.
 const slack = 10 * time.Millisecond
 
