@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -26,7 +25,7 @@ type shownKey struct {
 	Allowed    bool         `json:"allowed"`
 	RetryAfter int64        `json:"retryAfter"`
 	Entries    []shownEntry `json:"entries"`
-	Rules      []rule       `json:"rules"`
+	Rules      []Rule       `json:"rules"`
 	Now        int64        `json:"now"`
 }
 
@@ -66,7 +65,7 @@ func (h *Handler) key(w http.ResponseWriter, r *http.Request) {
 	}
 	shown := shownKey{
 		Policy: d.Policy.Name(), Key: d.Key, Name: h.keyName(d.Policy.Name(), d.Key), Allowed: d.Allowed && !d.WouldDeny,
-		RetryAfter: d.RetryAfter.Milliseconds(), Entries: []shownEntry{}, Rules: []rule{}, Now: time.Now().UnixMilli(),
+		RetryAfter: d.RetryAfter.Milliseconds(), Entries: []shownEntry{}, Rules: []Rule{}, Now: time.Now().UnixMilli(),
 	}
 	for _, s := range d.States() {
 		shown.Limits = append(shown.Limits, shownLimit{s.Limit, s.Limit.Max, s.Limit.Max - s.Remaining, s.Reset.Milliseconds()})
@@ -75,31 +74,11 @@ func (h *Handler) key(w http.ResponseWriter, r *http.Request) {
 		shown.Entries = append(shown.Entries, shownEntry{e.Time.UnixMilli(), e.Cost, e.Refund})
 	}
 	for _, one := range h.now(r.Context()).Rules {
-		if concerns(one, shown.Policy, shown.Key) {
+		if one.Concerns(shown.Policy, shown.Key) {
 			shown.Rules = append(shown.Rules, one)
 		}
 	}
 	answer(w, shown)
-}
-
-// concerns is whether a rule changes what becomes of a key, as far as the key
-// tells.
-func concerns(r rule, policy, key string) bool {
-	if r.Kind == core.Override {
-		return r.Policy == policy
-	}
-	if r.Network == "" {
-		return r.Key == key
-	}
-	network, err := netip.ParsePrefix(r.Network)
-	if err != nil {
-		return false
-	}
-	if address, err := netip.ParseAddr(key); err == nil {
-		return network.Contains(address)
-	}
-	prefix, err := netip.ParsePrefix(key)
-	return err == nil && prefix.Bits() >= network.Bits() && network.Contains(prefix.Addr())
 }
 
 // policy is the policy called name: this process's, or one that others have told

@@ -17,29 +17,7 @@ type state struct {
 	Source    string    `json:"source"`
 	Processes []Process `json:"processes"`
 	Policies  []Policy  `json:"policies"`
-	Rules     []rule    `json:"rules"`
-}
-
-// rule is a rule as the page gets it.
-type rule struct {
-	ID      string        `json:"id"`
-	Kind    core.RuleKind `json:"kind"`
-	Key     string        `json:"key,omitempty"`
-	Network string        `json:"network,omitempty"`
-	Policy  string        `json:"policy,omitempty"`
-	Limits  []core.Limit  `json:"limits,omitempty"`
-	Until   int64         `json:"until,omitempty"`
-}
-
-func showRule(r core.Rule) rule {
-	shown := rule{ID: r.ID(), Kind: r.Kind, Key: r.Key, Policy: r.Policy, Limits: r.Limits}
-	if r.Network.IsValid() {
-		shown.Network = r.Network.String()
-	}
-	if !r.Until.IsZero() {
-		shown.Until = r.Until.UnixMilli()
-	}
-	return shown
+	Rules     []Rule    `json:"rules"`
 }
 
 // known is the state as it was at a time, so that many who watch cost the store no
@@ -47,7 +25,7 @@ func showRule(r core.Rule) rule {
 type known struct {
 	at    time.Time
 	state state
-	rules []rule // the last that the store has told
+	rules []Rule // the last that the store has told
 }
 
 // now is the state as it is, or was a moment ago.
@@ -62,20 +40,20 @@ func (h *Handler) now(ctx context.Context) state {
 	// were read last.
 	_, _ = h.reader.catchUp(ctx, now)
 	if rules, err := h.limiter.Rules(ctx); err == nil {
-		h.known.rules = make([]rule, len(rules))
+		h.known.rules = make([]Rule, len(rules))
 		for i, r := range rules {
-			h.known.rules[i] = showRule(r)
+			h.known.rules[i] = ShowRule(r)
 		}
 	}
 	pic := h.recorder.picture.show(now.UnixMilli())
 	pic.takeTraits(h.limiter.Policies())
 	for i := range pic.Policies {
 		p := &pic.Policies[i]
-		p.Overridden = slices.ContainsFunc(h.known.rules, func(r rule) bool { return r.Kind == core.Override && r.Policy == p.Name })
+		p.Overridden = slices.ContainsFunc(h.known.rules, func(r Rule) bool { return r.Kind == core.Override && r.Policy == p.Name })
 	}
 	h.known.state = state{
 		Now: now.UnixMilli(), ReadOnly: h.readOnly, Source: h.recorder.store,
-		Processes: pic.Processes, Policies: pic.Policies, Rules: append([]rule{}, h.known.rules...),
+		Processes: pic.Processes, Policies: pic.Policies, Rules: append([]Rule{}, h.known.rules...),
 	}
 	h.known.at = now
 	return h.known.state
@@ -95,7 +73,7 @@ func (s *state) essence() string {
 	brief := struct {
 		Processes []any
 		Policies  []any
-		Rules     []rule
+		Rules     []Rule
 	}{Rules: s.Rules}
 	for _, p := range s.Processes {
 		brief.Processes = append(brief.Processes, []any{p.ID, p.Down})

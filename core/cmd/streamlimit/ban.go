@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/monitor"
 )
 
 var banCommand = command{
@@ -38,7 +39,7 @@ there already is replaced.
 				return err
 			}
 			if t.json {
-				return writeJSON(s.out, showRule(ban))
+				return writeJSON(s.out, monitor.ShowRule(ban))
 			}
 			_, err = fmt.Fprintln(s.out, told(*key, "is banned until %s", ban.Until.Format("2006-01-02 15:04:05")))
 			return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/monitor"
 )
 
 var inspectCommand = command{
@@ -55,15 +56,15 @@ refunds.
 
 // inspection is what is known of a key under a policy.
 type inspection struct {
-	Now        int64       `json:"now"`
-	Policy     string      `json:"policy"`
-	Key        string      `json:"key"`
-	Allowed    bool        `json:"allowed"` // whether a request of cost 1 would be
-	Reason     string      `json:"reason"`
-	RetryAfter int64       `json:"retryAfter"`
-	Limits     []use       `json:"limits"`
-	Rules      []shownRule `json:"rules"`
-	Entries    []logged    `json:"entries"`
+	Now        int64          `json:"now"`
+	Policy     string         `json:"policy"`
+	Key        string         `json:"key"`
+	Allowed    bool           `json:"allowed"` // whether a request of cost 1 would be
+	Reason     string         `json:"reason"`
+	RetryAfter int64          `json:"retryAfter"`
+	Limits     []use          `json:"limits"`
+	Rules      []monitor.Rule `json:"rules"`
+	Entries    []logged       `json:"entries"`
 
 	rules []core.Rule
 }
@@ -93,12 +94,12 @@ func inspect(ctx context.Context, limiter *core.Limiter, p *core.Policy, key str
 	i := &inspection{
 		Now: time.Now().UnixMilli(), Policy: p.Name(), Key: d.Key,
 		Allowed: d.Allowed, Reason: d.Reason.String(), RetryAfter: d.RetryAfter.Milliseconds(),
-		Rules: []shownRule{}, Entries: []logged{},
+		Rules: []monitor.Rule{}, Entries: []logged{},
 	}
 	for _, r := range rules {
-		if concerns(r, i.Policy, i.Key) {
+		if shown := monitor.ShowRule(r); shown.Concerns(i.Policy, i.Key) {
 			i.rules = append(i.rules, r)
-			i.Rules = append(i.Rules, showRule(r))
+			i.Rules = append(i.Rules, shown)
 		}
 	}
 	for _, l := range d.States() {

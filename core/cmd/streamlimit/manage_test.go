@@ -30,7 +30,7 @@ func TestBanAndUnban(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	s := newService(t, server)
-	var ban shownRule
+	var ban monitor.Rule
 	r := tool(t, server, "ban", "-key", client, "-for", "1h", "-json")
 	r.want(t, exitOK)
 	r.decode(t, &ban)

@@ -100,7 +100,7 @@ type shownPicture struct {
 	Top       *monitor.Top              `json:"top,omitempty"`
 	Routes    map[string]monitor.Counts `json:"routes,omitzero"`
 	Processes []monitor.Process         `json:"processes,omitzero"`
-	Rules     []shownRule               `json:"rules,omitzero"`
+	Rules     []monitor.Rule            `json:"rules,omitzero"`
 }
 
 type shownPolicy struct {
@@ -114,9 +114,9 @@ func (r reading) show() shownPicture {
 		shown.Error = r.err.Error()
 		return shown
 	}
-	shown.Policies, shown.Rules = []shownPolicy{}, []shownRule{}
+	shown.Policies, shown.Rules = []shownPolicy{}, []monitor.Rule{}
 	for _, rule := range r.rules {
-		shown.Rules = append(shown.Rules, showRule(rule))
+		shown.Rules = append(shown.Rules, monitor.ShowRule(rule))
 	}
 	for _, p := range r.picture.Policies {
 		shown.Policies = append(shown.Policies, shownPolicy{p, r.rate(p.Name)})

@@ -1,0 +1,51 @@
+package monitor
+
+import (
+	"net/netip"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// Rule is a [core.Rule] as JSON shows it.
+type Rule struct {
+	ID      string        `json:"id"` // of [core.Rule.ID]
+	Kind    core.RuleKind `json:"kind"`
+	Key     string        `json:"key,omitempty"`
+	Network string        `json:"network,omitempty"` // a prefix, such as "192.0.2.0/24"
+	Policy  string        `json:"policy,omitempty"`
+	Limits  []core.Limit  `json:"limits,omitempty"`
+	Until   int64         `json:"until,omitempty"` // Unix milliseconds; 0 is never
+}
+
+// ShowRule is the rule in that form.
+func ShowRule(r core.Rule) Rule {
+	shown := Rule{ID: r.ID(), Kind: r.Kind, Key: r.Key, Policy: r.Policy, Limits: r.Limits}
+	if r.Network.IsValid() {
+		shown.Network = r.Network.String()
+	}
+	if !r.Until.IsZero() {
+		shown.Until = r.Until.UnixMilli()
+	}
+	return shown
+}
+
+// Concerns is whether the rule changes what becomes of a key under the policy of
+// that name, as far as the key tells: one of a network is about keys that are an
+// address or a prefix within it.
+func (r Rule) Concerns(policy, key string) bool {
+	if r.Kind == core.Override {
+		return r.Policy == policy
+	}
+	if r.Network == "" {
+		return r.Key == key
+	}
+	network, err := netip.ParsePrefix(r.Network)
+	if err != nil {
+		return false
+	}
+	if address, err := netip.ParseAddr(key); err == nil {
+		return network.Contains(address)
+	}
+	prefix, err := netip.ParsePrefix(key)
+	return err == nil && prefix.Bits() >= network.Bits() && network.Contains(prefix.Addr())
+}
