@@ -53,15 +53,11 @@ that admits all.
 			if err := p.check(); err != nil {
 				return err
 			}
-			limiter, store, err := t.limiter(ctx)
+			limiter, policy, err := p.on(ctx, t)
 			if err != nil {
 				return err
 			}
 			defer limiter.Close()
-			policy, err := p.find(ctx, limiter, store)
-			if err != nil {
-				return err
-			}
 			if !*yes && !strings.HasPrefix(b.key, benchKeys) {
 				if err := confirm(ctx, s, policy, b.key); err != nil {
 					return err

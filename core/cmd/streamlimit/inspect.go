@@ -32,15 +32,11 @@ refunds.
 			if *most < 0 {
 				return usage("-entries is %d: it must be 0 at least", *most)
 			}
-			limiter, store, err := t.limiter(ctx)
+			limiter, policy, err := p.on(ctx, t)
 			if err != nil {
 				return err
 			}
 			defer limiter.Close()
-			policy, err := p.find(ctx, limiter, store)
-			if err != nil {
-				return err
-			}
 			found, err := inspect(ctx, limiter, policy, *key, *most)
 			switch {
 			case err != nil:

@@ -42,6 +42,21 @@ func (p *policyFlag) check() error {
 	return nil
 }
 
+// on is the policy as it is on the target, and a limiter there, which the caller
+// closes.
+func (p *policyFlag) on(ctx context.Context, t *target) (*core.Limiter, *core.Policy, error) {
+	limiter, store, err := t.limiter(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, err := p.find(ctx, limiter, store)
+	if err != nil {
+		_ = limiter.Close()
+		return nil, nil, err
+	}
+	return limiter, found, nil
+}
+
 // find is the policy as it is by the rules that hold.
 func (p *policyFlag) find(ctx context.Context, limiter *core.Limiter, store core.Store) (*core.Policy, error) {
 	found, err := p.base(ctx, store)

@@ -21,15 +21,11 @@ within a second.
 			if err := cmp.Or(p.check(), errNoKey(*key)); err != nil {
 				return err
 			}
-			limiter, store, err := t.limiter(ctx)
+			limiter, policy, err := p.on(ctx, t)
 			if err != nil {
 				return err
 			}
 			defer limiter.Close()
-			policy, err := p.find(ctx, limiter, store)
-			if err != nil {
-				return err
-			}
 			if err := limiter.Reset(ctx, policy, *key); err != nil {
 				return err
 			}
