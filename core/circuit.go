@@ -171,7 +171,7 @@ func (c *circuit) closed() {
 // probe asks until there is an answer, and says when it begins and ends.
 func (c *circuit) probe(ctx context.Context, d *Down) {
 	logger := c.limiter.Logger()
-	logger.Warn("streamlimit: the store does not answer: requests are decided without it",
+	logger.Warn("streamlimit: the store does not answer: requests are decided without it, in this mode unless their policy has its own",
 		"server", d.Server, "mode", c.limiter.failure.String(), "error", d.Err)
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
