@@ -49,8 +49,7 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 	client := l.clientOf(v, r)
 	decisions := make([]Decision, len(asks))
 	if len(asks) == 1 {
-		var err error
-		if decisions[0], err = l.allowOne(ctx, v, client, r, asks[0]); err != nil {
+		if err := l.allowOne(ctx, v, client, r, asks[0], &decisions[0]); err != nil {
 			return nil, err
 		}
 		return decisions, nil
@@ -72,13 +71,19 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 	return decisions, nil
 }
 
-// AllowFor is [Limiter.AllowRequest] for one question, in less memory.
-func (l *Limiter) AllowFor(ctx context.Context, r Request, a Ask) (Decision, error) {
+// AllowFor is [Limiter.AllowRequest] for one question. The decision goes into the
+// caller's memory, for adapters; with an error it is none.
+func (l *Limiter) AllowFor(ctx context.Context, r Request, a Ask, d *Decision) error {
+	*d = Decision{}
 	v := l.view.Load()
 	if err := l.prepare(v, &a); err != nil {
-		return Decision{}, err
+		return err
 	}
-	return l.allowOne(ctx, v, l.clientOf(v, r), r, a)
+	err := l.allowOne(ctx, v, l.clientOf(v, r), r, a, d)
+	if err != nil {
+		*d = Decision{}
+	}
+	return err
 }
 
 // clientOf is the address that rules are matched with, as far as there are any
@@ -90,35 +95,42 @@ func (l *Limiter) clientOf(v *view, r Request) netip.Prefix {
 	return oneAddress(l.identity.client(r))
 }
 
-// decideOne decides on one question. It is what judge and takeAll do, without the
-// memory and the copies that several need: a decision without rules costs 25 ns
-// more than the store's (BenchmarkRules), of which 10 are for what the policy is
-// now.
-func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a Ask) (d Decision, err error) {
+// decideOne decides on one question, in d, which is zero. It is what judge and
+// takeAll do, without the memory and the copies that several need: BenchmarkRules
+// tells what a decision costs more than the store's.
+func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a Ask, d *Decision) (err error) {
 	if v.judges() || a.Policy.shadow {
 		if answer, ok := v.answer(a, client); ok {
-			return answer, nil
+			*d = answer
+			return nil
 		}
 	}
 	store, circuit := l.store, l.circuits.of(a)
-	var u Usage
 	if err = circuit.refuses(); err == nil {
 		begun := begin(ctx)
-		if u, err = store.Take(ctx, a.Policy, a.Key, a.Cost); !u.Recalled {
+		if d.usage, err = store.Take(ctx, a.Policy, a.Key, a.Cost); !d.usage.Recalled {
 			circuit.learn(ctx, begun, a, err)
 		}
 	}
 	if err != nil {
-		asks := []Ask{a}
-		usages, instead, err := l.takeWithoutStore(ctx, asks, err)
-		if err != nil {
-			return Decision{}, err
+		if store, err = l.decideWithoutStore(ctx, &a, &d.usage, err); err != nil {
+			return err
 		}
-		store, a, u = instead, asks[0], usages[0]
 	}
-	d = decide(a.Policy, a.Key, a.Cost, u)
+	d.decide(a)
 	d.complete(store, true)
-	return d, nil
+	return nil
+}
+
+// decideWithoutStore is apart for the memory that it takes.
+func (l *Limiter) decideWithoutStore(ctx context.Context, a *Ask, u *Usage, failed error) (Store, error) {
+	asks := []Ask{*a}
+	usages, instead, err := l.takeWithoutStore(ctx, asks, failed)
+	if err != nil {
+		return nil, err
+	}
+	*a, *u = asks[0], usages[0]
+	return instead, nil
 }
 
 // answer is the decision that is made without asking a log, if one is: by a rule
@@ -130,7 +142,7 @@ func (v *view) answer(a Ask, client netip.Prefix) (Decision, bool) {
 		}
 	}
 	if a.Policy.shadow && !a.Policy.fits(a.Cost) {
-		return decide(a.Policy, a.Key, a.Cost, Usage{Source: SourceNone}), true
+		return decisionOf(a, Usage{Source: SourceNone}), true
 	}
 	return Decision{}, false
 }
@@ -196,7 +208,7 @@ func (l *Limiter) takeAll(ctx context.Context, open []Ask, decisions []Decision)
 		for decisions[next].Policy != nil {
 			next++
 		}
-		decisions[next] = decide(a.Policy, a.Key, a.Cost, usages[i])
+		decisions[next] = decisionOf(a, usages[i])
 		decisions[next].complete(store, taken)
 	}
 	return nil

@@ -154,15 +154,13 @@ func (s LimitState) binds(o LimitState) bool {
 	return s.Reset > o.Reset
 }
 
-// decide makes the decision from what a store found in the log. Counted is left
-// to the caller.
-func decide(p *Policy, key string, cost int64, u Usage) Decision {
-	d := Decision{
-		Policy: p, Key: key, Cost: cost,
-		Allowed: u.Allowed || p.shadow, WouldDeny: !u.Allowed && p.shadow,
-		RetryAfter: u.RetryAfter, ResetAfter: u.ResetAfter,
-		Source: u.Source, usage: u,
-	}
+// decide makes the decision on a question from what a store found in the log,
+// which is in d already. Counted is left to the caller.
+func (d *Decision) decide(a Ask) {
+	p, u := a.Policy, &d.usage
+	d.Policy, d.Key, d.Cost = p, a.Key, a.Cost
+	d.Allowed, d.WouldDeny = u.Allowed || p.shadow, !u.Allowed && p.shadow
+	d.RetryAfter, d.ResetAfter, d.Source = u.RetryAfter, u.ResetAfter, u.Source
 	if d.WouldDeny {
 		d.RetryAfter = 0
 	}
@@ -173,6 +171,12 @@ func decide(p *Policy, key string, cost int64, u Usage) Decision {
 		}
 	}
 	d.Limit, d.Remaining = binding.Limit, binding.Remaining
+}
+
+// decisionOf is the decision on a question.
+func decisionOf(a Ask, u Usage) Decision {
+	d := Decision{usage: u}
+	d.decide(a)
 	return d
 }
 

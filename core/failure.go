@@ -149,9 +149,9 @@ func (l *Limiter) peekWithoutStore(ctx context.Context, a Ask, failed error) (De
 		if err != nil {
 			return Decision{}, policyError(a.Policy, err)
 		}
-		return decide(a.Policy, a.Key, a.Cost, u), nil
+		return decisionOf(a, u), nil
 	case FailOpen:
-		d := decide(a.Policy, a.Key, a.Cost, unknown())
+		d := decisionOf(a, unknown())
 		d.Reason = ReasonFailOpen
 		return d, nil
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Request is what an [Identity] reads of a request. The adapters give one for
@@ -18,9 +19,10 @@ type Request interface {
 	// Peer is the address at the other end of the connection, or the zero Addr
 	// when it has none (a Unix socket). It is never taken from a header.
 	Peer() netip.Addr
-	// Header is the first value of a header field, or "".
+	// Header is the first value of a header field, or "". The name is in the form
+	// that net/http has it in, such as X-Api-Key.
 	Header(name string) string
-	// HeaderValues are all values of a header field, in order.
+	// HeaderValues are all values of such a field, in order.
 	HeaderValues(name string) []string
 }
 
@@ -35,6 +37,8 @@ type Identity struct {
 	macs      *sync.Pool // of hash.Hash under the secret; nil without one
 	warnings  *warnings
 	trustUnix bool // whether a peer without an address is a trusted proxy
+
+	warned atomic.Bool // of a proxy that nobody trusts
 }
 
 // digestBytes is how much of a SHA-256 digest is kept: 128 bits leave no
@@ -106,9 +110,10 @@ func (id *Identity) trusts(addr netip.Addr) bool {
 // warnForwarded says once that a proxy seems to be in front while none is
 // trusted: then all its clients share the proxy's log.
 func (id *Identity) warnForwarded(r Request) {
-	if id.warnings.has(warnForwarded) || r.Header("X-Forwarded-For") == "" && r.Header("Forwarded") == "" {
+	if id.warned.Load() || r.Header("X-Forwarded-For") == "" && r.Header("Forwarded") == "" {
 		return
 	}
+	id.warned.Store(true)
 	id.warnings.say(warnForwarded, "a request carries X-Forwarded-For or Forwarded, but no proxy is trusted, so it is counted by the address of its peer; "+
 		"if that is your proxy, name it with core.WithTrustedProxies, else ignore this")
 }

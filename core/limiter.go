@@ -80,16 +80,12 @@ func (l *Limiter) Allow(ctx context.Context, p *Policy, key string) (Decision, e
 // AllowN decides on one request that takes cost units, all or none. Policies
 // need [VariableCost] for a cost other than 1. A cost that can never be
 // admitted is an [ErrCost].
-func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64) (Decision, error) {
+func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64) (d Decision, err error) {
 	if cost == 0 {
 		cost = -1 // an error too: in a question 0 stands for 1
 	}
-	v := l.view.Load()
-	a := Ask{Policy: p, Key: key, Cost: cost}
-	if err := l.prepare(v, &a); err != nil {
-		return Decision{}, err
-	}
-	return l.allowOne(ctx, v, netip.Prefix{}, nil, a)
+	err = l.AllowFor(ctx, nil, Ask{Policy: p, Key: key, Cost: cost}, &d)
+	return d, err
 }
 
 // Peek is the decision that Allow would make, and counts nothing. Its
@@ -116,7 +112,7 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	if err != nil {
 		return l.peekWithoutStore(ctx, a, err)
 	}
-	return decide(a.Policy, a.Key, a.Cost, u), nil
+	return decisionOf(a, u), nil
 }
 
 // prepare completes a question, or says what is wrong with it.

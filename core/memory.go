@@ -109,17 +109,16 @@ func shardCount() int {
 }
 
 // Take implements [Store].
-func (m *Memory) Take(ctx context.Context, p *Policy, key string, cost int64) (Usage, error) {
+func (m *Memory) Take(ctx context.Context, p *Policy, key string, cost int64) (u Usage, _ error) {
 	if err := m.check(ctx); err != nil {
 		return Usage{}, err
 	}
 	id := logID{log: p.logName, key: key}
 	s := m.shard(id)
-	u, ok := s.take(p, id, cost, m.now)
-	if !ok {
+	if !s.take(p, id, cost, m.now, &u) {
 		// Perhaps there are expired keys that the sweeper has not met yet.
 		m.forgetExpired()
-		if u, ok = s.take(p, id, cost, m.now); !ok {
+		if !s.take(p, id, cost, m.now, &u) {
 			return Usage{}, ErrStoreFull
 		}
 	}
@@ -150,7 +149,7 @@ func (m *Memory) takeAll(asks []Ask) (_ []Usage, ok bool) {
 	missing := int64(0)
 	for i, a := range asks {
 		id := logID{log: a.Policy.logName, key: a.Key}
-		usages[i], logs[i] = m.shard(id).look(a.Policy, id, a.Cost, clock)
+		logs[i] = m.shard(id).look(a.Policy, id, a.Cost, clock, &usages[i])
 		taken = taken && (usages[i].Allowed || a.Policy.shadow)
 		if usages[i].Allowed && logs[i] == nil {
 			missing++
@@ -196,7 +195,7 @@ func (m *Memory) lockAll(asks []Ask) (unlock func()) {
 }
 
 // Peek implements [Store].
-func (m *Memory) Peek(ctx context.Context, p *Policy, key string, cost int64) (Usage, error) {
+func (m *Memory) Peek(ctx context.Context, p *Policy, key string, cost int64) (u Usage, _ error) {
 	if err := m.check(ctx); err != nil {
 		return Usage{}, err
 	}
@@ -204,7 +203,7 @@ func (m *Memory) Peek(ctx context.Context, p *Policy, key string, cost int64) (U
 	s := m.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u, _ := s.look(p, id, cost, m.now())
+	s.look(p, id, cost, m.now(), &u)
 	return u, nil
 }
 
@@ -223,7 +222,7 @@ func (m *Memory) Settle(ctx context.Context, p *Policy, key string, entry EntryI
 		if log == nil || !log.refund(p, entry, -correction, clock) {
 			return ErrTooLate
 		}
-		s.queue(log.window).moveToBack(log)
+		log.queue.moveToBack(log)
 		return nil
 	}
 	if log == nil {
@@ -317,5 +316,6 @@ func (m *Memory) shard(id logID) *shard {
 }
 
 func (m *Memory) index(id logID) int {
-	return int(maphash.Comparable(m.seed, id) & uint64(len(m.shards)-1)) //nolint:gosec // below the number of shards
+	// All logs of a key are in one shard: few keys have several.
+	return int(maphash.String(m.seed, id.key) & uint64(len(m.shards)-1)) //nolint:gosec // below the number of shards
 }

@@ -15,6 +15,7 @@ type memoryLog struct {
 	window     int64 // the policy's longest
 	entries    ring.Log
 	refunds    *refunds // of a refundable policy
+	queue      *expiryQueue
 	prev, next *memoryLog
 }
 
@@ -53,10 +54,11 @@ func (l *memoryLog) expires() int64 { return l.last() + l.window }
 
 // usage is what the entries leave of the policy's limits. Waits are counted
 // from clock, which may have stepped back behind the newest entry.
-func (l *memoryLog) usage(p *Policy, cost, clock int64) Usage {
+func (l *memoryLog) usage(p *Policy, cost, clock int64, u *Usage) {
 	// Time never runs backwards within a log, whatever the clock does.
-	now := max(clock, l.last())
-	u := Usage{Allowed: true, Source: SourceMemory}
+	last := l.last()
+	now := max(clock, last)
+	*u = Usage{Allowed: true, Source: SourceMemory}
 	leaves := int64(0) // the first entry, of each limit without room
 	for i, limit := range p.limits {
 		window := limit.Window.Milliseconds()
@@ -73,10 +75,9 @@ func (l *memoryLog) usage(p *Policy, cost, clock int64) Usage {
 	if !u.Allowed {
 		u.RetryAfter = millis(l.fits(p, cost, leaves) - clock)
 	}
-	if last := l.last(); last > now-l.window {
+	if last > now-l.window {
 		u.ResetAfter = millis(last + l.window - clock)
 	}
-	return u
 }
 
 // used is the units used after the time cut, and the time of the first entry

@@ -23,37 +23,39 @@ type shard struct {
 // take decides on one log, unless it would be one key too many. It takes the
 // lock, and the time after it: an old time would not do for a log that was
 // forgotten meanwhile, whose newest entry says how late it is.
-func (s *shard) take(p *Policy, id logID, cost int64, now func() int64) (_ Usage, ok bool) {
+func (s *shard) take(p *Policy, id logID, cost int64, now func() int64, u *Usage) (ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clock := now()
-	u, log := s.look(p, id, cost, clock)
+	log := s.look(p, id, cost, clock, u)
 	if !u.Allowed {
-		return u, true
+		return true
 	}
 	if log == nil {
 		if !s.room() {
-			return Usage{}, false
+			return false
 		}
 		log = s.create(p, id)
 	}
-	s.admit(p, log, cost, clock, &u)
-	return u, true
+	s.admit(p, log, cost, clock, u)
+	return true
 }
 
-// look is what the log has room for; the log is nil when there is none.
-func (s *shard) look(p *Policy, id logID, cost, clock int64) (Usage, *memoryLog) {
+// look finds what the log has room for; the log is nil when there is none.
+func (s *shard) look(p *Policy, id logID, cost, clock int64, u *Usage) *memoryLog {
 	log := s.logs[id]
 	if log == nil {
-		return Usage{Allowed: true, Source: SourceMemory}, nil
+		*u = Usage{Allowed: true, Source: SourceMemory}
+	} else {
+		log.usage(p, cost, clock, u)
 	}
-	return log.usage(p, cost, clock), log
+	return log
 }
 
 // admit adds cost to the log and to what was found in it.
 func (s *shard) admit(p *Policy, log *memoryLog, cost, clock int64, u *Usage) {
 	now := log.add(p, cost, clock)
-	s.queue(log.window).moveToBack(log)
+	log.queue.moveToBack(log)
 	ahead := millis(now - clock) // of a clock that stepped back
 	for i, l := range p.limits {
 		u.Limits[i].Used += cost
@@ -82,7 +84,8 @@ func (s *shard) create(p *Policy, id logID) *memoryLog {
 	id.key = strings.Clone(id.key)
 	log := newMemoryLog(p, id)
 	s.logs[id] = log
-	s.queue(log.window).pushBack(log)
+	log.queue = s.queue(log.window)
+	log.queue.pushBack(log)
 	return log
 }
 
@@ -104,7 +107,7 @@ func (s *shard) forgetExpired(clock func() int64) {
 }
 
 func (s *shard) forget(log *memoryLog) {
-	s.queue(log.window).remove(log)
+	log.queue.remove(log)
 	delete(s.logs, log.id)
 	s.keys.Add(-1)
 }

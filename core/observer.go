@@ -72,15 +72,16 @@ func WithObserver(o Observer) Option {
 	return func(l *Limiter) { l.observers = append(l.observers, o) }
 }
 
-// allowOne decides on one question, and tells the observers.
-func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, r Request, a Ask) (Decision, error) {
+// allowOne decides on one question, in d, which is zero, and tells the observers.
+// With an error d means nothing.
+func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, r Request, a Ask, d *Decision) error {
 	if len(l.observers) == 0 {
-		return l.decideOne(ctx, v, client, a)
+		return l.decideOne(ctx, v, client, a, d)
 	}
 	begun := time.Now()
-	d, err := l.decideOne(ctx, v, client, a)
-	l.observe(ctx, r, a, &d, err, time.Since(begun))
-	return d, err
+	err := l.decideOne(ctx, v, client, a, d)
+	l.observe(ctx, r, a, d, err, time.Since(begun))
+	return err
 }
 
 func (l *Limiter) observe(ctx context.Context, r Request, a Ask, d *Decision, err error, took time.Duration) {

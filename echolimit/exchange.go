@@ -14,7 +14,7 @@ import (
 
 var framework = adapter.Framework[echo.Context]{
 	Name:     "echolimit",
-	Exchange: func(c echo.Context) adapter.Exchange { return exchange{c} },
+	Exchange: func(c echo.Context) adapter.Exchange { return &exchange{c: c} },
 	Owns:     owns,
 	Status:   status,
 	Respond:  respond,
@@ -55,28 +55,35 @@ func fail(_ echo.Context, problem core.Problem, err error) error {
 }
 
 // exchange is one request and its response.
-type exchange struct{ c echo.Context }
+type exchange struct {
+	c   echo.Context
+	own adapter.Record
+}
 
 // recordKey is where the context keeps the record.
 const recordKey = "github.com/streamlimit/streamlimit/echolimit"
 
 // Peer is not c.RealIP(), which believes the leftmost address that anybody
 // writes until IPExtractor is set: trust is the limiter's own business.
-func (x exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request().RemoteAddr) }
+func (x *exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request().RemoteAddr) }
 
-func (x exchange) Header(name string) string { return x.c.Request().Header.Get(name) }
+func (x *exchange) Header(name string) string { return adapter.First(x.c.Request().Header[name]) }
 
-func (x exchange) HeaderValues(name string) []string { return x.c.Request().Header.Values(name) }
+func (x *exchange) HeaderValues(name string) []string { return x.c.Request().Header[name] }
 
-func (x exchange) Context() context.Context { return x.c.Request().Context() }
+func (x *exchange) Context() context.Context { return x.c.Request().Context() }
 
-func (x exchange) Route() string { return x.c.Path() }
+func (x *exchange) Route() string { return x.c.Path() }
 
-func (x exchange) SetHeader(name, value string) { x.c.Response().Header().Set(name, value) }
+func (x *exchange) SetField(name string, value []string) { x.c.Response().Header()[name] = value }
 
-func (x exchange) Record() *adapter.Record {
-	r, _ := x.c.Get(recordKey).(*adapter.Record)
+func (x *exchange) NewRecord() *adapter.Record { return &x.own }
+
+func (x *exchange) Record() *adapter.Record { return recordOf(x.c) }
+
+func recordOf(c echo.Context) *adapter.Record {
+	r, _ := c.Get(recordKey).(*adapter.Record)
 	return r
 }
 
-func (x exchange) SetRecord(r *adapter.Record) { x.c.Set(recordKey, r) }
+func (x *exchange) SetRecord(r *adapter.Record) { x.c.Set(recordKey, r) }

@@ -35,8 +35,8 @@ func New(limiter *core.Limiter, policy *core.Policy, options ...Option) echo.Mid
 // that of the innermost limit, and whether there is one: there is none before
 // the first limit and when all limits were skipped. Of a limit of several policies
 // it is that by the policy of [New] or [WithTier], or the denial.
-func FromContext(c echo.Context) (core.Decision, bool) { return exchange{c}.Record().Last() }
+func FromContext(c echo.Context) (core.Decision, bool) { return recordOf(c).Last() }
 
 // Decisions are all decisions on the request so far, outer first, and those of
 // [WithAlso] after the one that they go with.
-func Decisions(c echo.Context) []core.Decision { return exchange{c}.Record().Decisions() }
+func Decisions(c echo.Context) []core.Decision { return recordOf(c).Decisions() }

@@ -57,16 +57,18 @@ type recordKey struct{}
 // SetTrustedProxies is called: trust is the limiter's own business.
 func (x exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request.RemoteAddr) }
 
-func (x exchange) Header(name string) string { return x.c.Request.Header.Get(name) }
+func (x exchange) Header(name string) string { return adapter.First(x.c.Request.Header[name]) }
 
-func (x exchange) HeaderValues(name string) []string { return x.c.Request.Header.Values(name) }
+func (x exchange) HeaderValues(name string) []string { return x.c.Request.Header[name] }
 
 // Context is the request's: that of *gin.Context is never done by default.
 func (x exchange) Context() context.Context { return x.c.Request.Context() }
 
 func (x exchange) Route() string { return x.c.FullPath() }
 
-func (x exchange) SetHeader(name, value string) { x.c.Header(name, value) }
+func (x exchange) SetField(name string, value []string) { x.c.Writer.Header()[name] = value }
+
+func (x exchange) NewRecord() *adapter.Record { return &adapter.Record{} }
 
 func (x exchange) Record() *adapter.Record {
 	value, _ := x.c.Get(recordKey{})

@@ -48,12 +48,27 @@ type Exchange interface {
 	core.Request
 	core.Router
 	Context() context.Context
-	SetHeader(name, value string)
+
+	// SetField sets a field of the response to the one value in a slice, which may
+	// be kept. The name is in the form that net/http has it in.
+	SetField(name string, value []string)
+
+	// NewRecord is an empty record for this limit, which is called once. It can be
+	// in the memory of the exchange.
+	NewRecord() *Record
 
 	// Record is what SetRecord was given last in this request, at least by the
 	// limits outside of this one, or nil.
 	Record() *Record
 	SetRecord(r *Record)
+}
+
+// First is the first of a field's values, or "".
+func First(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 // ParsePeer reads the RemoteAddr of net/http, or what middleware has made of it:

@@ -3,6 +3,7 @@ package adapter
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -37,6 +38,7 @@ func (f Framework[C]) ByHeader(name string) Key[C] {
 	// Some frameworks move it out of the fields.
 	f.must(!strings.EqualFold(name, "Host"), "ByHeader", `"Host" is not a field in all frameworks: use ByFunc("host", ...)`)
 	label := strings.ToLower(name)
+	name = http.CanonicalHeaderKey(name)
 	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
 		return func(_ C, x Exchange) (string, error) { return id.Digest(label, x.Header(name)) }
 	}}

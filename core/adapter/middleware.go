@@ -91,7 +91,8 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 // decide asks about the request by all policies together. The record is that of
 // this limit alone.
 func (m *Middleware[C]) decide(c C, x Exchange) (*Record, error) {
-	r := &Record{forms: m.headers}
+	r := x.NewRecord()
+	r.forms = m.headers
 	if len(m.counts) == 1 {
 		// As below, with nothing but the record to allocate.
 		ask, err := m.ask(c, x, 0)
@@ -102,7 +103,7 @@ func (m *Middleware[C]) decide(c C, x Exchange) (*Record, error) {
 		if err = m.charge(c, asks[:]); err != nil {
 			return nil, err
 		}
-		r.one[0], err = m.limiter.AllowFor(x.Context(), x, asks[0])
+		err = m.limiter.AllowFor(x.Context(), x, asks[0], &r.one[0])
 		r.decisions = r.one[:]
 		return r, err
 	}

@@ -15,11 +15,15 @@ type Record struct {
 	newest    int               // of the decisions: the one of the innermost limit
 	hidden    []*core.Policy    // by middleware that sets no response fields
 	forms     []core.HeaderForm // of the response fields, of all middleware so far
+	fields    fields
 }
 
 // newest is the decision that stands for all of one limit: the denial if there
 // is one, else that by the middleware's own policy.
 func newest(decisions []core.Decision, denied error) int {
+	if denied == nil {
+		return 0
+	}
 	var limited *core.LimitedError
 	if !errors.As(denied, &limited) {
 		return 0
@@ -80,7 +84,26 @@ func (r *Record) setFields(x Exchange, retryAfter int64) {
 		hidden := func(d core.Decision) bool { return slices.Contains(r.hidden, d.Policy) }
 		shown = slices.DeleteFunc(r.Decisions(), hidden)
 	}
-	core.SetHeaders(shown, r.forms, retryAfter, x)
+	r.fields.to = x
+	core.SetHeaders(shown, r.forms, retryAfter, &r.fields)
+}
+
+// fields are those of the response, whose values net/http wants in slices: these are
+// in the record's memory, unless there are more than usual.
+type fields struct {
+	to     Exchange
+	values []string
+	room   [2]string
+}
+
+// SetHeader implements [core.HeaderSetter].
+func (f *fields) SetHeader(name, value string) {
+	if f.values == nil {
+		f.values = f.room[:0]
+	}
+	f.values = append(f.values, value)
+	n := len(f.values)
+	f.to.SetField(name, f.values[n-1:n:n])
 }
 
 // Decisions are the decisions on the request so far, outer first. The slice is

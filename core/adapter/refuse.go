@@ -20,7 +20,7 @@ func (m *Middleware[C]) refuse(c C, x Exchange, err error) error {
 	}
 	problem := core.ProblemFor(err)
 	if problem.RetryAfter > 0 {
-		x.SetHeader("Retry-After", strconv.FormatInt(problem.RetryAfter, 10))
+		x.SetField("Retry-After", []string{strconv.FormatInt(problem.RetryAfter, 10)})
 	}
 	x.Record().setFields(x, problem.RetryAfter)
 	switch {

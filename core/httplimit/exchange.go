@@ -11,7 +11,7 @@ import (
 // There is no Fail: net/http handles no errors.
 var framework = adapter.Framework[*http.Request]{
 	Name:     "httplimit",
-	Exchange: func(r *http.Request) adapter.Exchange { return exchange{r, visitOf(r)} },
+	Exchange: exchangeOf,
 	Owns:     func(*http.Request, error) bool { return false },
 	Status:   func(r *http.Request, _ error) int { return visitOf(r).writer.(*statusWriter).result() },
 	Respond:  respond,
@@ -25,15 +25,28 @@ func respond(r *http.Request, status int, contentType string, body []byte) error
 	return err
 }
 
-// visit is what a limit puts into the context of its request. Each limit has its
-// own, since what is inside of it may outlive it, as under http.TimeoutHandler.
+// visit is one request and its response, in the context of the request. Each limit
+// has its own, since what is inside of it may outlive it, as under
+// http.TimeoutHandler.
 type visit struct {
-	writer http.ResponseWriter
-	record *adapter.Record // of the limits so far
+	context.Context // the request's before
+
+	request *http.Request
+	writer  http.ResponseWriter
+	record  *adapter.Record // of the limits so far
+	own     adapter.Record
 }
 
 // visitKey is where the context keeps the visit.
 type visitKey struct{}
+
+// Value implements [context.Context].
+func (v *visit) Value(key any) any {
+	if key == (visitKey{}) {
+		return v
+	}
+	return v.Context.Value(key)
+}
 
 // visitOf is the visit of the innermost limit so far, or nil.
 func visitOf(r *http.Request) *visit {
@@ -43,8 +56,9 @@ func visitOf(r *http.Request) *visit {
 
 // enter is the request as the limit and what is inside of it see it.
 func enter(w http.ResponseWriter, r *http.Request) *http.Request {
-	v := &visit{writer: w, record: recordOf(r)}
-	return r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
+	v := &visit{Context: r.Context(), writer: w, record: recordOf(r)}
+	v.request = r.WithContext(v)
+	return v.request
 }
 
 func recordOf(r *http.Request) *adapter.Record {
@@ -54,25 +68,34 @@ func recordOf(r *http.Request) *adapter.Record {
 	return nil
 }
 
-// exchange is one request and its response.
-type exchange struct {
-	r *http.Request
-	v *visit
+// exchange is the visit as the limit sees it.
+type exchange struct{ *visit }
+
+// exchangeOf is that of a request at the door of a limit, or one to find a key of
+// any other.
+func exchangeOf(r *http.Request) adapter.Exchange {
+	v := visitOf(r)
+	if v == nil || v.request != r {
+		v = &visit{request: r}
+	}
+	return exchange{v}
 }
 
-func (x exchange) Peer() netip.Addr { return adapter.ParsePeer(x.r.RemoteAddr) }
+func (x exchange) Peer() netip.Addr { return adapter.ParsePeer(x.request.RemoteAddr) }
 
-func (x exchange) Header(name string) string { return x.r.Header.Get(name) }
+func (x exchange) Header(name string) string { return adapter.First(x.request.Header[name]) }
 
-func (x exchange) HeaderValues(name string) []string { return x.r.Header.Values(name) }
+func (x exchange) HeaderValues(name string) []string { return x.request.Header[name] }
 
-func (x exchange) Context() context.Context { return x.r.Context() }
+func (x exchange) Context() context.Context { return x.request.Context() }
 
 // Route is the pattern of http.ServeMux, which is not known outside of it.
-func (x exchange) Route() string { return x.r.Pattern }
+func (x exchange) Route() string { return x.request.Pattern }
 
-func (x exchange) SetHeader(name, value string) { x.v.writer.Header().Set(name, value) }
+func (x exchange) SetField(name string, value []string) { x.writer.Header()[name] = value }
 
-func (x exchange) Record() *adapter.Record { return x.v.record }
+func (x exchange) NewRecord() *adapter.Record { return &x.own }
 
-func (x exchange) SetRecord(r *adapter.Record) { x.v.record = r }
+func (x exchange) Record() *adapter.Record { return x.record }
+
+func (x exchange) SetRecord(r *adapter.Record) { x.record = r }

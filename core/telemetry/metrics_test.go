@@ -133,7 +133,7 @@ func TestNoKey(t *testing.T) {
 	o.Watch(l)
 	ctx, span := tracer.Start(context.Background(), "GET /")
 	traffic(ctx, l, store)
-	if _, err := l.AllowFor(ctx, nil, core.Ask{Policy: api, Key: "client-7"}); err != nil {
+	if err := l.AllowFor(ctx, nil, core.Ask{Policy: api, Key: "client-7"}, new(core.Decision)); err != nil {
 		t.Fatal(err)
 	}
 	span.End()

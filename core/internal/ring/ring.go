@@ -2,8 +2,6 @@
 // a running total, in a ring that grows and shrinks with what it holds.
 package ring
 
-import "sort"
-
 // Entry is what was admitted in one millisecond.
 type Entry struct {
 	Time  int64 // milliseconds
@@ -67,7 +65,7 @@ func (l *Log) Add(time, units, slice int64) {
 
 // Has is whether the units up to total were recorded at time.
 func (l *Log) Has(time, total int64) bool {
-	i := sort.Search(l.n, func(i int) bool { return l.at(i).Time >= time })
+	i := l.first(time)
 	return i < l.n && l.at(i).Time == time && l.total(i-1) < total && total <= l.at(i).Total
 }
 
@@ -100,14 +98,30 @@ func (l *Log) DropBefore(time int64) {
 // Since is the units admitted at time or later, and the time of the first of
 // them; 0 and 0 when there are none.
 func (l *Log) Since(time int64) (units, first int64) {
-	i := 0
-	if l.n > 0 && l.buf[l.head].Time < time {
-		i = sort.Search(l.n, func(i int) bool { return l.at(i).Time >= time })
-	}
+	i := l.first(time)
 	if i == l.n {
 		return 0, 0
 	}
 	return l.total(l.n-1) - l.total(i-1), l.at(i).Time
+}
+
+// first is the index of the first entry at time or later, or n. It is near the
+// head mostly, so it is looked for there, and then farther and farther away.
+func (l *Log) first(time int64) int {
+	low, high := 0, 0 // all before low are too early
+	for step := 1; high < l.n && l.at(high).Time < time; step *= 2 {
+		low, high = high+1, high+step
+	}
+	high = min(high, l.n)
+	for low < high {
+		middle := (low + high) / 2
+		if l.at(middle).Time < time {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low
 }
 
 // resize moves the entries to a buffer of size, a power of two.
