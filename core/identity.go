@@ -38,7 +38,7 @@ type Identity struct {
 	warnings  *warnings
 	trustUnix bool // whether a peer without an address is a trusted proxy
 
-	warned atomic.Bool // of a proxy that nobody trusts
+	looked atomic.Int64 // requests that were looked at for a proxy that nobody trusts
 }
 
 // digestBytes is how much of a SHA-256 digest is kept: 128 bits leave no
@@ -107,13 +107,20 @@ func (id *Identity) trusts(addr netip.Addr) bool {
 	return false
 }
 
+// lookedAtMost is how many requests are looked at: a proxy marks each.
+const lookedAtMost = 10_000
+
 // warnForwarded says once that a proxy seems to be in front while none is
 // trusted: then all its clients share the proxy's log.
 func (id *Identity) warnForwarded(r Request) {
-	if id.warned.Load() || r.Header("X-Forwarded-For") == "" && r.Header("Forwarded") == "" {
+	if id.looked.Load() >= lookedAtMost {
 		return
 	}
-	id.warned.Store(true)
+	id.looked.Add(1)
+	if r.Header("X-Forwarded-For") == "" && r.Header("Forwarded") == "" {
+		return
+	}
+	id.looked.Store(lookedAtMost)
 	id.warnings.say(warnForwarded, "a request carries X-Forwarded-For or Forwarded, but no proxy is trusted, so it is counted by the address of its peer; "+
 		"if that is your proxy, name it with core.WithTrustedProxies, else ignore this")
 }
