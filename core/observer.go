@@ -36,16 +36,25 @@ type Observation struct {
 // Result is what became of a request by one policy.
 type Result byte
 
-// The results. Those that were decided without the store are in
-// Observation.Source and Reason.
+// The results, in an order that stays: processes send each other counts by it.
 const (
 	ResultAllowed      Result = iota
 	ResultDenied              // by the limits, or a rule
 	ResultShadowDenied        // would have been denied, by a policy in shadow mode
+	ResultFallback            // decided without the store: see [Observation.CountedAs], which alone gives it
 	ResultError               // no decision
 )
 
-// String is "allowed", "denied", "shadow_denied" or "error".
+// CountedAs is the one result that the decision counts as where each counts once:
+// a decision that was made without the store is ResultFallback, whatever it was.
+func (o *Observation) CountedAs() Result {
+	if o.Result != ResultError && (o.Source == SourceFallback || o.Reason == ReasonFailOpen) {
+		return ResultFallback
+	}
+	return o.Result
+}
+
+// String is "allowed", "denied", "shadow_denied", "fallback" or "error".
 func (r Result) String() string {
 	switch r {
 	case ResultAllowed:
@@ -54,6 +63,8 @@ func (r Result) String() string {
 		return "denied"
 	case ResultShadowDenied:
 		return "shadow_denied"
+	case ResultFallback:
+		return "fallback"
 	}
 	return "error"
 }

@@ -67,12 +67,51 @@ func TestObserver(t *testing.T) {
 	if len(second) != len(first) {
 		t.Errorf("the second observer was told of %d decisions, the first of %d", len(second), len(first))
 	}
-	for result, want := range map[core.Result]string{core.ResultAllowed: "allowed", core.ResultDenied: "denied", core.ResultShadowDenied: "shadow_denied", core.ResultError: "error"} {
-		if result.String() != want {
-			t.Errorf("%q, want %q", result.String(), want)
+	panics(t, "leave the option out", func() { core.WithObserver(nil) })
+}
+
+// The order is that of the numbers which processes send each other.
+func TestResultString(t *testing.T) {
+	for i, want := range []string{"allowed", "denied", "shadow_denied", "fallback", "error"} {
+		if got := core.Result(i).String(); got != want {
+			t.Errorf("%d is %q, want %q", i, got, want)
 		}
 	}
-	panics(t, "leave the option out", func() { core.WithObserver(nil) })
+}
+
+// A decision without the store counts as that, and an error as an error.
+func TestCountedAs(t *testing.T) {
+	results := []core.Result{core.ResultAllowed, core.ResultDenied, core.ResultShadowDenied}
+	for _, c := range []struct {
+		source   core.Source
+		reason   core.Reason
+		fallback bool
+	}{
+		{core.SourceRedis, core.ReasonLimits, false},
+		{core.SourceMemory, core.ReasonLimits, false},
+		{core.SourceFallback, core.ReasonLimits, true},
+		{core.SourceNone, core.ReasonFailOpen, true},
+		{core.SourceNone, core.ReasonExempt, false}, // a rule needs no store
+		{core.SourceNone, core.ReasonBlocked, false},
+		{core.SourceNone, core.ReasonBanned, false},
+	} {
+		for _, result := range results {
+			o := core.Observation{Result: result, Source: c.source, Reason: c.reason}
+			want := result
+			if c.fallback {
+				want = core.ResultFallback
+			}
+			if got := o.CountedAs(); got != want || o.Result != result {
+				t.Errorf("%v by %v, %v: counts as %v, want %v", result, c.source, c.reason, got, want)
+			}
+		}
+	}
+	for _, source := range []core.Source{0, core.SourceFallback} {
+		o := core.Observation{Result: core.ResultError, Source: source}
+		if got := o.CountedAs(); got != core.ResultError {
+			t.Errorf("an error counts as %v", got)
+		}
+	}
 }
 
 type ignorant struct{}

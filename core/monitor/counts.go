@@ -14,19 +14,9 @@ type Counts struct {
 	Error        int64 `json:"error"`
 }
 
-// The elements of a tally.
-const (
-	allowed = iota
-	denied
-	shadowDenied
-	fallback
-	failed
-
-	kinds
-)
-
-// tally are counts in the form in which they are added up and sent.
-type tally [kinds]int64
+// tally are counts by [core.Result], in the form in which they are added up and
+// sent.
+type tally [core.ResultError + 1]int64
 
 func (t *tally) add(o *tally) {
 	for i := range t {
@@ -43,21 +33,10 @@ func (t *tally) total() (n int64) {
 }
 
 func (t *tally) counts() Counts {
-	return Counts{Allowed: t[allowed], Denied: t[denied], ShadowDenied: t[shadowDenied], Fallback: t[fallback], Error: t[failed]}
-}
-
-func kindOf(o *core.Observation) int {
-	switch {
-	case o.Result == core.ResultError:
-		return failed
-	case o.Source == core.SourceFallback || o.Reason == core.ReasonFailOpen:
-		return fallback
-	case o.Result == core.ResultDenied:
-		return denied
-	case o.Result == core.ResultShadowDenied:
-		return shadowDenied
+	return Counts{
+		Allowed: t[core.ResultAllowed], Denied: t[core.ResultDenied], ShadowDenied: t[core.ResultShadowDenied],
+		Fallback: t[core.ResultFallback], Error: t[core.ResultError],
 	}
-	return allowed
 }
 
 // other is what policies and routes count as beyond the bounds. No policy can

@@ -16,7 +16,8 @@ func newSeries(n int) *series {
 }
 
 func (s *series) set(i int, t *tally) {
-	s.Allowed[i], s.Denied[i], s.ShadowDenied[i], s.Fallback[i], s.Error[i] = t[allowed], t[denied], t[shadowDenied], t[fallback], t[failed]
+	c := t.counts()
+	s.Allowed[i], s.Denied[i], s.ShadowDenied[i], s.Fallback[i], s.Error[i] = c.Allowed, c.Denied, c.ShadowDenied, c.Fallback, c.Error
 }
 
 func (h *Handler) history(w http.ResponseWriter, r *http.Request) {

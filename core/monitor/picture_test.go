@@ -49,14 +49,14 @@ func TestForeignEntries(t *testing.T) {
 func TestEntriesCountOnce(t *testing.T) {
 	p := newPicture()
 	now := time.Now().Truncate(time.Second).UnixMilli()
-	e := entry{Process: "a", Time: now - second1, Counts: tallies{"p": {allowed: 3}}}
+	e := entry{Process: "a", Time: now - second1, Counts: tallies{"p": {core.ResultAllowed: 3}}}
 	p.add(e, now)
 	p.add(e, now+1)
-	p.add(entry{Process: "b", Time: now - 3*history, Counts: tallies{"p": {allowed: 4}}}, now)
-	if got := p.fine.at(now - second1)["p"][allowed]; got != 7 {
+	p.add(entry{Process: "b", Time: now - 3*history, Counts: tallies{"p": {core.ResultAllowed: 4}}}, now)
+	if got := p.fine.at(now - second1)["p"][core.ResultAllowed]; got != 7 {
 		t.Errorf("%d allowed, want 7", got)
 	}
-	if got := p.coarse.sum(now, 2)["p"][allowed]; got != 7 {
+	if got := p.coarse.sum(now, 2)["p"][core.ResultAllowed]; got != 7 {
 		t.Errorf("%d allowed by ten seconds, want 7", got)
 	}
 }

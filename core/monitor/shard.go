@@ -43,10 +43,10 @@ func newSecond() *second {
 }
 
 func (s *second) observe(o *core.Observation) {
-	kind := kindOf(o)
-	s.of(o.Policy).tally[kind]++
+	result := o.CountedAs()
+	s.of(o.Policy).tally[result]++
 	if o.Route != "" {
-		s.routes.of(o.Route, maxRoutes)[kind]++
+		s.routes.of(o.Route, maxRoutes)[result]++
 	}
 	if o.Result == core.ResultError {
 		return

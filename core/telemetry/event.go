@@ -9,17 +9,17 @@ import (
 
 // addEvent adds a decision to the request's span. The error's text is left to
 // the log, since that of another store might say more than it should.
-func addEvent(o *core.Observation, result result) {
+func addEvent(o *core.Observation, result core.Result) {
 	span := trace.SpanFromContext(o.Context)
 	if !span.IsRecording() {
 		return
 	}
 	attributes := []attribute.KeyValue{
 		attribute.String("policy", o.Policy.Name()),
-		attribute.String("result", results[result]),
+		attribute.String("result", result.String()),
 		attribute.Int64("cost", o.Cost),
 	}
-	if result != failed {
+	if result != core.ResultError {
 		attributes = append(attributes,
 			attribute.Bool("allowed", o.Result != core.ResultDenied),
 			attribute.String("source", o.Source.String()),

@@ -53,7 +53,7 @@ func New(opts ...Option) (*Observer, error) {
 
 // Observe measures one decision.
 func (o *Observer) Observe(one core.Observation) {
-	result := resultOf(&one)
+	result := one.CountedAs()
 	attributes, isNew := o.policies.of(one.Policy.Name())
 	if isNew {
 		// From 0, so that a rate sees the first denial.

@@ -7,23 +7,25 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/streamlimit/streamlimit/core"
 )
 
 // other is the policy of decisions beyond the bound.
 const other = "other"
 
-// attributes are what one policy's measurements carry, made once so that a
-// measurement allocates nothing.
-type attributes [len(results)]struct {
+// attributes are what one policy's measurements carry, by [core.Result], made once
+// so that a measurement allocates nothing.
+type attributes [core.ResultError + 1]struct {
 	add    []metric.AddOption
 	record []metric.RecordOption
 }
 
 func newAttributes(policy string) *attributes {
 	var all attributes
-	for i, result := range results {
+	for i := range all {
 		set := metric.WithAttributeSet(attribute.NewSet(
-			attribute.String("policy", policy), attribute.String("result", result)))
+			attribute.String("policy", policy), attribute.String("result", core.Result(i).String())))
 		all[i].add = []metric.AddOption{set}
 		all[i].record = []metric.RecordOption{set}
 	}
