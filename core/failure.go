@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,25 +53,33 @@ func (o *outage) log(logger *slog.Logger, p *Policy, err error, text string) {
 		"policy", p.name, "error", err)
 }
 
-// modeOf is the failure mode of a question's policy. A caller that has gone is
-// no failure of the store, and a store that is closed has no other. One that is
-// full, or that finds something else in a log's place, has answered; but a policy
-// in shadow mode keeps no request out then, whatever its mode.
-func (l *Limiter) modeOf(ctx context.Context, p *Policy, err error) FailureMode {
-	mode := p.failure
-	if mode == FailDefault {
-		mode = l.failure
-	}
-	switch {
-	case ctx.Err() != nil || errors.Is(err, ErrClosed):
-		return FailClosed
-	case errors.Is(err, ErrStoreFull), errors.Is(err, ErrNotALog):
-		mode = FailClosed
-	}
+// FailureMode is what happens to the policy's requests when the store does not
+// answer, and never [FailDefault]: what [OnFailure] says, or else
+// [WithFailureMode]. A policy in shadow mode is open where it would be closed,
+// since it keeps no request out.
+func (l *Limiter) FailureMode(p *Policy) FailureMode {
+	p = l.view.Load().base(p) // as Replace says
+	return unlessShadow(p, cmp.Or(p.failure, l.failure))
+}
+
+func unlessShadow(p *Policy, mode FailureMode) FailureMode {
 	if mode == FailClosed && p.shadow {
 		return FailOpen
 	}
 	return mode
+}
+
+// modeOf is what a question's failure means for it. A caller that has gone is no
+// failure of the store, and a store that is closed has no other. One that is full,
+// or that finds something else in a log's place, has answered.
+func (l *Limiter) modeOf(ctx context.Context, p *Policy, err error) FailureMode {
+	switch {
+	case ctx.Err() != nil || errors.Is(err, ErrClosed):
+		return FailClosed
+	case errors.Is(err, ErrStoreFull), errors.Is(err, ErrNotALog):
+		return unlessShadow(p, FailClosed)
+	}
+	return l.FailureMode(p)
 }
 
 // note counts what becomes of questions that are decided without the store.

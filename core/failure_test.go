@@ -110,6 +110,9 @@ func TestFailureMode(t *testing.T) {
 			if p.OnFailure() != c.policy {
 				t.Errorf("OnFailure is %v", p.OnFailure())
 			}
+			if got := l.FailureMode(p); got != c.want {
+				t.Errorf("FailureMode is %v, want %v", got, c.want)
+			}
 			for i := range 3 {
 				d, err := l.Allow(t.Context(), p, "k")
 				over := i == 2
@@ -142,6 +145,32 @@ func TestFailureMode(t *testing.T) {
 		panics(t, "use core.FailClosed", func() { core.WithFailureMode(wrong) })
 	}
 	panics(t, "use core.FailClosed", func() { core.NewPolicy("p", core.PerMinute(1), core.OnFailure(core.FailLocal+1)) })
+}
+
+// A policy in another's place brings its mode; an override changes none.
+func TestFailureModeFollows(t *testing.T) {
+	l := core.New(core.NewMemory(), core.WithFailureMode(core.FailClosed))
+	defer l.Close()
+	p := core.NewPolicy("p", core.PerMinute(2))
+	check := func(when string, want core.FailureMode) {
+		t.Helper()
+		if got := l.FailureMode(p); got != want {
+			t.Errorf("%s: %v, want %v", when, got, want)
+		}
+	}
+	check("not met", core.FailClosed)
+	l.Replace(core.NewPolicy("p", core.PerMinute(2), core.OnFailure(core.FailOpen)))
+	check("replaced", core.FailOpen)
+	if err := l.Override(t.Context(), "p", core.PerMinute(9)); err != nil {
+		t.Fatal(err)
+	}
+	l.Meet(p)
+	check("overridden", core.FailOpen)
+	if now, ok := l.Policy("p"); !ok || now.Limit(0) != core.PerMinute(9) || l.FailureMode(now) != core.FailOpen {
+		t.Errorf("as it is now, %v: %v, want open", now, l.FailureMode(now))
+	}
+	l.Replace()
+	check("itself again", core.FailClosed)
 }
 
 func TestFailureModeString(t *testing.T) {

@@ -40,14 +40,19 @@ type Traits struct {
 	Limits     []core.Limit `json:"limits"`
 	Layout     string       `json:"layout"` // "counted", "summed" or "refunded"
 	Shadow     bool         `json:"shadow"`
-	Failure    string       `json:"failure"`              // see [core.FailureMode]
+	Failure    string       `json:"failure"`              // of [core.Limiter.FailureMode]; "default" if the recorder follows no limiter
 	Cost       bool         `json:"cost,omitempty"`       // requests may cost more than 1
 	Refundable int64        `json:"refundable,omitempty"` // within milliseconds
 	Slices     int          `json:"slices,omitempty"`     // of a coarse log
 }
 
-func traitsOf(p *core.Policy) Traits {
-	t := Traits{Limits: p.Limits(), Layout: "summed", Shadow: p.Shadow(), Failure: p.OnFailure().String(), Cost: p.VariableCost()}
+// traitsOf are the traits of a policy by the limiter, if that is known.
+func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
+	failure := p.OnFailure()
+	if limiter != nil {
+		failure = limiter.FailureMode(p)
+	}
+	t := Traits{Limits: p.Limits(), Layout: "summed", Shadow: p.Shadow(), Failure: failure.String(), Cost: p.VariableCost()}
 	switch p.Layout() {
 	case core.Counted:
 		t.Layout = "counted"

@@ -166,7 +166,7 @@ func TestProcessesAreMerged(t *testing.T) {
 		if len(now.Processes) != 2 || now.Source != "redis" || now.ReadOnly {
 			t.Errorf("state %+v", now)
 		}
-		if p := now.Policies[1]; p.Name != "costs" || fmt.Sprint(p.Limits) != "[100/minute 1000/hour]" || p.Layout != "refunded" || p.Failure != "default" {
+		if p := now.Policies[1]; p.Name != "costs" || fmt.Sprint(p.Limits) != "[100/minute 1000/hour]" || p.Layout != "refunded" || p.Failure != "local" {
 			t.Errorf("policy %+v", p)
 		}
 	}

@@ -71,7 +71,7 @@ func TestTraits(t *testing.T) {
 		core.NewPolicy("coarse", core.Per(5, 10*time.Second), core.Slices(64)),
 		core.NewPolicy("odd", core.Per(5, 7*time.Millisecond), core.Slices(5)),
 	} {
-		back, err := traitsOf(p).Policy(p.Name())
+		back, err := traitsOf(p, nil).Policy(p.Name())
 		if err != nil {
 			t.Errorf("%s: %v", p.Name(), err)
 			continue

@@ -49,8 +49,9 @@ type Recorder struct {
 
 // told is what the others know, or would.
 type told struct {
+	limiter  *core.Limiter
 	policies map[string]*core.Policy
-	traits   map[string]Traits
+	traits   map[string]Traits // by that limiter
 	down     []Down
 	details  int64 // when they were last told; Unix milliseconds
 	stale    bool  // there are newer ones
@@ -203,7 +204,11 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 // are others than before.
 func (r *Recorder) learn() (news bool) {
 	var down []Down
-	if l := r.limiter.Load(); l != nil {
+	l := r.limiter.Load()
+	if l != r.told.limiter {
+		r.told.limiter, r.told.traits = l, nil
+	}
+	if l != nil {
 		for _, d := range l.Health().Down {
 			down = append(down, Down{Server: d.Server, Since: d.Since.UnixMilli(), Error: d.Err.Error()})
 		}
@@ -216,7 +221,7 @@ func (r *Recorder) learn() (news bool) {
 	if r.told.traits == nil {
 		r.told.traits = make(map[string]Traits, len(r.told.policies))
 		for name, p := range r.told.policies {
-			r.told.traits[name] = traitsOf(p)
+			r.told.traits[name] = traitsOf(p, l)
 		}
 	}
 	return news

@@ -219,6 +219,41 @@ func TestEntriesAreFew(t *testing.T) {
 	}
 }
 
+// The limiter that is followed says what a policy does without the store, and what
+// it says is told when it changes.
+func TestFailureModeIsTheLimiters(t *testing.T) {
+	feed := &testFeed{}
+	r := newRecorder(feed)
+	limiter := core.New(core.NewMemory(), core.WithFailureMode(core.FailClosed))
+	defer limiter.Close()
+	end := time.Unix(1_700_000_000, 0)
+	for _, step := range []struct {
+		do   func()
+		want string
+	}{
+		{func() { r.Observe(observed(api, "k", core.ResultAllowed)) }, "default"},
+		{func() { r.Follow(limiter) }, "closed"},
+		{func() { limiter.Meet(api) }, ""}, // nothing new
+		{func() { limiter.Replace(core.NewPolicy("api", api.Limit(0), core.OnFailure(core.FailOpen))) }, "open"},
+	} {
+		step.do()
+		before := len(feed.entries)
+		end = end.Add(time.Second)
+		r.tick(end)
+		got := ""
+		for _, data := range feed.entries[before:] {
+			e, err := parseEntry(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = e.Policies["api"].Failure
+		}
+		if got != step.want {
+			t.Errorf("told of failure mode %q, want %q", got, step.want)
+		}
+	}
+}
+
 // A feed that fails loses what others would be told, and no count.
 func TestFeedFails(t *testing.T) {
 	feed := &testFeed{err: errors.New("down")}

@@ -103,13 +103,13 @@ func (p *picture) showPolicies(now int64) []Policy {
 
 // takeTraits takes over what this process's policies are, which is newer than what
 // it has told.
-func (pic *Picture) takeTraits(own []*core.Policy) {
-	for _, p := range own {
+func (pic *Picture) takeTraits(limiter *core.Limiter) {
+	for _, p := range limiter.Policies() {
 		i, ok := slices.BinarySearchFunc(pic.Policies, p.Name(), func(a Policy, name string) int { return strings.Compare(a.Name, name) })
 		if !ok {
 			pic.Policies = slices.Insert(pic.Policies, i, Policy{Name: p.Name()})
 		}
-		pic.Policies[i].Traits = traitsOf(p)
+		pic.Policies[i].Traits = traitsOf(p, limiter)
 	}
 }
 

@@ -46,7 +46,7 @@ func (h *Handler) now(ctx context.Context) state {
 		}
 	}
 	pic := h.recorder.picture.show(now.UnixMilli())
-	pic.takeTraits(h.limiter.Policies())
+	pic.takeTraits(h.limiter)
 	for i := range pic.Policies {
 		p := &pic.Policies[i]
 		p.Overridden = slices.ContainsFunc(h.known.rules, func(r Rule) bool { return r.Kind == core.Override && r.Policy == p.Name })

@@ -46,6 +46,7 @@ func TestLoadElsewhereAppears(t *testing.T) {
 	}
 	b.await("the key among those denied", `document.querySelector("#top-denied tbody")?.innerText.includes("192.0.2.1")`)
 	here.ask(core.NewPolicy("own", core.PerMinute(5)), "192.0.2.2", 1)
+	b.await("what happens without the store", `document.querySelector("[data-policy=own] .tags")?.textContent.includes("without the store: local")`)
 	b.await("both processes", `document.querySelectorAll("#processes tbody tr").length === 2`)
 	b.await("the last minute", `document.querySelector("[data-policy=policy-6] .counts").textContent.startsWith("Last minute: 5 allowed · 3 denied (38 %%)")`)
 }
