@@ -119,9 +119,9 @@ func (r *Recorder) onClose(f func()) {
 // run takes over what the shards have counted, at the end of each second.
 func (r *Recorder) run() {
 	defer close(r.stopped)
+	var end time.Time
 	for {
-		// A timer can fire a little early; no second may come twice.
-		end := time.Now().Add(100 * time.Millisecond).Truncate(time.Second).Add(time.Second)
+		end = endAfter(end, time.Now())
 		select {
 		case <-time.After(time.Until(end)):
 			r.tick(end)
@@ -135,6 +135,16 @@ func (r *Recorder) run() {
 			return
 		}
 	}
+}
+
+// endAfter is when the second of now ends. A timer can fire a little early, and no
+// second may come twice: it is another than the last.
+func endAfter(last, now time.Time) time.Time {
+	end := now.Truncate(time.Second).Add(time.Second)
+	if end.Equal(last) {
+		end = end.Add(time.Second)
+	}
+	return end
 }
 
 // tick makes the entry of the second that ends, and tells of it.

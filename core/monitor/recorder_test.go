@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -250,6 +252,64 @@ func TestFailureModeIsTheLimiters(t *testing.T) {
 		}
 		if got != step.want {
 			t.Errorf("told of failure mode %q, want %q", got, step.want)
+		}
+	}
+}
+
+// A decision counts in its own second, whenever the recorder is made and closed.
+func TestSecondsAreTheirOwn(t *testing.T) {
+	for _, c := range []struct{ begin, last time.Duration }{
+		{5 * time.Millisecond, 500 * time.Millisecond},
+		{945 * time.Millisecond, 970 * time.Millisecond}, // late in a second, and closed in it
+		{945 * time.Millisecond, 1970 * time.Millisecond},
+		{505 * time.Millisecond, 3001 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now() // of a second, as a bubble's clock begins
+			feed := &testFeed{}
+			r := newRecorder(feed)
+			time.Sleep(c.begin)
+			go r.run()
+			want := make(map[int64]int64)
+			for time.Since(start) < c.last {
+				time.Sleep(10 * time.Millisecond)
+				r.Observe(observed(api, "k", core.ResultAllowed))
+				want[time.Now().Truncate(time.Second).UnixMilli()]++
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+			got := make(map[int64]int64)
+			for _, data := range feed.entries {
+				e, err := parseEntry(data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, ok := got[e.Time]; ok {
+					t.Errorf("from %v to %v: second %d comes twice", c.begin, c.last, e.Time)
+				}
+				got[e.Time] = e.Counts["api"].total()
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("from %v to %v: counted %v, want %v", c.begin, c.last, got, want)
+			}
+		})
+	}
+}
+
+// After a timer that has fired early comes the next second, and after a clock that
+// was set back its own.
+func TestEndAfter(t *testing.T) {
+	ten := time.Unix(1_700_000_010, 0)
+	for _, c := range []struct{ now, want time.Duration }{
+		{300 * time.Millisecond, time.Second},
+		{0, time.Second},
+		{-time.Millisecond, time.Second},
+		{2500 * time.Millisecond, 3 * time.Second},
+		{-5500 * time.Millisecond, -5 * time.Second},
+	} {
+		if got := endAfter(ten, ten.Add(c.now)).Sub(ten); got != c.want {
+			t.Errorf("%v after the last: ends at %v, want %v", c.now, got, c.want)
 		}
 	}
 }
