@@ -46,13 +46,6 @@ type circuit struct {
 	err    error     // and how
 }
 
-// Down is a server that does not answer, and is not asked for requests.
-type Down struct {
-	Server string // its address, where the store has several, or ""
-	Since  time.Time
-	Err    error // how it last failed before that
-}
-
 func newCircuit(l *Limiter, server string) *circuit {
 	c := &circuit{limiter: l, server: server}
 	c.breaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{

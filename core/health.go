@@ -1,17 +1,25 @@
 package core
 
-import "sync/atomic"
+import (
+	"encoding/json"
+	"sync/atomic"
+	"time"
+)
 
-// Health is how the store of a limiter does: for health checks and dashboards.
+// Health is how the store of a limiter does: for health checks and dashboards, also
+// as JSON.
 type Health struct {
 	// Down are the servers that don't answer. They are asked again a few times a
 	// second, and by no request until they do. None is how it should be.
-	Down []Down
+	Down []Down `json:"down,omitempty"`
 
 	// Failures is how many questions the store has failed to answer since the
 	// limiter was made; the other three are how many decisions were made without
 	// it, by [FailureMode]: those of FailClosed are errors.
-	Failures, Closed, Open, Local int64
+	Failures int64 `json:"failures"`
+	Closed   int64 `json:"closed"`
+	Open     int64 `json:"open"`
+	Local    int64 `json:"local"`
 }
 
 // Health is how the limiter's store does. It asks nobody.
@@ -23,6 +31,30 @@ func (l *Limiter) Health() Health {
 		Open:     l.outcomes.open.Load(),
 		Local:    l.outcomes.local.Load(),
 	}
+}
+
+// Down is a server that does not answer, and is not asked for requests.
+type Down struct {
+	Server string // its address, where the store has several, or ""
+	Since  time.Time
+	Err    error // how it last failed before that
+}
+
+// MarshalJSON is such as
+//
+//	{"server":"10.0.0.7:6379","since":"2026-01-02T15:04:05.678Z","error":"i/o timeout"}
+//
+// with the error's text, which may name the server, and the time as in RFC 3339.
+func (d Down) MarshalJSON() ([]byte, error) {
+	shown := struct {
+		Server string    `json:"server"`
+		Since  time.Time `json:"since"`
+		Error  string    `json:"error"`
+	}{Server: d.Server, Since: d.Since}
+	if d.Err != nil {
+		shown.Error = d.Err.Error()
+	}
+	return json.Marshal(shown)
 }
 
 // outcomes count what became of questions that the store did not answer.
