@@ -85,6 +85,10 @@ func (b *bench) goals() []goal {
 	atMost(fmt.Sprintf("coarse log, %.0f requests in the window", coarse.get("coarse", "requests in the window")), coarse.get("coarse", "bytes")/1000, 130, "kB")
 	atMost("coarse log, against the summed one", coarse.get("coarse", "ratio"), 1.25, "")
 
+	monitor := b.table("monitor")
+	atMost("time of a decision with the monitor, against one without", monitor.ratio("time", unwatched), 1.03, "")
+	below("longest wait for an event on its page", monitor.get(watched, "longest wait for one, ms")/1000, 2, "s")
+
 	requests := b.table("request")
 	for _, c := range b.contests {
 		below(c.ours+" against "+c.usual+": time", requests.ratio("ns", c.usual), 1, "")

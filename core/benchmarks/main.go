@@ -27,6 +27,7 @@ var parts = []part{
 	{"flood", 2 * time.Second, 10 * time.Second, measureFlood},
 	{"scale", 4 * time.Second, 30 * time.Second, measureScale},
 	{"coarse", 6 * time.Second, 45 * time.Second, measureCoarse},
+	{"monitor", 8 * time.Second, 125 * time.Second, measureMonitor},
 	{"audit", 20 * time.Second, 75 * time.Second, measureAudit},
 }
 
