@@ -73,7 +73,7 @@ func measureMonitor(b *bench) error {
 	events, gap := w.end()
 	used := heap()
 	with.close()
-	with = nil
+	with = nil //nolint:wastedassign // so that its memory is free
 	used -= heap()
 
 	t := table{Name: "monitor", Title: fmt.Sprintf("Decisions of %d callers on %d keys, with and without the monitor; its page is open", callers, keys)}
@@ -135,7 +135,7 @@ func watch(url string) (*watcher, error) {
 		stop()
 		return nil, err
 	}
-	answer, err := http.DefaultClient.Do(r)
+	answer, err := http.DefaultClient.Do(r) //nolint:bodyclose // by the reader below
 	if err != nil {
 		stop()
 		return nil, err
