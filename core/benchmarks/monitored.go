@@ -142,6 +142,7 @@ func watch(url string) (*watcher, error) {
 	}
 	if answer.StatusCode != http.StatusOK {
 		stop()
+		_ = answer.Body.Close()
 		return nil, fmt.Errorf("the monitor's page answers %s", answer.Status)
 	}
 	w := &watcher{began: time.Now(), stop: stop, stopped: make(chan struct{})}
