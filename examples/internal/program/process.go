@@ -63,9 +63,6 @@ func Start(t testing.TB, name string, settings ...string) *Process {
 // Addr is the host:port that it listens on.
 func (p *Process) Addr() string { return strings.TrimPrefix(p.URL, "http://") }
 
-// PID is its process ID.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
-
 // Log is what it has written to standard error.
 func (p *Process) Log() string { return p.log.String() }
 
