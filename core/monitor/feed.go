@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"time"
 
 	"github.com/streamlimit/streamlimit/core"
 )
@@ -9,6 +10,9 @@ import (
 // Feed is where processes tell each other what they decide. A [core.Store] that
 // processes share can be one, as package redisstream's is.
 type Feed interface {
+	// Now is the time by the feed's clock.
+	Now(ctx context.Context) (time.Time, error)
+
 	// AddEntry adds an entry. The feed may forget those older than an hour.
 	AddEntry(ctx context.Context, data []byte) error
 

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -81,6 +82,33 @@ func TestTraits(t *testing.T) {
 		if back.LogName() != p.LogName() || fmt.Sprint(back.Limits()) != fmt.Sprint(p.Limits()) || back.Slice() != p.Slice() ||
 			back.Shadow() != p.Shadow() || back.VariableCost() != p.VariableCost() || ok != backOK || grace != backGrace {
 			t.Errorf("%s came back as %s, slices of %v", p.LogName(), back.LogName(), back.Slice())
+		}
+	}
+}
+
+// oneEntry is a feed with one entry, whose clock is another than ours.
+type oneEntry struct {
+	Feed
+	ahead time.Duration
+}
+
+func (f oneEntry) Now(context.Context) (time.Time, error) { return time.Now().Add(f.ahead), nil }
+
+func (f oneEntry) EntriesAfter(_ context.Context, after string, _ int, each func(id string, data []byte)) error {
+	at := time.Now().Add(f.ahead).UnixMilli()
+	if idTime(after) < at-1000 {
+		each(fmt.Sprintf("%d-0", at), fmt.Appendf(nil, `{"id":"a","t":%d,"counts":{"p":[5]}}`, at-second1))
+	}
+	return nil
+}
+
+// Who reads goes by the feed's clock: a machine's own can be wrong by hours.
+func TestReaderGoesByTheFeedsClock(t *testing.T) {
+	for _, ahead := range []time.Duration{-3 * time.Hour, -10 * time.Second, 0, 10 * time.Second, 3 * time.Hour} {
+		r := &Reader{feed: oneEntry{ahead: ahead}, picture: newPicture()}
+		pic, err := r.Read(t.Context())
+		if err != nil || len(pic.Processes) != 1 || pic.Processes[0].Rate != 5 || len(pic.Policies) != 1 || pic.Policies[0].Allowed != 5 {
+			t.Errorf("%v: %+v, %v", ahead, pic, err)
 		}
 	}
 }

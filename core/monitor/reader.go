@@ -61,7 +61,10 @@ func Read(ctx context.Context, store core.Store) (Picture, error) {
 // Read is the picture as it is now. Each call reads what is new since the one
 // before; the first, the last hour.
 func (r *Reader) Read(ctx context.Context) (Picture, error) {
-	now := time.Now()
+	now, err := r.feed.Now(ctx) // the clock here may be another
+	if err != nil {
+		return Picture{}, fmt.Errorf("monitor: %w", err)
+	}
 	for {
 		more, err := r.catchUp(ctx, now)
 		if err != nil {

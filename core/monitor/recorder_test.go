@@ -179,6 +179,8 @@ func (f *testFeed) AddEntry(_ context.Context, data []byte) error {
 	return f.err
 }
 
+func (f *testFeed) Now(context.Context) (time.Time, error) { return time.Now(), nil }
+
 func (f *testFeed) EntriesAfter(context.Context, string, int, func(string, []byte)) error {
 	return errors.New("not for this test")
 }

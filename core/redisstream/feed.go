@@ -27,6 +27,15 @@ func (s *Store) AddEntry(ctx context.Context, data []byte) error {
 	return s.plain(ctx, redis.NewBoolCmd(ctx, "pexpire", feed, feedLife.Milliseconds()))
 }
 
+// Now implements the feed of package monitor: it is the time of the server.
+func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	cmd := redis.NewTimeCmd(ctx, "time")
+	if err := s.plain(ctx, cmd); err != nil {
+		return time.Time{}, err
+	}
+	return cmd.Val(), nil
+}
+
 // EntriesAfter implements the feed of package monitor.
 func (s *Store) EntriesAfter(ctx context.Context, after string, most int, each func(id string, data []byte)) error {
 	cmd := redis.NewXMessageSliceCmd(ctx, "xrange", s.prefix+feedSuffix, "("+after, "+", "count", most)

@@ -40,6 +40,10 @@ func TestFeed(t *testing.T) {
 	if got, _ := entriesAfter(t, s, after, 3); len(got) != 0 {
 		t.Errorf("more entries: %v", got)
 	}
+	now, err := s.Now(t.Context())
+	if age := time.Since(now); err != nil || age < -time.Second || age > 10*time.Second {
+		t.Errorf("the server's time %v, %v ago, %v", now, age, err)
+	}
 }
 
 func entriesAfter(t *testing.T, s *Store, after string, most int) (all []string, last string) {
