@@ -37,9 +37,7 @@ func BenchmarkScript(b *testing.B) {
 			for i := 0; i < b.N; {
 				pipe := rdb.Pipeline()
 				for ; i < b.N && pipe.Len() < 100; i++ {
-					log := s.logKey(p, key(i))
-					sc, args := decision(p, 1, true)
-					_ = pipe.Process(ctx, newOnce(ctx, "evalsha", sc.sha, []any{log, log + scratchSuffix}, args))
+					_ = pipe.Process(ctx, newOnce(ctx, decision(p, s.logKey(p, key(i)), 1, true)))
 				}
 				if _, err := pipe.Exec(ctx); err != nil {
 					b.Fatal(err)
@@ -117,14 +115,11 @@ func BenchmarkTogether(b *testing.B) {
 		})
 	}
 	measure("one script", func(pipe redis.Pipeliner, asks []core.Ask) {
-		logs, args := s.decisions(asks)
-		_ = pipe.Process(ctx, newOnce(ctx, "evalsha", together.sha, []any{logs[0], logs[0] + scratchSuffix, logs[1], logs[1] + scratchSuffix}, args))
+		_ = pipe.Process(ctx, newOnce(ctx, s.decisions(asks)))
 	})
 	measure("two scripts", func(pipe redis.Pipeliner, asks []core.Ask) {
 		for _, a := range asks {
-			log := s.logKey(a.Policy, a.Key)
-			sc, args := decision(a.Policy, 1, true)
-			_ = pipe.Process(ctx, newOnce(ctx, "evalsha", sc.sha, []any{log, log + scratchSuffix}, args))
+			_ = pipe.Process(ctx, newOnce(ctx, decision(a.Policy, s.logKey(a.Policy, a.Key), 1, true)))
 		}
 	})
 }

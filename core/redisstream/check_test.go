@@ -208,7 +208,7 @@ func TestOldRedisIsNamed(t *testing.T) {
 	// Without the line being the first, Redis 7 says what Redis 6 does.
 	old := newScript("\n" + countedSource)
 	s := New(rdb, WithTimeout(10*time.Second))
-	_, err := s.run(t.Context(), old, []string{"streamlimit:{k}"}, nil)
+	_, err := s.run(t.Context(), old, old.call(0, "streamlimit:{k}"))
 	var reply redis.Error
 	if err == nil || !strings.Contains(err.Error(), "Redis 7.0 or later is needed") || !errors.As(err, &reply) {
 		t.Errorf("error %v, want one that names the version", err)

@@ -21,12 +21,12 @@ var clockSource string
 // clockHook makes a real server run the real scripts by a test's clock.
 type clockHook struct {
 	clock   *storetest.Clock
-	scripts map[string]script // the script with the clock, by its digest without
+	scripts map[string]*script // the script with the clock, by its digest without
 }
 
 func newClockHook(clock *storetest.Clock) clockHook {
-	h := clockHook{clock: clock, scripts: make(map[string]script)}
-	for _, sc := range []script{counted, summed, refunded, together, many} {
+	h := clockHook{clock: clock, scripts: make(map[string]*script)}
+	for _, sc := range []*script{counted, summed, refunded, together, many} {
 		h.scripts[sc.sha] = newScript(clockSource + strings.TrimPrefix(sc.source, "#!lua\n"))
 	}
 	return h

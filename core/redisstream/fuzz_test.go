@@ -25,32 +25,39 @@ var replyPolicies = []*core.Policy{
 // is: only 1 is room.
 func FuzzParseReply(f *testing.F) {
 	f.Add([]byte{}, []byte{})
-	f.Add([]byte{0}, numbers(1, 0, 60000, 5, 60000))
-	f.Add([]byte{0}, numbers(1, 0, 60000, 5))
-	f.Add([]byte{2}, numbers(0, 10, 60000, 100, 10, 0, 0))
-	f.Add([]byte{4, 1}, numbers(0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0, 9, 9, 9))
-	f.Add([]byte{3}, numbers(2, -1, 1<<62, -1<<63, 1<<63-1))
+	f.Add([]byte{0}, numbers(5, 1, 0, 60000, 5, 60000))
+	f.Add([]byte{0, 0}, numbers(1, 7, 5, 1, 0, 60000, 5, 60000))
+	f.Add([]byte{0}, numbers(5, 1, 0, 60000, 5))
+	f.Add([]byte{2}, numbers(7, 0, 10, 60000, 100, 10, 0, 0))
+	f.Add([]byte{4, 1}, numbers(9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 5, 1, 0, 9, 9, 9))
+	f.Add([]byte{3}, numbers(5, 2, -1, 1<<62, -1<<63, 1<<63-1))
 	f.Fuzz(func(t *testing.T, choice, bytes []byte) {
-		policies := make([]*core.Policy, 0, 4)
-		want := 0
+		var asks []core.Ask
 		for _, c := range choice[:min(len(choice), 4)] {
-			p := replyPolicies[int(c)%len(replyPolicies)]
-			policies = append(policies, p)
-			want += 3 + 2*p.Len()
-			if _, refundable := p.Refundable(); refundable {
-				want += 2
-			}
+			asks = append(asks, core.Ask{Policy: replyPolicies[int(c)%len(replyPolicies)]})
 		}
 		reply := make([]int64, len(bytes)/8)
 		for i := range reply {
 			reply[i] = int64(binary.LittleEndian.Uint64(bytes[8*i:]))
 		}
-		usages, err := parseReply(reply, policies...)
-		if (err == nil) != (len(reply) == want) || err != nil && usages != nil {
-			t.Fatalf("%d numbers, want %d: %v, %v", len(reply), want, usages, err)
+		usages, err := parseReplies(reply, asks)
+		if good := wellFormed(reply, asks); (err == nil) != good || err != nil && usages != nil {
+			t.Fatalf("%v, which is well formed: %v, is read as %v, %v", reply, good, usages, err)
 		}
 		for i, u := range usages {
-			p := policies[i]
+			p := asks[i].Policy
+			short := reply[0] == 1
+			reply = reply[1:]
+			if short {
+				window := p.Longest()
+				want := core.Usage{Source: core.SourceRedis, Allowed: true, ResetAfter: window}
+				want.Limits[0] = core.LimitUsage{Used: reply[0], FreeIn: window}
+				if u != want {
+					t.Fatalf("%v of %v is read as %+v", p, reply, u)
+				}
+				reply = reply[1:]
+				continue
+			}
 			if u.Allowed != (reply[0] == 1) || u.Source != core.SourceRedis || u.RetryAfter != millis(reply[1]) || u.ResetAfter != millis(reply[2]) {
 				t.Fatalf("%v of %v is read as %+v", p, reply, u)
 			}
@@ -77,6 +84,24 @@ func FuzzParseReply(f *testing.F) {
 			}
 		}
 	})
+}
+
+// wellFormed is whether each policy's reply stands behind its length.
+func wellFormed(replies []int64, asks []core.Ask) bool {
+	for _, a := range asks {
+		want := int64(3 + 2*a.Policy.Len())
+		if _, refundable := a.Policy.Refundable(); refundable {
+			want += 2
+		}
+		if len(replies) == 0 || int64(len(replies)) <= replies[0] {
+			return false
+		}
+		if replies[0] != want && (a.Policy.Layout() != core.Counted || replies[0] != 1) {
+			return false
+		}
+		replies = replies[1+replies[0]:]
+	}
+	return len(replies) == 0
 }
 
 func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
@@ -210,12 +235,10 @@ func checkLogKey(t testing.TB, s *Store, a, b string, p, q *core.Policy) {
 	}
 	sum := sha256.Sum256([]byte(a))
 	tag := "{" + base64.RawURLEncoding.EncodeToString(sum[:16]) + "}"
-	for _, key := range []string{la, la + scratchSuffix} {
-		if strings.Count(key, "{") != 1 || strings.Count(key, "}") != 1 || !strings.HasPrefix(key, DefaultPrefix+tag+":"+p.LogName()) {
-			t.Fatalf("%q has the log %q", a, key)
-		}
-		if strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) || len(key) > 128 {
-			t.Fatalf("%q has the log %q", a, key)
-		}
+	if la != DefaultPrefix+tag+":"+p.LogName() || scratch(la) != DefaultPrefix+tag {
+		t.Fatalf("%q has the log %q and the scratch key %q", a, la, scratch(la))
+	}
+	if strings.ContainsFunc(la, func(c rune) bool { return c <= ' ' || c > '~' }) || len(la) > 128 {
+		t.Fatalf("%q has the log %q", a, la)
 	}
 }

@@ -2,7 +2,6 @@ package redisstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -216,63 +215,48 @@ func (s *Store) takeMany(all []*ticket) {
 }
 
 func (s *Store) takeGroups(ctx context.Context, groups []group) {
-	reply, err := s.sendMany(ctx, groups)
-	if redis.HasErrorPrefix(err, "TRYAGAIN") && len(groups) > 1 {
+	if len(groups) == 1 {
+		s.takeGroup(ctx, groups[0])
+		return
+	}
+	logs := make([]string, len(groups))
+	for i, g := range groups {
+		logs[i] = g[0].log
+	}
+	call := many.call(8*len(groups), logs...)
+	for _, g := range groups {
+		call = appendAsk(call, g[0].policy, g.cost())
+	}
+	replies, err := s.run(ctx, many, call)
+	if redis.HasErrorPrefix(err, "TRYAGAIN") {
 		// A slot moves, and allows a script one key only: one log, that is.
-		for i := range groups {
-			s.takeGroups(ctx, groups[i:i+1])
+		for _, g := range groups {
+			s.takeGroup(ctx, g)
 		}
 		return
 	}
 	var failed []group // of which the script has not said why
 	for _, g := range groups {
-		n := replyLength(g[0].policy)
-		switch {
-		case err != nil:
-			g.fail(err)
-		case len(reply) > 0 && reply[0] == -1:
-			reply, failed = reply[1:], append(failed, g)
-			continue
-		case len(reply) < n:
-			g.fail(lengthError(len(reply), n))
-			reply = nil
-		default:
-			g.answer(reply)
-			reply = reply[n:]
+		var reply []int64
+		if err == nil {
+			reply, replies, err = first(replies)
 		}
-		g.deliver()
+		if err == nil && len(reply) == 0 {
+			failed = append(failed, g)
+			continue
+		}
+		g.deliver(reply, err)
 	}
 	for _, g := range failed {
-		g.fail(s.whyFailed(ctx, g[0]))
-		g.deliver()
+		g.deliver(nil, s.whyFailed(ctx, g[0]))
 	}
 }
 
-// sendMany is the reply to the groups, one after the other.
-func (s *Store) sendMany(ctx context.Context, groups []group) ([]int64, error) {
-	logs := make([]string, len(groups))
-	for i, g := range groups {
-		logs[i] = g[0].log
-	}
-	var reply []int64
-	var err error
-	if len(groups) == 1 {
-		sc, args := decision(groups[0][0].policy, groups[0].cost(), true)
-		reply, err = s.run(ctx, sc, logs, args)
-	} else {
-		args := make([]any, 0, 8*len(groups))
-		for _, g := range groups {
-			args = append(args, string(g[0].policy.Layout()), 0)
-			head := len(args)
-			args = appendArgs(args, g[0].policy, g.cost())
-			args[head-1] = len(args) - head
-		}
-		reply, err = s.run(ctx, many, logs, args)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("redisstream: %w", err)
-	}
-	return reply, nil
+// takeGroup decides on a group alone.
+func (s *Store) takeGroup(ctx context.Context, g group) {
+	p := g[0].policy
+	reply, err := s.run(ctx, scriptOf(p), decision(p, g[0].log, g.cost(), true))
+	g.deliver(reply, err)
 }
 
 // grouped puts tickets together that one question answers.
@@ -300,26 +284,33 @@ func (g group) cost() int64 {
 	return g[0].cost
 }
 
-func (g group) deliver() {
+// deliver hands out what the script has answered, or why it has not.
+func (g group) deliver(reply []int64, err error) {
+	if err == nil {
+		err = g.answer(reply)
+	}
 	for _, t := range g {
+		if err != nil {
+			t.err = fmt.Errorf("redisstream: %w", err)
+		}
 		t.done <- struct{}{}
 	}
 }
 
-func (g group) fail(err error) {
-	for _, t := range g {
-		t.err = err
+// answer is what each of the group gets: the first get what is left.
+func (g group) answer(reply []int64) error {
+	u, err := parseUsage(reply, g[0].policy)
+	if err != nil {
+		return err
 	}
-}
-
-// answer hands out what the script has answered: the first get what is left.
-func (g group) answer(reply []int64) {
-	u := parseUsage(reply, g[0].policy)
 	if len(g) == 1 {
 		g[0].usage = u
-		return
+		return nil
 	}
-	granted := reply[0]
+	granted := int64(len(g))
+	if len(reply) > 1 {
+		granted = reply[0]
+	}
 	for i, t := range g {
 		t.usage = u
 		if int64(i) >= granted {
@@ -333,13 +324,14 @@ func (g group) answer(reply []int64) {
 			t.usage.Limits[0].FreeIn = u.ResetAfter
 		}
 	}
+	return nil
 }
 
 // whyFailed is the error of a script that has failed among many, by looking at
 // the log alone. The request may have been counted, so it is not asked again.
 func (s *Store) whyFailed(ctx context.Context, t *ticket) error {
-	if _, err := s.decide(ctx, t.policy, t.log, t.cost, false); err != nil {
+	if _, err := s.run(ctx, scriptOf(t.policy), decision(t.policy, t.log, t.cost, false)); err != nil {
 		return err
 	}
-	return fmt.Errorf("redisstream: %w", errors.Join(core.ErrRefused, errors.New("the script failed")))
+	return fmt.Errorf("%w: the script failed", core.ErrRefused)
 }

@@ -100,12 +100,12 @@ func TestCoarseLogIsBounded(t *testing.T) {
 	s := New(rdb, WithTimeout(10*time.Second))
 	p := core.NewPolicy("p", core.Per(1_000_000, 960*time.Millisecond), core.Slices(64))
 	log := s.logKey(p, "k")
-	sc, args := decision(p, 1, true)
+	call := decision(p, log, 1, true)
 	take(t, s, p, "k") // loads the script
 	for start := time.Now(); time.Since(start) < 3*time.Second; {
 		pipe := rdb.Pipeline()
 		for range 200 {
-			_ = pipe.Process(t.Context(), newOnce(t.Context(), "evalsha", sc.sha, []any{log, log + scratchSuffix}, args))
+			_ = pipe.Process(t.Context(), newOnce(t.Context(), call))
 		}
 		if _, err := pipe.Exec(t.Context()); err != nil {
 			t.Fatal(err)

@@ -6,7 +6,8 @@
 -- ARGV[1], ...      for each log: its layout's letter, how many arguments follow,
 --                   and the arguments of its script without the first
 --
--- Reply: those of the scripts, one after the other; of one that fails, -1 alone.
+-- Reply: those of the scripts, one after the other, each behind its length; of one
+-- that fails, 0 alone.
 
 local time = redis.call('TIME')
 local layouts = {c = counted, s = summed, r = refunded}
@@ -16,7 +17,9 @@ while at <= #ARGV do
   n = n + 1
   local last = at + 1 + tonumber(ARGV[at + 1])
   local done, reply = pcall(layouts[ARGV[at]], {KEYS[2 * n - 1], KEYS[2 * n]}, {'1', unpack(ARGV, at + 2, last)}, time)
-  if not done then reply = {-1} end
+  if not done then reply = {} end
+  size = size + 1
+  all[size] = #reply
   for i = 1, #reply do all[size + i] = reply[i] end
   size = size + #reply
   at = last + 1

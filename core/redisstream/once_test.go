@@ -292,7 +292,7 @@ func TestGarbageForAReply(t *testing.T) {
 			for _, garbage := range []string{
 				"*9000000000000000000\r\n",
 				"what?\r\n", "\r\n", "\x00\x01\xff\r\n", "HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n", ":1\r\n", "$5\r\nhello\r\n", "$-1\r\n", "_\r\n",
-				"*-1\r\n", "*0\r\n", "*1\r\n:1\r\n", "*2\r\n*1\r\n:1\r\n:2\r\n", "*x\r\n", "*-2\r\n", "*5\r\n:1\r\n$1\r\nx\r\n:1\r\n:1\r\n:1\r\n",
+				"*-1\r\n", "*0\r\n", "*2\r\n:1\r\n:1\r\n", "*2\r\n*1\r\n:1\r\n:2\r\n", "*x\r\n", "*-2\r\n", "*5\r\n:1\r\n$1\r\nx\r\n:1\r\n:1\r\n:1\r\n",
 				"*5\r\n:99999999999999999999999\r\n", "%1\r\n:1\r\n:1\r\n", "-ERR what\r\n", "-\r\n", ":1\r\n:1\r\n:1\r\n",
 				// More than the reply: what is left over must answer nobody.
 				"*5\r\n:1\r\n:0\r\n:0\r\n:7\r\n:0\r\n*5\r\n:1\r\n:0\r\n:0\r\n:777\r\n:0\r\n",

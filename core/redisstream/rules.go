@@ -103,7 +103,7 @@ func (s *Store) DeleteRule(ctx context.Context, id string) (bool, error) {
 }
 
 func (s *Store) changeRule(ctx context.Context, id string, until any, text string) (found bool, err error) {
-	reply, err := s.run(ctx, changeRules, []string{s.prefix + rulesSuffix}, []any{id, until, text})
+	reply, err := s.run(ctx, changeRules, append(changeRules.call(3, s.prefix+rulesSuffix), id, until, text))
 	if err != nil {
 		return false, fmt.Errorf("redisstream: rule: %w", err)
 	}

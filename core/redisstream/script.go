@@ -5,6 +5,7 @@ import (
 	"crypto/sha1" //nolint:gosec // the digest that EVALSHA names scripts by
 	_ "embed"
 	"encoding/hex"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -62,13 +63,13 @@ func function(name, source string) string {
 	return "local function " + name + "(KEYS, ARGV, time)\n" + source + "end\n"
 }
 
-func newScript(source string) script {
+func newScript(source string) *script {
 	sum := sha1.Sum([]byte(source)) //nolint:gosec // see above
-	return script{source: source, sha: hex.EncodeToString(sum[:])}
+	return &script{source: source, sha: hex.EncodeToString(sum[:])}
 }
 
 // scriptOf is the script for a policy's layout.
-func scriptOf(p *core.Policy) script {
+func scriptOf(p *core.Policy) *script {
 	switch p.Layout() {
 	case core.Counted:
 		return counted
@@ -78,18 +79,29 @@ func scriptOf(p *core.Policy) script {
 	return summed
 }
 
-// run runs the script on logs of one hash slot, in one round trip unless the
-// server refuses to run it so.
-func (s *Store) run(caller context.Context, sc script, logs []string, args []any) ([]int64, error) {
+// call is a script as it is sent for logs of one hash slot: EVALSHA, the digest,
+// how many keys, and each log with its scratch key. There is room for so many
+// arguments, which follow.
+func (sc *script) call(arguments int, logs ...string) []any {
+	call := make([]any, 0, 3+2*len(logs)+arguments)
+	call = append(call, "evalsha", sc.sha, 2*len(logs))
+	for _, log := range logs {
+		call = append(call, log, scratch(log))
+	}
+	return call
+}
+
+// scratch is the scratch key of a log, which is gone when a script ends: the log's
+// own key up to the end of its hash tag.
+func scratch(log string) string { return log[:strings.IndexByte(log, '}')+1] }
+
+// run runs the script as it is called, in one round trip unless the server refuses
+// to run it so.
+func (s *Store) run(caller context.Context, sc *script, call []any) ([]int64, error) {
 	ctx, cancel := context.WithTimeout(caller, s.timeout)
 	defer cancel()
-	keys := make([]any, 0, 2*len(logs))
-	for _, log := range logs {
-		keys = append(keys, log, log+scratchSuffix)
-	}
-	name, text := "evalsha", sc.sha
 	for others := -1; ; { // connections to try after a READONLY, which ends the one it came by
-		cmd := newOnce(ctx, name, text, keys, args)
+		cmd := newOnce(ctx, call)
 		err := s.do(caller, ctx, cmd)
 		if answered(err) {
 			if !s.answered.Load() {
@@ -107,10 +119,12 @@ func (s *Store) run(caller context.Context, sc script, logs []string, args []any
 			cluster.ReloadState(ctx)
 		}
 		switch {
-		case what == withSource && name == "evalsha":
-			name, text = "eval", sc.source
-		case what == withoutScratch && len(keys) == 2:
-			keys = keys[:1]
+		case what == withSource && call[0] == "evalsha":
+			call = slices.Clone(call)
+			call[0], call[1] = "eval", sc.source
+		case what == withoutScratch && call[2] == 2:
+			call = slices.Delete(slices.Clone(call), 4, 5)
+			call[2] = 1
 		case what == elsewhere && others != 0:
 			if others < 0 {
 				others = int(s.rdb.PoolStats().IdleConns) + 1
@@ -126,11 +140,8 @@ func (s *Store) run(caller context.Context, sc script, logs []string, args []any
 // was lost may have been counted, and must not be counted again.
 type once struct{ *redis.IntSliceCmd }
 
-func newOnce(ctx context.Context, name, script string, keys, args []any) once {
-	all := make([]any, 0, 3+len(keys)+len(args))
-	all = append(all, name, script, len(keys))
-	all = append(all, keys...)
-	return once{redis.NewIntSliceCmd(ctx, append(all, args...)...)}
+func newOnce(ctx context.Context, call []any) once {
+	return once{redis.NewIntSliceCmd(ctx, call...)}
 }
 
 // NoRetry tells the client not to send the command again after a failure.

@@ -12,8 +12,8 @@ import (
 func (s *Store) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
 	grace, _ := p.Refundable()
 	id := strconv.FormatInt(entry.Time, 10) + "-" + strconv.FormatInt(entry.Total, 10)
-	args := []any{3, correction, p.Longest().Milliseconds(), start(), grace.Milliseconds(), id}
-	reply, err := s.run(ctx, refunded, []string{s.logKey(p, key)}, args)
+	call := append(refunded.call(6, s.logKey(p, key)), 3, correction, p.Longest().Milliseconds(), start(), grace.Milliseconds(), id)
+	reply, err := s.run(ctx, refunded, call)
 	switch {
 	case err != nil:
 		return fmt.Errorf("redisstream: settle: %w", err)

@@ -50,9 +50,7 @@ func BenchmarkSharing(b *testing.B) {
 			return err
 		},
 		"auto-pipelining": func(key string) error {
-			log := s.logKey(p, key)
-			sc, args := decision(p, 1, true)
-			cmd := newOnce(b.Context(), "evalsha", sc.sha, []any{log, log + scratchSuffix}, args)
+			cmd := newOnce(b.Context(), decision(p, s.logKey(p, key), 1, true))
 			if err := pipeline.Process(b.Context(), cmd); err != nil {
 				return err
 			}

@@ -125,26 +125,36 @@ func (s *Store) Peek(ctx context.Context, p *core.Policy, key string, cost int64
 
 // decide asks for one log alone.
 func (s *Store) decide(ctx context.Context, p *core.Policy, log string, cost int64, take bool) (core.Usage, error) {
-	sc, args := decision(p, cost, take)
-	reply, err := s.run(ctx, sc, []string{log}, args)
+	reply, err := s.run(ctx, scriptOf(p), decision(p, log, cost, take))
 	if err != nil {
 		return core.Usage{}, fmt.Errorf("redisstream: %w", err)
 	}
-	if len(reply) != replyLength(p) {
-		return core.Usage{}, lengthError(len(reply), replyLength(p))
+	u, err := parseUsage(reply, p)
+	if err != nil {
+		return core.Usage{}, fmt.Errorf("redisstream: %w", err)
 	}
-	return parseUsage(reply, p), nil
+	return u, nil
 }
 
-// decision is the script of the policy's layout and its arguments, as the head of
-// each script describes them.
-func decision(p *core.Policy, cost int64, take bool) (sc script, args []any) {
-	args = make([]any, 1, 5+2*p.Len())
-	args[0] = 0
+// decision is the call of the script of the policy's layout, as the head of each
+// script describes it.
+func decision(p *core.Policy, log string, cost int64, take bool) []any {
+	mode := 0
 	if take {
-		args[0] = 1
+		mode = 1
 	}
-	return scriptOf(p), appendArgs(args, p, cost)
+	call := append(scriptOf(p).call(4+2*p.Len(), log), mode)
+	return appendArgs(call, p, cost)
+}
+
+// appendAsk appends the arguments for one of several logs, as many.lua and
+// together.lua describe them.
+func appendAsk(call []any, p *core.Policy, cost int64) []any {
+	call = append(call, string(p.Layout()), 0)
+	head := len(call)
+	call = appendArgs(call, p, cost)
+	call[head-1] = len(call) - head
+	return call
 }
 
 // appendArgs appends the arguments of the layout's script but the first. For a
@@ -167,52 +177,6 @@ func appendArgs(args []any, p *core.Policy, cost int64) []any {
 
 // start is the total at which a new log with refunds starts: see refunded.lua.
 func start() int64 { return rand.Int64N(1 << 48) }
-
-// parseReply reads what the scripts answer about logs of the policies.
-func parseReply(reply []int64, policies ...*core.Policy) ([]core.Usage, error) {
-	want := 0
-	for _, p := range policies {
-		want += replyLength(p)
-	}
-	if len(reply) != want {
-		return nil, lengthError(len(reply), want)
-	}
-	usages := make([]core.Usage, len(policies))
-	for i, p := range policies {
-		usages[i] = parseUsage(reply, p)
-		reply = reply[replyLength(p):]
-	}
-	return usages, nil
-}
-
-func lengthError(got, want int) error {
-	return fmt.Errorf("redisstream: the script answered %d numbers, want %d", got, want)
-}
-
-func replyLength(p *core.Policy) int {
-	if p.Layout() == core.Refunded {
-		return 5 + 2*p.Len()
-	}
-	return 3 + 2*p.Len()
-}
-
-func parseUsage(reply []int64, p *core.Policy) core.Usage {
-	u := core.Usage{
-		Source:     core.SourceRedis,
-		Allowed:    reply[0] == 1,
-		RetryAfter: time.Duration(reply[1]) * time.Millisecond,
-		ResetAfter: time.Duration(reply[2]) * time.Millisecond,
-	}
-	for i := range p.Len() {
-		u.Limits[i].Used = reply[3+2*i]
-		u.Limits[i].FreeIn = time.Duration(reply[4+2*i]) * time.Millisecond
-	}
-	if p.Layout() == core.Refunded {
-		n := 3 + 2*p.Len()
-		u.Entry = core.EntryID{Time: reply[n], Total: reply[n+1]}
-	}
-	return u
-}
 
 // Place implements [core.Placer]: it is the address of the server that has the
 // log, in a Cluster or Ring.
@@ -293,6 +257,3 @@ func (s *Store) logKey(p *core.Policy, key string) string {
 	b = append(b, p.LogName()...)
 	return string(b)
 }
-
-// scratchSuffix makes the scratch key of a log; both have the same hash tag.
-const scratchSuffix = ":new"

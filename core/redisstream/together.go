@@ -40,8 +40,7 @@ func (s *Store) oneScript(asks []core.Ask) bool {
 }
 
 func (s *Store) takeTogether(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
-	logs, args := s.decisions(asks)
-	reply, err := s.run(ctx, together, logs, args)
+	replies, err := s.run(ctx, together, s.decisions(asks))
 	if redis.HasErrorPrefix(err, "TRYAGAIN") {
 		// The slot moves to another node, and the logs are on either. What is then
 		// taken in vain is given back where it can be.
@@ -50,11 +49,30 @@ func (s *Store) takeTogether(ctx context.Context, asks []core.Ask) ([]core.Usage
 	if err != nil {
 		return nil, s.blame(ctx, asks, fmt.Errorf("redisstream: %w", err))
 	}
-	policies := make([]*core.Policy, len(asks))
-	for i, a := range asks {
-		policies[i] = a.Policy
+	usages, err := parseReplies(replies, asks)
+	if err != nil {
+		return nil, fmt.Errorf("redisstream: %w", err)
 	}
-	return parseReply(reply, policies...)
+	return usages, nil
+}
+
+// parseReplies reads what together.lua replies.
+func parseReplies(replies []int64, asks []core.Ask) ([]core.Usage, error) {
+	usages := make([]core.Usage, len(asks))
+	for i, a := range asks {
+		reply, others, err := first(replies)
+		if err != nil {
+			return nil, err
+		}
+		if usages[i], err = parseUsage(reply, a.Policy); err != nil {
+			return nil, err
+		}
+		replies = others
+	}
+	if len(replies) > 0 {
+		return nil, errMore
+	}
+	return usages, nil
 }
 
 // blame finds out which of the logs is none, if that is the error: the script
@@ -71,24 +89,22 @@ func (s *Store) blame(ctx context.Context, asks []core.Ask, err error) error {
 	return err
 }
 
-// decisions are the logs and arguments of together.lua.
-func (s *Store) decisions(asks []core.Ask) (logs []string, args []any) {
+// decisions is the call of together.lua.
+func (s *Store) decisions(asks []core.Ask) []any {
 	holds := make([]byte, len(asks))
-	logs = make([]string, len(asks))
-	args = make([]any, 1, 1+8*len(asks))
+	logs := make([]string, len(asks))
 	for i, a := range asks {
 		holds[i] = '1'
 		if a.Policy.Shadow() {
 			holds[i] = '0'
 		}
 		logs[i] = s.logKey(a.Policy, a.Key)
-		args = append(args, string(a.Policy.Layout()), 0)
-		head := len(args)
-		args = appendArgs(args, a.Policy, a.Cost)
-		args[head-1] = len(args) - head
 	}
-	args[0] = string(holds)
-	return logs, args
+	call := append(together.call(1+8*len(asks), logs...), string(holds))
+	for _, a := range asks {
+		call = appendAsk(call, a.Policy, a.Cost)
+	}
+	return call
 }
 
 // takeApart asks log by log, and gives back what was taken when one has no room

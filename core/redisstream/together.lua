@@ -9,8 +9,8 @@
 -- ARGV[2], ...      for each log: its layout's letter, how many arguments follow,
 --                   and the arguments of its script without the first
 --
--- Reply: those of the scripts, one after the other. Units are taken if all logs
--- that can hold up the request have room.
+-- Reply: those of the scripts, one after the other, each behind its length. Units
+-- are taken if all logs that can hold up the request have room.
 
 local time = redis.call('TIME')
 local layouts = {c = counted, s = summed, r = refunded}
@@ -33,6 +33,8 @@ end
 local all = {}
 for _, log in ipairs(logs) do
   log.args[1] = admitted and log.room and '1' or '0'
-  for _, value in ipairs(log.script(log.keys, log.args, time)) do all[#all + 1] = value end
+  local reply = log.script(log.keys, log.args, time)
+  all[#all + 1] = #reply
+  for _, value in ipairs(reply) do all[#all + 1] = value end
 end
 return all
