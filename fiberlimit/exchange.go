@@ -102,7 +102,9 @@ func (x exchange) Context() context.Context { return x.c.UserContext() }
 // Route is what the limit is on: Fiber knows no more before the handlers run.
 func (x exchange) Route() string { return x.c.Route().Path }
 
-func (x exchange) SetField(name string, value []string) { x.c.Set(name, value[0]) }
+func (x exchange) SetField(name string, value []string) {
+	x.c.Response().Header.SetCanonical([]byte(name), []byte(value[0]))
+}
 
 func (x exchange) NewRecord() *adapter.Record { return &adapter.Record{} }
 
