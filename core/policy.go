@@ -121,9 +121,20 @@ func newPolicy(name string, options []PolicyOption) (*Policy, error) {
 	default:
 		p.layout = Summed
 	}
-	p.logName = fmt.Sprintf("%s:%c%d", name, p.layout, p.longest.Milliseconds())
+	p.logName = fmt.Sprintf("%s:%c%s", name, p.layout, shortWindow(p.longest))
 	p.buildFields()
 	return p, nil
+}
+
+// shortWindow is a window in the longest unit that it is a whole number of. A key
+// that is a few bytes shorter can take 16 bytes less of a server's memory.
+func shortWindow(w time.Duration) string {
+	for _, u := range slices.Backward(units) {
+		if w%u.window == 0 {
+			return strconv.FormatInt(int64(w/u.window), 10) + u.alias[0]
+		}
+	}
+	return strconv.FormatInt(w.Milliseconds(), 10) + "ms"
 }
 
 // With is a policy like p with other settings. Limits among the options replace
@@ -190,8 +201,8 @@ func (p *Policy) Longest() time.Duration { return p.longest }
 func (p *Policy) Layout() Layout { return p.layout }
 
 // LogName names the policy's logs in a store: the policy's name with the
-// layout and the longest window in milliseconds ("api:c60000"), so that logs
-// of different shape never mix, and a changed Max keeps what was counted.
+// layout and the longest window ("api:c1m"), so that logs of different shape
+// never mix, and a changed Max keeps what was counted.
 func (p *Policy) LogName() string { return p.logName }
 
 // String is the policy's name.

@@ -83,10 +83,10 @@ func TestWrongUsePanicsWithAdvice(t *testing.T) {
 
 func TestPolicyLayout(t *testing.T) {
 	for logName, p := range map[string]*core.Policy{
-		"p:c60000":     core.NewPolicy("p", core.PerMinute(1)),
-		"p:s60000":     core.NewPolicy("p", core.PerMinute(1), core.VariableCost()),
-		"p:s3600000":   core.NewPolicy("p", core.PerMinute(1), core.PerHour(5)),
-		"a.B_9-z:c250": core.NewPolicy("a.B_9-z", core.Per(1, 250*time.Millisecond)),
+		"p:c1m":          core.NewPolicy("p", core.PerMinute(1)),
+		"p:s1m":          core.NewPolicy("p", core.PerMinute(1), core.VariableCost()),
+		"p:s1h":          core.NewPolicy("p", core.PerMinute(1), core.PerHour(5)),
+		"a.B_9-z:c250ms": core.NewPolicy("a.B_9-z", core.Per(1, 250*time.Millisecond)),
 	} {
 		if p.LogName() != logName {
 			t.Errorf("LogName of %v: %q, want %q", p.Limits(), p.LogName(), logName)

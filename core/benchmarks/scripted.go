@@ -18,7 +18,7 @@ import (
 
 func makeUs(l *link, q quota) (allow, error) {
 	limiter := newLimiter(l)
-	policy := core.NewPolicy("benchmark", core.Per(q.max, q.window))
+	policy := core.NewPolicy("api", core.Per(q.max, q.window))
 	return func(ctx context.Context, key string) (bool, error) {
 		return answer(limiter.Allow(ctx, policy, key))
 	}, nil

@@ -268,7 +268,7 @@ func TestNewLogIsSmall(t *testing.T) {
 func TestKeys(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, WithTimeout(10*time.Second))
-	form := regexp.MustCompile(`^streamlimit:\{[A-Za-z0-9_-]{22}\}:(counted:c60000|summed:s60000)$`)
+	form := regexp.MustCompile(`^streamlimit:\{[A-Za-z0-9_-]{22}\}:(counted:c1m|summed:s1m)$`)
 	for _, p := range []*core.Policy{countedPolicy, summedPolicy} {
 		for _, key := range []string{"alice", "{x}", "secret-token"} {
 			take(t, s, p, key)

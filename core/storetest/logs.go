@@ -88,7 +88,7 @@ func (h Harness) hostileKeys(t *testing.T) {
 	keys := []string{
 		" ", "\x00", "\x00\x00", "{", "}", "{}", "{a}", "{a}b", "a", "a:b", "a:b:c", "*", "?", "[a]",
 		"\r\n", "*1\r\n$8\r\nFLUSHALL\r\n", "\xff\xfe", "é", "e\u0301", "\u202e", "<script>alert(1)</script>",
-		"p:c60000", ":new", "k:new", "..", "/", `"`, `'`, `\`, "nil", "0", "-1",
+		"p:c1m", ":new", "k:new", "..", "/", `"`, `'`, `\`, "nil", "0", "-1",
 		strings.Repeat("x", 127), strings.Repeat("x", 128), strings.Repeat("{", 128),
 	}
 	for i := range 256 {
