@@ -34,16 +34,21 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 	if len(asks) == 0 {
 		return nil, ErrNoPolicy
 	}
+	given := asks
 	asks = slices.Clone(asks) // the caller's stay as they are
 	v := l.view.Load()
 	for i := range asks {
 		if err := l.prepare(v, &asks[i]); err != nil {
 			return nil, err
 		}
-		for _, other := range asks[:i] {
-			if other.Key == asks[i].Key && other.Policy.logName == asks[i].Policy.logName {
+		for j, other := range asks[:i] {
+			if other.Key != asks[i].Key || other.Policy.logName != asks[i].Policy.logName {
+				continue
+			}
+			if given[i].Policy.logName == given[j].Policy.logName {
 				return nil, fmt.Errorf("%w: policy %s", ErrAskedTwice, other.Policy.name)
 			}
+			return l.allowAsOne(ctx, r, given, i, j)
 		}
 	}
 	client := l.clientOf(v, r)
@@ -69,6 +74,18 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 		return nil, err
 	}
 	return decisions, nil
+}
+
+// allowAsOne decides on questions of which an override has made the i-th and the
+// j-th, by two policies of one name, the same: it is asked once.
+func (l *Limiter) allowAsOne(ctx context.Context, r Request, asks []Ask, i, j int) ([]Decision, error) {
+	rest := slices.Delete(slices.Clone(asks), i, i+1)
+	rest[j].Cost = max(rest[j].Cost, asks[i].Cost)
+	decisions, err := l.AllowRequest(ctx, r, rest...)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Insert(decisions, i, decisions[j]), nil
 }
 
 // AllowFor is [Limiter.AllowRequest] for one question. The decision goes into the
