@@ -39,8 +39,10 @@ func (s *Store) oneScript(asks []core.Ask) bool {
 	return true
 }
 
-func (s *Store) takeTogether(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
-	replies, err := s.run(ctx, together, s.decisions(asks))
+func (s *Store) takeTogether(caller context.Context, asks []core.Ask) ([]core.Usage, error) {
+	ctx, cancel := context.WithTimeout(caller, s.timeout) // for what may come after the script, too
+	defer cancel()
+	replies, err := s.run(caller, together, s.decisions(asks))
 	if redis.HasErrorPrefix(err, "TRYAGAIN") {
 		// The slot moves to another node, and the logs are on either. What is then
 		// taken in vain is given back where it can be.
