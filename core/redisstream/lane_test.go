@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -254,5 +255,26 @@ func TestClientsTimeoutIsNotTheCallers(t *testing.T) {
 	defer cancel()
 	if _, err := s.Take(ctx, countedPolicy, "k", 1); err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "no answer in time") {
 		t.Errorf("%v, with the caller's time %v, want an answer before that", err, ctx.Err())
+	}
+}
+
+// What shares a round trip is bounded by what it costs the server: entries of one
+// log cost little, and other logs more.
+func TestNextIsBounded(t *testing.T) {
+	for want, log := range map[int]func(i int) string{
+		maxTogether: func(int) string { return "log" },
+		maxLogs:     strconv.Itoa,
+	} {
+		l := &lane{flights: maxFlights}
+		for i := range 2*maxTogether + 1 {
+			if _, err := l.start(countedPolicy, log(i), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if first, second := l.next(), l.next(); len(first) != want || len(second) != want {
+			t.Errorf("%d and %d decisions go together, want %d", len(first), len(second), want)
+		} else if first[0].log != log(0) || second[0].log != log(want) {
+			t.Errorf("the first of the second round trip is on log %s, want %s", second[0].log, log(want))
+		}
 	}
 }
