@@ -22,8 +22,8 @@ import (
 // [Refundable]; the error is an [ErrApart] otherwise. Never is more admitted
 // than any limit allows.
 //
-// The same policy and key twice is an [ErrAskedTwice], and no question at all an
-// [ErrNoPolicy].
+// The same policy and key twice is an [ErrAskedTwice], and so are two policies of one
+// name with the same key; no question at all is an [ErrNoPolicy].
 func (l *Limiter) AllowAll(ctx context.Context, asks ...Ask) ([]Decision, error) {
 	return l.AllowRequest(ctx, nil, asks...)
 }
@@ -34,21 +34,17 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 	if len(asks) == 0 {
 		return nil, ErrNoPolicy
 	}
-	given := asks
 	asks = slices.Clone(asks) // the caller's stay as they are
 	v := l.view.Load()
 	for i := range asks {
 		if err := l.prepare(v, &asks[i]); err != nil {
 			return nil, err
 		}
-		for j, other := range asks[:i] {
-			if other.Key != asks[i].Key || other.Policy.logName != asks[i].Policy.logName {
-				continue
-			}
-			if given[i].Policy.logName == given[j].Policy.logName {
+		for _, other := range asks[:i] {
+			// By the name, since an override makes one log of all policies that have it.
+			if other.Key == asks[i].Key && other.Policy.name == asks[i].Policy.name {
 				return nil, fmt.Errorf("%w: policy %s", ErrAskedTwice, other.Policy.name)
 			}
-			return l.allowAsOne(ctx, r, given, i, j)
 		}
 	}
 	client := l.clientOf(v, r)
@@ -74,18 +70,6 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 		return nil, err
 	}
 	return decisions, nil
-}
-
-// allowAsOne decides on questions of which an override has made the i-th and the
-// j-th, by two policies of one name, the same: it is asked once.
-func (l *Limiter) allowAsOne(ctx context.Context, r Request, asks []Ask, i, j int) ([]Decision, error) {
-	rest := slices.Delete(slices.Clone(asks), i, i+1)
-	rest[j].Cost = max(rest[j].Cost, asks[i].Cost)
-	decisions, err := l.AllowRequest(ctx, r, rest...)
-	if err != nil {
-		return nil, err
-	}
-	return slices.Insert(decisions, i, decisions[j]), nil
 }
 
 // AllowFor is [Limiter.AllowRequest] for one question. The decision goes into the

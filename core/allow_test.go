@@ -101,6 +101,7 @@ func TestAllowAllArguments(t *testing.T) {
 		"twice":             {[]core.Ask{{Policy: p, Key: "k"}, {Policy: q, Key: "k"}, {Policy: p, Key: "k"}}, core.ErrAskedTwice},
 		"an equal policy":   {[]core.Ask{{Policy: p, Key: "k"}, {Policy: like, Key: "k"}}, core.ErrAskedTwice},
 		"one log":           {[]core.Ask{{Policy: p, Key: "k"}, {Policy: core.NewPolicy("p", core.PerMinute(9)), Key: "k"}}, core.ErrAskedTwice},
+		"one name":          {[]core.Ask{{Policy: p, Key: "k"}, {Policy: core.NewPolicy("p", core.PerHour(9)), Key: "k"}}, core.ErrAskedTwice},
 		"one key":           {[]core.Ask{{Policy: p, Key: "k"}, {Policy: q, Key: "k"}}, nil},
 		"one policy":        {[]core.Ask{{Policy: p, Key: "k"}, {Policy: p, Key: "k2"}}, nil},
 	} {
@@ -110,31 +111,6 @@ func TestAllowAllArguments(t *testing.T) {
 		}
 		if after := left(t, l, p, "k"); (after == before) != (c.want != nil) {
 			t.Errorf("%s: %d left, before %d", name, after, before)
-		}
-	}
-}
-
-// An override can make one log of two that are asked together: requests are then
-// counted there once, and not refused.
-func TestAllowAllAsOne(t *testing.T) {
-	l, _ := newLimiter(t)
-	minute, hour := core.NewPolicy("p", core.PerMinute(5)), core.NewPolicy("p", core.PerHour(100))
-	other := core.NewPolicy("q", core.PerMinute(5))
-	if err := l.Override(t.Context(), "p", core.PerMinute(2)); err != nil {
-		t.Fatal(err)
-	}
-	for i := range int64(3) {
-		decisions, err := l.AllowAll(t.Context(), core.Ask{Policy: minute, Key: "k"}, core.Ask{Policy: other, Key: "k"}, core.Ask{Policy: hour, Key: "k"})
-		if err != nil || len(decisions) != 3 {
-			t.Fatalf("%+v, %v", decisions, err)
-		}
-		for _, d := range []core.Decision{decisions[0], decisions[2]} {
-			if d.Policy.Name() != "p" || d.Allowed != (i < 2) || d.Remaining != max(0, 1-i) {
-				t.Errorf("request %d: %+v", i, d)
-			}
-		}
-		if d := decisions[1]; d.Policy != other || d.Remaining != 5-min(i+1, 2) {
-			t.Errorf("request %d, the other policy: %+v", i, d)
 		}
 	}
 }

@@ -39,8 +39,9 @@ var (
 	// or Ring keeps apart and that are not all [Refundable].
 	ErrApart = errors.New("core: the logs of these keys are on different servers: policies that are asked together there need core.Refundable")
 
-	// ErrAskedTwice is returned when one log is asked twice in one question.
-	ErrAskedTwice = errors.New("core: the same policy and key twice")
+	// ErrAskedTwice is returned when one question has the same key twice, for policies
+	// of one name.
+	ErrAskedTwice = errors.New("core: the same policy name and key twice")
 
 	// ErrTooManyRules is returned by [Limiter.SetRule] when there are [MaxRules].
 	ErrTooManyRules = fmt.Errorf("core: there are %d rules already: delete some, or block networks instead of addresses", MaxRules)

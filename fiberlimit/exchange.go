@@ -102,6 +102,7 @@ func (x exchange) Context() context.Context { return x.c.UserContext() }
 // Route is what the limit is on: Fiber knows no more before the handlers run.
 func (x exchange) Route() string { return x.c.Route().Path }
 
+// SetField takes the name and the value as they are: neither has a line break in it.
 func (x exchange) SetField(name string, value []string) {
 	x.c.Response().Header.SetCanonical([]byte(name), []byte(value[0]))
 }

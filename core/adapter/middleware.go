@@ -48,7 +48,11 @@ func (m *Middleware[C]) mustFit() {
 	refundable := func(n count[C]) bool { _, ok := n.policy.Refundable(); return ok }
 	both := func(n count[C]) bool { return costs(n) && refundable(n) }
 	var names []string
-	for _, n := range m.counts {
+	for i, n := range m.counts {
+		if j := slices.Index(names, n.policy.Name()); j >= 0 {
+			m.framework.must(m.counts[j].policy == m.counts[i].policy, "New",
+				"two policies called "+n.policy.Name()+": give them names of their own, or make one policy with the limits of both")
+		}
 		names = append(names, n.policy.Name())
 	}
 	must := func(ok bool, option, advice string) {
@@ -81,7 +85,7 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 	if denied != nil {
 		return false, m.refuse(c, x, denied)
 	}
-	record.setFields(x, 0)
+	record.setFields(&record.own, x, 0)
 	if m.Settles() {
 		return true, m.settleAfter(c, x, decisions, next)
 	}

@@ -7,15 +7,16 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Record is what is kept of one request, in its context. It never changes, so
-// that code which outlives the request, or runs beside it, can read it.
+// Record is what is kept of one request, in its context. It does not change any
+// more when the handler runs, so that code which outlives the request, or runs
+// beside it, can read it.
 type Record struct {
 	one       [1]core.Decision // the memory of decisions, of a limit of one policy
 	decisions []core.Decision
 	newest    int               // of the decisions: the one of the innermost limit
 	hidden    []*core.Policy    // by middleware that sets no response fields
 	forms     []core.HeaderForm // of the response fields, of all middleware so far
-	fields    fields
+	own       fields            // that the limit sets which the record is of
 }
 
 // newest is the decision that stands for all of one limit: the denial if there
@@ -73,9 +74,9 @@ func (r *Record) with(limiter *core.Limiter, next *Record) *Record {
 	return next
 }
 
-// setFields sets the response fields anew for all decisions so far. retryAfter
-// is the response's Retry-After in seconds, 0 for none.
-func (r *Record) setFields(x Exchange, retryAfter int64) {
+// setFields sets the response fields anew for all decisions so far, by way of f.
+// retryAfter is the response's Retry-After in seconds, 0 for none.
+func (r *Record) setFields(f *fields, x Exchange, retryAfter int64) {
 	if r == nil {
 		return
 	}
@@ -84,12 +85,13 @@ func (r *Record) setFields(x Exchange, retryAfter int64) {
 		hidden := func(d core.Decision) bool { return slices.Contains(r.hidden, d.Policy) }
 		shown = slices.DeleteFunc(r.Decisions(), hidden)
 	}
-	r.fields.to = x
-	core.SetHeaders(shown, r.forms, retryAfter, &r.fields)
+	f.to = x
+	core.SetHeaders(shown, r.forms, retryAfter, f)
+	f.to = nil
 }
 
-// fields are those of the response, whose values net/http wants in slices: these are
-// in the record's memory, unless there are more than usual.
+// fields are those of a response, whose values net/http wants in slices. Those of a
+// record that the handler has seen are not for use any more.
 type fields struct {
 	to     Exchange
 	values []string

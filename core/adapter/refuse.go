@@ -22,7 +22,7 @@ func (m *Middleware[C]) refuse(c C, x Exchange, err error) error {
 	if problem.RetryAfter > 0 {
 		x.SetField("Retry-After", []string{strconv.FormatInt(problem.RetryAfter, 10)})
 	}
-	x.Record().setFields(x, problem.RetryAfter)
+	x.Record().setFields(&fields{}, x, problem.RetryAfter)
 	switch {
 	case denied && m.denied != nil:
 		return m.denied(c, limited.Decision)

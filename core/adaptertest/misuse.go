@@ -41,6 +41,9 @@ func checkMisuse[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"New: WithSettle on policy tokens, login,", "core.VariableCost()", func() {
 			a.New(limiter, costs, a.WithSettle(used), a.WithAlso(refundable, a.ByAddress()))
 		}},
+		{"New: two policies called api", "names of their own", func() {
+			a.New(limiter, policy, a.WithAlso(core.NewPolicy("api", core.PerHour(1)), a.ByConstant("all")))
+		}},
 		{"WithAlso: nil policy", "core.NewPolicy", func() { a.WithAlso(nil, a.ByAddress()) }},
 		{"WithAlso: nil policy", "core.NewPolicy", func() { a.WithAlso(new(core.Policy), a.ByAddress()) }},
 		{"WithAlso: an empty Key", "ByAddress", func() { a.WithAlso(policy, adapter.Key[C]{}) }},

@@ -69,33 +69,33 @@ func recordOf(r *http.Request) *adapter.Record {
 }
 
 // exchange is the visit as the limit sees it.
-type exchange struct{ *visit }
+type exchange struct{ v *visit }
 
 // exchangeOf is that of a request at the door of a limit, or one to find a key of
 // any other.
 func exchangeOf(r *http.Request) adapter.Exchange {
 	v := visitOf(r)
 	if v == nil || v.request != r {
-		v = &visit{request: r}
+		v = &visit{Context: r.Context(), request: r}
 	}
 	return exchange{v}
 }
 
-func (x exchange) Peer() netip.Addr { return adapter.ParsePeer(x.request.RemoteAddr) }
+func (x exchange) Peer() netip.Addr { return adapter.ParsePeer(x.v.request.RemoteAddr) }
 
-func (x exchange) Header(name string) string { return adapter.First(x.request.Header[name]) }
+func (x exchange) Header(name string) string { return adapter.First(x.v.request.Header[name]) }
 
-func (x exchange) HeaderValues(name string) []string { return x.request.Header[name] }
+func (x exchange) HeaderValues(name string) []string { return x.v.request.Header[name] }
 
-func (x exchange) Context() context.Context { return x.request.Context() }
+func (x exchange) Context() context.Context { return x.v.request.Context() }
 
 // Route is the pattern of http.ServeMux, which is not known outside of it.
-func (x exchange) Route() string { return x.request.Pattern }
+func (x exchange) Route() string { return x.v.request.Pattern }
 
-func (x exchange) SetField(name string, value []string) { x.writer.Header()[name] = value }
+func (x exchange) SetField(name string, value []string) { x.v.writer.Header()[name] = value }
 
-func (x exchange) NewRecord() *adapter.Record { return &x.own }
+func (x exchange) NewRecord() *adapter.Record { return &x.v.own }
 
-func (x exchange) Record() *adapter.Record { return x.record }
+func (x exchange) Record() *adapter.Record { return x.v.record }
 
-func (x exchange) SetRecord(r *adapter.Record) { x.record = r }
+func (x exchange) SetRecord(r *adapter.Record) { x.v.record = r }

@@ -58,6 +58,7 @@ const readTime = "local time = redis.call('TIME')\n"
 // function makes a script a Lua function of its keys, its arguments and the
 // time. All functions of a script must have the same: before Redis 7.2 the clock
 // goes on within a script, and a log could have room the second time it is asked.
+// (A counted log with room at that time admits at a later one, which is no matter.)
 func function(name, source string) string {
 	source = strings.Replace(strings.TrimPrefix(source, shebang), readTime, "", 1)
 	return "local function " + name + "(KEYS, ARGV, time)\n" + source + "end\n"

@@ -23,7 +23,7 @@ func hostileKeys() []string {
 	long := strings.Repeat("k", 1<<20) // 1 MB
 	return []string{
 		"k", "K", "k ", " k", "k\x00", "\x00k", "\x00", "\x00\x00", "k\n", "k\r\n", "k\t",
-		"{k}", "{}", "{", "}", "}{", "{k}:api:c1m", "k:new", "{k}k", "streamlimit:k", "streamlimit:{rules}", "*", "k*", "[k]", "?",
+		"{k}", "{}", "{", "}", "}{", "{k}:api:c1m", "{k}k", "streamlimit:k", "streamlimit:{rules}", "*", "k*", "[k]", "?",
 		"\xff", "\xfe", "k\xff", "k\xfe", "\xc3\x28", "\xed\xa0\x80", "\xef\xbf\xbd", "k\xef\xbf\xbd",
 		"é", "e\u0301", "\u202ek", "\u200bk", "k\u0000\u200b",
 		"1", "01", "+1", "1.0", "-1", "0", "nil", "false", "+", "-", "$", "0-0",
