@@ -5,6 +5,18 @@
 local now = tonumber(table.remove(ARGV))
 
 local server = redis
+
+-- By how much the clock goes on whenever it is read, for a test of that. From one
+-- script to the next it does not step back then.
+local creep = 0
+if creep > 0 then now = math.max(now, tonumber(server.call('GET', 'crept') or 0)) end
+local function read()
+  if creep > 0 then
+    now = now + creep
+    server.call('SET', 'crept', string.format('%d', now))
+  end
+end
+
 local redis = { pcall = server.pcall }
 
 local function newID(log)
@@ -22,8 +34,10 @@ end
 function redis.call(command, ...)
   local args = { ... }
   if command == 'TIME' then
+    read()
     return { string.format('%d', math.floor(now / 1000)), string.format('%d', now % 1000 * 1000) }
   elseif command == 'XADD' and args[2] == '*' then
+    read()
     args[2] = newID(args[1])
   elseif command == 'PEXPIRE' then
     return server.call('SET', args[1] .. ':expiry', string.format('%d', now + tonumber(args[2])))
