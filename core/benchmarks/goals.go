@@ -69,7 +69,7 @@ func (b *bench) goals() []goal {
 
 	memory := b.table("memory")
 	request := func(name string) float64 { return (memory.get(name, "10000") - memory.get(name, "1")) / 9999 }
-	atMost("memory of a client seen once", memory.get(us, "1"), 360, "B")
+	atMost("memory of a client seen once, by a policy named api", memory.get(us, "1"), 360, "B")
 	atMost("memory of a logged request, of 10,000", request(us), 12, "B")
 	atMost("the same, against a sorted set", request(us)/request("sorted set"), 0.125, "")
 

@@ -10,7 +10,7 @@ import (
 // measureMemory finds what the server keeps for a client with so many requests
 // in its window.
 func measureMemory(b *bench) error {
-	total := table{Name: "memory", Title: "Redis memory of a client by requests in its window, bytes"}
+	total := table{Name: "memory", Title: "Redis memory of a client by requests in its window, bytes; streamlimit's keys name the policy, here api: 16 bytes more for names of five letters and more"}
 	usage := table{Name: "memory-usage", Title: "The same by MEMORY USAGE, bytes"}
 	for _, p := range b.peers {
 		b.step("Memory: %s", p.name)

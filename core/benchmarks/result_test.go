@@ -48,7 +48,7 @@ func TestResults(t *testing.T) {
 	if ok, there := met["Redis CPU a decision, warm keys, 64 callers, against redis_rate"]; !there || !ok {
 		t.Errorf("half the CPU is not seen as a goal met: %v", goals)
 	}
-	if ok, there := met["memory of a client seen once"]; !there || ok {
+	if ok, there := met["memory of a client seen once, by a policy named api"]; !there || ok {
 		t.Errorf("4000 bytes are not seen as a goal missed: %v", goals)
 	}
 	if _, there := met["coarse log, against the summed one"]; there {
