@@ -69,6 +69,12 @@ func (r result) markdown(w io.Writer, plots []string) {
 			fmt.Fprintf(w, "| %s | %s | %s | %s |\n", g.What, g.Wanted, g.reached(), g.met())
 		}
 		fmt.Fprintln(w)
+		for _, g := range r.Goals {
+			if why := g.why(); why != "" {
+				fmt.Fprintf(w, "- Not met, %s: %s.\n", g.What, why)
+			}
+		}
+		fmt.Fprintln(w)
 	}
 	for _, name := range plots {
 		fmt.Fprintf(w, "![%s](%s)\n\n", strings.TrimSuffix(name, ".svg"), name)
