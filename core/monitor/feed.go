@@ -13,8 +13,9 @@ type Feed interface {
 	// Now is the time by the feed's clock.
 	Now(ctx context.Context) (time.Time, error)
 
-	// AddEntry adds an entry. The feed may forget those older than an hour.
-	AddEntry(ctx context.Context, data []byte) error
+	// AddEntry adds an entry, and is when it did, by the feed's clock. The feed may
+	// forget those older than an hour.
+	AddEntry(ctx context.Context, data []byte) (time.Time, error)
 
 	// EntriesAfter calls each with up to most entries that came after the one
 	// called after, oldest first. An ID is the time by the feed's clock in Unix

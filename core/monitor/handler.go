@@ -107,6 +107,9 @@ func (h *Handler) routes() {
 	h.mux.Handle("/", assets())
 }
 
+// clock is the one that all that is shown goes by.
+func (h *Handler) clock() *clock { return h.recorder.picture.clock }
+
 // contentPolicy lets the page have nothing but its own files.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

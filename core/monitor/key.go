@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/streamlimit/streamlimit/core"
 )
@@ -63,9 +62,10 @@ func (h *Handler) key(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
+	rules := h.now(r.Context()).Rules
 	shown := shownKey{
 		Policy: d.Policy.Name(), Key: d.Key, Name: h.keyName(d.Policy.Name(), d.Key), Allowed: d.Allowed && !d.WouldDeny,
-		RetryAfter: d.RetryAfter.Milliseconds(), Entries: []shownEntry{}, Rules: []Rule{}, Now: time.Now().UnixMilli(),
+		RetryAfter: d.RetryAfter.Milliseconds(), Entries: []shownEntry{}, Rules: []Rule{}, Now: h.clock().now().UnixMilli(),
 	}
 	for _, s := range d.States() {
 		shown.Limits = append(shown.Limits, shownLimit{s.Limit, s.Limit.Max, s.Limit.Max - s.Remaining, s.Reset.Milliseconds()})
@@ -73,7 +73,7 @@ func (h *Handler) key(w http.ResponseWriter, r *http.Request) {
 	for _, e := range entries {
 		shown.Entries = append(shown.Entries, shownEntry{e.Time.UnixMilli(), e.Cost, e.Refund})
 	}
-	for _, one := range h.now(r.Context()).Rules {
+	for _, one := range rules {
 		if one.Concerns(shown.Policy, shown.Key) {
 			shown.Rules = append(shown.Rules, one)
 		}
@@ -87,7 +87,7 @@ func (h *Handler) policy(ctx context.Context, name string) (*core.Policy, bool) 
 	if p, ok := h.limiter.Policy(name); ok {
 		return p, true
 	}
-	_, _ = h.reader.catchUp(ctx, time.Now()) // without the store, by what was read before
+	_, _ = h.reader.catchUp(ctx) // without the store, by what was read before
 	traits, ok := h.recorder.picture.traits(name)
 	if !ok {
 		return nil, false

@@ -76,17 +76,17 @@ func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
 		return err == nil && stream.Flush() == nil
 	}
 	var essence string
-	var told time.Time
+	var told, end time.Time
 	for open := true; open; {
 		now := h.now(r.Context())
 		if e := now.essence(); e != essence || time.Since(told) >= stateInterval {
 			essence, told = e, time.Now()
 			open = send("state", now)
 		}
-		begun := time.Now().Add(-arrival).Truncate(time.Second)
-		open = open && send("second", h.secondAt(begun.Add(-time.Second).UnixMilli()))
+		end = endAfter(end, h.clock().now().Add(-arrival))
+		open = open && send("second", h.secondAt(end.Add(-2*time.Second).UnixMilli()))
 		select {
-		case <-time.After(time.Until(begun.Add(time.Second + arrival))):
+		case <-time.After(end.Add(arrival).Sub(h.clock().now())):
 		case <-r.Context().Done():
 			return
 		case <-h.recorder.stop:
@@ -103,7 +103,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	lines := json.NewEncoder(w)
 	_ = lines.Encode(event{"state", h.now(r.Context())}) // fails only if the client has gone
-	last := time.Now().Add(-arrival).Truncate(time.Second)
+	last := h.clock().now().Add(-arrival).Truncate(time.Second)
 	for ago := time.Duration(recent); ago > 0; ago-- {
 		_ = lines.Encode(event{"second", h.secondAt(last.Add(-ago * time.Second).UnixMilli())})
 	}

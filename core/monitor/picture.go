@@ -9,7 +9,7 @@ import (
 
 const (
 	second1  = 1000   // milliseconds, as are these
-	maxSkew  = 5000   // between a process's clock and the feed's
+	maxSkew  = 1000   // between a process's clock and the feed's; all go by the feed's once they know it
 	topLife  = 60_000 // of the keys that a process has told
 	rateLife = 3000   // of its rate
 	history  = 3_600_000
@@ -20,6 +20,8 @@ const (
 // picture is what processes have told within the last hour, merged: five minutes
 // of it by the second, the hour by ten seconds.
 type picture struct {
+	clock *clock
+
 	mu        sync.Mutex
 	fine      ring
 	coarse    ring
@@ -39,6 +41,7 @@ type process struct {
 
 func newPicture() *picture {
 	return &picture{
+		clock:     newClock(),
 		fine:      newRing(second1, 300, maxPolicies),
 		coarse:    newRing(10*second1, 360, maxPolicies),
 		routes:    newRing(second1, 30, maxRoutes),
@@ -72,9 +75,10 @@ func (p *picture) add(e entry, at int64) {
 			p.policies[name] = traits
 		}
 	}
-	p.fine.add(t, e.Counts)
-	p.coarse.add(t, e.Counts)
-	p.routes.add(t, e.Routes)
+	now := p.clock.now().UnixMilli()
+	p.fine.add(t, now, e.Counts)
+	p.coarse.add(t, now, e.Counts)
+	p.routes.add(t, now, e.Routes)
 	e.Top, e.Near, e.Policies, e.Routes = nil, nil, nil, nil
 	one.last, one.seen = e, at
 }

@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -53,7 +52,9 @@ func TestEntriesCountOnce(t *testing.T) {
 	e := entry{Process: "a", Time: now - second1, Counts: tallies{"p": {core.ResultAllowed: 3}}}
 	p.add(e, now)
 	p.add(e, now+1)
-	p.add(entry{Process: "b", Time: now - 3*history, Counts: tallies{"p": {core.ResultAllowed: 4}}}, now)
+	for i, off := range []int64{-3 * history, -3000, 3000, 3 * history} {
+		p.add(entry{Process: fmt.Sprint("off", i), Time: now - second1 + off, Counts: tallies{"p": {core.ResultAllowed: 1}}}, now)
+	}
 	if got := p.fine.at(now - second1)["p"][core.ResultAllowed]; got != 7 {
 		t.Errorf("%d allowed, want 7", got)
 	}
@@ -86,27 +87,16 @@ func TestTraits(t *testing.T) {
 	}
 }
 
-// oneEntry is a feed with one entry, whose clock is another than ours.
-type oneEntry struct {
-	Feed
-	ahead time.Duration
-}
-
-func (f oneEntry) Now(context.Context) (time.Time, error) { return time.Now().Add(f.ahead), nil }
-
-func (f oneEntry) EntriesAfter(_ context.Context, after string, _ int, each func(id string, data []byte)) error {
-	at := time.Now().Add(f.ahead).UnixMilli()
-	if idTime(after) < at-1000 {
-		each(fmt.Sprintf("%d-0", at), fmt.Appendf(nil, `{"id":"a","t":%d,"counts":{"p":[5]}}`, at-second1))
-	}
-	return nil
-}
-
 // Who reads goes by the feed's clock: a machine's own can be wrong by hours.
 func TestReaderGoesByTheFeedsClock(t *testing.T) {
-	for _, ahead := range []time.Duration{-3 * time.Hour, -10 * time.Second, 0, 10 * time.Second, 3 * time.Hour} {
-		r := &Reader{feed: oneEntry{ahead: ahead}, picture: newPicture()}
-		pic, err := r.Read(t.Context())
+	for _, ahead := range skews {
+		store := newSkewedStore(ahead)
+		defer store.Close()
+		data := fmt.Appendf(nil, `{"id":"a","t":%d,"counts":{"p":[5]}}`, store.now().UnixMilli()-second1)
+		if _, err := store.AddEntry(t.Context(), data); err != nil {
+			t.Fatal(err)
+		}
+		pic, err := Read(t.Context(), store)
 		if err != nil || len(pic.Processes) != 1 || pic.Processes[0].Rate != 5 || len(pic.Policies) != 1 || pic.Policies[0].Allowed != 5 {
 			t.Errorf("%v: %+v, %v", ahead, pic, err)
 		}

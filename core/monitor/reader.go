@@ -61,36 +61,39 @@ func Read(ctx context.Context, store core.Store) (Picture, error) {
 // Read is the picture as it is now. Each call reads what is new since the one
 // before; the first, the last hour.
 func (r *Reader) Read(ctx context.Context) (Picture, error) {
-	now, err := r.feed.Now(ctx) // the clock here may be another
-	if err != nil {
-		return Picture{}, fmt.Errorf("monitor: %w", err)
-	}
 	for {
-		more, err := r.catchUp(ctx, now)
+		more, err := r.catchUp(ctx)
 		if err != nil {
 			return Picture{}, fmt.Errorf("monitor: %w", err)
 		}
 		if !more {
-			return r.picture.show(now.UnixMilli()), nil
+			return r.picture.show(r.picture.clock.now().UnixMilli()), nil
 		}
 	}
 }
 
 // catchUp reads what is new; more is that time was up before the end.
-func (r *Reader) catchUp(ctx context.Context, now time.Time) (more bool, err error) {
+func (r *Reader) catchUp(ctx context.Context) (more bool, err error) {
 	if r.feed == nil {
 		return false, nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if age := time.Since(r.read); r.after != "" && age >= 0 && age < freshness {
+	if time.Since(r.read) < freshness {
 		return false, r.err
 	}
-	oldest := now.UnixMilli() - history
+	defer func() {
+		if r.err = err; !more {
+			r.read = time.Now()
+		}
+	}()
+	if err := r.picture.clock.ask(ctx, r.feed); err != nil {
+		return false, err
+	}
+	oldest := r.picture.clock.now().UnixMilli() - history
 	if idTime(r.after) < oldest {
 		r.after = strconv.FormatInt(oldest, 10)
 	}
-	defer func() { r.read, r.err = time.Now(), err }()
 	for begun := time.Now(); ; {
 		n := 0
 		err := r.feed.EntriesAfter(ctx, r.after, batch, func(id string, data []byte) {
@@ -104,7 +107,6 @@ func (r *Reader) catchUp(ctx context.Context, now time.Time) (more bool, err err
 		case err != nil || n < batch:
 			return false, err
 		case time.Since(begun) > readTime:
-			r.read = time.Time{}
 			return true, nil
 		}
 	}

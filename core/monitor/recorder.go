@@ -21,6 +21,9 @@ const (
 
 	// detailsInterval is how often an entry has the top keys and the policies.
 	detailsInterval = 10 * time.Second
+
+	// maxBack is how far a clock may be set back and be waited for.
+	maxBack = 5 * time.Second
 )
 
 // Recorder counts the decisions of a process: see [core.WithObserver]. It takes
@@ -119,11 +122,13 @@ func (r *Recorder) onClose(f func()) {
 // run takes over what the shards have counted, at the end of each second.
 func (r *Recorder) run() {
 	defer close(r.stopped)
+	r.askTime()
 	var end time.Time
 	for {
-		end = endAfter(end, time.Now())
+		now := r.picture.clock.now()
+		end = endAfter(end, now)
 		select {
-		case <-time.After(time.Until(end)):
+		case <-time.After(end.Sub(now)):
 			r.tick(end)
 		case <-r.stop:
 			r.tick(end)
@@ -137,12 +142,31 @@ func (r *Recorder) run() {
 	}
 }
 
-// endAfter is when the second of now ends. A timer can fire a little early, and no
-// second may come twice: it is another than the last.
+// askTime asks the feed what time it is, unless the recorder is closed meanwhile.
+func (r *Recorder) askTime() {
+	if r.feed == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	defer cancel()
+	go func() {
+		select {
+		case <-r.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	_ = r.picture.clock.ask(ctx, r.feed) // else the first entry that is added tells it
+}
+
+// endAfter is when the second of now ends. A timer can fire a little early, and a
+// clock be set back, and no second may come twice: it is later than the last. After
+// a clock that was set back by more than maxBack it is not, rather than late by
+// that much.
 func endAfter(last, now time.Time) time.Time {
 	end := now.Truncate(time.Second).Add(time.Second)
-	if end.Equal(last) {
-		end = end.Add(time.Second)
+	if back := last.Sub(end); back >= 0 && back < maxBack {
+		end = last.Add(time.Second)
 	}
 	return end
 }
@@ -160,7 +184,7 @@ func (r *Recorder) tick(end time.Time) {
 		e.Top, e.Near, e.Policies = &top, r.minute.near(e.Time), r.told.traits
 		r.told.details, r.told.stale = e.Time, false
 	}
-	r.picture.add(e, e.Time+second1)
+	r.picture.add(e, r.picture.clock.now().UnixMilli())
 	r.tell(e)
 }
 
@@ -220,7 +244,7 @@ func (r *Recorder) learn() (news bool) {
 	}
 	if l != nil {
 		for _, d := range l.Health().Down {
-			down = append(down, Down{Server: d.Server, Since: d.Since.UnixMilli(), Error: d.Err.Error()})
+			down = append(down, Down{Server: d.Server, Since: r.picture.clock.at(d.Since).UnixMilli(), Error: d.Err.Error()})
 		}
 		for _, p := range l.Policies() {
 			r.meet(p)
@@ -263,5 +287,8 @@ func (r *Recorder) tell(e entry) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
-	_ = r.feed.AddEntry(ctx, data) // trouble with the store is told of by the limiter
+	asked := r.picture.clock.own()
+	if added, err := r.feed.AddEntry(ctx, data); err == nil { // trouble with the store is told of by the limiter
+		r.picture.clock.set(added, asked)
+	}
 }

@@ -28,6 +28,12 @@ func observed(p *core.Policy, key string, result core.Result) core.Observation {
 	}
 }
 
+// tickAt has the recorder's clock be at the end of a second.
+func tickAt(r *Recorder, end time.Time) {
+	r.picture.clock.ahead.Store(int64(end.Sub(r.picture.clock.own())))
+	r.tick(end)
+}
+
 // Every decision counts once, whoever decides meanwhile, and whenever a second
 // ends.
 func TestCountsAreExact(t *testing.T) {
@@ -62,7 +68,7 @@ func TestCountsAreExact(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 		end = end.Add(time.Millisecond) // all within a minute
-		r.tick(end)
+		tickAt(r, end)
 	}
 	// Of each 20 decisions: allowed are 0, 8, 12, 16 (4 is by fallback), denied 1, 5, …
 	got := r.picture.fine.sum(end.UnixMilli(), 60)
@@ -128,7 +134,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		r.Observe(o)
 		if i%4000 == 0 {
 			end = end.Add(time.Second)
-			r.tick(end)
+			tickAt(r, end)
 		}
 	}
 	took := heap() - before
@@ -149,7 +155,7 @@ func TestPoliciesAreBounded(t *testing.T) {
 		r.Observe(observed(core.NewPolicy(fmt.Sprint("p", i), core.PerMinute(1)), "k", core.ResultAllowed))
 	}
 	end := time.Now().Truncate(time.Second)
-	r.tick(end)
+	tickAt(r, end)
 	counts := r.picture.fine.sum(end.UnixMilli(), 2)
 	if len(counts) > maxPolicies+1 || counts[other] == nil || counts[other].total() < 1000-2*maxPolicies {
 		t.Errorf("%d policies, others %v", len(counts), counts[other])
@@ -170,13 +176,13 @@ type testFeed struct {
 	err     error
 }
 
-func (f *testFeed) AddEntry(_ context.Context, data []byte) error {
+func (f *testFeed) AddEntry(_ context.Context, data []byte) (time.Time, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err == nil {
 		f.entries = append(f.entries, data)
 	}
-	return f.err
+	return time.Now(), f.err
 }
 
 func (f *testFeed) Now(context.Context) (time.Time, error) { return time.Now(), nil }
@@ -200,7 +206,7 @@ func TestEntriesAreFew(t *testing.T) {
 			r.Observe(observed(search, "k", core.ResultAllowed)) // a new policy
 		}
 		before := len(feed.entries)
-		r.tick(end.Add(time.Duration(i) * time.Second))
+		tickAt(r, end.Add(time.Duration(i)*time.Second))
 		for _, data := range feed.entries[before:] {
 			e, err := parseEntry(data)
 			if err != nil {
@@ -243,7 +249,7 @@ func TestFailureModeIsTheLimiters(t *testing.T) {
 		step.do()
 		before := len(feed.entries)
 		end = end.Add(time.Second)
-		r.tick(end)
+		tickAt(r, end)
 		got := ""
 		for _, data := range feed.entries[before:] {
 			e, err := parseEntry(data)
@@ -299,8 +305,8 @@ func TestSecondsAreTheirOwn(t *testing.T) {
 	}
 }
 
-// After a timer that has fired early comes the next second, and after a clock that
-// was set back its own.
+// After a timer that has fired early, or a clock that was set back, comes the next
+// second; after one that was set back by much, its own.
 func TestEndAfter(t *testing.T) {
 	ten := time.Unix(1_700_000_010, 0)
 	for _, c := range []struct{ now, want time.Duration }{
@@ -308,11 +314,58 @@ func TestEndAfter(t *testing.T) {
 		{0, time.Second},
 		{-time.Millisecond, time.Second},
 		{2500 * time.Millisecond, 3 * time.Second},
+		{-1700 * time.Millisecond, time.Second},
+		{-4500 * time.Millisecond, time.Second},
 		{-5500 * time.Millisecond, -5 * time.Second},
 	} {
 		if got := endAfter(ten, ten.Add(c.now)).Sub(ten); got != c.want {
 			t.Errorf("%v after the last: ends at %v, want %v", c.now, got, c.want)
 		}
+	}
+}
+
+// A clock that is set back makes no second come twice: seconds are waited for, and
+// after many what was told of them before is forgotten.
+func TestClockIsSetBack(t *testing.T) {
+	for _, back := range []time.Duration{2 * time.Second, time.Minute, 3 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			store := newSkewedStore(4 * time.Hour)
+			defer store.Close()
+			r := NewRecorder(store)
+			for i := range 300 {
+				if i == 200 {
+					store.ahead.Add(-int64(back))
+				}
+				time.Sleep(500 * time.Millisecond)
+				r.Observe(observed(api, "k", core.ResultAllowed))
+			}
+			_ = r.Close()
+			seen := make(map[int64]bool)
+			var told, most int64
+			for _, data := range store.entries {
+				e, err := parseEntry(data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if back < maxBack && seen[e.Time] {
+					t.Errorf("%v: second %d comes twice", back, e.Time)
+				}
+				seen[e.Time] = true
+				if n := e.Counts["api"]; n != nil {
+					told += n.total()
+				}
+			}
+			p := r.picture
+			for at := store.now().Add(-time.Minute); at.Before(store.now()); at = at.Add(time.Second) {
+				if one := p.fine.at(at.UnixMilli())["api"]; one != nil {
+					most = max(most, one.total())
+				}
+			}
+			// Seconds that are waited for are one entry.
+			if want := 2 * int64(1+min(back, 3*time.Second)/time.Second); told != 300 || most < 2 || most > want {
+				t.Errorf("%v: told of %d decisions, and of %d in one second; want 300, and 2 to %d", back, told, most, want)
+			}
+		})
 	}
 }
 
@@ -324,7 +377,7 @@ func TestFeedFails(t *testing.T) {
 	for range 5 {
 		r.Observe(observed(api, "k", core.ResultAllowed))
 		end = end.Add(time.Second)
-		r.tick(end)
+		tickAt(r, end)
 	}
 	if n := r.picture.fine.sum(end.UnixMilli(), 60)["api"]; n == nil || n[core.ResultAllowed] != 5 {
 		t.Errorf("counted %v", n)

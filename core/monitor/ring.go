@@ -5,6 +5,8 @@ type ring struct {
 	step  int64 // milliseconds
 	most  int   // names told apart
 	slots []slot
+
+	newest int64 // number of a slot
 }
 
 type slot struct {
@@ -17,11 +19,13 @@ func newRing(step int64, slots, most int) ring {
 }
 
 // add adds counts at a time; those older than the ring are left out.
-func (r *ring) add(t int64, counts tallies) {
+func (r *ring) add(t, now int64, counts tallies) {
 	if len(counts) == 0 || t < 0 {
 		return
 	}
+	r.forgetAfter(now)
 	number := t / r.step
+	r.newest = max(r.newest, number)
 	s := &r.slots[number%int64(len(r.slots))]
 	switch {
 	case number < s.number:
@@ -30,6 +34,20 @@ func (r *ring) add(t int64, counts tallies) {
 		*s = slot{number: number, counts: make(tallies)}
 	}
 	s.counts.addAll(counts, r.most)
+}
+
+// forgetAfter forgets what is far after now: it was added before the clock was set
+// back, and the same times come again.
+func (r *ring) forgetAfter(now int64) {
+	if r.newest*r.step <= now+maxBack.Milliseconds() {
+		return
+	}
+	r.newest = now / r.step
+	for i := range r.slots {
+		if r.slots[i].number > r.newest {
+			r.slots[i] = slot{}
+		}
+	}
 }
 
 // at are the counts of the interval around a time; nil without any.

@@ -32,30 +32,29 @@ type known struct {
 func (h *Handler) now(ctx context.Context) state {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := time.Now()
-	if age := now.Sub(h.known.at); age >= 0 && age < freshness {
+	if time.Since(h.known.at) < freshness {
 		return h.known.state
 	}
 	// Without the store this process's own numbers are there, and the rules that
 	// were read last.
-	_, _ = h.reader.catchUp(ctx, now)
+	_, _ = h.reader.catchUp(ctx)
 	if rules, err := h.limiter.Rules(ctx); err == nil {
 		h.known.rules = make([]Rule, len(rules))
 		for i, r := range rules {
 			h.known.rules[i] = ShowRule(r)
 		}
 	}
-	pic := h.recorder.picture.show(now.UnixMilli())
+	pic := h.recorder.picture.show(h.clock().now().UnixMilli())
 	pic.takeTraits(h.limiter)
 	for i := range pic.Policies {
 		p := &pic.Policies[i]
 		p.Overridden = slices.ContainsFunc(h.known.rules, func(r Rule) bool { return r.Kind == core.Override && r.Policy == p.Name })
 	}
 	h.known.state = state{
-		Now: now.UnixMilli(), ReadOnly: h.readOnly, Source: h.recorder.store,
+		Now: pic.Now.UnixMilli(), ReadOnly: h.readOnly, Source: h.recorder.store,
 		Processes: pic.Processes, Policies: pic.Policies, Rules: append([]Rule{}, h.known.rules...),
 	}
-	h.known.at = now
+	h.known.at = time.Now()
 	return h.known.state
 }
 

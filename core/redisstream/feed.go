@@ -2,6 +2,9 @@ package redisstream
 
 import (
 	"context"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,17 +22,28 @@ const (
 
 // AddEntry implements the feed of package monitor. It may add the entry twice
 // when an answer is lost.
-func (s *Store) AddEntry(ctx context.Context, data []byte) error {
+func (s *Store) AddEntry(ctx context.Context, data []byte) (time.Time, error) {
 	feed := s.prefix + feedSuffix
-	if err := s.plain(ctx, redis.NewStringCmd(ctx, "xadd", feed, "maxlen", "~", feedLength, "*", feedField, data)); err != nil {
-		return err
+	cmd := redis.NewStringCmd(ctx, "xadd", feed, "maxlen", "~", feedLength, "*", feedField, data)
+	if err := s.plain(ctx, cmd); err != nil {
+		return time.Time{}, err
 	}
-	return s.plain(ctx, redis.NewBoolCmd(ctx, "pexpire", feed, feedLife.Milliseconds()))
+	ms, _, _ := strings.Cut(cmd.Val(), "-")
+	at, err := strconv.ParseInt(ms, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("redisstream: the ID of an entry: %w", err)
+	}
+	return time.UnixMilli(at), s.plain(ctx, redis.NewBoolCmd(ctx, "pexpire", feed, feedLife.Milliseconds()))
 }
 
-// Now implements the feed of package monitor: it is the time of the server.
+// feedTime has the feed's key, which it does not use, since in a Cluster or Ring
+// TIME would go to any server.
+const feedTime = "#!lua flags=no-writes\nreturn redis.call('TIME')"
+
+// Now implements the feed of package monitor: it is the time of the server that
+// has the feed.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
-	cmd := redis.NewTimeCmd(ctx, "time")
+	cmd := redis.NewTimeCmd(ctx, "eval", feedTime, 1, s.prefix+feedSuffix)
 	if err := s.plain(ctx, cmd); err != nil {
 		return time.Time{}, err
 	}

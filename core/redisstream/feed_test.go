@@ -20,8 +20,9 @@ func TestFeed(t *testing.T) {
 	s := New(server.Client(), WithTimeout(10*time.Second))
 	another := New(server.Client(), WithTimeout(10*time.Second), WithPrefix("another:"))
 	for i := range 10 {
-		if err := s.AddEntry(t.Context(), fmt.Append(nil, "entry ", i)); err != nil {
-			t.Fatal(err)
+		at, err := s.AddEntry(t.Context(), fmt.Append(nil, "entry ", i))
+		if age := time.Since(at); err != nil || age < -time.Second || age > 10*time.Second {
+			t.Fatalf("added %v ago, %v", age, err)
 		}
 	}
 	if got, _ := entriesAfter(t, another, "0", 100); len(got) != 0 {
@@ -71,7 +72,7 @@ func TestFeedIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 300 {
-		if err := s.AddEntry(t.Context(), []byte("new")); err != nil {
+		if _, err := s.AddEntry(t.Context(), []byte("new")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -98,11 +99,14 @@ func TestFeedPrivilege(t *testing.T) {
 	rdb := redis.NewClient(o)
 	defer rdb.Close()
 	s := New(rdb, WithTimeout(10*time.Second))
-	if err := s.AddEntry(t.Context(), []byte("x")); err != nil {
+	if _, err := s.AddEntry(t.Context(), []byte("x")); err != nil {
 		t.Error(err)
 	}
 	if got, _ := entriesAfter(t, s, "0", 9); len(got) != 1 {
 		t.Errorf("entries %v", got)
+	}
+	if _, err := s.Now(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -110,13 +114,16 @@ func TestFeedPrivilege(t *testing.T) {
 func TestFeedWithoutRedis(t *testing.T) {
 	server := redistest.Start(t)
 	s := New(server.Client(), WithTimeout(50*time.Millisecond))
-	if err := s.AddEntry(t.Context(), []byte("x")); err != nil {
+	if _, err := s.AddEntry(t.Context(), []byte("x")); err != nil {
 		t.Logf("at first: %v", err) // a slow machine
 	}
 	server.Freeze()
 	begun := time.Now()
-	if err := s.AddEntry(t.Context(), []byte("x")); err == nil {
+	if _, err := s.AddEntry(t.Context(), []byte("x")); err == nil {
 		t.Error("added to a server that is frozen")
+	}
+	if _, err := s.Now(t.Context()); err == nil {
+		t.Error("the time of a server that is frozen")
 	}
 	if err := s.EntriesAfter(context.Background(), "0", 1, func(string, []byte) {}); err == nil {
 		t.Error("read from a server that is frozen")
@@ -125,4 +132,70 @@ func TestFeedWithoutRedis(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 	server.Thaw()
+}
+
+// In a Cluster the time is that of the server that has the feed, which answers
+// though another is gone.
+func TestFeedInCluster(t *testing.T) {
+	cluster := redistest.Cluster(t, 3, redistest.WithArgs("--cluster-require-full-coverage", "no"))
+	s := New(cluster.Client(), WithTimeout(10*time.Second))
+	if _, err := s.AddEntry(t.Context(), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	asked := func(server *redistest.Server) int {
+		info := server.Client().InfoMap(t.Context(), "commandstats").Val()["Commandstats"]["cmdstat_eval"]
+		var calls int
+		_, _ = fmt.Sscanf(info, "calls=%d", &calls)
+		return calls
+	}
+	owner := cluster.Owner(cluster.Slot(s.prefix + feedSuffix))
+	for range 20 {
+		if now, err := s.Now(t.Context()); err != nil || time.Since(now).Abs() > 10*time.Second {
+			t.Fatalf("%v, %v", now, err)
+		}
+	}
+	for _, server := range cluster.Nodes {
+		want := 0
+		if server == owner {
+			want = 20
+		}
+		if got := asked(server); got != want {
+			t.Errorf("a server was asked %d times, want %d", got, want)
+		}
+	}
+	for _, server := range cluster.Nodes {
+		if server != owner {
+			server.Kill()
+			break
+		}
+	}
+	for range 20 {
+		if _, err := s.Now(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The same in a Ring.
+func TestFeedInRing(t *testing.T) {
+	servers := []*redistest.Server{redistest.Start(t), redistest.Start(t), redistest.Start(t)}
+	addrs := make(map[string]string)
+	for i, server := range servers {
+		addrs[fmt.Sprint(i)] = server.Addr
+	}
+	ring := redis.NewRing(&redis.RingOptions{Addrs: addrs})
+	t.Cleanup(func() { ring.Close() })
+	s := New(ring, WithTimeout(10*time.Second))
+	if _, err := s.AddEntry(t.Context(), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	for _, server := range servers {
+		if server.Client().Exists(t.Context(), s.prefix+feedSuffix).Val() == 0 {
+			server.Freeze()
+			t.Cleanup(server.Thaw)
+		}
+	}
+	if _, err := s.Now(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

@@ -32,12 +32,16 @@ refunds.
 			if *most < 0 {
 				return usage("-entries is %d: it must be 0 at least", *most)
 			}
-			limiter, policy, err := p.on(ctx, t)
+			limiter, store, err := t.limiter(ctx)
 			if err != nil {
 				return err
 			}
 			defer limiter.Close()
-			found, err := inspect(ctx, limiter, policy, *key, *most)
+			policy, err := p.find(ctx, limiter, store)
+			if err != nil {
+				return err
+			}
+			found, err := inspect(ctx, limiter, store, policy, *key, *most)
 			switch {
 			case err != nil:
 				return err
@@ -78,7 +82,9 @@ type logged struct {
 	Refund int64 `json:"refund"`
 }
 
-func inspect(ctx context.Context, limiter *core.Limiter, p *core.Policy, key string, most int) (*inspection, error) {
+// inspect looks at a key, at a time by the clock of the feed, which is that of the
+// entries.
+func inspect(ctx context.Context, limiter *core.Limiter, feed monitor.Feed, p *core.Policy, key string, most int) (*inspection, error) {
 	rules, err := limiter.Rules(ctx)
 	if err != nil {
 		return nil, err
@@ -87,8 +93,12 @@ func inspect(ctx context.Context, limiter *core.Limiter, p *core.Policy, key str
 	if err != nil {
 		return nil, err
 	}
+	now, err := feed.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
 	i := &inspection{
-		Now: time.Now().UnixMilli(), Policy: p.Name(), Key: d.Key,
+		Now: now.UnixMilli(), Policy: p.Name(), Key: d.Key,
 		Allowed: d.Allowed, Reason: d.Reason.String(), RetryAfter: d.RetryAfter.Milliseconds(),
 		Rules: []monitor.Rule{}, Entries: []logged{},
 	}

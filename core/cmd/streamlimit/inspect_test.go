@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/monitor"
 	"github.com/streamlimit/streamlimit/core/redisstream"
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
@@ -121,5 +123,35 @@ func TestKeysDoNothingToTerminals(t *testing.T) {
 	r.want(t, exitOK, "(banned)")
 	if strings.Contains(r.out, "\x1b") {
 		t.Errorf("%q", r.out)
+	}
+}
+
+// skewed is a store whose clock is another than ours.
+type skewed struct {
+	core.Store
+	monitor.Feed
+	ahead time.Duration
+}
+
+func (s *skewed) now() time.Time                         { return time.Now().Add(s.ahead) }
+func (s *skewed) Now(context.Context) (time.Time, error) { return s.now(), nil }
+
+func TestInspectGoesByTheStoresClock(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []time.Duration{-3 * time.Hour, -10 * time.Second, 10 * time.Second, 3 * time.Hour} {
+		s := &skewed{ahead: ahead}
+		s.Store = core.NewMemory(core.WithClock(s.now))
+		limiter := core.New(s.Store)
+		defer limiter.Close()
+		if _, err := limiter.Allow(t.Context(), api, client); err != nil {
+			t.Fatal(err)
+		}
+		found, err := inspect(t.Context(), limiter, s, api, client, 9)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if age := found.Now - found.Entries[0].Time; age < 0 || age > 5000 {
+			t.Errorf("%v: the entry is %d ms old", ahead, age)
+		}
 	}
 }
