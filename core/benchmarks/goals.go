@@ -87,6 +87,16 @@ func (b *bench) goals() []goal {
 
 	monitor := b.table("monitor")
 	atMost("time of a decision with the monitor, against one without", monitor.ratio("time", unwatched), 1.03, "")
+	const busy = 20_000
+	rate := "decisions a second with the monitor"
+	if alone := monitor.get(unwatched, "decisions a second"); alone < busy {
+		rate += fmt.Sprintf(" (this machine makes %.0f without it)", alone)
+	}
+	atLeast(rate, monitor.get(watched, "decisions a second"), busy)
+	atMost("heap of the monitor, 100,000 keys", monitor.get(watched, "heap, kB"), 5000, "kB")
+	observe := b.table("observe")
+	below("what the monitor costs a decision's caller, 100,000 keys", observe.get("Observe", "ns"), 200, "ns")
+	atMost("its allocations", math.Round(observe.get("Observe", "allocs")*100)/100, 0, "")
 	below("longest wait for an event on its page", monitor.get(watched, "longest wait for one, ms")/1000, 2, "s")
 
 	requests := b.table("request")
