@@ -164,8 +164,11 @@ func (c *circuit) closed() {
 // probe asks until there is an answer, and says when it begins and ends.
 func (c *circuit) probe(ctx context.Context, d *Down) {
 	logger := c.limiter.Logger()
-	logger.Warn("streamlimit: the store does not answer: requests are decided without it, in this mode unless their policy has its own",
-		"server", d.Server, "mode", c.limiter.failure.String(), "error", d.Err)
+	if d.Server != "" {
+		logger = logger.With("server", d.Server)
+	}
+	logger.Warn("streamlimit: the store does not answer; until it does, requests are decided without it, by the limiter's failure mode or their policy's own",
+		"mode", c.limiter.failure.String(), "error", d.Err)
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
 	for c.down.Load() == d {
@@ -177,7 +180,7 @@ func (c *circuit) probe(ctx context.Context, d *Down) {
 		}
 	}
 	logger.Info("streamlimit: the store answers again",
-		"server", d.Server, "after", time.Since(d.Since).Round(time.Millisecond))
+		"after", time.Since(d.Since).Round(time.Millisecond))
 }
 
 // ask asks for what was asked last, which is what the server must be able to

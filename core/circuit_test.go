@@ -103,7 +103,7 @@ func TestCircuit(t *testing.T) {
 		if store.probed.Load() != probed {
 			t.Error("a store that answers is asked in the background")
 		}
-		if log.count("the store does not answer") != 1 || log.count(`unless their policy has its own" server="" mode=local`) != 1 || log.count("answers again") != 1 || log.count("") != 2 {
+		if log.count("the store does not answer") != 1 || log.count(`by the limiter's failure mode or their policy's own" mode=local`) != 1 || log.count("answers again") != 1 || log.count("") != 2 {
 			t.Errorf("log %s, want a line each", log.String())
 		}
 		// It works a second time.

@@ -32,6 +32,9 @@ func (s Source) String() string {
 	return fmt.Sprintf("Source(%d)", byte(s))
 }
 
+// MarshalText is String, as for JSON.
+func (s Source) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
 // Reason says what a decision follows from.
 type Reason byte
 
@@ -60,6 +63,9 @@ func (r Reason) String() string {
 	}
 	return fmt.Sprintf("Reason(%d)", byte(r))
 }
+
+// MarshalText is String, as for JSON.
+func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // Decision is the answer to one request, or to a [Limiter.Peek].
 type Decision struct {

@@ -47,7 +47,7 @@ type Down struct {
 // with the error's text, which may name the server, and the time as in RFC 3339.
 func (d Down) MarshalJSON() ([]byte, error) {
 	shown := struct {
-		Server string    `json:"server"`
+		Server string    `json:"server,omitempty"`
 		Since  time.Time `json:"since"`
 		Error  string    `json:"error"`
 	}{Server: d.Server, Since: d.Since}

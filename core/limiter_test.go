@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -220,4 +221,25 @@ func TestStoreErrorsNamePolicy(t *testing.T) {
 	if err := l.Ping(t.Context()); !errors.Is(err, core.ErrClosed) {
 		t.Errorf("Ping after Close: %v", err)
 	}
+}
+
+// A decision is of use as JSON: names instead of numbers.
+func TestDecisionAsJSON(t *testing.T) {
+	l, _ := newLimiter(t)
+	p := core.NewPolicy("api", core.PerMinute(2))
+	check := func(fields ...string) {
+		t.Helper()
+		text, err := json.Marshal(allow(t, l, p, "k", 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range append(fields, `"Policy":"api"`, `"Key":"k"`, `"Limit":"2/minute"`) {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s lacks %s", text, want)
+			}
+		}
+	}
+	check(`"Reason":"limits"`, `"Source":"memory"`, `"Remaining":1`)
+	setRules(t, l, core.Rule{Kind: core.Block, Key: "k"})
+	check(`"Reason":"blocked"`, `"Source":"none"`)
 }

@@ -3,6 +3,8 @@ package core
 import (
 	"context"
 	"net/netip"
+	"reflect"
+	"slices"
 	"time"
 )
 
@@ -81,6 +83,12 @@ func WithObserver(o Observer) Option {
 		panic("core: WithObserver: nil observer: leave the option out")
 	}
 	return func(l *Limiter) { l.observers = append(l.observers, o) }
+}
+
+// Tells is whether the limiter tells o of its decisions. Observers of a type that
+// can't be compared are not found.
+func (l *Limiter) Tells(o Observer) bool {
+	return o != nil && reflect.TypeOf(o).Comparable() && slices.Contains(l.observers, o)
 }
 
 // allowOne decides on one question, in d, which is zero, and tells the observers.

@@ -183,6 +183,9 @@ func validateName(name string) error {
 // Name is the policy's name.
 func (p *Policy) Name() string { return p.name }
 
+// MarshalText is the policy's name, as for JSON.
+func (p *Policy) MarshalText() ([]byte, error) { return []byte(p.name), nil }
+
 // Limits are the policy's limits in the order they were given.
 func (p *Policy) Limits() []Limit { return append([]Limit(nil), p.limits...) }
 

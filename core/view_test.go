@@ -300,6 +300,10 @@ func TestPolicyTwiceWarns(t *testing.T) {
 		"other settings": {func(*core.Limiter) []*core.Policy {
 			return []*core.Policy{a, core.NewPolicy("p", core.PerMinute(10), core.Shadow())}
 		}, 1},
+		"two names": {func(*core.Limiter) []*core.Policy {
+			q := core.NewPolicy("q", core.PerMinute(1))
+			return []*core.Policy{a, core.NewPolicy("p", core.PerMinute(11)), q, core.NewPolicy("q", core.PerMinute(2)), a, q}
+		}, 2},
 		"its replacement": {func(l *core.Limiter) []*core.Policy {
 			r := core.NewPolicy("p", core.PerMinute(11))
 			l.Replace(r)
@@ -328,6 +332,28 @@ func TestPolicyTwiceWarns(t *testing.T) {
 				t.Errorf("the warning %s does not say what to look for", log.String())
 			}
 		})
+	}
+}
+
+// The warning names the options that differ.
+func TestPolicyTwiceSaysWhatDiffers(t *testing.T) {
+	base := []core.PolicyOption{core.PerMinute(10)}
+	for want, options := range map[string][]core.PolicyOption{
+		`other=limits`:              {core.PerMinute(11)},
+		`other=VariableCost`:        append(base, core.VariableCost()),
+		`other=Refundable`:          append(base, core.Refundable(0)),
+		`other=Slices`:              append(base, core.Slices(8)),
+		`other=Shadow`:              append(base, core.Shadow()),
+		`other=FieldName`:           append(base, core.FieldName("f")),
+		`other=OnFailure`:           append(base, core.OnFailure(core.FailOpen)),
+		`other="limits, FieldName"`: {core.PerMinute(11), core.FieldName("f")},
+	} {
+		var log lines
+		l, _ := newLimiter(t, log.option())
+		l.Meet(core.NewPolicy("p", base...), core.NewPolicy("p", options...))
+		if log.count("STREAMLIMIT_W002") != 1 || !strings.HasSuffix(strings.TrimSpace(log.String()), want) {
+			t.Errorf("%s, want %s", log.String(), want)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -15,7 +16,7 @@ import (
 // code that WARNINGS.md explains, and none of them twice.
 type warnings struct {
 	logger *slog.Logger
-	said   sync.Map // of codes
+	said   sync.Map // of codes, and of codes with what they are about
 }
 
 // The codes of warnings. Package redisstream has W004 and W005.
@@ -31,25 +32,25 @@ const (
 
 // say writes a line, unless one with the code was written before.
 func (w *warnings) say(code, message string, args ...any) {
-	if w.has(code) {
-		return
-	}
 	if _, said := w.said.LoadOrStore(code, true); !said {
 		warning.Log(w.logger, code, message, args...)
 	}
 }
 
-func (w *warnings) has(code string) bool {
-	_, said := w.said.Load(code)
-	return said
+// sayOf writes a line about a policy, unless one about it with the code was written
+// before. There are no more lines than a limiter remembers policies.
+func (w *warnings) sayOf(code string, policy *Policy, message string, args ...any) {
+	if _, said := w.said.LoadOrStore([2]string{code, policy.name}, true); !said {
+		warning.Log(w.logger, code, message, append([]any{"policy", policy.name}, args...)...)
+	}
 }
 
 // Logger is where the limiter writes its log lines.
 func (l *Limiter) Logger() *slog.Logger { return l.warnings.logger }
 
 // WarnAskedTwice is for adapters: one request was counted twice on one log.
-func (l *Limiter) WarnAskedTwice(policy string) {
-	l.warnings.say(warnAskedTwice, "a request was counted twice by one policy: its middleware is on the route twice", "policy", policy)
+func (l *Limiter) WarnAskedTwice(policy *Policy) {
+	l.warnings.sayOf(warnAskedTwice, policy, "a request was counted twice by one policy: its middleware is on the route twice")
 }
 
 // apart says that policies can't be asked together on this store.
@@ -58,11 +59,25 @@ func (w *warnings) apart(err error) {
 }
 
 func (w *warnings) policyTwice(a, b *Policy) {
-	if w.has(warnPolicyTwice) {
-		return
+	w.sayOf(warnPolicyTwice, a, "two policies of one name have other limits or settings; give them names of their own",
+		"first", limitsText(a), "second", limitsText(b), "other", strings.Join(differences(a, b), ", "))
+}
+
+// differences are the options in which policies differ.
+func differences(a, b *Policy) (names []string) {
+	add := func(differ bool, option string) {
+		if differ {
+			names = append(names, option)
+		}
 	}
-	w.say(warnPolicyTwice, "two policies of one name have other limits or settings; give them names of their own",
-		"policy", a.name, "first", limitsText(a), "second", limitsText(b))
+	add(!slices.Equal(a.limits, b.limits), "limits")
+	add(a.costs != b.costs, "VariableCost")
+	add(a.refundable != b.refundable || a.grace != b.grace, "Refundable")
+	add(a.slices != b.slices, "Slices")
+	add(a.shadow != b.shadow, "Shadow")
+	add(a.fieldName != b.fieldName, "FieldName")
+	add(a.failure != b.failure, "OnFailure")
+	return names
 }
 
 func limitsText(p *Policy) string {

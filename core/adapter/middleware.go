@@ -1,6 +1,9 @@
 package adapter
 
 import (
+	"errors"
+	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -101,11 +104,11 @@ func (m *Middleware[C]) decide(c C, x Exchange) (*Record, error) {
 		// As below, with nothing but the record to allocate.
 		ask, err := m.ask(c, x, 0)
 		if err != nil {
-			return nil, err
+			return nil, m.failing(c, x, err)
 		}
 		asks := [...]core.Ask{ask}
 		if err = m.charge(c, asks[:]); err != nil {
-			return nil, err
+			return nil, m.failing(c, x, err)
 		}
 		err = m.limiter.AllowFor(x.Context(), x, asks[0], &r.one[0])
 		r.decisions = r.one[:]
@@ -115,7 +118,7 @@ func (m *Middleware[C]) decide(c C, x Exchange) (*Record, error) {
 	for i := range m.counts {
 		ask, err := m.ask(c, x, i)
 		if err != nil {
-			return nil, err
+			return nil, m.failing(c, x, err)
 		}
 		// Two keys, such as those of ByFirst, can turn out to be the same one.
 		if !slices.ContainsFunc(asks, func(a core.Ask) bool { return sameLog(a, ask) }) {
@@ -124,10 +127,22 @@ func (m *Middleware[C]) decide(c C, x Exchange) (*Record, error) {
 	}
 	err := m.charge(c, asks)
 	if err != nil {
-		return nil, err
+		return nil, m.failing(c, x, err)
 	}
 	r.decisions, err = m.limiter.AllowRequest(x.Context(), x, asks...)
 	return r, err
+}
+
+// failing is the error of a function that finds a key or a cost. One that is no
+// answer to the client, and that nobody else gets to see, is logged.
+func (m *Middleware[C]) failing(c C, x Exchange, err error) error {
+	var refused *core.RequestError
+	seen := m.failed != nil || m.toFramework || m.framework.Owns(c, err)
+	if !seen && !errors.As(err, &refused) && x.Context().Err() == nil && core.ProblemFor(err).Status == http.StatusServiceUnavailable {
+		m.trouble.log(x.Context(), m.limiter.Logger(), slog.LevelError, &m.trouble.function,
+			"a function that finds the key or the cost of requests has failed, which are refused", "policy", m.counts[0].policy.Name(), "error", err)
+	}
+	return err
 }
 
 // unknown is the cost of a question that is not known yet.

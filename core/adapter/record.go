@@ -55,7 +55,7 @@ func (r *Record) with(limiter *core.Limiter, next *Record) *Record {
 		case !again:
 			next.decisions = append(next.decisions, *outer)
 		case outer.Counted:
-			limiter.WarnAskedTwice(outer.Policy.Name())
+			limiter.WarnAskedTwice(outer.Policy)
 		}
 	}
 	next.newest += len(next.decisions)

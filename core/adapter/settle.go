@@ -54,26 +54,27 @@ func (m *Middleware[C]) settleOne(ctx context.Context, d *core.Decision, used in
 	switch {
 	case err == nil, errors.Is(err, core.ErrNotRefundable), errors.Is(err, core.ErrSettled):
 	case errors.Is(err, core.ErrTooLate):
-		m.trouble.log(ctx, m.limiter.Logger(), slog.LevelDebug, &m.trouble.late, d, err)
+		m.trouble.log(ctx, m.limiter.Logger(), slog.LevelDebug, &m.trouble.late, charged, "policy", d.Policy.Name(), "error", err)
 	default:
-		m.trouble.log(ctx, m.limiter.Logger(), slog.LevelWarn, &m.trouble.failed, d, err)
+		m.trouble.log(ctx, m.limiter.Logger(), slog.LevelWarn, &m.trouble.failed, charged, "policy", d.Policy.Name(), "error", err)
 	}
 }
+
+const charged = "a request could not be given back or settled, and stays charged"
 
 // troubleInterval is how much time is at least between log lines of one
 // middleware about the same trouble.
 const troubleInterval = time.Minute
 
-// trouble is when a middleware last wrote that a charge was not corrected, in
-// nanoseconds of Unix time; 0 is never.
-type trouble struct{ late, failed atomic.Int64 }
+// trouble is when a middleware last wrote that a charge was not corrected, or that a
+// function of its options failed, in nanoseconds of Unix time; 0 is never.
+type trouble struct{ late, failed, function atomic.Int64 }
 
-func (*trouble) log(ctx context.Context, logger *slog.Logger, level slog.Level, last *atomic.Int64, d *core.Decision, err error) {
+func (*trouble) log(ctx context.Context, logger *slog.Logger, level slog.Level, last *atomic.Int64, message string, args ...any) {
 	before, now := last.Load(), time.Now().UnixNano()
 	// A clock that was set back does not silence it.
 	if ago := now - before; ago >= 0 && ago < int64(troubleInterval) || !last.CompareAndSwap(before, now) {
 		return
 	}
-	logger.Log(ctx, level, "streamlimit: a request could not be given back or settled, and stays charged; this is not said again for a minute",
-		"policy", d.Policy.Name(), "error", err)
+	logger.Log(ctx, level, "streamlimit: "+message+"; this is not said again for a minute", args...)
 }

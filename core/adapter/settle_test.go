@@ -8,8 +8,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/streamlimit/streamlimit/core"
 )
 
 // A middleware writes at most one line a minute about the same trouble.
@@ -17,7 +15,6 @@ func TestTroubleOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
 		logger := slog.New(slog.NewTextHandler(&text, nil))
-		d := &core.Decision{Policy: core.NewPolicy("api", core.PerMinute(1))}
 		var tr trouble
 		for _, step := range []struct {
 			after time.Duration
@@ -26,12 +23,12 @@ func TestTroubleOnceAMinute(t *testing.T) {
 			{0, 1}, {0, 1}, {30 * time.Second, 1}, {30*time.Second - 1, 1}, {1, 2}, {0, 2}, {time.Hour, 3},
 		} {
 			time.Sleep(step.after)
-			tr.log(t.Context(), logger, slog.LevelWarn, &tr.failed, d, errors.New("down"))
+			tr.log(t.Context(), logger, slog.LevelWarn, &tr.failed, "trouble", "error", errors.New("down"))
 			if n := strings.Count(text.String(), "down"); n != step.lines {
 				t.Errorf("%d lines, want %d", n, step.lines)
 			}
 		}
-		tr.log(t.Context(), logger, slog.LevelInfo, &tr.late, d, errors.New("other"))
+		tr.log(t.Context(), logger, slog.LevelInfo, &tr.late, "trouble", "error", errors.New("other"))
 		if n := strings.Count(text.String(), "other"); n != 1 {
 			t.Errorf("%d lines about something else, want 1", n)
 		}

@@ -2,8 +2,10 @@ package adaptertest
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -37,7 +39,8 @@ func checkCost(t *testing.T, s suite) {
 }
 
 func checkCostRefused(t *testing.T, s suite) {
-	limiter, _ := newLimiter(t)
+	log, logged := logAt(slog.LevelError)
+	limiter, _ := newLimiter(t, logged)
 	policy := core.NewPolicy("tokens", core.PerMinute(10), core.VariableCost())
 	w := s.openRoute(t, limit{limiter, policy, options{cost: units}})
 	const never = `{"title":"Bad Request","status":400,"detail":"the request's cost can never be admitted"}`
@@ -49,6 +52,10 @@ func checkCostRefused(t *testing.T, s suite) {
 		wantProblem(`{"title":"Unprocessable Entity","status":422,"detail":"X-Cost must be a number"}`)
 	w.get("/1", "X-Cost: broken").want(http.StatusServiceUnavailable).wantField("Retry-After", "1").
 		wantProblem(unavailable).wantNowhere("10.9.8.7")
+	w.get("/1", "X-Cost: broken").want(http.StatusServiceUnavailable)
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "no prices today") || !strings.Contains(text, "policy=tokens") {
+		t.Errorf("log %q, want one line about the function that fails", text)
+	}
 	if w.handled() != 0 {
 		t.Error("a refused request came through")
 	}

@@ -211,3 +211,23 @@ func (l *lines) String() string {
 	defer l.mu.Unlock()
 	return l.text.String()
 }
+
+// A monitor whose recorder hears nothing says so, once made.
+func TestUntoldMonitor(t *testing.T) {
+	store := core.NewMemory()
+	recorder := monitor.NewRecorder(store)
+	t.Cleanup(func() { recorder.Close() })
+	for _, told := range []bool{true, false} {
+		var log bytes.Buffer
+		options := []core.Option{core.WithLogger(slog.New(slog.NewTextHandler(&log, nil)))}
+		if told {
+			options = append(options, core.WithObserver(recorder))
+		}
+		limiter := core.New(store, options...)
+		t.Cleanup(func() { limiter.Close() })
+		monitor.New(limiter, recorder)
+		if n := strings.Count(log.String(), "STREAMLIMIT_W010"); n != map[bool]int{false: 1}[told] {
+			t.Errorf("told %v: %q", told, log.String())
+		}
+	}
+}

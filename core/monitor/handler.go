@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/internal/warning"
 )
 
 // Handler is the page and what it asks for. Make one with [New].
@@ -62,6 +63,8 @@ func WithKeyNames(f func(policy, key string) string) Option {
 	return func(h *Handler) { h.keyName = f }
 }
 
+const warnUntold = "STREAMLIMIT_W010"
+
 // New makes the page of a limiter, for a place of its own in a server, the prefix
 // of which is stripped (see [http.StripPrefix]). Without [WithPassword] or
 // [WithAuthorize] it is for clients on the same machine only: those whose
@@ -81,6 +84,9 @@ func New(limiter *core.Limiter, recorder *Recorder, options ...Option) *Handler 
 			panic("monitor: New: a nil option: leave it out")
 		}
 		o(h)
+	}
+	if !limiter.Tells(recorder) {
+		warning.Log(limiter.Logger(), warnUntold, "the monitor is not told of its limiter's decisions; give core.New the option core.WithObserver(recorder)")
 	}
 	recorder.Follow(limiter)
 	if h.guard != nil {

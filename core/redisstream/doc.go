@@ -60,7 +60,7 @@
 // A decision that Redis has not answered by the store's timeout, 100 ms unless
 // [WithTimeout] says otherwise, is an error. A decision is never sent twice
 // when its script may have run, so a request is counted at most once. What the
-// errors of a server mean is in states.go.
+// errors of a server mean is in the file states.go of this package.
 //
 // Replication is asynchronous: a failover loses the entries that the lost primary
 // had not sent to the replica that takes over, and so many requests more than

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -50,6 +52,9 @@ func newClient(rawURL string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, errMalformed
 		}
+		if err := portError(o.Addr); err != nil {
+			return nil, err
+		}
 		o.ContextTimeoutEnabled = true
 		o.DialerRetries = dialOnce(o.DialerRetries)
 		return redis.NewClient(o), nil
@@ -64,6 +69,9 @@ func newClient(rawURL string) (redis.UniversalClient, error) {
 		}
 		if o.ReadOnly || o.RouteByLatency || o.RouteRandomly {
 			return nil, errors.New("read_only, route_by_latency and route_randomly would decide on replicas: leave them out")
+		}
+		if err := portError(o.Addrs...); err != nil {
+			return nil, err
 		}
 		o.ContextTimeoutEnabled = true
 		o.DialerRetries = dialOnce(o.DialerRetries)
@@ -117,12 +125,29 @@ func sentinelOptions(scheme, rest string) (*redis.FailoverOptions, error) {
 	if o.ReplicaOnly || o.RouteByLatency || o.RouteRandomly {
 		return nil, errors.New("replica_only, route_by_latency and route_randomly would decide on replicas: leave them out")
 	}
+	if err := portError(o.SentinelAddrs...); err != nil {
+		return nil, err
+	}
 	o.SentinelUsername, o.SentinelPassword = sentinelUser, sentinelPassword
 	if user != nil {
 		o.Username = user.Username()
 		o.Password, _ = user.Password()
 	}
 	return o, nil
+}
+
+// portError is about a port that no server can have.
+func portError(addrs ...string) error {
+	for _, addr := range addrs {
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			continue // a path
+		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("port %q: use one from 1 to 65535, usually 6379", port)
+		}
+	}
+	return nil
 }
 
 // splitSeeds reads user:password@host1:port,host2:port/path?query. All hosts

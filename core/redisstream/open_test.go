@@ -125,6 +125,9 @@ func TestOpenMalformed(t *testing.T) {
 		"redis://:secret@host:6379?what=1":   "unknown parameter",
 		"redis+sentinel://:secret@host":      "name of a primary",
 		"redis+cluster://:secret@a:1,b":      "",
+		"redis://:secret@host:99999":         "from 1 to 65535",
+		"redis+cluster://:secret@a:1,b:0":    "from 1 to 65535",
+		"redis+sentinel://:secret@a:70000/m": "from 1 to 65535",
 		"redis+cluster://a:1?read_only=true": "replicas",
 		"redis+sentinel://:secret@ho st/m":   "malformed URL",
 	} {

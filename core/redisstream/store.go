@@ -102,7 +102,7 @@ func New(rdb redis.UniversalClient, options ...Option) *Store {
 }
 
 // Take implements [core.Store]. A denial is remembered for a moment, and requests
-// that come at once share round trips: see denials and lane.
+// that come at once share round trips.
 func (s *Store) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
 	if !memorable(p) {
 		return s.takeShared(ctx, p, key, cost)
