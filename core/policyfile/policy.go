@@ -133,6 +133,14 @@ func scalar(n ast.Node) (string, bool) {
 	return "", false
 }
 
+// quoted begins advice on a node with its text, if it is a scalar.
+func quoted(n ast.Node) string {
+	if _, ok := scalar(n); !ok && n.Type() != ast.BoolType {
+		return ""
+	}
+	return fmt.Sprintf("%q: ", clip(written(n)))
+}
+
 // unread completes advice on a node of a kind that is not read.
 func unread(n ast.Node) string {
 	switch n.Type() {

@@ -1,7 +1,10 @@
 package policyfile
 
 import (
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -46,8 +49,20 @@ func Parse(name string, text []byte, known ...*core.Policy) ([]*core.Policy, err
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, fileError(path, err)
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, MaxSize+1))
+	text, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	return text, fileError(path, err)
+}
+
+// fileError names the path once.
+func fileError(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
+		err = failed.Err
+	}
+	return fmt.Errorf("policyfile: %s: %w", path, err)
 }

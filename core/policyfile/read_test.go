@@ -1,6 +1,8 @@
 package policyfile
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,11 +110,13 @@ func TestTheLastOfKnownPoliciesCounts(t *testing.T) {
 
 func TestRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "policies.yaml")
-	if _, err := Read(path); !os.IsNotExist(err) {
-		t.Errorf("a missing file: %v", err)
+	_, err := Read(path)
+	if want := "policyfile: " + path + ": no such file or directory"; !errors.Is(err, fs.ErrNotExist) || err.Error() != want {
+		t.Errorf("a missing file: %v, want %s", err, want)
 	}
-	if _, err := Read(t.TempDir()); err == nil {
-		t.Error("no error for a directory")
+	dir := t.TempDir()
+	if _, err := Read(dir); err == nil || err.Error() != "policyfile: "+dir+": is a directory" {
+		t.Errorf("a directory: %v", err)
 	}
 	write(t, path, "policies: {a: 1/s}\n")
 	policies, err := Read(path)

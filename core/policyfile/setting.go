@@ -57,12 +57,15 @@ func (c *change) add(o core.PolicyOption) { c.options = append(c.options, o) }
 
 // advise is the error for a value that a setting can't have.
 func (c *change) advise(p pair, what string) error {
-	return c.wrong(p.line, "%s: write %s%s", p.key, what, unread(p.value))
+	return c.wrong(p.line, "%s: %swrite %s%s", p.key, quoted(p.value), what, unread(p.value))
 }
 
 func (c *change) toggle(p pair) (bool, error) {
 	if b, ok := p.value.(*ast.BoolNode); ok {
 		return b.Value, nil
+	}
+	if text, _ := scalar(p.value); text == "true" || text == "false" {
+		return false, c.advise(p, text+" without quotes")
 	}
 	return false, c.advise(p, "true or false")
 }

@@ -129,7 +129,7 @@ func TestWatch(t *testing.T) {
 		wait()
 		wait()
 		limiter.want(t, 3, show(w.Policies()))
-		log.want(t, `level=ERROR error="open p.yaml: no such file or directory"`)
+		log.want(t, `level=ERROR error="policyfile: p.yaml: no such file or directory"`)
 
 		write(t, path, "policies: {search: 20/second, tokens: {shadow: true, header: llm, failure: open}} # again")
 		wait()

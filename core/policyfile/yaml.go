@@ -3,6 +3,7 @@ package policyfile
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -47,7 +48,7 @@ func (r *reader) policyPairs(text []byte) ([]pair, error) {
 	}
 	policies, ok := settings[0].value.(*ast.MappingNode)
 	if !ok {
-		return nil, r.at(settings[0].line, "policies: write names with their limits, such as stocks: 500/minute")
+		return nil, r.at(line(settings[0].value), "policies: write names with their limits, such as stocks: 500/minute")
 	}
 	return r.pairs(policies, "")
 }
@@ -112,9 +113,17 @@ func (r *reader) parse(text string) (file *ast.File, err error) {
 	case err == nil:
 		return file, nil
 	case errors.As(err, &located) && located.GetToken() != nil:
-		return nil, r.at(located.GetToken().Position.Line, "%s", clip(located.GetMessage()))
+		return nil, r.at(located.GetToken().Position.Line, "%s", clip(advice(located.GetMessage())))
 	}
 	return nil, r.at(1, "%s", clip(err.Error()))
+}
+
+// advice is a message of the parser, unless there are better words.
+func advice(message string) string {
+	if strings.HasPrefix(message, "tab character") || strings.HasPrefix(message, "found character '\t'") {
+		return "a tab: indent with spaces"
+	}
+	return message
 }
 
 // written is a scalar as it is written in the file, without quotes.
