@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -27,8 +28,8 @@ var benchCommand = command{
 Callers ask side by side until there have been -n decisions, or -duration is over.
 They share round trips and remember denials as those of one service do. It uses up
 units of the key, so it asks before it begins unless the key starts with bench: or
-there is -yes. Ctrl-C ends it early. Unless it is told otherwise, the limit is one
-that admits all.
+there is -yes; the log of a key that starts so is forgotten before and after. Ctrl-C
+ends it early. Unless it is told otherwise, the limit is one that admits all.
 
 	streamlimit bench -n 100000 -callers 64
 	streamlimit bench -limits 1000/second`,
@@ -58,12 +59,21 @@ that admits all.
 				return err
 			}
 			defer limiter.Close()
-			if !*yes && !strings.HasPrefix(b.key, benchKeys) {
-				if err := confirm(ctx, s, policy, b.key); err != nil {
-					return err
-				}
+			own := strings.HasPrefix(b.key, benchKeys)
+			switch {
+			case own:
+				err = limiter.Reset(ctx, policy, b.key)
+			case !*yes:
+				err = confirm(ctx, s, policy, b.key)
 			}
-			return b.report(s, t, b.run(ctx, limiter, policy))
+			if err != nil {
+				return err
+			}
+			result := b.run(ctx, limiter, policy)
+			if own {
+				err = limiter.Reset(context.WithoutCancel(ctx), policy, b.key) // after Ctrl-C too
+			}
+			return cmp.Or(b.report(s, t, result), err)
 		}
 	},
 }
@@ -139,7 +149,8 @@ func (b *bench) run(ctx context.Context, limiter *core.Limiter, p *core.Policy) 
 	for i := range callers {
 		wait.Go(func() {
 			for ctx.Err() == nil && begun.Add(1) <= int64(b.n) {
-				callers[i].ask(ctx, limiter, p, b.key)
+				// What has begun is waited for: it may be counted.
+				callers[i].ask(context.WithoutCancel(ctx), limiter, p, b.key)
 			}
 		})
 	}
@@ -151,8 +162,6 @@ func (c *caller) ask(ctx context.Context, limiter *core.Limiter, p *core.Policy,
 	start := time.Now()
 	d, err := limiter.Allow(ctx, p, key)
 	switch {
-	case err != nil && ctx.Err() != nil:
-		return // called off
 	case err != nil:
 		c.errors++
 		if c.err == nil {

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
@@ -21,7 +24,46 @@ func TestBenchAdmitsTheLimit(t *testing.T) {
 	if r.Rate <= 0 || r.P50 <= 0 || r.P99 < r.P50 {
 		t.Errorf("%+v", r)
 	}
-	tool(t, server, "bench", "-n", "5", "-limits", "70/hour").want(t, exitOK, "admitted    0", "denied      5", "p99", "16 callers")
+	tool(t, server, "bench", "-n", "5", "-limits", "70/hour").want(t, exitOK, "admitted    5", "denied      0", "p99", "16 callers")
+}
+
+func TestBenchLeavesNothingOfItsOwn(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	s := newService(t, server)
+	p := core.NewPolicy("bench", core.PerHour(100))
+	s.ask(t, p, "bench:1", 30) // of a run that was killed
+	s.ask(t, p, client, 30)
+	for range 2 {
+		tool(t, server, "bench", "-n", "150", "-limits", "100/hour", "-json").want(t, exitOK, `"admitted":100`, `"denied":50`)
+		if entries, err := s.Entries(t.Context(), p, "bench:1", 1); err != nil || len(entries) != 0 {
+			t.Fatalf("left %v, %v", entries, err)
+		}
+	}
+	tool(t, server, "bench", "-n", "150", "-policy", "bench", "-limits", "100/hour", "-json", "-yes", "-key", client).want(t, exitOK, `"admitted":70`)
+	if entries, err := s.Entries(t.Context(), p, client, 200); err != nil || len(entries) != 100 {
+		t.Errorf("%d of somebody's 100 entries are there: %v", len(entries), err)
+	}
+}
+
+func TestBenchThatIsInterruptedLeavesNothing(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	time.AfterFunc(500*time.Millisecond, interrupt)
+	var out, errs bytes.Buffer
+	code := run(ctx, streams{out: &out, err: &errs}, []string{
+		"bench", "-n", "10000000", "-duration", "1m", "-limits", "10000000/hour", "-json", "-timeout", "10s", "-redis", "redis://" + server.Addr,
+	})
+	var r benchResult
+	done := result{out.String(), errs.String(), code}
+	done.want(t, exitOK)
+	if done.decode(t, &r); r.Admitted == 0 || r.Errors != 0 {
+		t.Errorf("%+v", r)
+	}
+	if keys, err := server.Client().Keys(t.Context(), "*bench*").Result(); err != nil || len(keys) != 0 {
+		t.Errorf("left %v, %v", keys, err)
+	}
 }
 
 func TestBenchEndsWithItsTime(t *testing.T) {
