@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"time"
@@ -16,7 +15,8 @@ var banCommand = command{
 	about: "denies a key everything for a time",
 	help: `
 It is denied by all policies, in all processes within a second. A ban that is
-there already is replaced.
+there already is replaced. The key is as decisions show it, and top does: of an API
+key it is x-api-key=<digest>.
 
 	streamlimit ban -key 192.0.2.1 -for 10m`,
 	flags: func(f *flag.FlagSet) action {
@@ -41,7 +41,7 @@ there already is replaced.
 			if t.json {
 				return writeJSON(s.out, monitor.ShowRule(ban))
 			}
-			_, err = fmt.Fprintln(s.out, told(*key, "is banned until %s", ban.Until.Format("2006-01-02 15:04:05")))
+			_, err = fmt.Fprintln(s.out, told(*key, "is banned until %s. %s", moment(ban.Until), keyHint))
 			return err
 		}
 	},
@@ -60,28 +60,12 @@ It fails when there is none.
 			if err := errNoKey(*key); err != nil {
 				return err
 			}
-			limiter, _, err := t.limiter(ctx)
-			if err != nil {
-				return err
-			}
-			defer limiter.Close()
-			found, err := limiter.Unban(ctx, *key)
-			if err != nil {
-				return err
-			}
-			if t.json {
-				if err := writeJSON(s.out, map[string]any{"key": *key, "found": found}); err != nil {
-					return err
-				}
-			}
-			switch {
-			case !found:
-				return errors.New(told(*key, "was not banned"))
-			case t.json:
-				return nil
-			}
-			_, err = fmt.Fprintln(s.out, told(*key, "is not banned any more"))
-			return err
+			return deletion{
+				rule:   core.Rule{Kind: core.Ban, Key: *key}.ID(),
+				answer: map[string]any{"key": *key},
+				done:   told(*key, "is not banned any more"),
+				none:   told(*key, "was not banned"),
+			}.run(ctx, s, t)
 		}
 	},
 }

@@ -34,7 +34,10 @@ type command struct {
 // action carries out a command whose flags have been read.
 type action func(ctx context.Context, s streams) error
 
-var commands = []command{topCommand, policiesCommand, inspectCommand, resetCommand, banCommand, unbanCommand, benchCommand}
+var commands = []command{
+	topCommand, policiesCommand, inspectCommand, resetCommand,
+	banCommand, unbanCommand, overrideCommand, restoreCommand, rulesCommand, benchCommand,
+}
 
 // usageError is one that a look at the command's help would have prevented.
 type usageError struct{ message string }
@@ -114,7 +117,8 @@ func (c command) explain(w io.Writer, f *flag.FlagSet) {
 }
 
 const conventions = `
-Keys are those that decisions show: an address, a name=value, or a digest.
+Keys are as decisions show them: an address, name=value, or of a credential its
+digest, such as x-api-key=<digest>. A service with a prefix needs -prefix.
 With -json, times are Unix milliseconds and durations milliseconds.
 Exit codes: 0 done, 1 failed, 2 wrong use.
 `

@@ -61,6 +61,12 @@ func TestWrongUse(t *testing.T) {
 		{"ban -key k", "-for is missing"},
 		{"ban -for 10m", "-key is missing"},
 		{"unban", "-key is missing"},
+		{"override -limits 5/second", "-policy is missing"},
+		{"override -policy api", "-limits is missing"},
+		{"override -policy api -limits 5/fortnight", "5/fortnight"},
+		{"override -policy api -limits 5/second,6/second", "two limits for one window"},
+		{"override -policy a:b -limits 5/second", "':' is not allowed"},
+		{"restore", "-policy is missing"},
 		{"bench -n 0", "-n is 0"},
 		{"bench -callers 0", "-callers is 0"},
 		{"bench -duration 0s", "-duration is 0s"},
@@ -76,7 +82,8 @@ func TestRedisThatDoesNotAnswer(t *testing.T) {
 	server := redistest.Start(t)
 	server.Kill()
 	for _, args := range []string{
-		"policies", "inspect -policy api -key k", "reset -policy api -key k", "ban -key k -for 1m", "unban -key k", "bench", "top -once",
+		"policies", "inspect -policy api -key k", "reset -policy api -key k", "ban -key k -for 1m", "unban -key k",
+		"override -policy api -limits 5/second", "restore -policy api", "rules", "rules -delete x", "bench", "top -once",
 	} {
 		r := tool(t, server, strings.Fields(args)...)
 		r.want(t, exitFailure, "no answer from Redis at "+server.Addr)

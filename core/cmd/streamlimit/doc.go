@@ -1,5 +1,5 @@
 // Streamlimit is the command line tool for limits on a Redis: it shows what all
-// processes decide, and helps with one key.
+// processes decide, and helps with one key or policy.
 //
 //	streamlimit top                                      # live, in a terminal
 //	streamlimit policies                                 # what the processes limit
@@ -7,6 +7,9 @@
 //	streamlimit reset -policy search -key 192.0.2.1
 //	streamlimit ban -key 192.0.2.1 -for 10m
 //	streamlimit unban -key 192.0.2.1
+//	streamlimit override -policy search -limits 5/second,1000/hour
+//	streamlimit restore -policy search
+//	streamlimit rules                                    # overrides, bans and others
 //	streamlimit bench -n 100000 -callers 64
 //
 // Each takes -redis URL, or the environment's REDIS_URL, and -json. What processes

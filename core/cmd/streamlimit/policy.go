@@ -21,7 +21,7 @@ type policyFlag struct {
 
 func policyFlags(f *flag.FlagSet) *policyFlag {
 	p := &policyFlag{}
-	f.StringVar(&p.name, "policy", "", "the `name` of the policy")
+	f.StringVar(&p.name, "policy", "", policyUsage)
 	f.StringVar(&p.limits, "limits", "", "its `limits`, such as 20/second,200/minute, where no process tells of it")
 	f.BoolVar(&p.costs, "costs", false, "with -limits: the service's policy has core.VariableCost")
 	f.BoolVar(&p.refundable, "refundable", false, "with -limits: the service's policy is core.Refundable")
@@ -32,7 +32,7 @@ func policyFlags(f *flag.FlagSet) *policyFlag {
 func (p *policyFlag) check() error {
 	switch {
 	case p.name == "":
-		return usage("-policy is missing")
+		return errNoName
 	case p.limits != "":
 		_, err := p.given()
 		return err
@@ -63,14 +63,19 @@ func (p *policyFlag) find(ctx context.Context, limiter *core.Limiter, store core
 	if err != nil {
 		return nil, err
 	}
+	return current(ctx, limiter, found)
+}
+
+// current is what a policy is by the rules that hold.
+func current(ctx context.Context, limiter *core.Limiter, p *core.Policy) (*core.Policy, error) {
 	if _, err := limiter.Rules(ctx); err != nil {
 		return nil, err
 	}
-	limiter.Meet(found)
-	if now, ok := limiter.Policy(p.name); ok {
-		found = now
+	limiter.Meet(p)
+	if now, ok := limiter.Policy(p.Name()); ok {
+		p = now
 	}
-	return found, nil
+	return p, nil
 }
 
 // base is the policy as it was made. It denies even if it is a shadow: its limits
@@ -79,26 +84,35 @@ func (p *policyFlag) base(ctx context.Context, store core.Store) (*core.Policy, 
 	if p.limits != "" {
 		return p.given()
 	}
+	found, others, err := tellOf(ctx, store, p.name)
+	switch {
+	case err != nil:
+		return nil, err
+	case found == nil:
+		return nil, fmt.Errorf("no process has told of a policy %q within the last hour (%s): "+
+			"give its limits, such as -limits 20/second,200/minute, and -costs, -refundable or -slices if it has them", p.name, list(others))
+	}
+	return found.With(core.Enforce())
+}
+
+// tellOf is the policy of a name as processes tell of it; nil, and the others that
+// they tell of, if none does.
+func tellOf(ctx context.Context, store core.Store, name string) (found *core.Policy, others []string, err error) {
 	picture, err := monitor.Read(ctx, store)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var known []string
 	for _, one := range picture.Policies {
 		if len(one.Limits) == 0 {
 			continue
 		}
-		if one.Name == p.name {
-			found, err := one.Policy(one.Name)
-			if err != nil {
-				return nil, err
-			}
-			return found.With(core.Enforce())
+		if one.Name == name {
+			found, err = one.Policy(name)
+			return found, nil, err
 		}
-		known = append(known, one.Name)
+		others = append(others, one.Name)
 	}
-	return nil, fmt.Errorf("no process has told of a policy %q within the last hour (%s): "+
-		"give its limits, such as -limits 20/second,200/minute, and -costs, -refundable or -slices if it has them", p.name, list(known))
+	return nil, others, nil
 }
 
 func list(names []string) string {
@@ -125,6 +139,13 @@ func (p *policyFlag) given() (*core.Policy, error) {
 	}
 	return policy, nil
 }
+
+// nameFlag is the name of the policy that a command is about.
+func nameFlag(f *flag.FlagSet) *string { return f.String("policy", "", policyUsage) }
+
+const policyUsage = "the `name` of the policy"
+
+var errNoName = usage("-policy is missing")
 
 // keyFlag is the key that a command is about.
 func keyFlag(f *flag.FlagSet) *string {

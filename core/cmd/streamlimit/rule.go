@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/streamlimit/streamlimit/core"
 )
@@ -11,7 +12,7 @@ import (
 func line(r core.Rule) string {
 	words := string(r.Kind) + " " + about(r)
 	if !r.Until.IsZero() {
-		words += " until " + r.Until.Local().Format("2006-01-02 15:04:05")
+		words += " until " + moment(r.Until)
 	}
 	return words
 }
@@ -36,6 +37,9 @@ func limits(all []core.Limit) string {
 	return strings.Join(texts, ", ")
 }
 
+// moment is a time as people here write it.
+func moment(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
 func errNoKey(key string) error {
 	if key == "" {
 		return usage("-key is missing")
@@ -43,7 +47,7 @@ func errNoKey(key string) error {
 	return nil
 }
 
-// told is what was done to a key.
+// told is what was done to a key or a policy.
 func told(key, format string, args ...any) string {
 	return clean(key) + " " + fmt.Sprintf(format, args...)
 }

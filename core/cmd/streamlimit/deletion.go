@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// deletion ends a rule. That there is none is an error.
+type deletion struct {
+	rule       string         // its ID
+	answer     map[string]any // in JSON, beside whether it was found
+	done, none string         // in words
+}
+
+func (d deletion) run(ctx context.Context, s streams, t *target) error {
+	limiter, _, err := t.limiter(ctx)
+	if err != nil {
+		return err
+	}
+	defer limiter.Close()
+	found, err := limiter.DeleteRule(ctx, d.rule)
+	if err != nil {
+		return err
+	}
+	if t.json {
+		d.answer["found"] = found
+		if err := writeJSON(s.out, d.answer); err != nil {
+			return err
+		}
+	}
+	switch {
+	case !found:
+		return errors.New(d.none)
+	case t.json:
+		return nil
+	}
+	_, err = fmt.Fprintln(s.out, d.done)
+	return err
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/monitor"
+)
+
+var overrideCommand = command{
+	name:  "override",
+	about: "gives a policy other limits, until restore",
+	help: `
+They are all its limits meanwhile, in all processes within a second, and instead of
+those of a file too. An override that is there already is replaced.
+
+What was counted stays if the longest window does, and if there is one limit before
+and after, or several. Otherwise new logs begin, in which nobody has used anything;
+restore goes back to the old ones.
+
+	streamlimit override -policy search -limits 5/second,1000/hour`,
+	flags: func(f *flag.FlagSet) action {
+		t, name := targetFlags(f), nameFlag(f)
+		texts := f.String("limits", "", "all its `limits` meanwhile, such as 5/second,1000/hour")
+		return func(ctx context.Context, s streams) error {
+			rule, err := overrideOf(*name, *texts)
+			if err != nil {
+				return err
+			}
+			limiter, store, err := t.limiter(ctx)
+			if err != nil {
+				return err
+			}
+			defer limiter.Close()
+			if err := setOverride(ctx, s.err, limiter, store, rule); err != nil {
+				return err
+			}
+			if t.json {
+				return writeJSON(s.out, monitor.ShowRule(rule))
+			}
+			_, err = fmt.Fprintln(s.out, told(rule.Policy, "has %s until it is restored", limits(rule.Limits)))
+			return err
+		}
+	},
+}
+
+var restoreCommand = command{
+	name:  "restore",
+	about: "ends an override: a policy has its own limits again",
+	help: `
+It fails when there is none.
+
+	streamlimit restore -policy search`,
+	flags: func(f *flag.FlagSet) action {
+		t, name := targetFlags(f), nameFlag(f)
+		return func(ctx context.Context, s streams) error {
+			if *name == "" {
+				return errNoName
+			}
+			return deletion{
+				rule:   core.Rule{Kind: core.Override, Policy: *name}.ID(),
+				answer: map[string]any{"policy": *name},
+				done:   told(*name, "has its own limits again"),
+				none:   told(*name, "had no override"),
+			}.run(ctx, s, t)
+		}
+	},
+}
+
+// overrideOf is the rule that gives a policy the limits that are written.
+func overrideOf(name, texts string) (core.Rule, error) {
+	switch {
+	case name == "":
+		return core.Rule{}, errNoName
+	case texts == "":
+		return core.Rule{}, usage("-limits is missing: write them as -limits 5/second,1000/hour")
+	}
+	p, err := core.ParsePolicy(name, strings.Split(texts, ","))
+	if err != nil {
+		return core.Rule{}, usageError{err.Error()}
+	}
+	return core.Rule{Kind: core.Override, Policy: name, Limits: p.Limits()}, nil
+}
+
+// setOverride sets the rule, and notes what of it may not be expected.
+func setOverride(ctx context.Context, notes io.Writer, limiter *core.Limiter, store core.Store, rule core.Rule) error {
+	found, others, err := tellOf(ctx, store, rule.Policy)
+	if err != nil {
+		return err
+	}
+	if found == nil {
+		fmt.Fprintf(notes, "No process has told of a policy %q within the last hour (%s): the override waits for one.\n", rule.Policy, list(others))
+		return limiter.SetRule(ctx, rule)
+	}
+	before, err := current(ctx, limiter, found)
+	if err != nil {
+		return err
+	}
+	if err := limiter.SetRule(ctx, rule); err != nil {
+		return err
+	}
+	after, err := current(ctx, limiter, found)
+	if err == nil && before.LogName() != after.LogName() {
+		fmt.Fprintf(notes, "New logs of %s begin, in which nobody has used anything.\n", rule.Policy)
+	}
+	return err
+}
