@@ -42,14 +42,14 @@ refunds.
 				return err
 			}
 			found, err := inspect(ctx, limiter, store, policy, *key, *most)
-			switch {
-			case err != nil:
+			if err != nil {
 				return err
-			case t.json:
-				return writeJSON(s.out, found)
-			default:
-				return found.write(s.out)
 			}
+			noteEmpty(ctx, s, limiter, policy, *key)
+			if t.json {
+				return writeJSON(s.out, found)
+			}
+			return found.write(s.out)
 		}
 	},
 }

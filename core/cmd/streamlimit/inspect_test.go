@@ -114,6 +114,26 @@ func TestOverrideIsWhatHolds(t *testing.T) {
 	}
 }
 
+func TestKeysThatNobodyIsCountedByAreNoted(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	newService(t, server).ask(t, api, "x-api-key=5f2b", 1)
+	for _, command := range []string{"inspect", "inspect -json", "inspect -entries 0", "reset", "reset -json"} {
+		args := append(strings.Fields(command), "-policy", "api", "-limits", "5/minute", "-key")
+		r := tool(t, server, append(args, "s\x1becret")...)
+		r.want(t, exitOK)
+		if want := "s?ecret has nothing in its log of api. " + keyHint + "\n"; r.err != want {
+			t.Errorf("%s notes %q, want %q", command, r.err, want)
+		}
+		if strings.HasPrefix(command, "inspect") {
+			if r := tool(t, server, append(args, "x-api-key=5f2b")...); r.code != exitOK || r.err != "" {
+				t.Errorf("%s of a key with a log: exit code %d, and it notes %s", command, r.code, r.err)
+			}
+		}
+	}
+	tool(t, server, "ban", "-key", "secret", "-for", "1m").want(t, exitOK, keyHint)
+}
+
 func TestKeysDoNothingToTerminals(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

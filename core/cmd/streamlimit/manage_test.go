@@ -19,6 +19,9 @@ func TestResetGivesAllUnitsBack(t *testing.T) {
 	if d := s.ask(t, api, client, 1); d.Remaining != 4 {
 		t.Errorf("%d remain, want 4 of 5", d.Remaining)
 	}
+	if again := tool(t, server, "reset", "-policy", "api", "-key", client); again.code != exitOK || again.err != "" {
+		t.Errorf("exit code %d, and of a key with a log the note %s", again.code, again.err)
+	}
 	var done map[string]any
 	tool(t, server, "reset", "-policy", "costs", "-limits", "100/minute,1000/hour", "-costs", "-refundable", "-key", client, "-json").decode(t, &done)
 	if done["policy"] != "costs" || done["reset"] != true {
@@ -75,5 +78,5 @@ func TestPoliciesAreThoseOfAllProcesses(t *testing.T) {
 	if c := all[1]; !c.Overridden || c.Limits[0] != core.PerMinute(9) || !c.Cost || c.Refundable == 0 {
 		t.Errorf("%+v", c)
 	}
-	tool(t, server, "policies").want(t, exitOK, "5/minute", "29 %", "9/minute, 10/hour", "overridden")
+	tool(t, server, "policies").want(t, exitOK, "FAILURE", "5/minute", "local", "29 %", "9/minute, 10/hour", "overridden")
 }

@@ -15,7 +15,8 @@ var policiesCommand = command{
 	about: "lists the policies of all processes, and what they decided in the last minute",
 	help: `
 Policies are those that processes have told of within the last hour: those with a
-recorder of package monitor. Further requests in the list are those that a shadow
+recorder of package monitor. Failure is what becomes of requests when Redis does
+not answer: local, in each process's memory; open or closed. Further requests in the list are those that a shadow
 would have denied, those decided without Redis, and those not decided.
 
 	streamlimit policies`,
@@ -43,10 +44,11 @@ would have denied, those decided without Redis, and those not decided.
 				_, err := fmt.Fprintln(s.out, "No process has told of a policy within the last hour: they need a recorder of package monitor.")
 				return err
 			}
-			rows := [][]string{{"POLICY", "LIMITS", "ALLOWED", "DENIED", "SHARE", "FURTHER"}}
+			rows := [][]string{{"POLICY", "LIMITS", "FAILURE", "ALLOWED", "DENIED", "SHARE", "FURTHER"}}
 			for _, p := range picture.Policies {
 				rows = append(rows, []string{
-					clean(p.Name), limits(p.Limits), decimal(p.Allowed), decimal(p.Denied), share(p.Denied, decided(p.Counts)), further(p),
+					clean(p.Name), limits(p.Limits), clean(p.Failure), decimal(p.Allowed), decimal(p.Denied),
+					share(p.Denied, decided(p.Counts)), further(p),
 				})
 			}
 			return table(s.out, rows)

@@ -26,6 +26,7 @@ within a second.
 				return err
 			}
 			defer limiter.Close()
+			noteEmpty(ctx, s, limiter, policy, *key)
 			if err := limiter.Reset(ctx, policy, *key); err != nil {
 				return err
 			}
