@@ -72,8 +72,10 @@ func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
 // told of it.
 func (t Traits) Policy(name string) (*core.Policy, error) {
 	var options []core.PolicyOption
+	var longest time.Duration
 	for _, l := range t.Limits {
 		options = append(options, l)
+		longest = max(longest, l.Window)
 	}
 	if t.Shadow {
 		options = append(options, core.Shadow())
@@ -82,7 +84,11 @@ func (t Traits) Policy(name string) (*core.Policy, error) {
 		options = append(options, core.VariableCost())
 	}
 	if t.Refundable > 0 {
-		options = append(options, core.Refundable(time.Duration(t.Refundable)*time.Millisecond))
+		grace := time.Duration(t.Refundable) * time.Millisecond
+		if t.Refundable == (longest / 2).Milliseconds() {
+			grace = 0 // the most there can be, also when the limits are overridden
+		}
+		options = append(options, core.Refundable(grace))
 	}
 	if t.Slices > 0 {
 		options = append(options, core.Slices(t.Slices))

@@ -102,3 +102,31 @@ func TestReaderGoesByTheFeedsClock(t *testing.T) {
 		}
 	}
 }
+
+// A policy that is known by its traits alone is overridden as the program's own is.
+func TestTraitsMakeThePolicyAgain(t *testing.T) {
+	for _, options := range [][]core.PolicyOption{
+		{core.PerMinute(5)},
+		{core.PerMinute(5), core.Refundable(0)},
+		{core.PerMinute(5), core.Refundable(10 * time.Second)},
+		{core.Per(5, 2001*time.Millisecond), core.Refundable(0), core.VariableCost()},
+		{core.PerSecond(1), core.PerHour(5), core.Refundable(0), core.Shadow()},
+		{core.PerHour(5), core.Slices(7)},
+	} {
+		p := core.NewPolicy("p", options...)
+		again, err := traitsOf(p, nil).Policy("p")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, b := traitsOf(p, nil), traitsOf(again, nil); again.LogName() != p.LogName() || fmt.Sprint(a) != fmt.Sprint(b) {
+			t.Errorf("%+v becomes %+v", a, b)
+		}
+		for _, limit := range []core.Limit{core.PerSecond(1), core.PerDay(1)} {
+			want, wantErr := p.With(limit)
+			got, err := again.With(limit)
+			if fmt.Sprint(err) != fmt.Sprint(wantErr) || err == nil && fmt.Sprint(traitsOf(got, nil)) != fmt.Sprint(traitsOf(want, nil)) {
+				t.Errorf("%+v overridden: %+v, %v, want %+v, %v", traitsOf(p, nil), got, err, want, wantErr)
+			}
+		}
+	}
+}
