@@ -20,7 +20,7 @@ type part struct {
 var parts = []part{
 	{"cpu", 20 * time.Second, 200 * time.Second, measureCPU},
 	{"wire", 3 * time.Second, 10 * time.Second, measureWire},
-	{"load", 25 * time.Second, 260 * time.Second, measureLoad},
+	{"load", 25 * time.Second, 290 * time.Second, measureLoad},
 	{"memory", 15 * time.Second, 100 * time.Second, measureMemory},
 	{"decision", 4 * time.Second, 15 * time.Second, measureDecisions},
 	{"request", 4 * time.Second, 15 * time.Second, measureRequests},

@@ -122,6 +122,15 @@ func TestDrive(t *testing.T) {
 	if r.quantile(0.5) < time.Millisecond || r.quantile(0.999) < r.quantile(0.5) || r.perSecond() > 16_000 {
 		t.Errorf("p50 %v, p99.9 %v, %.0f a second, of calls that take at least 1 ms", r.quantile(0.5), r.quantile(0.999), r.perSecond())
 	}
+	// A lone caller's time is that of its calls.
+	r = drive(1, 50, time.Minute, func(int) error { time.Sleep(time.Millisecond); return nil })
+	sum := time.Duration(0)
+	for _, took := range r.each {
+		sum += took
+	}
+	if sum > r.took || sum < r.took/2 {
+		t.Errorf("a lone caller's calls took %v of %v", sum, r.took)
+	}
 	if r := drive(4, 1_000_000, 20*time.Millisecond, func(int) error { time.Sleep(time.Millisecond); return nil }); r.done == 0 || r.done > 100 {
 		t.Errorf("%d calls of 1 ms in 20 ms by 4 callers", r.done)
 	}

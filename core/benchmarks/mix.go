@@ -20,7 +20,9 @@ var plenty = quota{max: 100_000_000, window: time.Hour}
 
 var (
 	hotKey   = mix{name: "one hot key", quota: plenty, keys: fixed("hot", 1), warm: 1}
-	manyKeys = mix{name: "10,000 keys", quota: plenty, keys: fixed("many", 10_000), warm: 1}
+	manyKeys = mix{name: "10,000 keys", quota: plenty, warm: 1, keys: func(round, n int) []string {
+		return turning("many", 10_000, max(0, round)*n, n)
+	}}
 	warmKeys = mix{name: "warm keys", quota: plenty, keys: fixed("warm", 1000), warm: 1}
 	newKeys  = mix{name: "new keys", quota: plenty, keys: func(round, n int) []string {
 		return numbered(fmt.Sprintf("new-%d", round), n, n)
@@ -33,11 +35,14 @@ func fixed(name string, keys int) func(round, n int) []string {
 }
 
 // numbered are n keys in turn, of so many different ones.
-func numbered(name string, keys, n int) []string {
+func numbered(name string, keys, n int) []string { return turning(name, keys, 0, n) }
+
+// turning are n keys in turn from one on, of so many different ones.
+func turning(name string, keys, from, n int) []string {
 	all := make([]string, n)
 	for i := range all {
 		if i < keys {
-			all[i] = fmt.Sprintf("%s-%d", name, i)
+			all[i] = fmt.Sprintf("%s-%d", name, (from+i)%keys)
 		} else {
 			all[i] = all[i-keys]
 		}

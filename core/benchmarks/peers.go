@@ -21,9 +21,9 @@ type peer struct {
 	kind     string
 	module   string
 	atomic   bool     // a decision is one step on the server
-	exact    bool     // in every window at most the limit is admitted
+	exact    bool     // a request is denied when the limit was admitted in the window, and only then
 	commands []string // what it sends; scripts unless set
-	setting  string   // what was set beside the limit
+	setting  string   // what was set beside the limit, and what to know
 	make     func(l *link, q quota) (allow, error)
 }
 
@@ -40,14 +40,16 @@ var peers = []peer{
 	{name: "httprate-redis", kind: "two weighted windows", module: "github.com/go-chi/httprate-redis", make: makeHTTPRate,
 		commands: []string{"mget", "multi", "incrby", "expire", "exec"}},
 	{name: "go-limiter", kind: "fixed window", module: "github.com/sethvargo/go-redisstore", atomic: true, make: makeGoLimiter,
-		setting: "a pool like go-redis's: the store's own opens a connection for each decision"},
+		setting: "a pool like go-redis's: the store's own opens a connection for each decision; windows below 1 s are not limited, since their keys expire at once"},
 	{name: "gin-rate-limit", kind: "counter", module: "github.com/JGLTechnologies/gin-rate-limit", make: makeGinRateLimit,
-		commands: []string{"get", "set", "incr", "expire"}},
+		commands: []string{"get", "set", "incr", "expire"}, setting: "counts in whole seconds: windows below 1 s are not limited"},
 	{name: "Fiber", kind: "fixed window", module: "github.com/gofiber/fiber/v2", make: makeFiber,
-		commands: []string{"get", "set"}, setting: "gofiber/storage/redis on the common client"},
+		commands: []string{"get", "set"}, setting: "gofiber/storage/redis on the common client; windows are rounded up to whole seconds"},
 	{name: "sorted set", kind: "log", atomic: true, exact: true, make: makeSortedSet},
 	{name: "tutorial", kind: "log", make: makeTutorial,
-		commands: []string{"xadd", "xtrim", "xlen"}, setting: "XADD, XTRIM MINID ~, XLEN, as tutorials write it"},
+		commands: []string{"xadd", "xtrim", "xlen"},
+		setting: "XADD, XTRIM MINID ~, XLEN: each request is an entry before it is counted, denied or not, so that requests at once deny " +
+			"one another, all of them in a crowd; and ~ leaves up to 99 that are older than the window. Never too many, often too few"},
 }
 
 // missing are peers that could not be had.

@@ -43,6 +43,45 @@ func TestKnown(t *testing.T) {
 	}
 }
 
+// Rounds go on where the one before ended, so that all keys are asked for.
+func TestManyKeys(t *testing.T) {
+	const n = 3000
+	seen := map[string]int{}
+	for round := range 10 {
+		for _, key := range manyKeys.keys(round, n) {
+			seen[key]++
+		}
+	}
+	if len(seen) != 10_000 {
+		t.Fatalf("%d keys", len(seen))
+	}
+	for key, times := range seen {
+		if times != 3 {
+			t.Fatalf("%s was asked for %d times in three turns", key, times)
+		}
+	}
+}
+
+// The tutorial's log goes on denying when the window is over, which the page says.
+func TestTutorialDeniesTooMany(t *testing.T) {
+	q := quota{max: 3, window: time.Second}
+	entrants, err := enter(testStage(t), chosen([]string{"tutorial"}, false), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range entrants {
+		for _, want := range []bool{true, true, true, false} {
+			if ok, err := e.allow(t.Context(), "client"); err != nil || ok != want {
+				t.Errorf("%s: %v, %v, want %v", e.name, ok, err, want)
+			}
+		}
+		time.Sleep(q.window + q.window/10)
+		if ok, err := e.allow(t.Context(), "client"); err != nil || ok != (i == 0) {
+			t.Errorf("%s after the window: %v, %v", e.name, ok, err)
+		}
+	}
+}
+
 func TestThirdDenied(t *testing.T) {
 	const n = 3000
 	m := thirdDenied(n)
