@@ -25,7 +25,7 @@ func measureCPU(b *bench) error {
 	n := b.pick(1500, 3000)
 	rounds := b.pick(3, 7)
 	process := table{Name: "cpu", Title: "Redis CPU a decision: the whole process, µs", Digits: 1}
-	commands := table{Name: "cpu-commands", Title: "Redis CPU a decision: its commands alone, µs", Digits: 1}
+	commands := table{Name: "cpu-commands", Title: "Redis time a decision: its commands alone, by the wall clock, µs", Digits: 1}
 	for _, l := range []load{
 		{warmKeys, 1, n / 2}, {warmKeys, 64, n}, {newKeys, 64, n}, {deniedKeys, 64, n}, {thirdDenied(n), 64, n},
 	} {
@@ -36,7 +36,7 @@ func measureCPU(b *bench) error {
 	b.add(process, commands)
 
 	process = table{Name: "cpu-two", Title: "Redis CPU a decision on two limits: the whole process, µs", Digits: 1}
-	commands = table{Name: "cpu-two-commands", Title: "Redis CPU a decision on two limits: its commands alone, µs", Digits: 1}
+	commands = table{Name: "cpu-two-commands", Title: "Redis time a decision on two limits: its commands alone, by the wall clock, µs", Digits: 1}
 	for _, callers := range []int{1, 64} {
 		if err := spend(b, load{warmKeys, callers, n}, twoLimits, rounds, &process, &commands); err != nil {
 			return err

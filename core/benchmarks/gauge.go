@@ -64,5 +64,6 @@ func alternate(rounds int, long time.Duration, t *table, prefix string, all []ga
 		t.set(g.name, prefix+"allocs", allocs.median(g.name))
 		t.set(g.name, prefix+"B", bytes.median(g.name))
 	}
+	t.median(rounds)
 	return ns
 }

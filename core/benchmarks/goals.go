@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -22,7 +23,7 @@ func (b *bench) goals() []goal {
 	var all []goal
 	add := func(what, wanted string, reached float64, unit string, met bool) {
 		if !math.IsNaN(reached) {
-			all = append(all, goal{what, wanted, figure(reached), unit, met})
+			all = append(all, goal{what, strings.TrimSpace(wanted + " " + unit), figure(reached), unit, met})
 		}
 	}
 	atMost := func(what string, reached, bound float64, unit string) {
@@ -54,13 +55,13 @@ func (b *bench) goals() []goal {
 		best := b.best(many, callers, true, slices.MaxFunc)
 		atLeast("throughput, 10,000 keys, "+callers+" callers, against "+best, many.ratio(callers, best), bound)
 		quickest := b.best(p99, callers, true, slices.MinFunc)
-		atMost("its p99, against "+quickest, p99.ratio(callers, quickest), 1, "")
+		atMost("p99, 10,000 keys, "+callers+" callers, against "+quickest, p99.ratio(callers, quickest), 1, "")
 	}
 	best := b.best(hot, "512", true, slices.MaxFunc)
 	atLeast("throughput, one hot key, 512 callers, against "+best, hot.ratio("512", best), 4)
 	p50 := b.table("p50-many")
 	best = b.best(p50, "1", false, slices.MinFunc)
-	atMost("p50 of one caller, against "+best, p50.ratio("1", best), 1.05, "")
+	atMost("p50 of one caller, 10,000 keys, against "+best, p50.ratio("1", best), 1.05, "")
 
 	flood := b.table("flood")
 	below("denied flood: script calls a request", flood.get(us, "commands a request"), 0.01, "")
@@ -71,7 +72,7 @@ func (b *bench) goals() []goal {
 	request := func(name string) float64 { return (memory.get(name, "10000") - memory.get(name, "1")) / 9999 }
 	atMost("memory of a client seen once, by a policy named api", memory.get(us, "1"), 360, "B")
 	atMost("memory of a logged request, of 10,000", request(us), 12, "B")
-	atMost("the same, against a sorted set", request(us)/request("sorted set"), 0.125, "")
+	atMost("a logged request against one in a sorted set: memory", request(us)/request("sorted set"), 0.125, "")
 
 	audit := b.table("audit")
 	for _, column := range audit.Columns {
@@ -96,13 +97,13 @@ func (b *bench) goals() []goal {
 	atMost("heap of the monitor, 100,000 keys", monitor.get(watched, "heap, kB"), 5000, "kB")
 	observe := b.table("observe")
 	below("what the monitor costs a decision's caller, 100,000 keys", observe.get("Observe", "ns"), 200, "ns")
-	atMost("its allocations", math.Round(observe.get("Observe", "allocs")*100)/100, 0, "")
-	below("longest wait for an event on its page", monitor.get(watched, "longest wait for one, ms")/1000, 2, "s")
+	atMost("allocations of the monitor, a decision", math.Round(observe.get("Observe", "allocs")*100)/100, 0, "")
+	below("longest wait for an event on the monitor's page", monitor.get(watched, "longest wait for one, ms")/1000, 2, "s")
 
 	requests := b.table("request")
 	for _, c := range b.contests {
 		below(c.ours+" against "+c.usual+": time", requests.ratio("ns", c.usual), 1, "")
-		below("their allocations", requests.get(c.ours, "allocs")/requests.get(c.usual, "allocs"), 1, "")
+		below("allocations, "+c.ours+" against "+c.usual, requests.get(c.ours, "allocs")/requests.get(c.usual, "allocs"), 1, "")
 	}
 	return all
 }
@@ -136,7 +137,13 @@ func printGoals(w io.Writer, goals []goal) {
 	_ = tw.Flush()
 }
 
-func (g goal) reached() string { return fmt.Sprintf("%.4g %s", float64(g.Reached), g.Unit) }
+func (g goal) reached() string {
+	format := "%.4g %s"
+	if g.Reached >= 10_000 {
+		format = "%.0f %s" // no exponent
+	}
+	return strings.TrimSpace(fmt.Sprintf(format, float64(g.Reached), g.Unit))
+}
 
 func (g goal) met() string {
 	if g.Met {

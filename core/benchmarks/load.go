@@ -17,10 +17,10 @@ func measureLoad(b *bench) error {
 		mix  mix
 	}{{"hot", hotKey}, {"many", manyKeys}, {"zipf", zipf}} {
 		tables := []table{
-			{Name: "throughput-" + m.name, Title: "Decisions a second, " + m.mix.name},
-			{Name: "p50-" + m.name, Title: "Latency p50, µs, " + m.mix.name},
-			{Name: "p99-" + m.name, Title: "Latency p99, µs, " + m.mix.name},
-			{Name: "p999-" + m.name, Title: "Latency p99.9, µs, " + m.mix.name},
+			{Name: "throughput-" + m.name, Over: "callers", Title: "Decisions a second, " + m.mix.name},
+			{Name: "p50-" + m.name, Over: "callers", Title: "Latency p50, µs, " + m.mix.name},
+			{Name: "p99-" + m.name, Over: "callers", Title: "Latency p99, µs, " + m.mix.name},
+			{Name: "p999-" + m.name, Over: "callers", Title: "Latency p99.9, µs, " + m.mix.name},
 		}
 		for _, callers := range callerCounts {
 			if err := crowd(b, m.mix, callers, tables); err != nil {
@@ -91,6 +91,7 @@ func crowd(b *bench, m mix, callers int, tables []table) error {
 		tables[i+1].fill(column, entrants, within[i])
 	}
 	// Rare latencies take the samples of all rounds.
+	tables[3].How = "Of the calls of all rounds together."
 	for _, e := range entrants {
 		slices.Sort(all[e.name])
 		tables[3].set(e.name, column, micros(run{each: all[e.name]}.quantile(0.999)))

@@ -10,8 +10,8 @@ import (
 // measureMemory finds what the server keeps for a client with so many requests
 // in its window.
 func measureMemory(b *bench) error {
-	total := table{Name: "memory", Title: "Redis memory of a client by requests in its window, bytes; streamlimit's keys name the policy, here api: 16 bytes more for names of five letters and more"}
-	usage := table{Name: "memory-usage", Title: "The same by MEMORY USAGE, bytes"}
+	total := table{Name: "memory", Over: "requests in the window", How: "Measured once.", Title: "Redis memory of a client by requests in its window, bytes; streamlimit's keys name the policy, here api: 16 bytes more for names of five letters and more"}
+	usage := table{Name: "memory-usage", Over: "requests in the window", How: "Measured once.", Title: "The same by MEMORY USAGE, bytes"}
 	for _, p := range b.peers {
 		b.step("Memory: %s", p.name)
 		for _, m := range []struct{ requests, clients int }{

@@ -27,7 +27,7 @@ type about struct {
 	Kind    string `json:"kind"`
 	Atomic  bool   `json:"atomic"`
 	Exact   bool   `json:"exact"`
-	Setting string `json:"setting,omitempty"` // beside the limit
+	Setting string `json:"setting,omitempty"`
 }
 
 func (b *bench) result() result {
@@ -76,13 +76,14 @@ func (r result) markdown(w io.Writer, plots []string) {
 		}
 		fmt.Fprintln(w)
 	}
+	fmt.Fprint(w, words)
 	for _, name := range plots {
-		fmt.Fprintf(w, "![%s](%s)\n\n", strings.TrimSuffix(name, ".svg"), name)
+		fmt.Fprintf(w, "![%s](%s)\n\n", r.title(strings.TrimSuffix(name, ".svg")), name)
 	}
 	for i := range r.Tables {
 		r.Tables[i].markdown(w)
 	}
-	fmt.Fprint(w, "## Peers\n\n| | kind | a decision is one step | exact | set beside the limit |\n| --- | --- | --- | --- | --- |\n")
+	fmt.Fprint(w, "## Peers\n\n| | kind | a decision is one step | exact | settings and remarks |\n| --- | --- | --- | --- | --- |\n")
 	for _, p := range r.Peers {
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", p.Name, p.Kind, yes(p.Atomic), yes(p.Exact), p.Setting)
 	}
@@ -98,8 +99,22 @@ func (r result) markdown(w io.Writer, plots []string) {
 	}
 }
 
+// title is that of the table of a name.
+func (r result) title(name string) string {
+	for i := range r.Tables {
+		if r.Tables[i].Name == name {
+			return r.Tables[i].Title
+		}
+	}
+	return name
+}
+
 func (t *table) markdown(w io.Writer) {
-	fmt.Fprintf(w, "## %s\n\n| | %s |\n|%s\n", t.Title, strings.Join(t.Columns, " | "), strings.Repeat(" ---: |", len(t.Columns)+1))
+	fmt.Fprintf(w, "## %s\n\n", t.Title)
+	if t.How != "" {
+		fmt.Fprintf(w, "%s\n\n", t.How)
+	}
+	fmt.Fprintf(w, "| %s | %s |\n|%s\n", t.corner(), strings.Join(t.Columns, " | "), strings.Repeat(" ---: |", len(t.Columns)+1))
 	for _, r := range t.Rows {
 		cells := []string{r.Name}
 		for i := range t.Columns {

@@ -30,7 +30,7 @@ func TestRatio(t *testing.T) {
 func TestResults(t *testing.T) {
 	b := &bench{peers: peers, out: io.Discard, began: time.Now()}
 	cpu := table{Name: "cpu", Title: "CPU & more"}
-	few := table{Name: "memory", Title: "memory"}
+	few := table{Name: "memory", Title: "memory", Over: "requests"}
 	entrants := []*entrant{{peer: peer{name: us}}, {peer: peer{name: "redis_rate"}}}
 	cpu.fill("warm keys, 64 callers", entrants, series{us: {5, 50}, "redis_rate": {10, 100}})
 	for _, requests := range []string{"1", "10", "10000"} {
@@ -83,12 +83,70 @@ func TestResults(t *testing.T) {
 	if len(read.Notes) != 1 || !strings.HasPrefix(read.Notes[0], "peer: 50 % of the requests failed") {
 		t.Errorf("notes: %q", read.Notes)
 	}
+	page, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"| memory of a client seen once, by a policy named api | <= 360 B | 4000 B | NO |", // units on both sides
+		"| Redis CPU a decision, warm keys, 64 callers, against redis_rate | <= 0.85 | 0.5 | yes |",
+		"## CPU & more\n\nMedians of 2 rounds.\n",
+		"| requests → | 1 | 10 | 10000 |",
+		"![CPU & more](cpu.svg)",
+		"## Words",
+	} {
+		if !strings.Contains(string(page), line+"\n") {
+			t.Errorf("the page has no %q:\n%s", line, page)
+		}
+	}
 	pictures, err := filepath.Glob(filepath.Join(dir, "*.svg"))
 	if err != nil || len(pictures) != 2 {
 		t.Errorf("pictures: %v, %v", pictures, err)
 	}
 	for _, name := range pictures {
 		wellFormed(t, name)
+	}
+}
+
+// Each mix of the load and each attack is explained.
+func TestWords(t *testing.T) {
+	explained := strings.ToLower(strings.Join(strings.Fields(words), " "))
+	names := []string{hotKey.name, manyKeys.name, thirdDenied(100).name}
+	for _, s := range scenarios {
+		name, _, _ := strings.Cut(s.name, ", ")
+		names = append(names, name)
+	}
+	for _, p := range peers {
+		if p.module == "" {
+			names = append(names, p.name)
+		}
+	}
+	for _, name := range names {
+		if !strings.Contains(explained, "**"+strings.ToLower(name)+"**") {
+			t.Errorf("%q is not explained", name)
+		}
+	}
+}
+
+func TestReached(t *testing.T) {
+	for want, g := range map[string]goal{
+		"0.4913": {Reached: 0.49129}, "13.05 B": {Reached: 13.0512, Unit: "B"}, "40649": {Reached: 40649.3},
+	} {
+		if got := g.reached(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestMedianOfRounds(t *testing.T) {
+	var all table
+	for _, step := range []struct {
+		rounds int
+		want   string
+	}{{25, "Medians of 25 rounds."}, {5, "Medians of 5 to 25 rounds."}, {7, "Medians of 5 to 25 rounds."}} {
+		if all.median(step.rounds); all.How != step.want {
+			t.Errorf("after %d rounds: %q, want %q", step.rounds, all.How, step.want)
+		}
 	}
 }
 

@@ -26,7 +26,7 @@ const scaleColumn = "µs a decision"
 // since what comes with it would hide differences.
 func measureScale(b *bench) error {
 	n, rounds := 200, b.pick(15, 41) // many short ones: whoever else runs disturbs few
-	t := table{Name: "scale", Title: "Redis CPU of a decision's script, 1 caller", Digits: 2}
+	t := table{Name: "scale", Title: "Redis time of a decision's script, by the wall clock, 1 caller", Digits: 2}
 
 	b.step("Cost 5,000 against cost 1")
 	big := quota{max: 1_000_000_000_000, window: time.Hour}
@@ -104,6 +104,7 @@ func compare(b *bench, t *table, rounds, n int, first, second side) error {
 	for _, e := range entrants {
 		t.set(e.name, scaleColumn, spent.median(e.name))
 	}
+	t.median(rounds)
 	t.set(second.peer.name, "ratio", spent.ratio(second.peer.name, first.peer.name))
 	return nil
 }

@@ -58,10 +58,8 @@ func plots(r result) map[string]string {
 		switch t := &r.Tables[i]; t.Name {
 		case "cpu", "audit":
 			all[t.Name+".svg"] = bars(t)
-		case "throughput-hot", "throughput-many", "throughput-zipf", "p99-many":
-			all[t.Name+".svg"] = curves(t, "callers")
-		case "memory":
-			all[t.Name+".svg"] = curves(t, "requests in the window")
+		case "throughput-hot", "throughput-many", "throughput-zipf", "p99-many", "memory":
+			all[t.Name+".svg"] = curves(t)
 		}
 	}
 	return all
@@ -95,7 +93,7 @@ func bars(t *table) string {
 
 // curves are the rows over the columns, which are numbers, both on logarithmic
 // scales.
-func curves(t *table, axis string) string {
+func curves(t *table) string {
 	const left, right, top, bottom, width, height = 70, 150, 44, 50, 720, 400
 	p := newPicture(width, height, t.Title)
 	xs := make([]float64, len(t.Columns))
@@ -129,7 +127,7 @@ func curves(t *table, axis string) string {
 	for i, v := range xs {
 		p.text(x(v), height-bottom+18, "small", "middle", t.Columns[i])
 	}
-	p.text((left+width-right)/2, height-12, "small", "middle", axis)
+	p.text((left+width-right)/2, height-12, "small", "middle", t.Over)
 	// The first is drawn last, on top.
 	for i := len(t.Rows) - 1; i >= 0; i-- {
 		r := t.Rows[i]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -13,10 +14,13 @@ import (
 type table struct {
 	Name    string   `json:"name"`
 	Title   string   `json:"title"`
+	How     string   `json:"how,omitempty"`  // the figures came about, such as of how many rounds
+	Over    string   `json:"over,omitempty"` // what the columns are numbers of
 	Columns []string `json:"columns"`
 	Rows    []row    `json:"rows"`
 	Digits  int      `json:"-"` // after the point
 	ratios  map[string]float64
+	rounds  []int // that figures are medians of
 }
 
 type row struct {
@@ -82,6 +86,17 @@ func (t *table) fill(column string, entrants []*entrant, s series) {
 	for _, e := range entrants {
 		t.set(e.name, column, s.median(e.name))
 		t.keep(column, e.name, s.ratio(us, e.name))
+		t.median(len(s[e.name]))
+	}
+}
+
+// median says of how many rounds figures are medians.
+func (t *table) median(rounds int) {
+	t.rounds = append(t.rounds, rounds)
+	least, most := slices.Min(t.rounds), slices.Max(t.rounds)
+	t.How = fmt.Sprintf("Medians of %d rounds.", most)
+	if least < most {
+		t.How = fmt.Sprintf("Medians of %d to %d rounds.", least, most)
 	}
 }
 
@@ -103,7 +118,7 @@ func (t *table) ratio(column, other string) float64 {
 func (t *table) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s\n\n", t.Title)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(tw, "\t%s\t\n", strings.Join(t.Columns, "\t"))
+	fmt.Fprintf(tw, "%s\t%s\t\n", t.corner(), strings.Join(t.Columns, "\t"))
 	for _, r := range t.Rows {
 		fmt.Fprintf(tw, "%s\t", r.Name)
 		for i := range t.Columns {
@@ -112,6 +127,14 @@ func (t *table) print(w io.Writer) {
 		fmt.Fprintln(tw)
 	}
 	_ = tw.Flush()
+}
+
+// corner is the head of the rows, which says what the columns are.
+func (t *table) corner() string {
+	if t.Over == "" {
+		return ""
+	}
+	return t.Over + " →"
 }
 
 func (t *table) cell(r row, column int) string {

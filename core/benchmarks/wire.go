@@ -1,11 +1,14 @@
 package main
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // measureWire counts what passes between client and server.
 func measureWire(b *bench) error {
 	n := b.pick(400, 2000)
-	t := table{Name: "wire", Title: "On the wire, a decision", Digits: 2}
+	t := table{Name: "wire", Title: "On the wire, a decision", How: fmt.Sprintf("Counted over %d requests, once.", n), Digits: 2}
 	for _, callers := range []int{1, 64} {
 		l := load{warmKeys, callers, n}
 		b.step("Wire: %v", l)
