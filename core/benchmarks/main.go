@@ -20,14 +20,14 @@ type part struct {
 var parts = []part{
 	{"cpu", 20 * time.Second, 200 * time.Second, measureCPU},
 	{"wire", 3 * time.Second, 10 * time.Second, measureWire},
-	{"load", 25 * time.Second, 290 * time.Second, measureLoad},
+	{"load", 25 * time.Second, 280 * time.Second, measureLoad},
 	{"memory", 15 * time.Second, 100 * time.Second, measureMemory},
 	{"decision", 4 * time.Second, 15 * time.Second, measureDecisions},
 	{"request", 4 * time.Second, 15 * time.Second, measureRequests},
 	{"flood", 2 * time.Second, 10 * time.Second, measureFlood},
 	{"scale", 4 * time.Second, 30 * time.Second, measureScale},
 	{"coarse", 6 * time.Second, 45 * time.Second, measureCoarse},
-	{"monitor", 8 * time.Second, 125 * time.Second, measureMonitor},
+	{"monitor", 8 * time.Second, 97 * time.Second, measureMonitor},
 	{"audit", 20 * time.Second, 75 * time.Second, measureAudit},
 }
 
