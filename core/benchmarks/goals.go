@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -52,15 +53,15 @@ func (b *bench) goals() []goal {
 		if callers == "512" {
 			bound = 1.6
 		}
-		best := b.best(many, callers, true, slices.MaxFunc)
+		best := b.toughest(many, callers, true, slices.MinFunc)
 		atLeast("throughput, 10,000 keys, "+callers+" callers, against "+best, many.ratio(callers, best), bound)
-		quickest := b.best(p99, callers, true, slices.MinFunc)
+		quickest := b.toughest(p99, callers, true, slices.MaxFunc)
 		atMost("p99, 10,000 keys, "+callers+" callers, against "+quickest, p99.ratio(callers, quickest), 1, "")
 	}
-	best := b.best(hot, "512", true, slices.MaxFunc)
+	best := b.toughest(hot, "512", true, slices.MinFunc)
 	atLeast("throughput, one hot key, 512 callers, against "+best, hot.ratio("512", best), 4)
 	p50 := b.table("p50-many")
-	best = b.best(p50, "1", false, slices.MinFunc)
+	best = b.toughest(p50, "1", false, slices.MaxFunc)
 	atMost("p50 of one caller, 10,000 keys, against "+best, p50.ratio("1", best), 1.05, "")
 
 	flood := b.table("flood")
@@ -108,19 +109,17 @@ func (b *bench) goals() []goal {
 	return all
 }
 
-// best is the other peer with the best figure in a column.
-func (b *bench) best(t *table, column string, atomic bool, choose func([]peer, func(x, y peer) int) peer) string {
+// toughest is the peer against which a ratio is worst for us: the least or the
+// highest, as choose says.
+func (b *bench) toughest(t *table, column string, atomic bool, choose func([]peer, func(x, y peer) int) peer) string {
 	others := slices.DeleteFunc(slices.Clone(b.peers), func(p peer) bool {
-		return p.name == us || atomic && !p.atomic || math.IsNaN(t.get(p.name, column))
+		return p.name == us || atomic && !p.atomic || math.IsNaN(t.ratio(column, p.name))
 	})
 	if len(others) == 0 {
 		return ""
 	}
 	return choose(others, func(x, y peer) int {
-		if t.get(x.name, column) < t.get(y.name, column) {
-			return -1
-		}
-		return 1
+		return cmp.Compare(t.ratio(column, x.name), t.ratio(column, y.name))
 	}).name
 }
 
