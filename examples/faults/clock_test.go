@@ -23,10 +23,15 @@ type wrongClock struct{ ahead atomic.Int64 }
 
 // aheadSource begins such a script.
 const aheadSource = `#!lua
-local server = redis
+local server, ahead = redis, %d
 local redis = { pcall = server.pcall, call = function(command, ...)
-  local reply = server.call(command, ...)
-  if command == 'TIME' then reply[1] = reply[1] + %d end
+  local args = { ... }
+  if command == 'XADD' and args[2] == '*' and ahead > 0 then
+    local time = server.call('TIME')
+    args[2] = string.format('%%d-*', (time[1] + ahead) * 1000 + math.floor(time[2] / 1000))
+  end
+  local reply = server.call(command, unpack(args))
+  if command == 'TIME' then reply[1] = reply[1] + ahead end
   return reply
 end }
 `
