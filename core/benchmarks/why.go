@@ -13,7 +13,7 @@ var reasons = []struct{ goal, why string }{
 		"from run to run this is 3.2 to 5.5"},
 	{"memory of a logged request", "a node of 100 entries takes just over 1,024 bytes, 11 or 12 an entry, which the server's allocator rounds up to 1,280"},
 	{"coarse log, against the summed one", "it has one command more, the XDEL of the entry that the new one takes in"},
-	{"time of a decision with the monitor", "from run to run it is 0.99 to 1.03; what the monitor does for a decision takes 0.2 of about 20 µs"},
+	{"time of a decision with the monitor", "from run to run it is 0.99 to 1.04; what the monitor does for a decision takes 0.2 of about 20 µs"},
 	{"Echo, echolimit", "Echo's limiter sends no fields and keeps no decision: that, and the map that Echo makes for it, are 4 of the 8 allocations " +
 		"(Echo itself has 2) and a fourth of the time; a decision from memory is another fourth"},
 	{"allocations, Echo,", "Echo's limiter sends no fields and keeps no decision, which take 5 of the 8; Echo itself has 2"},
