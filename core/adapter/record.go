@@ -23,7 +23,7 @@ type Record struct {
 // is one, else that by the middleware's own policy.
 func newest(decisions []core.Decision, denied error) int {
 	if denied == nil {
-		return 0
+		return 0 // without the allocation below
 	}
 	var limited *core.LimitedError
 	if !errors.As(denied, &limited) {

@@ -103,7 +103,7 @@ func (r *Recorder) Observe(o core.Observation) {
 func (r *Recorder) Follow(limiter *core.Limiter) { r.limiter.Store(limiter) }
 
 // Close tells the others of the last decisions, ends the streams of the pages and
-// the recorder's goroutine. It takes no longer than half a second. Do it before a
+// the recorder's goroutine. It takes no longer than a second. Do it before a
 // server's Shutdown, which waits for streams. Decisions after it are not told.
 // Closing twice is not an error.
 func (r *Recorder) Close() error {

@@ -384,8 +384,9 @@ func TestFeedFails(t *testing.T) {
 	}
 }
 
-// BenchmarkObserve: 90 ns of a processor's time for a key that is known, 100 with
-// 100 keys, and 160 when each key takes another's place.
+// BenchmarkObserve: on two processors 95 to 110 ns for a key that is known, 110 with
+// 100 keys, and 150 when each key takes another's place; for one alone then 140 to
+// 210.
 func BenchmarkObserve(b *testing.B) {
 	keys := make([]string, 100_000)
 	for i := range keys {

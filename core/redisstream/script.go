@@ -52,7 +52,8 @@ var functions = function("counted", countedSource) + function("summed", summedSo
 // the script write.
 const shebang = "#!lua\n"
 
-// readTime is how each script of a layout reads the clock, once.
+// readTime is how each script of a layout reads the clock, unless the ID of an entry
+// that it has added tells the time.
 const readTime = "local time = redis.call('TIME')\n"
 
 // function makes a script a Lua function of its keys, its arguments and the
