@@ -107,13 +107,16 @@ func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a
 		}
 	}
 	store, circuit := l.store, l.circuits.of(a)
+	begun := begin(ctx)
 	if err = circuit.refuses(); err == nil {
-		begun := begin(ctx)
 		if d.usage, err = store.Take(ctx, a.Policy, a.Key, a.Cost); !d.usage.Recalled {
 			circuit.learn(ctx, begun, a, err)
 		}
 	}
 	if err != nil {
+		if expired(ctx, begun) {
+			return policyError(a.Policy, ctx.Err())
+		}
 		if store, err = l.decideWithoutStore(ctx, &a, &d.usage, err); err != nil {
 			return err
 		}
@@ -190,10 +193,14 @@ func (v *view) judge(asks []Ask, client netip.Prefix, decisions []Decision) (ope
 // in the same order.
 func (l *Limiter) takeAll(ctx context.Context, open []Ask, decisions []Decision) error {
 	store := l.store
+	begun := begin(ctx)
 	usages, err := l.askAll(ctx, open)
 	if errors.Is(err, ErrApart) {
 		l.warnings.apart(err)
 		return err
+	}
+	if err != nil && expired(ctx, begun) {
+		return policyError(open[0].Policy, ctx.Err())
 	}
 	if err != nil {
 		if usages, store, err = l.takeWithoutStore(ctx, open, err); err != nil {

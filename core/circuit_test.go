@@ -275,8 +275,8 @@ func (s stuckStore) Take(ctx context.Context, _ *core.Policy, _ string, _ int64)
 	return core.Usage{}, ctx.Err()
 }
 
-// Callers whose own deadlines are up open the circuit, too, if the store has had
-// time to answer.
+// Callers whose own deadlines are over open the circuit, too, if the store has had
+// time to answer. The failure mode decides for all of them.
 func TestCircuitByCallersDeadlines(t *testing.T) {
 	for deadline, open := range map[time.Duration]bool{80 * time.Millisecond: true, 5 * time.Millisecond: false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -290,7 +290,7 @@ func TestCircuitByCallersDeadlines(t *testing.T) {
 				_, last = l.Allow(ctx, core.NewPolicy("p", core.PerHour(100)), "k")
 				cancel()
 			}
-			if (store.asked.Load() == 5) != open || (last == nil) != open {
+			if (store.asked.Load() == 5) != open || last != nil {
 				t.Errorf("deadlines of %v: %d of 20 asked the store, the last got %v", deadline, store.asked.Load(), last)
 			}
 		})

@@ -50,6 +50,12 @@ var (
 	// [Limiter.Health]. Policies of mode [FailClosed] are closed then.
 	ErrDown = errors.New("core: the store does not answer")
 
+	// ErrOverloaded is returned when this process is too slow: a request would wait,
+	// or has waited, for too long before its question could be sent. The store is not
+	// down, so a second budget would be wrong: [FailClosed] and [FailLocal] refuse such a
+	// request, and [FailOpen] lets it pass.
+	ErrOverloaded = errors.New("core: overloaded")
+
 	// ErrRefused is returned by a store that answers, and not with a decision:
 	// because it is set up wrongly, mostly. To others than this policy or key it
 	// may well answer, so it is no sign of its being down.

@@ -69,22 +69,35 @@ func unlessShadow(p *Policy, mode FailureMode) FailureMode {
 	return mode
 }
 
-// modeOf is what a question's failure means for it. A caller that has gone is no
-// failure of the store, and a store that is closed has no other. One that is full,
-// or that finds something else in a log's place, has answered.
+// modeOf returns what a question's failure means for it. That the caller's own
+// deadline ended the wait makes no difference, unlike a caller that has gone. A
+// store that is closed has no other. One that is full, or that finds something
+// else in a log's place, has answered. An overloaded process leaves the store's
+// budget as it is.
 func (l *Limiter) modeOf(ctx context.Context, p *Policy, err error) FailureMode {
 	switch {
-	case ctx.Err() != nil || errors.Is(err, ErrClosed):
+	case gone(ctx), errors.Is(err, ErrClosed):
 		return FailClosed
 	case errors.Is(err, ErrStoreFull), errors.Is(err, ErrNotALog):
 		return unlessShadow(p, FailClosed)
 	}
-	return l.FailureMode(p)
+	mode := l.FailureMode(p)
+	if mode == FailLocal && errors.Is(err, ErrOverloaded) {
+		return unlessShadow(p, FailClosed)
+	}
+	return mode
 }
+
+// gone reports whether the caller has gone away, and nobody waits for the answer.
+func gone(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
 
 // note counts what becomes of questions that are decided without the store.
 func (l *Limiter) note(ctx context.Context, p *Policy, err error, modes ...FailureMode) {
-	if ctx.Err() != nil || errors.Is(err, ErrClosed) {
+	if gone(ctx) || errors.Is(err, ErrClosed) {
+		return
+	}
+	if errors.Is(err, ErrOverloaded) {
+		l.outcomes.overloaded.Add(int64(len(modes)))
 		return
 	}
 	for _, mode := range modes {
@@ -136,7 +149,7 @@ func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Ask, failed error
 	if len(local) == 0 {
 		return usages, nil, nil
 	}
-	if instead, err = l.local.take(ctx, asks, local, usages); err != nil {
+	if instead, err = l.local.take(asks, local, usages); err != nil {
 		return nil, nil, err
 	}
 	return usages, instead, nil
@@ -154,7 +167,7 @@ func (l *Limiter) peekWithoutStore(ctx context.Context, a Ask, failed error) (De
 	l.note(ctx, a.Policy, failed, mode)
 	switch mode {
 	case FailLocal:
-		u, err := l.local.peek(ctx, &a)
+		u, err := l.local.peek(&a)
 		if err != nil {
 			return Decision{}, policyError(a.Policy, err)
 		}

@@ -20,6 +20,10 @@ type Health struct {
 	Closed   int64 `json:"closed"`
 	Open     int64 `json:"open"`
 	Local    int64 `json:"local"`
+
+	// Overloaded counts requests that this process was too slow to decide: see
+	// [ErrOverloaded].
+	Overloaded int64 `json:"overloaded"`
 }
 
 // Health is how the limiter's store does. It asks nobody.
@@ -30,6 +34,8 @@ func (l *Limiter) Health() Health {
 		Closed:   l.outcomes.closed.Load(),
 		Open:     l.outcomes.open.Load(),
 		Local:    l.outcomes.local.Load(),
+
+		Overloaded: l.outcomes.overloaded.Load(),
 	}
 }
 
@@ -58,7 +64,7 @@ func (d Down) MarshalJSON() ([]byte, error) {
 }
 
 // outcomes count what became of questions that the store did not answer.
-type outcomes struct{ failures, closed, open, local atomic.Int64 }
+type outcomes struct{ failures, closed, open, local, overloaded atomic.Int64 }
 
 func (o *outcomes) count(mode FailureMode) {
 	switch mode {

@@ -20,7 +20,9 @@ type Limiter struct {
 	failure  FailureMode
 	local    localStore
 	circuits *circuits
-	outcomes outcomes
+
+	stopReports func() // of the store; nil if it does not report outcomes
+	outcomes    outcomes
 
 	observers []Observer
 
@@ -62,6 +64,9 @@ func New(store Store, options ...Option) *Limiter {
 	}
 	l.view.Store(newView(&view{}, nil, newRuleset(nil, "", time.Now())))
 	w.ifInHandler()
+	if r, ok := store.(Reporter); ok {
+		l.stopReports = r.Report(l.circuits.report)
+	}
 	l.tasks.start(l.watchRules)
 	return l
 }
@@ -102,14 +107,17 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 		return d, nil
 	}
 	circuit := l.circuits.of(a)
+	begun := begin(ctx)
 	err := circuit.refuses()
 	var u Usage
 	if err == nil {
-		begun := begin(ctx)
 		u, err = l.store.Peek(ctx, a.Policy, a.Key, a.Cost)
 		circuit.learn(ctx, begun, a, err)
 	}
 	if err != nil {
+		if expired(ctx, begun) {
+			return Decision{}, policyError(a.Policy, ctx.Err())
+		}
 		return l.peekWithoutStore(ctx, a, err)
 	}
 	return decisionOf(a, u), nil
@@ -137,6 +145,9 @@ func (l *Limiter) Ping(ctx context.Context) error { return l.store.Ping(ctx) }
 // Close ends the limiter's goroutines and waits for them, and closes the store.
 // Closing twice is not an error.
 func (l *Limiter) Close() error {
+	if l.stopReports != nil {
+		l.stopReports()
+	}
 	l.tasks.end()
 	l.local.close()
 	return l.store.Close()

@@ -8,7 +8,8 @@ import (
 )
 
 // localStore is the memory that decides when the store does not answer, made
-// when it is first needed.
+// when it is first needed. It never waits, so it decides for a caller whose
+// deadline is over as well.
 type localStore struct {
 	share float64 // of each limit that this process has then, above 0 and at most 1
 
@@ -36,7 +37,7 @@ func (s *localStore) close() {
 
 // take asks the memory those of the questions whose places are given, and puts
 // what it answers there. The questions become what it was asked.
-func (s *localStore) take(ctx context.Context, asks []Ask, places []int, usages []Usage) (Store, error) {
+func (s *localStore) take(asks []Ask, places []int, usages []Usage) (Store, error) {
 	memory, err := s.get()
 	if err != nil {
 		return nil, policyError(asks[places[0]].Policy, err)
@@ -46,7 +47,7 @@ func (s *localStore) take(ctx context.Context, asks []Ask, places []int, usages 
 		asks[place] = s.shared(asks[place])
 		local[i] = asks[place]
 	}
-	decided, err := memory.TakeAll(ctx, local)
+	decided, err := memory.TakeAll(context.Background(), local)
 	if errors.Is(err, ErrStoreFull) {
 		// For shadow policies there is no answer then, which is no reason for none
 		// for the others.
@@ -63,7 +64,7 @@ func (s *localStore) take(ctx context.Context, asks []Ask, places []int, usages 
 		case 0:
 			return nil, nil //nolint:nilnil // no store has taken anything
 		default:
-			return s.take(ctx, asks, enforced, usages)
+			return s.take(asks, enforced, usages)
 		}
 	}
 	if err != nil {
@@ -77,13 +78,13 @@ func (s *localStore) take(ctx context.Context, asks []Ask, places []int, usages 
 }
 
 // peek asks the memory, of which the question becomes one.
-func (s *localStore) peek(ctx context.Context, a *Ask) (Usage, error) {
+func (s *localStore) peek(a *Ask) (Usage, error) {
 	memory, err := s.get()
 	if err != nil {
 		return Usage{}, err
 	}
 	*a = s.shared(*a)
-	u, err := memory.Peek(ctx, a.Policy, a.Key, a.Cost)
+	u, err := memory.Peek(context.Background(), a.Policy, a.Key, a.Cost)
 	u.Source = SourceFallback
 	return u, err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 )
@@ -16,6 +18,10 @@ const (
 	typeQuotaExceeded   = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 	typeReducedCapacity = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
 )
+
+// overloadedRetry is the longest Retry-After of an overloaded process, in
+// seconds; the shortest is 1.
+const overloadedRetry = 3
 
 // Problem is the answer to a request that is not passed on, as a problem
 // document of RFC 9457.
@@ -49,6 +55,14 @@ func ProblemFor(err error) Problem {
 		return Problem{Title: "Unauthorized", Status: http.StatusUnauthorized, Detail: "the request lacks what it is counted by, such as a credential"}
 	case errors.Is(err, ErrCost):
 		return Problem{Title: "Bad Request", Status: http.StatusBadRequest, Detail: "the request's cost can never be admitted"}
+	}
+	if errors.Is(err, ErrOverloaded) {
+		// Those who were refused at one moment must not come back at one moment.
+		after := 1 + rand.Int64N(overloadedRetry)
+		return Problem{
+			Type: typeReducedCapacity, Title: "Service Unavailable", Status: http.StatusServiceUnavailable,
+			Detail: fmt.Sprintf("the server is overloaded; retry in %ds", after), RetryAfter: after,
+		}
 	}
 	detail := "the rate limiter could not decide; retry in 1s"
 	if errors.Is(err, context.Canceled) {

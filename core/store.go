@@ -77,6 +77,17 @@ type Placer interface {
 	Place(p *Policy, key string) string
 }
 
+// Reporter is a [Store] that reports what becomes of its questions to a server,
+// also when the caller has left. A limiter counts failures by these reports
+// then, and not by the errors that callers get: many callers can share one
+// question, and one of them can give up long before the server has to answer.
+type Reporter interface {
+	// Report has the store call f until stop is called: with a decision that a
+	// server has failed to answer, and the error; and with nil when it answers
+	// again. f returns soon and does not use the store.
+	Report(f func(a Ask, err error)) (stop func())
+}
+
 // Ask is one of several questions that are asked together.
 type Ask struct {
 	Policy *Policy

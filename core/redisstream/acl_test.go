@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -31,7 +30,7 @@ func TestLeastPrivilege(t *testing.T) {
 	o.Username, o.Password = "limiter", "pw"
 	rdb := redis.NewClient(o)
 	defer rdb.Close()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	works(t, s)
 	everything(t, s)
 	if log := admin.Do(t.Context(), "acl", "log").Val().([]any); len(log) > 0 {

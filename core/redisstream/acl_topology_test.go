@@ -37,7 +37,7 @@ func TestLeastPrivilegeCluster(t *testing.T) {
 	o.Username, o.Password = "limiter", "pw"
 	rdb := redis.NewClusterClient(o)
 	defer rdb.Close()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	works(t, s)
 	move := cluster.Move(s.logKey(countedPolicy, "k"))
 	for _, step := range []func(){func() {}, move.Begin, move.MigrateAll, move.End} {
@@ -56,7 +56,7 @@ func TestLeastPrivilegeSentinel(t *testing.T) {
 	o.Username, o.Password = "limiter", "pw"
 	rdb := redis.NewFailoverClient(o)
 	defer rdb.Close()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	works(t, s)
 	everything(t, s)
 	nothingDenied(t, servers)

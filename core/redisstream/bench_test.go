@@ -37,7 +37,7 @@ func BenchmarkScript(b *testing.B) {
 			for i := 0; i < b.N; {
 				pipe := rdb.Pipeline()
 				for ; i < b.N && pipe.Len() < 100; i++ {
-					_ = pipe.Process(ctx, newOnce(ctx, decision(p, s.logKey(p, key(i)), 1, true)))
+					_ = pipe.Process(ctx, newOnce(ctx, decision(&charge{policy: p, log: s.logKey(p, key(i)), cost: 1}, modeTake)))
 				}
 				if _, err := pipe.Exec(ctx); err != nil {
 					b.Fatal(err)
@@ -76,7 +76,7 @@ func BenchmarkScript(b *testing.B) {
 func BenchmarkTogether(b *testing.B) {
 	server := redistest.Start(b)
 	rdb := server.Client()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	asks := func(i int) []core.Ask {
 		key := strconv.Itoa(i % 1000)
 		return []core.Ask{
@@ -115,11 +115,11 @@ func BenchmarkTogether(b *testing.B) {
 		})
 	}
 	measure("one script", func(pipe redis.Pipeliner, asks []core.Ask) {
-		_ = pipe.Process(ctx, newOnce(ctx, s.decisions(asks)))
+		_ = pipe.Process(ctx, newOnce(ctx, decisionOfSeveral(s.charges(asks))))
 	})
 	measure("two scripts", func(pipe redis.Pipeliner, asks []core.Ask) {
 		for _, a := range asks {
-			_ = pipe.Process(ctx, newOnce(ctx, decision(a.Policy, s.logKey(a.Policy, a.Key), 1, true)))
+			_ = pipe.Process(ctx, newOnce(ctx, decision(&charge{policy: a.Policy, log: s.logKey(a.Policy, a.Key), cost: 1}, modeTake)))
 		}
 	})
 }
@@ -133,7 +133,7 @@ func BenchmarkClient(b *testing.B) {
 		o.ContextTimeoutEnabled = enabled
 		rdb := redis.NewClient(o)
 		b.Cleanup(func() { rdb.Close() })
-		s := New(rdb, WithTimeout(10*time.Second))
+		s := New(rdb, patient)
 		b.Run(fmt.Sprint("ContextTimeoutEnabled=", enabled), func(b *testing.B) {
 			b.ReportAllocs()
 			for range b.N {
@@ -170,7 +170,7 @@ func BenchmarkMemory(b *testing.B) {
 			for range b.N {
 				server := redistest.Start(b)
 				rdb := server.Client()
-				s := New(rdb, WithTimeout(10*time.Second))
+				s := New(rdb, patient)
 				if _, err := s.Take(b.Context(), p, "warm", 1); err != nil {
 					b.Fatal(err)
 				}

@@ -121,7 +121,7 @@ func (s *Store) setups(ctx context.Context) (all []setup) {
 		}
 		return nil
 	}
-	switch rdb := s.rdb.(type) {
+	switch rdb := s.transport.rdb.(type) {
 	case *redis.Client:
 		_ = ask(ctx, rdb)
 	case *redis.ClusterClient:

@@ -101,7 +101,7 @@ func TestServersAreChecked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var lines logBuffer
-			s := New(c.connect(t), WithTimeout(10*time.Second), WithLogger(lines.logger()))
+			s := New(c.connect(t), patient, WithLogger(lines.logger()))
 			for range 5 {
 				take(t, s, countedPolicy, "k")
 				awaitCheck(s)
@@ -172,7 +172,7 @@ func TestCloseEndsCheck(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)
 	rdb.AddHook(hangHook{hang: hang})
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	take(t, s, countedPolicy, "k")
 	done := make(chan struct{})
 	go func() {
@@ -207,8 +207,8 @@ func TestOldRedisIsNamed(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	// Without the line being the first, Redis 7 says what Redis 6 does.
 	old := newScript("\n" + countedSource)
-	s := New(rdb, WithTimeout(10*time.Second))
-	_, err := s.run(t.Context(), old, old.call(0, "streamlimit:{k}"))
+	s := New(rdb, patient)
+	_, err := s.batcher.run(t.Context(), charge{log: "streamlimit:{k}"}, old, append(old.call(1, "streamlimit:{k}"), 0))
 	var reply redis.Error
 	if err == nil || !strings.Contains(err.Error(), "Redis 7.0 or later is needed") || !errors.As(err, &reply) {
 		t.Errorf("error %v, want one that names the version", err)

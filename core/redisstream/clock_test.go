@@ -78,7 +78,7 @@ func processClock(s *Store, server *storetest.Clock) func() time.Time {
 	return func() time.Time {
 		now := server.Now()
 		if last.Swap(now.UnixMilli()) > now.UnixMilli() {
-			s.denials.forgetAll()
+			s.cache.forgetAll()
 		}
 		return now
 	}
@@ -91,13 +91,13 @@ func harness(connect func() redis.UniversalClient) storetest.Harness {
 		rdb := connect()
 		t.Cleanup(func() { rdb.Close() })
 		// Tests share two processors with the race detector: wait longer.
-		return New(rdb, WithTimeout(10*time.Second), WithPrefix(t.Name()+":"))
+		return New(rdb, patient, WithPrefix(t.Name()+":"))
 	}
 	return storetest.Harness{
 		New: func(t testing.TB, clock *storetest.Clock) core.Store {
 			s := newStore(t)
-			s.rdb.AddHook(newClockHook(clock))
-			s.denials.now = processClock(s, clock)
+			s.transport.rdb.AddHook(newClockHook(clock))
+			s.cache.now = processClock(s, clock)
 			clocks[s] = clock
 			return s
 		},
@@ -105,8 +105,8 @@ func harness(connect func() redis.UniversalClient) storetest.Harness {
 		TimeToLive: func(t testing.TB, store core.Store, p *core.Policy, key string) time.Duration {
 			s := store.(*Store)
 			log := s.logKey(p, key)
-			expiry, err := s.rdb.Get(context.Background(), log+":expiry").Int64()
-			if err == redis.Nil || err == nil && s.rdb.Exists(context.Background(), log).Val() == 0 {
+			expiry, err := s.transport.rdb.Get(context.Background(), log+":expiry").Int64()
+			if err == redis.Nil || err == nil && s.transport.rdb.Exists(context.Background(), log).Val() == 0 {
 				return 0
 			}
 			if err != nil {

@@ -15,7 +15,7 @@ import (
 // reaches a caller, and each log admits just its limit.
 func TestReshardUnderLoad(t *testing.T) {
 	cluster := redistest.Cluster(t, 3, redistest.WithReplicas(1))
-	s := New(cluster.Client(), WithTimeout(10*time.Second))
+	s := New(cluster.Client(), patient)
 	l := startLoad(t, s, 6, loadPolicies(300)...)
 	moves := 0
 	for full := false; !full; {
@@ -50,7 +50,7 @@ func TestClusterFailoverUnderLoad(t *testing.T) {
 	o.DialerRetries = 1 // as with Open
 	rdb := redis.NewClusterClient(o)
 	t.Cleanup(func() { rdb.Close() })
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	l := startLoad(t, s, 12, loadPolicies(800)[2])
 	owner := func(a *account) *redistest.Server { return cluster.Owner(cluster.Slot(s.logKey(a.policy, a.key))) }
 	dying := owner(l.accounts[0])

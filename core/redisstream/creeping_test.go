@@ -31,7 +31,7 @@ func TestClockGoesOnWithinScripts(t *testing.T) {
 		hook.scripts[sc.sha] = newScript(strings.Replace(clockSource, still, "local creep = 1", 1) + strings.TrimPrefix(sc.source, shebang))
 	}
 	rdb.AddHook(hook)
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 
 	var policies []*core.Policy
 	add := func(name string, options ...core.PolicyOption) {
@@ -68,7 +68,7 @@ func TestClockGoesOnWithinScripts(t *testing.T) {
 		asked := []*core.Policy{pick()}
 		switch rand.IntN(4) {
 		case 0:
-			u, err := s.decide(t.Context(), asked[0], s.logKey(asked[0], "k"), 1, true)
+			u, err := s.decide(t.Context(), asked[0], s.logKey(asked[0], "k"), 1, modeTake)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -77,14 +77,14 @@ func TestClockGoesOnWithinScripts(t *testing.T) {
 			asked = append(asked, asked[0], asked[0], pick(), pick())
 			var tickets []*ticket
 			for _, p := range asked {
-				tickets = append(tickets, &ticket{policy: p, log: s.logKey(p, "k"), cost: 1, done: make(chan struct{}, 1)})
+				tickets = append(tickets, ticketFor(p, s.logKey(p, "k"), 1))
 			}
-			s.takeGroups(t.Context(), grouped(tickets))
+			s.flyTogether(tickets)
 			for _, one := range tickets {
 				if <-one.done; one.err != nil {
 					t.Fatal(one.err)
 				}
-				grant(one.policy, one.usage)
+				grant(one.charges[0].policy, one.usage[0])
 			}
 		case 2:
 			if other := pick(); other != asked[0] {

@@ -111,7 +111,7 @@ func (f *failover) back(hit []*account) time.Duration {
 // entryIDs are the IDs of a log's entries.
 func entryIDs(t *testing.T, s *Store, a *account) map[core.EntryID]bool {
 	t.Helper()
-	messages, err := s.rdb.XRange(t.Context(), s.logKey(a.policy, a.key), "-", "+").Result()
+	messages, err := s.transport.rdb.XRange(t.Context(), s.logKey(a.policy, a.key), "-", "+").Result()
 	must(t, err)
 	ids := make(map[core.EntryID]bool)
 	for _, m := range messages {

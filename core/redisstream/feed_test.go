@@ -17,8 +17,8 @@ var _ monitor.Feed = (*Store)(nil)
 // What is added comes back in order, to anyone, in as many parts as one likes.
 func TestFeed(t *testing.T) {
 	server := redistest.Start(t)
-	s := New(server.Client(), WithTimeout(10*time.Second))
-	another := New(server.Client(), WithTimeout(10*time.Second), WithPrefix("another:"))
+	s := New(server.Client(), patient)
+	another := New(server.Client(), patient, WithPrefix("another:"))
 	for i := range 10 {
 		at, err := s.AddEntry(t.Context(), fmt.Append(nil, "entry ", i))
 		if age := time.Since(at); err != nil || age < -time.Second || age > 10*time.Second {
@@ -63,7 +63,7 @@ func entriesAfter(t *testing.T, s *Store, after string, most int) (all []string,
 // anything for two.
 func TestFeedIsBounded(t *testing.T) {
 	server := redistest.Start(t)
-	s := New(server.Client(), WithTimeout(10*time.Second))
+	s := New(server.Client(), patient)
 	pipe := server.Client().Pipeline()
 	for i := range feedLength {
 		pipe.Do(t.Context(), "xadd", s.prefix+feedSuffix, "*", feedField, i)
@@ -98,7 +98,7 @@ func TestFeedPrivilege(t *testing.T) {
 	o.Username, o.Password = "limiter", "pw"
 	rdb := redis.NewClient(o)
 	defer rdb.Close()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	if _, err := s.AddEntry(t.Context(), []byte("x")); err != nil {
 		t.Error(err)
 	}
@@ -138,7 +138,7 @@ func TestFeedWithoutRedis(t *testing.T) {
 // though another is gone.
 func TestFeedInCluster(t *testing.T) {
 	cluster := redistest.Cluster(t, 3, redistest.WithArgs("--cluster-require-full-coverage", "no"))
-	s := New(cluster.Client(), WithTimeout(10*time.Second))
+	s := New(cluster.Client(), patient)
 	if _, err := s.AddEntry(t.Context(), []byte("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestFeedInRing(t *testing.T) {
 	}
 	ring := redis.NewRing(&redis.RingOptions{Addrs: addrs})
 	t.Cleanup(func() { ring.Close() })
-	s := New(ring, WithTimeout(10*time.Second))
+	s := New(ring, patient)
 	if _, err := s.AddEntry(t.Context(), []byte("x")); err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 // too few.
 func TestScriptFlushUnderLoad(t *testing.T) {
 	rdb := redistest.Start(t).Client()
-	l := startLoad(t, New(rdb, WithTimeout(10*time.Second)), 3, loadPolicies(400)...)
+	l := startLoad(t, New(rdb, patient), 3, loadPolicies(400)...)
 	flushes, full := 0, make(chan struct{})
 	l.running.Go(func() {
 		for {

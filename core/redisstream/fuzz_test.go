@@ -40,7 +40,11 @@ func FuzzParseReply(f *testing.F) {
 		for i := range reply {
 			reply[i] = int64(binary.LittleEndian.Uint64(bytes[8*i:]))
 		}
-		usages, err := parseReplies(reply, asks)
+		charges := make([]charge, len(asks))
+		for i, a := range asks {
+			charges[i].policy = a.Policy
+		}
+		usages, err := parseSeveral(reply, charges)
 		if good := wellFormed(reply, asks); (err == nil) != good || err != nil && usages != nil {
 			t.Fatalf("%v, which is well formed: %v, is read as %v, %v", reply, good, usages, err)
 		}

@@ -29,7 +29,7 @@ func TestSavedAndReloaded(t *testing.T) {
 			}
 			server := redistest.Start(t, args...)
 			rdb := server.Client()
-			s := New(rdb, WithTimeout(10*time.Second))
+			s := New(rdb, patient)
 			// Windows short enough that whole nodes of the streams are trimmed.
 			coarse := core.NewPolicy("coarse", core.Per(1_000_000, 400*time.Millisecond), core.Slices(20))
 			refunded := core.NewPolicy("refunded", core.Per(100_000, 400*time.Millisecond), core.Refundable(0))
@@ -97,10 +97,10 @@ func TestSavedAndReloaded(t *testing.T) {
 // The memory that a coarse log takes does not depend on its requests.
 func TestCoarseLogIsBounded(t *testing.T) {
 	rdb := redistest.Start(t).Client()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	p := core.NewPolicy("p", core.Per(1_000_000, 960*time.Millisecond), core.Slices(64))
 	log := s.logKey(p, "k")
-	call := decision(p, log, 1, true)
+	call := decision(&charge{policy: p, log: log, cost: 1}, modeTake)
 	take(t, s, p, "k") // loads the script
 	for start := time.Now(); time.Since(start) < 3*time.Second; {
 		pipe := rdb.Pipeline()
@@ -126,7 +126,7 @@ func TestCoarseLogIsBounded(t *testing.T) {
 // As TestTotalStartsOver, for a log with refunds.
 func TestTotalsOfRefundsStartOver(t *testing.T) {
 	rdb := redistest.Start(t).Client()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	p := core.NewPolicy("p", core.PerHour(10), core.VariableCost(), core.Refundable(0))
 	const modulus = 1 << 52
 	future := time.Now().Add(time.Minute).UnixMilli() // so that all falls into one millisecond
@@ -156,7 +156,7 @@ func TestTotalsOfRefundsStartOver(t *testing.T) {
 // All logs are asked in one round trip where one script can see them.
 func TestTogetherIsOneRoundTrip(t *testing.T) {
 	rdb := redistest.Start(t).Client()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	asks := []core.Ask{
 		{Policy: countedPolicy, Key: "address", Cost: 1}, {Policy: summedPolicy, Key: "user", Cost: 2},
 		{Policy: refundedPolicy, Key: "user", Cost: 3}, {Policy: coarsePolicy, Key: "service", Cost: 4},
@@ -186,7 +186,7 @@ func TestTogetherIsOneRoundTrip(t *testing.T) {
 // Before Redis 7.2 the clock goes on within a script: a log must not have room
 // when it is asked for the second time.
 func TestTogetherReadsTheClockOnce(t *testing.T) {
-	s := New(redistest.Start(t).Client(), WithTimeout(10*time.Second))
+	s := New(redistest.Start(t).Client(), patient)
 	tight := core.NewPolicy("tight", core.Per(1, 2*time.Millisecond))
 	wide := core.NewPolicy("wide", core.PerHour(1_000_000))
 	admitted := int64(0)
@@ -209,7 +209,7 @@ func TestTogetherReadsTheClockOnce(t *testing.T) {
 // them all.
 func TestTogetherWhileASlotMoves(t *testing.T) {
 	cluster := redistest.Cluster(t, 3)
-	s := New(cluster.Client(), WithTimeout(10*time.Second))
+	s := New(cluster.Client(), patient)
 	asks := []core.Ask{{Policy: refundedPolicy, Key: "k", Cost: 1}, {Policy: countedPolicy, Key: "k", Cost: 1}}
 	move := cluster.Move(s.logKey(countedPolicy, "k"))
 	for i, step := range []func(){func() {}, move.Begin, func() { move.Migrate(s.logKey(countedPolicy, "k")) }, move.End} {

@@ -94,7 +94,7 @@ func used(t *testing.T, look *Store, p *core.Policy, key string) int64 {
 // reply is what was lost.
 func atMostOnce(t *testing.T, rdb redis.UniversalClient, net network, l *loss, look *Store, n int) {
 	t.Helper()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	defer s.Close()
 	defer l.log(t, l.lost.Load())
 	for _, q := range questions() {
@@ -142,7 +142,7 @@ func TestAtMostOnce(t *testing.T) {
 	t.Run("server", func(t *testing.T) {
 		t.Parallel()
 		server := redistest.Start(t)
-		look := New(server.Client(), WithTimeout(10*time.Second))
+		look := New(server.Client(), patient)
 		for _, o := range []*redis.Options{{}, {ContextTimeoutEnabled: true}, {MaxRetries: 10, Protocol: 2}} {
 			proxy := redistest.NewProxy(t, server.Addr)
 			o.Addr, o.DisableIdentity = proxy.Addr, true
@@ -158,7 +158,7 @@ func TestAtMostOnce(t *testing.T) {
 		t.Parallel()
 		cluster := redistest.Cluster(t, 3)
 		proxies := redistest.NewProxies(t, cluster.Addrs()...)
-		look := New(cluster.Client(), WithTimeout(10*time.Second))
+		look := New(cluster.Client(), patient)
 		client := func(change func(*redis.ClusterOptions)) *redis.ClusterClient {
 			o := &redis.ClusterOptions{Addrs: cluster.Addrs(), Dialer: proxies.Dial, DisableIdentity: true}
 			change(o)
@@ -203,7 +203,7 @@ func TestAtMostOnce(t *testing.T) {
 		o.Dialer, o.ContextTimeoutEnabled = proxies.Dial, false
 		rdb := redis.NewFailoverClient(o)
 		t.Cleanup(func() { rdb.Close() })
-		atMostOnce(t, rdb, proxies, newLoss(breaks()...), New(s.Client(), WithTimeout(10*time.Second)), 20)
+		atMostOnce(t, rdb, proxies, newLoss(breaks()...), New(s.Client(), patient), 20)
 	})
 	t.Run("ring", func(t *testing.T) {
 		t.Parallel()
@@ -216,7 +216,7 @@ func TestAtMostOnce(t *testing.T) {
 			t.Cleanup(func() { rdb.Close() })
 			return rdb
 		}
-		look := New(ring(&redis.RingOptions{}), WithTimeout(10*time.Second))
+		look := New(ring(&redis.RingOptions{}), patient)
 		atMostOnce(t, ring(&redis.RingOptions{Dialer: proxies.Dial}), proxies, newLoss(breaks()...), look, 20)
 		atMostOnce(t, ring(&redis.RingOptions{Dialer: proxies.Dial, ReadTimeout: timeout}), proxies, newLoss(redistest.LoseReply()), look, 1)
 	})
@@ -226,7 +226,7 @@ func TestAtMostOnce(t *testing.T) {
 // moves to.
 func atMostOnceAsking(t *testing.T, rdb *redis.ClusterClient, net network, l *loss, look *Store, n int) {
 	t.Helper()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	defer l.log(t, l.lost.Load())
 	for _, q := range questions() {
 		for i := range n {
@@ -249,7 +249,7 @@ func TestReplyCutAtEveryByte(t *testing.T) {
 	for _, retries := range []int{-1, 0} {
 		rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, MaxRetries: retries, DisableIdentity: true})
 		t.Cleanup(func() { rdb.Close() })
-		s, offsets := New(rdb, WithTimeout(10*time.Second), WithPrefix(fmt.Sprint(retries, ":"))), 0
+		s, offsets := New(rdb, patient, WithPrefix(fmt.Sprint(retries, ":"))), 0
 		for _, q := range questions() {
 			must(t, q.ask(s, "k"))
 			count := used(t, s, q.logs[0], "k")
@@ -285,7 +285,7 @@ func TestGarbageForAReply(t *testing.T) {
 	for _, retries := range []int{-1, 0} {
 		rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, MaxRetries: retries, DisableIdentity: true, ReadTimeout: 3 * time.Second})
 		t.Cleanup(func() { rdb.Close() })
-		s := New(rdb, WithTimeout(10*time.Second), WithPrefix(fmt.Sprint(retries, ":")))
+		s := New(rdb, patient, WithPrefix(fmt.Sprint(retries, ":")))
 		for _, q := range questions() {
 			must(t, q.ask(s, "k"))
 			count := used(t, s, q.logs[0], "k")

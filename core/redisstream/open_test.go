@@ -31,7 +31,7 @@ func works(t *testing.T, s *Store) {
 
 func open(t *testing.T, url string) *Store {
 	t.Helper()
-	s, err := Open(url, WithTimeout(10*time.Second))
+	s, err := Open(url, patient)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestRing(t *testing.T) {
 	a, b := redistest.Start(t), redistest.Start(t)
 	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": a.Addr, "b": b.Addr}})
 	t.Cleanup(func() { ring.Close() })
-	works(t, New(ring, WithTimeout(10*time.Second)))
+	works(t, New(ring, patient))
 	for _, server := range []*redistest.Server{a, b} {
 		if n := server.Client().DBSize(t.Context()).Val(); n == 0 {
 			t.Error("all logs are on one server of the ring")

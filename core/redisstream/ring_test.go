@@ -19,7 +19,7 @@ func TestRingUnderLoad(t *testing.T) {
 	}
 	ring := redis.NewRing(&redis.RingOptions{Addrs: addrs, DisableIdentity: true, ContextTimeoutEnabled: true, DialerRetries: 1})
 	t.Cleanup(func() { ring.Close() })
-	s := New(ring, WithTimeout(10*time.Second))
+	s := New(ring, patient)
 
 	l := startLoad(t, s, 4, loadPolicies(100)...)
 	l.exhaust(t)
@@ -27,7 +27,7 @@ func TestRingUnderLoad(t *testing.T) {
 		a.exact(t)
 	}
 
-	s = New(ring, WithTimeout(10*time.Second), WithPrefix("killed:"))
+	s = New(ring, patient, WithPrefix("killed:"))
 	l = startLoad(t, s, 12, loadPolicies(400)[:2]...)
 	var hit, others []*account
 	for _, a := range l.accounts {

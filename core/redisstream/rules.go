@@ -103,9 +103,10 @@ func (s *Store) DeleteRule(ctx context.Context, id string) (bool, error) {
 }
 
 func (s *Store) changeRule(ctx context.Context, id string, until any, text string) (found bool, err error) {
-	reply, err := s.run(ctx, changeRules, append(changeRules.call(3, s.prefix+rulesSuffix), id, until, text))
+	rules := s.prefix + rulesSuffix
+	reply, err := s.batcher.run(ctx, charge{log: rules}, changeRules, append(changeRules.call(3, rules), id, until, text))
 	if err != nil {
-		return false, fmt.Errorf("redisstream: rule: %w", err)
+		return false, fmt.Errorf("rule: %w", err)
 	}
 	return len(reply) == 1 && reply[0] == 1, nil
 }

@@ -35,7 +35,7 @@ func rulesOf(t *testing.T, s *Store) map[string]core.Rule {
 
 // Rules come back as they were set.
 func TestRulesRoundTrip(t *testing.T) {
-	s := New(redistest.Start(t).Client(), WithTimeout(10*time.Second))
+	s := New(redistest.Start(t).Client(), patient)
 	limiter := core.New(s)
 	until := time.Now().Add(time.Hour)
 	var rules []core.Rule
@@ -67,7 +67,7 @@ func TestRulesRoundTrip(t *testing.T) {
 		}
 	}
 	// A process that starts has them from Redis.
-	other := core.New(New(s.rdb, WithTimeout(10*time.Second)))
+	other := core.New(New(s.transport.rdb, patient))
 	defer other.Close()
 	listed, err := other.Rules(t.Context())
 	if err != nil || len(listed) != len(rules) {
@@ -88,7 +88,7 @@ func TestRulesRoundTrip(t *testing.T) {
 // holds also for rules that were lost and made anew.
 func TestRulesVersion(t *testing.T) {
 	rdb := redistest.Start(t).Client()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	seen := make(map[string]bool)
 	version := func() string {
 		t.Helper()
@@ -133,7 +133,7 @@ func TestRulesVersion(t *testing.T) {
 // Rules that have ended are deleted with the next change.
 func TestEndedRulesAreDeleted(t *testing.T) {
 	rdb := redistest.Start(t).Client()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Ban, Key: "short", Until: time.Now().Add(time.Millisecond)}))
 	time.Sleep(5 * time.Millisecond)
 	if found, err := s.DeleteRule(t.Context(), "ban key short"); err != nil || found {
@@ -149,7 +149,7 @@ func TestEndedRulesAreDeleted(t *testing.T) {
 func TestUnreadableRules(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	var lines, coreLines logBuffer
-	s := New(rdb, WithTimeout(10*time.Second), WithLogger(lines.logger()))
+	s := New(rdb, patient, WithLogger(lines.logger()))
 	for id, value := range map[string]string{
 		"no JSON":      "0 {",
 		"no value":     "",
@@ -197,7 +197,7 @@ func TestRulesReachOtherProcesses(t *testing.T) {
 	server := redistest.Start(t)
 	process := func() *core.Limiter {
 		rdb := redis.NewClient(server.Options())
-		limiter := core.New(New(rdb, WithTimeout(10*time.Second)))
+		limiter := core.New(New(rdb, patient))
 		t.Cleanup(func() {
 			limiter.Close()
 			rdb.Close()

@@ -5,7 +5,6 @@ import (
 	"crypto/sha1" //nolint:gosec // the digest that EVALSHA names scripts by
 	_ "embed"
 	"encoding/hex"
-	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -96,47 +95,6 @@ func (sc *script) call(arguments int, logs ...string) []any {
 // scratch is the scratch key of a log, which is gone when a script ends: the log's
 // own key up to the end of its hash tag.
 func scratch(log string) string { return log[:strings.IndexByte(log, '}')+1] }
-
-// run runs the script as it is called, in one round trip unless the server refuses
-// to run it so.
-func (s *Store) run(caller context.Context, sc *script, call []any) ([]int64, error) {
-	ctx, cancel := context.WithTimeout(caller, s.timeout)
-	defer cancel()
-	for others := -1; ; { // connections to try after a READONLY, which ends the one it came by
-		cmd := newOnce(ctx, call)
-		err := s.do(caller, ctx, cmd)
-		if answered(err) {
-			if !s.answered.Load() {
-				s.answered.Store(true)
-			}
-			s.beginCheck()
-		}
-		if err == nil {
-			return cmd.Val(), nil
-		}
-		what, err := stateOf(err)
-		if cluster, ok := s.rdb.(*redis.ClusterClient); ok && what == down {
-			// By itself the client asks who has which slots only once a minute, and when
-			// a server redirects it: not when a server has gone.
-			cluster.ReloadState(ctx)
-		}
-		switch {
-		case what == withSource && call[0] == "evalsha":
-			call = slices.Clone(call)
-			call[0], call[1] = "eval", sc.source
-		case what == withoutScratch && call[2] == 2:
-			call = slices.Delete(slices.Clone(call), 4, 5)
-			call[2] = 1
-		case what == elsewhere && others != 0:
-			if others < 0 {
-				others = int(s.rdb.PoolStats().IdleConns) + 1
-			}
-			others--
-		default:
-			return nil, err
-		}
-	}
-}
 
 // once is a command that the client never sends twice: a decision whose reply
 // was lost may have been counted, and must not be counted again.

@@ -16,7 +16,7 @@ func TestSentinelFailoverUnderLoad(t *testing.T) {
 	o.DialerRetries = 1 // as with Open
 	rdb := redis.NewFailoverClient(o)
 	t.Cleanup(func() { rdb.Close() })
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	l := startLoad(t, s, 6, loadPolicies(1500)[2])
 	f := &failover{load: l, primary: topology.Primary, replica: topology.Replica}
 	l.awaitAll(t, "load", func(a *account) bool { return len(a.admitted) > 50 })

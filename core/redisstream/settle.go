@@ -12,11 +12,12 @@ import (
 func (s *Store) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
 	grace, _ := p.Refundable()
 	id := strconv.FormatInt(entry.Time, 10) + "-" + strconv.FormatInt(entry.Total, 10)
-	call := append(refunded.call(6, s.logKey(p, key)), 3, correction, p.Longest().Milliseconds(), start(), grace.Milliseconds(), id)
-	reply, err := s.run(ctx, refunded, call)
+	c := s.charge(p, key, correction)
+	call := append(refunded.call(6, c.log), modeCorrect, correction, p.Longest().Milliseconds(), start(), grace.Milliseconds(), id)
+	reply, err := s.batcher.run(ctx, c, refunded, call)
 	switch {
 	case err != nil:
-		return fmt.Errorf("redisstream: settle: %w", err)
+		return fmt.Errorf("settle: %w", err)
 	case len(reply) != 1:
 		return fmt.Errorf("redisstream: settle: the script answered %d numbers, want 1", len(reply))
 	case reply[0] == 0:

@@ -39,10 +39,10 @@ func BenchmarkSharing(b *testing.B) {
 		b.Fatal(err)
 	}
 	p := core.NewPolicy("p", core.PerHour(100_000_000))
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	ways := map[string]func(key string) error{
 		"connections": func(key string) error {
-			_, err := s.decide(b.Context(), p, s.logKey(p, key), 1, true)
+			_, err := s.decide(b.Context(), p, s.logKey(p, key), 1, modeTake)
 			return err
 		},
 		"lane": func(key string) error {
@@ -50,7 +50,7 @@ func BenchmarkSharing(b *testing.B) {
 			return err
 		},
 		"auto-pipelining": func(key string) error {
-			cmd := newOnce(b.Context(), decision(p, s.logKey(p, key), 1, true))
+			cmd := newOnce(b.Context(), decision(&charge{policy: p, log: s.logKey(p, key), cost: 1}, modeTake))
 			if err := pipeline.Process(b.Context(), cmd); err != nil {
 				return err
 			}

@@ -182,7 +182,7 @@ func TestStates(t *testing.T) {
 				c.says = name
 			}
 			p := c.start(t)
-			s := New(p.rdb, WithTimeout(10*time.Second), WithLogger((&logBuffer{}).logger()))
+			s := New(p.rdb, patient, WithLogger((&logBuffer{}).logger()))
 			var log logBuffer
 			limiter := core.New(s, core.WithLogger(log.logger()))
 			t.Cleanup(func() { limiter.Close() })
@@ -282,7 +282,7 @@ func TestAnswers(t *testing.T) {
 		_, text, _ := strings.Cut(c.says, "ERR ")
 		proxy.Rule(redistest.Scripts(redistest.ReplyWith("-ERR " + text + "\r\n")))
 		rdb := client(t, server, func(o *redis.Options) { o.Addr = proxy.Addr })
-		_, err := New(rdb, WithTimeout(10*time.Second)).Take(t.Context(), countedPolicy, prefix, 1)
+		_, err := New(rdb, patient).Take(t.Context(), countedPolicy, prefix, 1)
 		sayState(t, c, err)
 	}
 }
@@ -298,7 +298,7 @@ func TestNewPrimaryAtTheSameAddress(t *testing.T) {
 			return new(net.Dialer).DialContext(ctx, network, now.Load().Addr)
 		}
 	})
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	// All of several connections lead to the old one.
 	var group sync.WaitGroup
 	for range 20 {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"reflect"
 	"strings"
 	"sync/atomic"
@@ -18,31 +17,33 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// DefaultTimeout is how long a decision may take unless [WithTimeout] says
-// otherwise.
+// DefaultTimeout is the time that a server has to answer a decision unless
+// [WithTimeout] says otherwise.
 const DefaultTimeout = 100 * time.Millisecond
+
+// DefaultWaitBound is the time that a decision may wait in this process unless
+// [WithWaitBound] says otherwise.
+const DefaultWaitBound = 250 * time.Millisecond
 
 // DefaultPrefix starts every key unless [WithPrefix] says otherwise.
 const DefaultPrefix = "streamlimit:"
 
 // Store is a [core.Store] that keeps the logs in Redis Streams. Make one with
 // [New] or [Open].
+//
+// A decision goes through three layers. The cache answers with a denial that is
+// still true. The batcher lets decisions that come at once share round trips.
+// The transport sends them through the client.
 type Store struct {
-	rdb     redis.UniversalClient
-	owned   bool // Close closes rdb
-	prefix  string
-	timeout time.Duration
-	logger  *slog.Logger
-	closed  atomic.Bool
+	prefix string
+	logger *slog.Logger
+	owned  bool // Close closes the client
 
-	keepsDeadlines bool          // of contexts, by the client itself
-	pending        chan struct{} // holds a value for each command that runs aside
+	cache     *cache
+	batcher   batcher
+	transport transport
 
-	answered atomic.Bool // a server has answered
-	denials  *denials
-	lanes    lanes // of decisions that travel together
-
-	check         check                  // of the servers, at the first decision
+	check         check                  // of the servers, at the first answer
 	unreadVersion atomic.Pointer[string] // of the rules, one of which could not be read
 }
 
@@ -58,13 +59,28 @@ func WithPrefix(prefix string) Option {
 	return func(s *Store) { s.prefix = prefix }
 }
 
-// WithTimeout sets how long a decision may take, at least 1 ms. The caller has
-// its answer or an error by then, whatever the client's own settings.
+// WithTimeout sets the time that a server has to answer a decision, at least
+// 1 ms, from when the decision is written to a connection. The default is
+// [DefaultTimeout]. The client's own settings do not matter unless they are
+// shorter. A decision that is not answered by then is an error, and counts
+// against the server.
 func WithTimeout(d time.Duration) Option {
 	if d < time.Millisecond {
 		panic(fmt.Sprintf("redisstream: WithTimeout: %v: use at least 1ms, usually %v", d, DefaultTimeout))
 	}
-	return func(s *Store) { s.timeout = d }
+	return func(s *Store) { s.transport.timeout = d }
+}
+
+// WithWaitBound sets the time that a decision may wait in this process for
+// others to land, at least 1 ms. The default is [DefaultWaitBound]. One that would wait
+// longer is refused at once with [core.ErrOverloaded], which says nothing about
+// the server. A caller waits at most for the wait bound and the timeout, and for
+// the first connection of a process a second longer.
+func WithWaitBound(d time.Duration) Option {
+	if d < time.Millisecond {
+		panic(fmt.Sprintf("redisstream: WithWaitBound: %v: use at least 1ms, usually %v", d, DefaultWaitBound))
+	}
+	return func(s *Store) { s.batcher.bound = d }
 }
 
 // WithLogger sets where the store writes its few log lines; slog.Default()
@@ -86,12 +102,13 @@ func New(rdb redis.UniversalClient, options ...Option) *Store {
 	if v := reflect.ValueOf(rdb); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("redisstream: New: nil client: make one with redis.NewUniversalClient, or use redisstream.Open")
 	}
-	s := &Store{
-		rdb: rdb, prefix: DefaultPrefix, timeout: DefaultTimeout, logger: slog.Default(),
-		keepsDeadlines: keepsDeadlines(rdb), pending: make(chan struct{}, maxPending),
-		denials: newDenials(),
-	}
-	_, s.lanes.shared = rdb.(*redis.Client)
+	s := &Store{prefix: DefaultPrefix, logger: slog.Default(), cache: newCache()}
+	s.transport.rdb, s.transport.timeout = rdb, DefaultTimeout
+	s.transport.keepsDeadlines = keepsDeadlines(rdb)
+	s.transport.answered = s.beginCheck
+	s.batcher.transport, s.batcher.topology = &s.transport, newTopology(rdb)
+	s.batcher.bound = DefaultWaitBound
+	s.batcher.one.batcher = &s.batcher
 	for _, o := range options {
 		if o == nil {
 			panic("redisstream: New: a nil option: leave it out")
@@ -101,33 +118,34 @@ func New(rdb redis.UniversalClient, options ...Option) *Store {
 	return s
 }
 
-// Take implements [core.Store]. A denial is remembered for a moment, and requests
+// Take implements [core.Store]. A denial is cached for a moment, and requests
 // that come at once share round trips.
 func (s *Store) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
-	if !memorable(p) {
-		return s.takeShared(ctx, p, key, cost)
+	if !cacheable(p) {
+		return s.batcher.take(ctx, s.charge(p, key, cost))
 	}
-	if u, ok := s.denials.recall(p, key); ok && ctx.Err() == nil && !s.closed.Load() {
+	if u, ok := s.cache.get(p, key); ok && ctx.Err() == nil && !s.transport.closed.Load() {
 		return u, nil
 	}
-	sent := s.denials.sending(key)
-	u, err := s.takeShared(ctx, p, key, cost)
+	sent := s.cache.sending(key)
+	u, err := s.batcher.take(ctx, s.charge(p, key, cost))
 	if err == nil && !u.Allowed {
-		s.denials.remember(p, key, u, sent)
+		s.cache.put(p, key, u, sent)
 	}
 	return u, err
 }
 
-// Peek implements [core.Store].
-func (s *Store) Peek(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
-	return s.decide(ctx, p, s.logKey(p, key), cost, false)
+// charge returns what the batcher is asked.
+func (s *Store) charge(p *core.Policy, key string, cost int64) charge {
+	return charge{policy: p, key: key, log: s.logKey(p, key), cost: cost}
 }
 
-// decide asks for one log alone.
-func (s *Store) decide(ctx context.Context, p *core.Policy, log string, cost int64, take bool) (core.Usage, error) {
-	reply, err := s.run(ctx, scriptOf(p), decision(p, log, cost, take))
+// Peek implements [core.Store].
+func (s *Store) Peek(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+	c := s.charge(p, key, cost)
+	reply, err := s.batcher.run(ctx, c, scriptOf(p), decision(&c, modeLook))
 	if err != nil {
-		return core.Usage{}, fmt.Errorf("redisstream: %w", err)
+		return core.Usage{}, err
 	}
 	u, err := parseUsage(reply, p)
 	if err != nil {
@@ -136,75 +154,17 @@ func (s *Store) decide(ctx context.Context, p *core.Policy, log string, cost int
 	return u, nil
 }
 
-// decision is the call of the script of the policy's layout, as the head of each
-// script describes it.
-func decision(p *core.Policy, log string, cost int64, take bool) []any {
-	mode := 0
-	if take {
-		mode = 1
-	}
-	call := append(scriptOf(p).call(4+2*p.Len(), log), mode)
-	return appendArgs(call, p, cost)
-}
-
-// appendAsk appends the arguments for one of several logs, as many.lua and
-// together.lua describe them.
-func appendAsk(call []any, p *core.Policy, cost int64) []any {
-	call = append(call, string(p.Layout()), 0)
-	head := len(call)
-	call = appendArgs(call, p, cost)
-	call[head-1] = len(call) - head
-	return call
-}
-
-// appendArgs appends the arguments of the layout's script but the first. For a
-// counted log cost is how many requests are asked for at once.
-func appendArgs(args []any, p *core.Policy, cost int64) []any {
-	switch p.Layout() {
-	case core.Counted:
-		args = append(args, cost)
-	case core.Refunded:
-		args = append(args, cost, p.Longest().Milliseconds(), start())
-	default:
-		args = append(args, cost, p.Longest().Milliseconds(), p.Slice().Milliseconds())
-	}
-	for i := range p.Len() {
-		l := p.Limit(i)
-		args = append(args, l.Max, l.Window.Milliseconds())
-	}
-	return args
-}
-
-// start is the total at which a new log with refunds starts: see refunded.lua.
-func start() int64 { return rand.Int64N(1 << 48) }
-
-// Place implements [core.Placer]: it is the address of the server that has the
-// log, in a Cluster or Ring.
+// Place implements [core.Placer]: it returns the address of the server that has
+// the log, in a Cluster or Ring.
 func (s *Store) Place(p *core.Policy, key string) string {
-	var server *redis.Client
-	var err error
-	switch rdb := s.rdb.(type) {
-	case *redis.ClusterClient:
-		if !s.answered.Load() {
-			return "" // the client would ask the servers who has what
-		}
-		server, err = rdb.MasterForKey(context.Background(), s.logKey(p, key))
-	case *redis.Ring:
-		server, err = rdb.GetShardClientForKey(s.logKey(p, key))
-	default:
-		return ""
-	}
-	if err != nil {
-		return ""
-	}
-	return server.Options().Addr
+	return s.batcher.topology.address(s.logKey(p, key))
 }
 
 // Reset implements [core.Store].
 func (s *Store) Reset(ctx context.Context, p *core.Policy, key string) error {
 	// Forgetting twice is as good as once, so this may be retried.
 	err := s.plain(ctx, redis.NewIntCmd(ctx, "unlink", s.logKey(p, key)))
-	s.denials.forget(p, key)
+	s.cache.forget(p, key)
 	return err
 }
 
@@ -213,31 +173,29 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.plain(ctx, redis.NewStatusCmd(ctx, "ping"))
 }
 
-// plain sends a command that is no script.
+// plain sends a command that is not a script. The caller waits for a connection as
+// for the first one of the process, and then for the timeout.
 func (s *Store) plain(caller context.Context, cmd redis.Cmder) error {
-	ctx, cancel := context.WithTimeout(caller, s.timeout)
+	ctx, cancel := context.WithTimeout(caller, firstConnection+s.transport.timeout)
 	defer cancel()
-	err := s.do(caller, ctx, cmd)
-	if answered(err) {
-		s.answered.Store(true)
+	err := s.transport.plain(ctx, cmd)
+	if err == nil {
+		return nil
 	}
-	if err != nil {
-		if !errors.Is(err, redis.Nil) {
-			_, err = stateOf(err)
-		}
-		return fmt.Errorf("redisstream: %w", err)
+	if !errors.Is(err, redis.Nil) {
+		_, err = stateOf(err)
 	}
-	return nil
+	return fmt.Errorf("redisstream: %w", err)
 }
 
 // Close implements [core.Store]. It closes the client if [Open] made it. What
 // waits for a server that does not answer ends by its timeout, and not before.
 func (s *Store) Close() error {
 	s.endCheck()
-	if s.closed.Swap(true) || !s.owned {
+	if s.transport.closed.Swap(true) || !s.owned {
 		return nil
 	}
-	if err := s.rdb.Close(); err != nil {
+	if err := s.transport.rdb.Close(); err != nil {
 		return fmt.Errorf("redisstream: %w", err)
 	}
 	return nil

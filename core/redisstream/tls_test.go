@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -14,10 +13,10 @@ import (
 
 func TestTLS(t *testing.T) {
 	server := redistest.StartTLS(t)
-	works(t, New(server.Client(), WithTimeout(10*time.Second)))
+	works(t, New(server.Client(), patient))
 	plain := redis.NewClient(&redis.Options{Addr: server.Addr, DisableIdentity: true, MaxRetries: -1})
 	defer plain.Close()
-	if _, err := New(plain, WithTimeout(10*time.Second)).Take(t.Context(), countedPolicy, "k", 1); err == nil {
+	if _, err := New(plain, patient).Take(t.Context(), countedPolicy, "k", 1); err == nil {
 		t.Error("a decision without TLS")
 	}
 }
@@ -26,7 +25,7 @@ func TestTLS(t *testing.T) {
 func TestOpenTLSUnknownAuthority(t *testing.T) {
 	server := redistest.StartTLS(t)
 	var log bytes.Buffer
-	s, err := Open("rediss://"+server.Addr, WithTimeout(10*time.Second), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	s, err := Open("rediss://"+server.Addr, patient, WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 	must(t, err)
 	defer s.Close()
 	if !strings.Contains(log.String(), "certificate signed by unknown authority") {

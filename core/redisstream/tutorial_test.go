@@ -47,7 +47,7 @@ func (n tutorial) allow(ctx context.Context) (bool, error) {
 // both starts a server with the tutorial's limit and the store's on it.
 func both(t *testing.T, limit int64, window time.Duration) (tutorial, *core.Limiter, *core.Policy) {
 	rdb := redistest.Start(t).Client()
-	limiter := core.New(New(rdb, WithTimeout(10*time.Second)))
+	limiter := core.New(New(rdb, patient))
 	return tutorial{rdb: rdb, stream: "tutorial", limit: limit, window: window, exact: true}, limiter, core.NewPolicy("p", core.Per(limit, window))
 }
 

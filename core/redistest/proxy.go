@@ -107,6 +107,19 @@ func (p *Proxy) Down() {
 	}
 }
 
+// Reset resets the connections that are open, as a NAT or a load balancer does
+// with idle ones. New connections are accepted.
+func (p *Proxy) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		if tcp, ok := l.client.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+		l.close()
+	}
+}
+
 // Up takes connections again, at the same address.
 func (p *Proxy) Up() {
 	p.t.Helper()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,30 +50,30 @@ func TestTogetherAsAlone(t *testing.T) {
 					cost = rapid.Int64Range(1, 9).Draw(t, "cost")
 				}
 				log := func(way string) string { return s.logKey(p, fmt.Sprint(history, way, key)) }
-				together = append(together, &ticket{policy: p, log: log("together"), cost: cost, done: make(chan struct{}, 1)})
-				u, err := s.decide(context.Background(), p, log("alone"), cost, true)
+				together = append(together, ticketFor(p, log("together"), cost))
+				u, err := s.decide(context.Background(), p, log("alone"), cost, modeTake)
 				if err != nil {
 					t.Fatal(err)
 				}
 				alone = append(alone, u)
 			}
-			s.takeMany(together)
+			s.flyTogether(together)
 			for i, ticket := range together {
 				<-ticket.done
 				if ticket.err != nil {
 					t.Fatal(ticket.err)
 				}
-				got, want := ticket.usage, alone[i]
+				got, want := ticket.usage[0], alone[i]
 				got.Entry, want.Entry = core.EntryID{}, core.EntryID{} // logs start at random
-				if ticket.policy.Layout() == core.Counted && want.Allowed && want.Limits[0].Used < ticket.policy.Limit(0).Max {
+				if ticket.charges[0].policy.Layout() == core.Counted && want.Allowed && want.Limits[0].Used < ticket.charges[0].policy.Limit(0).Max {
 					// It may be late here, as LimitUsage says.
 					if f := got.Limits[0].FreeIn; f <= 0 || f > want.ResetAfter {
-						t.Fatalf("decision %d on %s: units come free in %v, want up to %v", i, ticket.policy, f, want.ResetAfter)
+						t.Fatalf("decision %d on %s: units come free in %v, want up to %v", i, ticket.charges[0].policy, f, want.ResetAfter)
 					}
 					got.Limits[0].FreeIn = want.Limits[0].FreeIn
 				}
 				if got != want {
-					t.Fatalf("decision %d of %d, on %s:\n%+v together, and\n%+v alone", i, len(together), ticket.policy, got, want)
+					t.Fatalf("decision %d of %d, on %s:\n%+v together, and\n%+v alone", i, len(together), ticket.charges[0].policy, got, want)
 				}
 			}
 		}
@@ -84,7 +83,7 @@ func TestTogetherAsAlone(t *testing.T) {
 // Callers that come at once share round trips; each gets what was left for it.
 func TestCallersShareRoundTrips(t *testing.T) {
 	rdb := redistest.Start(t).Client()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	const callers = 2000
 	p := core.NewPolicy("p", core.PerHour(callers/2))
 	take(t, s, p, "warm") // loads the script
@@ -133,13 +132,11 @@ func TestCallerGoesBeforeItIsSent(t *testing.T) {
 	take(t, s, p, "k")
 	proxy.Freeze()
 	var under sync.WaitGroup
-	for range maxFlights {
-		under.Go(func() { _, _ = s.Take(t.Context(), p, "k", 1) })
-	}
-	for flights := 0; flights < maxFlights; time.Sleep(time.Millisecond) {
-		s.lanes.one.mu.Lock()
-		flights = s.lanes.one.flights
-		s.lanes.one.mu.Unlock()
+	under.Go(func() { _, _ = s.Take(t.Context(), p, "k", 1) })
+	for flights := 0; flights == 0; time.Sleep(time.Millisecond) {
+		s.batcher.one.mu.Lock()
+		flights = s.batcher.one.flights
+		s.batcher.one.mu.Unlock()
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
@@ -148,15 +145,15 @@ func TestCallerGoesBeforeItIsSent(t *testing.T) {
 	}
 	proxy.Thaw()
 	under.Wait()
-	if u, err := s.Peek(t.Context(), p, "k", 1); err != nil || u.Limits[0].Used != 2+maxFlights {
-		t.Errorf("%d used, %v, want %d", u.Limits[0].Used, err, 2+maxFlights)
+	if u, err := s.Peek(t.Context(), p, "k", 1); err != nil || u.Limits[0].Used != 3 {
+		t.Errorf("%d used, %v, want 3", u.Limits[0].Used, err)
 	}
 }
 
 // One log that can't be used harms no others that travel with it.
 func TestOneOfManyFails(t *testing.T) {
 	rdb := redistest.Start(t).Client()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	var all []*ticket
 	for i, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
 		for _, key := range []string{"before", "mine", "after"} {
@@ -166,31 +163,31 @@ func TestOneOfManyFails(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			all = append(all, &ticket{policy: p, log: log, cost: 1, done: make(chan struct{}, 1)})
+			all = append(all, ticketFor(p, log, 1))
 		}
 		_ = i
 	}
-	s.takeMany(all)
+	s.flyTogether(all)
 	for i, ticket := range all {
 		<-ticket.done
 		if i%3 == 1 {
 			if !errors.Is(ticket.err, core.ErrNotALog) || !strings.Contains(ticket.err.Error(), "WRONGTYPE") {
-				t.Errorf("%s: %v, want ErrNotALog", ticket.policy, ticket.err)
+				t.Errorf("%s: %v, want ErrNotALog", ticket.charges[0].policy, ticket.err)
 			}
-			if got := rdb.Get(t.Context(), ticket.log).Val(); got != "mine" {
+			if got := rdb.Get(t.Context(), ticket.charges[0].log).Val(); got != "mine" {
 				t.Errorf("the value is now %q", got)
 			}
 			continue
 		}
-		if ticket.err != nil || !ticket.usage.Allowed || ticket.usage.Limits[0].Used != 1 {
-			t.Errorf("%s: %+v, %v", ticket.policy, ticket.usage, ticket.err)
+		if ticket.err != nil || !ticket.usage[0].Allowed || ticket.usage[0].Limits[0].Used != 1 {
+			t.Errorf("%s: %+v, %v", ticket.charges[0].policy, ticket.usage[0], ticket.err)
 		}
 	}
 }
 
-// On a Cluster callers of one log share round trips, and no lane is left behind.
-func TestLanesOfACluster(t *testing.T) {
-	s := New(redistest.Cluster(t, 3).Client(), WithTimeout(10*time.Second))
+// On a Cluster callers of one log share round trips, and nobody is left behind.
+func TestCallersOnACluster(t *testing.T) {
+	s := New(redistest.Cluster(t, 3).Client(), patient)
 	p := core.NewPolicy("p", core.PerHour(150))
 	var allowed atomic.Int64
 	var group sync.WaitGroup
@@ -209,16 +206,20 @@ func TestLanesOfACluster(t *testing.T) {
 	if n := allowed.Load(); n != 300 {
 		t.Errorf("%d admitted, want 300", n)
 	}
-	if n := len(s.lanes.byLog); n != 0 {
-		t.Errorf("%d lanes are left", n)
-	}
+	s.batcher.servers(func(v *server) {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.queue.size != 0 || v.flights != 0 {
+			t.Errorf("%d wait and %d flights are under way", v.queue.size, v.flights)
+		}
+	})
 }
 
 // While a slot moves a script is allowed one key: many callers of one log are
 // answered nevertheless.
 func TestCallersOfAMovingSlot(t *testing.T) {
 	cluster := redistest.Cluster(t, 3)
-	s := New(cluster.Client(), WithTimeout(10*time.Second))
+	s := New(cluster.Client(), patient)
 	for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
 		key := p.Name()
 		take(t, s, p, key)
@@ -247,34 +248,13 @@ func TestClientsTimeoutIsNotTheCallers(t *testing.T) {
 	o.ReadTimeout = 20 * time.Millisecond
 	rdb := redis.NewClient(o)
 	t.Cleanup(func() { rdb.Close() })
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	take(t, s, countedPolicy, "k")
 	server.Freeze()
 	defer server.Thaw()
 	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Second)
 	defer cancel()
-	if _, err := s.Take(ctx, countedPolicy, "k", 1); err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "no answer in time") {
+	if _, err := s.Take(ctx, countedPolicy, "k", 1); err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "no answer within") {
 		t.Errorf("%v, with the caller's time %v, want an answer before that", err, ctx.Err())
-	}
-}
-
-// What shares a round trip is bounded by what it costs the server: entries of one
-// log cost little, and other logs more.
-func TestNextIsBounded(t *testing.T) {
-	for want, log := range map[int]func(i int) string{
-		maxTogether: func(int) string { return "log" },
-		maxLogs:     strconv.Itoa,
-	} {
-		l := &lane{flights: maxFlights}
-		for i := range 2*maxTogether + 1 {
-			if _, err := l.start(countedPolicy, log(i), 1); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if first, second := l.next(), l.next(); len(first) != want || len(second) != want {
-			t.Errorf("%d and %d decisions go together, want %d", len(first), len(second), want)
-		} else if first[0].log != log(0) || second[0].log != log(want) {
-			t.Errorf("the first of the second round trip is on log %s, want %s", second[0].log, log(want))
-		}
 	}
 }

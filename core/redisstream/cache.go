@@ -10,25 +10,25 @@ import (
 )
 
 const (
-	// rememberAtMost is how long a denial is remembered, so that a log that another
+	// cacheAtMost is how long a denial is remembered, so that a log that another
 	// process resets is soon seen to be empty.
-	rememberAtMost = time.Second
+	cacheAtMost = time.Second
 
-	// denialShards and denialsOfShard bound what is remembered: 16,384 denials.
-	denialShards   = 16
-	denialsOfShard = 1024
+	// cacheShards and cachedInShard bound what is remembered: 16,384 denials.
+	cacheShards   = 16
+	cachedInShard = 1024
 )
 
-// denials are those that would be the same if Redis was asked again: while a log
+// cache holds denials that would be the same if Redis was asked again: while a log
 // is full, nothing enters it, and until its first entry leaves, nothing about it
 // changes. A flood of denied requests so costs Redis next to nothing.
-type denials struct {
+type cache struct {
 	now    func() time.Time
 	seed   maphash.Seed
-	shards [denialShards]denialShard
+	shards [cacheShards]cacheShard
 }
 
-type denialShard struct {
+type cacheShard struct {
 	mu        sync.RWMutex
 	kept      map[denied]denial
 	forgotten atomic.Uint64 // how often something was
@@ -46,26 +46,26 @@ type denial struct {
 	until    time.Time // as far as it is surely true
 }
 
-func newDenials() *denials {
-	d := &denials{now: time.Now, seed: maphash.MakeSeed()}
+func newCache() *cache {
+	d := &cache{now: time.Now, seed: maphash.MakeSeed()}
 	for i := range d.shards {
 		d.shards[i].kept = make(map[denied]denial)
 	}
 	return d
 }
 
-// memorable is whether denials of the policy stay true until an entry leaves:
+// cacheable is whether denials of the policy stay true until an entry leaves:
 // not where units are given back, or where a smaller cost might fit.
-func memorable(p *core.Policy) bool {
+func cacheable(p *core.Policy) bool {
 	return p.Layout() != core.Refunded && !p.VariableCost()
 }
 
-func (d *denials) shard(key string) *denialShard {
-	return &d.shards[maphash.String(d.seed, key)%denialShards]
+func (d *cache) shard(key string) *cacheShard {
+	return &d.shards[maphash.String(d.seed, key)%cacheShards]
 }
 
 // recall is a denial that is remembered, as it is now.
-func (d *denials) recall(p *core.Policy, key string) (core.Usage, bool) {
+func (d *cache) get(p *core.Policy, key string) (core.Usage, bool) {
 	s, now := d.shard(key), d.now()
 	s.mu.RLock()
 	kept, ok := s.kept[denied{p, key}]
@@ -94,13 +94,13 @@ type sending struct {
 	forgotten uint64
 }
 
-func (d *denials) sending(key string) sending {
+func (d *cache) sending(key string) sending {
 	return sending{at: d.now(), forgotten: d.shard(key).forgotten.Load()}
 }
 
 // remember keeps the denial of a request.
-func (d *denials) remember(p *core.Policy, key string, u core.Usage, sent sending) {
-	valid := min(u.RetryAfter, rememberAtMost)
+func (d *cache) put(p *core.Policy, key string, u core.Usage, sent sending) {
+	valid := min(u.RetryAfter, cacheAtMost)
 	for i := range p.Len() {
 		if l := u.Limits[i]; l.Used > 0 {
 			valid = min(valid, l.FreeIn)
@@ -118,14 +118,14 @@ func (d *denials) remember(p *core.Policy, key string, u core.Usage, sent sendin
 		return // it may be of the time before a reset
 	}
 	about := denied{p, key}
-	if _, known := s.kept[about]; !known && len(s.kept) >= denialsOfShard {
+	if _, known := s.kept[about]; !known && len(s.kept) >= cachedInShard {
 		s.makeRoom(now)
 	}
 	s.kept[about] = kept
 }
 
 // makeRoom forgets one of a few denials, preferably one that is true no longer.
-func (s *denialShard) makeRoom(now time.Time) {
+func (s *cacheShard) makeRoom(now time.Time) {
 	tried := 0
 	for about, kept := range s.kept { // in random order
 		if tried++; tried == 8 || !now.Before(kept.until) {
@@ -136,7 +136,7 @@ func (s *denialShard) makeRoom(now time.Time) {
 }
 
 // forget is for a log that is empty now, whatever the limits it was denied by.
-func (d *denials) forget(p *core.Policy, key string) {
+func (d *cache) forget(p *core.Policy, key string) {
 	s := d.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,7 +148,7 @@ func (d *denials) forget(p *core.Policy, key string) {
 	}
 }
 
-func (d *denials) forgetAll() {
+func (d *cache) forgetAll() {
 	for i := range d.shards {
 		s := &d.shards[i]
 		s.mu.Lock()

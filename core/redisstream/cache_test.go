@@ -12,9 +12,9 @@ import (
 // A denial is remembered until an entry leaves, for a second at most.
 func TestDenialsAreRemembered(t *testing.T) {
 	rdb := redistest.Start(t).Client()
-	s := New(rdb, WithTimeout(10*time.Second))
+	s := New(rdb, patient)
 	now := time.Now()
-	s.denials.now = func() time.Time { return now }
+	s.cache.now = func() time.Time { return now }
 	denied := func(p *core.Policy) core.Usage {
 		t.Helper()
 		u := take(t, s, p, "k")
@@ -26,7 +26,7 @@ func TestDenialsAreRemembered(t *testing.T) {
 	flood := func(p *core.Policy) int {
 		before := commands(t, rdb)
 		for range 100 {
-			if u := denied(p); u.Recalled != memorable(p) {
+			if u := denied(p); u.Recalled != cacheable(p) {
 				t.Errorf("%+v", u)
 			}
 		}
@@ -84,29 +84,29 @@ func TestDenialsAreRemembered(t *testing.T) {
 }
 
 func TestDenialsAreBounded(t *testing.T) {
-	d := newDenials()
+	d := newCache()
 	p := core.NewPolicy("p", core.PerHour(1))
 	u := core.Usage{RetryAfter: time.Hour}
-	for i := range 3 * denialShards * denialsOfShard {
+	for i := range 3 * cacheShards * cachedInShard {
 		key := fmt.Sprint(i)
-		d.remember(p, key, u, d.sending(key))
+		d.put(p, key, u, d.sending(key))
 	}
 	n := 0
 	for i := range d.shards {
 		n += len(d.shards[i].kept)
 	}
-	if n != denialShards*denialsOfShard {
-		t.Errorf("%d denials are remembered, want %d", n, denialShards*denialsOfShard)
+	if n != cacheShards*cachedInShard {
+		t.Errorf("%d denials are remembered, want %d", n, cacheShards*cachedInShard)
 	}
 	d.forgetAll()
-	if _, ok := d.recall(p, "1"); ok {
+	if _, ok := d.get(p, "1"); ok {
 		t.Error("it is not forgotten")
 	}
 }
 
 // BenchmarkDenied is a request that is denied without asking Redis.
 func BenchmarkDenied(b *testing.B) {
-	l := core.New(New(redistest.Start(b).Client(), WithTimeout(10*time.Second)))
+	l := core.New(New(redistest.Start(b).Client(), patient))
 	defer l.Close()
 	p := core.NewPolicy("p", core.PerHour(1))
 	ctx := b.Context()

@@ -1,0 +1,211 @@
+package redisstream
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// batcher decides which decisions travel together, and when. It may assume that
+// the transport returns, sooner or later, from all that it is given.
+//
+// A decision that finds its server idle is sent alone and at once. While flights
+// are under way, others wait, and then share one. Every caller has its answer by
+// the wait bound and the timeout: the batcher calls off what has waited too long.
+type batcher struct {
+	transport *transport
+	topology  *topology
+	bound     time.Duration // for waiting in this process
+
+	starvation starvation
+
+	one     server   // of all logs, unless the topology tells servers apart
+	others  sync.Map // of *server, by address
+	reports reports
+}
+
+// ticket is a call that waits for a flight, or travels: a decision by one policy,
+// which may share a script, or any other script.
+type ticket struct {
+	charges []charge // one, or several of a decision that is all or nothing
+	place   string   // of the logs: see topology
+	one     [1]charge
+
+	// These are set for a script that travels alone.
+	script *script
+	call   []any
+
+	done   chan struct{} // receives a value when the answer is there
+	usages []core.Usage  // the answer to the charges
+	usage  [1]core.Usage
+	reply  []int64 // the answer of a script without charges to decide
+	err    error
+
+	// The server's lock guards these.
+	number                       uint64 // in order of arrival
+	since                        time.Time
+	state                        ticketState
+	line                         *line
+	before, after, ahead, behind *ticket // in the queue and in the line
+}
+
+type ticketState byte
+
+const (
+	waiting ticketState = iota
+	traveling
+	finished
+	abandoned // by its caller, while it traveled
+)
+
+var spareTickets = sync.Pool{New: func() any { return &ticket{done: make(chan struct{}, 1)} }}
+
+// newTicket returns a ticket for a decision by one policy.
+func newTicket(c charge) *ticket {
+	t := spareTickets.Get().(*ticket)
+	t.one[0] = c
+	t.charges = t.one[:]
+	return t
+}
+
+// free ends the use of a ticket that was answered.
+func (t *ticket) free() {
+	*t = ticket{done: t.done}
+	spareTickets.Put(t)
+}
+
+// server returns the server that has the log.
+func (b *batcher) server(log string) *server {
+	address := b.topology.address(log)
+	if address == "" {
+		return &b.one
+	}
+	if known, ok := b.others.Load(address); ok {
+		return known.(*server)
+	}
+	known, _ := b.others.LoadOrStore(address, &server{batcher: b})
+	return known.(*server)
+}
+
+// take decides on one charge.
+func (b *batcher) take(ctx context.Context, c charge) (core.Usage, error) {
+	v := b.server(c.log)
+	if v.goAlone() {
+		return v.alone(ctx, &c)
+	}
+	t := newTicket(c)
+	if err := v.wait(ctx, t); err != nil {
+		return core.Usage{}, err
+	}
+	u := t.usage[0]
+	t.free()
+	return u, nil
+}
+
+// takeSeveral decides on several charges, all or nothing, by one script.
+func (b *batcher) takeSeveral(ctx context.Context, charges []charge) ([]core.Usage, error) {
+	t := &ticket{charges: charges, script: together, call: decisionOfSeveral(charges), done: make(chan struct{}, 1)}
+	if err := b.server(charges[0].log).wait(ctx, t); err != nil {
+		return nil, err
+	}
+	return t.usages, nil
+}
+
+// run runs a script that is not a decision, for the log or key of the charge.
+func (b *batcher) run(ctx context.Context, c charge, sc *script, call []any) ([]int64, error) {
+	t := &ticket{one: [1]charge{c}, script: sc, call: call, done: make(chan struct{}, 1)}
+	t.charges = t.one[:]
+	if err := b.server(c.log).wait(ctx, t); err != nil {
+		return nil, err
+	}
+	return t.reply, nil
+}
+
+// apart reports whether a server has refused a script since its logs are in
+// several hash slots. Scripts use one slot each from then on.
+func (b *batcher) apart(err error) bool {
+	if !redis.HasErrorPrefix(err, "CROSSSLOT") {
+		return false
+	}
+	b.topology.crossSlot()
+	return true
+}
+
+// servers calls f with each server that this process knows.
+func (b *batcher) servers(f func(*server)) {
+	f(&b.one)
+	b.others.Range(func(_, v any) bool {
+		f(v.(*server))
+		return true
+	})
+}
+
+// wait puts a ticket into the queue, and returns when it was answered. After an
+// error other than the ticket's own the ticket may still travel.
+func (v *server) wait(ctx context.Context, t *ticket) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if v.batcher.transport.closed.Load() {
+		return core.ErrClosed
+	}
+	t.place = v.batcher.topology.place(t.charges[0].log)
+	v.mu.Lock()
+	err := v.admit(t)
+	v.unlock()
+	if err != nil {
+		return err
+	}
+	return v.arrival(ctx, t)
+}
+
+// arrival waits for a ticket's answer.
+func (v *server) arrival(ctx context.Context, t *ticket) error {
+	select {
+	case <-t.done:
+		return t.err
+	case <-ctx.Done():
+	}
+	v.mu.Lock()
+	state := t.state
+	switch state {
+	case waiting:
+		v.queue.remove(t)
+		if v.silent != nil {
+			// It would not have been answered, whatever its caller's deadline.
+			v.report(&t.charges[0], v.silent)
+		}
+	case traveling:
+		t.state = abandoned
+	}
+	v.unlock()
+	if state == finished { // at the same moment
+		<-t.done
+		return t.err
+	}
+	return ctx.Err()
+}
+
+// claim makes a ticket finished, unless its caller has left. The server's lock
+// is held. The answer is sent without it, since nobody else touches the ticket.
+func (t *ticket) claim() {
+	if t.state != abandoned {
+		t.state = finished
+	}
+}
+
+// answer sends the answer to a ticket that was claimed.
+func (t *ticket) answer(err error) {
+	if t.state != finished {
+		return
+	}
+	if err != nil {
+		t.err = fmt.Errorf("redisstream: %w", err)
+	}
+	t.done <- struct{}{}
+}

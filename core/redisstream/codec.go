@@ -1,0 +1,148 @@
+package redisstream
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// The first argument of a layout's script says what to do with the log.
+const (
+	modeLook    = 0 // decide and change nothing
+	modeTake    = 1 // decide, and take the units if there is room
+	modeCorrect = 3 // correct what was taken
+)
+
+// charge is what a script is asked: to take units from the log of one policy
+// and key.
+type charge struct {
+	policy *core.Policy
+	key    string
+	log    string // the log's key in Redis
+	cost   int64
+}
+
+// decision returns the call of the layout's script for one charge, as the head of
+// each script describes it.
+func decision(c *charge, mode int) []any {
+	call := append(scriptOf(c.policy).call(4+2*c.policy.Len(), c.log), mode)
+	return appendArgs(call, c.policy, c.cost)
+}
+
+// appendCharge appends the arguments for one of several logs, as many.lua and
+// together.lua describe them.
+func appendCharge(call []any, p *core.Policy, cost int64) []any {
+	call = append(call, string(p.Layout()), 0)
+	head := len(call)
+	call = appendArgs(call, p, cost)
+	call[head-1] = len(call) - head
+	return call
+}
+
+// appendArgs appends the arguments of the layout's script after the first. For
+// a counted log, cost is the number of requests that are decided at once.
+func appendArgs(args []any, p *core.Policy, cost int64) []any {
+	switch p.Layout() {
+	case core.Counted:
+		args = append(args, cost)
+	case core.Refunded:
+		args = append(args, cost, p.Longest().Milliseconds(), start())
+	default:
+		args = append(args, cost, p.Longest().Milliseconds(), p.Slice().Milliseconds())
+	}
+	for i := range p.Len() {
+		l := p.Limit(i)
+		args = append(args, l.Max, l.Window.Milliseconds())
+	}
+	return args
+}
+
+// start returns the total at which a new log with refunds starts: see
+// refunded.lua.
+func start() int64 { return rand.Int64N(1 << 48) }
+
+// decisionOfSeveral returns the call of together.lua: all charges or none. A
+// policy in shadow mode does not hold up the others.
+func decisionOfSeveral(charges []charge) []any {
+	holds := make([]byte, len(charges))
+	logs := make([]string, len(charges))
+	for i, c := range charges {
+		holds[i] = '1'
+		if c.policy.Shadow() {
+			holds[i] = '0'
+		}
+		logs[i] = c.log
+	}
+	call := append(together.call(1+8*len(charges), logs...), string(holds))
+	for _, c := range charges {
+		call = appendCharge(call, c.policy, c.cost)
+	}
+	return call
+}
+
+// parseUsage reads the reply of the layout's script to a decision.
+func parseUsage(reply []int64, p *core.Policy) (core.Usage, error) {
+	if len(reply) == 1 && p.Layout() == core.Counted {
+		window := p.Longest().Milliseconds()
+		reply = []int64{1, 0, window, reply[0], window}
+	}
+	n := 3 + 2*p.Len()
+	want := n
+	if p.Layout() == core.Refunded {
+		want = n + 2
+	}
+	if len(reply) != want {
+		return core.Usage{}, fmt.Errorf("the script answered %d numbers, want %d", len(reply), want)
+	}
+	u := core.Usage{
+		Source:     core.SourceRedis,
+		Allowed:    reply[0] == 1,
+		RetryAfter: time.Duration(reply[1]) * time.Millisecond,
+		ResetAfter: time.Duration(reply[2]) * time.Millisecond,
+	}
+	for i := range p.Len() {
+		u.Limits[i].Used = reply[3+2*i]
+		u.Limits[i].FreeIn = time.Duration(reply[4+2*i]) * time.Millisecond
+	}
+	if p.Layout() == core.Refunded {
+		u.Entry = core.EntryID{Time: reply[n], Total: reply[n+1]}
+	}
+	return u, nil
+}
+
+// parseSeveral reads the reply of together.lua.
+func parseSeveral(replies []int64, charges []charge) ([]core.Usage, error) {
+	usages := make([]core.Usage, len(charges))
+	for i, c := range charges {
+		reply, others, err := first(replies)
+		if err != nil {
+			return nil, err
+		}
+		if usages[i], err = parseUsage(reply, c.policy); err != nil {
+			return nil, err
+		}
+		replies = others
+	}
+	if len(replies) > 0 {
+		return nil, errMore
+	}
+	return usages, nil
+}
+
+// first splits the replies of several scripts, each of which stands behind its
+// length, into the first reply and the others.
+func first(replies []int64) (reply, others []int64, err error) {
+	if len(replies) == 0 || replies[0] < 0 || replies[0] > int64(len(replies)-1) {
+		return nil, nil, errCut
+	}
+	n := 1 + replies[0]
+	return replies[1:n], replies[n:], nil
+}
+
+var (
+	errCut  = errors.New("the script answered too little")
+	errMore = errors.New("the script answered too much")
+)

@@ -1,0 +1,284 @@
+package redisstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+// tally counts what callers of a limiter get.
+type tally struct {
+	admitted, denied, fallback, overloaded, failed atomic.Int64
+	slowest                                        atomic.Int64
+	last                                           atomic.Pointer[error]
+}
+
+func (c *tally) ask(ctx context.Context, l *core.Limiter, p *core.Policy, key string) {
+	begun := time.Now()
+	d, err := l.Allow(ctx, p, key)
+	took := int64(time.Since(begun))
+	for old := c.slowest.Load(); took > old && !c.slowest.CompareAndSwap(old, took); old = c.slowest.Load() {
+	}
+	switch {
+	case errors.Is(err, core.ErrOverloaded):
+		c.overloaded.Add(1)
+	case err != nil:
+		c.failed.Add(1)
+		c.last.Store(&err)
+	default:
+		if d.Source == core.SourceFallback {
+			c.fallback.Add(1)
+		}
+		if d.Allowed {
+			c.admitted.Add(1)
+		} else {
+			c.denied.Add(1)
+		}
+	}
+}
+
+func (c *tally) String() string {
+	s := fmt.Sprintf("admitted %d, denied %d, fallback %d, overloaded %d, failed %d, slowest %v",
+		c.admitted.Load(), c.denied.Load(), c.fallback.Load(), c.overloaded.Load(), c.failed.Load(), time.Duration(c.slowest.Load()))
+	if err := c.last.Load(); err != nil {
+		s += fmt.Sprintf(", last error %v", *err)
+	}
+	return s
+}
+
+// A burst, however large, gets what the limit admits: on a healthy server nobody
+// is decided by a second budget.
+func TestBurst(t *testing.T) {
+	server := redistest.Start(t)
+	for _, test := range []struct {
+		name    string
+		callers int
+		options []core.PolicyOption
+	}{
+		{"9000 at once", 9000, nil},
+		{"50000 at once", 50_000, nil},
+		{"refundable, 8000 at once", 8000, []core.PolicyOption{core.Refundable(0)}},
+		{"several limits, 8000 at once", 8000, []core.PolicyOption{core.PerHour(1000)}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			o := server.Options()
+			o.ContextTimeoutEnabled = true
+			rdb := redis.NewClient(o)
+			defer rdb.Close()
+			rdb.FlushAll(t.Context())
+			l := core.New(New(rdb))
+			defer l.Close()
+			p := core.NewPolicy("p", append([]core.PolicyOption{core.PerMinute(100)}, test.options...)...)
+			var c tally
+			var all sync.WaitGroup
+			start := make(chan struct{})
+			for range test.callers {
+				all.Go(func() { <-start; c.ask(t.Context(), l, p, "k") })
+			}
+			close(start)
+			all.Wait()
+			t.Logf("figure: %s: %v", test.name, &c)
+			if c.admitted.Load() != 100 || c.fallback.Load() != 0 || c.failed.Load() != 0 || l.Health().Down != nil {
+				t.Errorf("%v, want 100 admitted and nobody by a fallback", &c)
+			}
+		})
+	}
+}
+
+// While the processors are busy with other work, replies are seen late. The
+// server is not to blame.
+func TestBusyProcess(t *testing.T) {
+	server := redistest.Start(t)
+	rdb := server.Client()
+	l := core.New(New(rdb))
+	defer l.Close()
+	if _, err := l.Allow(t.Context(), core.NewPolicy("other", core.PerHour(100)), "k"); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	defer close(stop)
+	for range 48 {
+		go func() {
+			for n := 0; ; n++ {
+				if n%1000 == 0 {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+				}
+			}
+		}()
+	}
+	p := core.NewPolicy("p", core.PerHour(100))
+	var c tally
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			for range 10 {
+				c.ask(t.Context(), l, p, "k")
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("figure: %v", &c)
+	if c.admitted.Load() != 100 || c.fallback.Load() != 0 || l.Health().Down != nil {
+		t.Errorf("%v, want 100 admitted and nobody by a fallback", &c)
+	}
+}
+
+// A server that is far away decides all the same, from the first request on.
+func TestFarServer(t *testing.T) {
+	server := redistest.Start(t)
+	for _, trip := range []time.Duration{5, 20, 36, 60, 80} {
+		for _, callers := range []int{1, 50} {
+			t.Run(fmt.Sprintf("%dms, %d callers", trip, callers), func(t *testing.T) {
+				proxy := redistest.NewProxy(t, server.Addr)
+				proxy.Delay(0, trip*time.Millisecond)
+				for name, open := range map[string]func() *Store{
+					"Open": func() *Store {
+						s, err := Open("redis://" + proxy.Addr)
+						must(t, err)
+						return s
+					},
+					"defaults": func() *Store {
+						rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr})
+						t.Cleanup(func() { rdb.Close() })
+						return New(rdb)
+					},
+					"obeys contexts": func() *Store {
+						rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, ContextTimeoutEnabled: true, DialerRetries: 1})
+						t.Cleanup(func() { rdb.Close() })
+						return New(rdb)
+					},
+				} {
+					s := open()
+					s.Report(func(a core.Ask, err error) {
+						if err != nil {
+							t.Logf("%s: reported: %v", name, err)
+						}
+					})
+					l := core.New(s)
+					p := core.NewPolicy("p", core.PerHour(100_000))
+					var c tally
+					var all sync.WaitGroup
+					for i := range callers {
+						all.Go(func() {
+							for range max(3, 30/callers) {
+								c.ask(t.Context(), l, p, fmt.Sprint(name, i%7))
+							}
+						})
+					}
+					all.Wait()
+					if c.fallback.Load()+c.overloaded.Load()+c.failed.Load() > 0 || l.Health().Down != nil {
+						t.Errorf("%s: %v", name, &c)
+					}
+					must(t, l.Close())
+				}
+			})
+		}
+	}
+}
+
+// Callers that give up sooner than the server answers are no reason to think
+// that it does not.
+func TestImpatientCallers(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr)
+	proxy.Delay(0, 80*time.Millisecond)
+	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, ContextTimeoutEnabled: true})
+	defer rdb.Close()
+	l := core.New(New(rdb))
+	defer l.Close()
+	p := core.NewPolicy("p", core.PerHour(100_000))
+	var patient, impatient tally
+	var all sync.WaitGroup
+	for i := range 10 {
+		all.Go(func() {
+			for range 10 {
+				if i%2 == 0 {
+					patient.ask(t.Context(), l, p, "k")
+					continue
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+				impatient.ask(ctx, l, p, "k")
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	if patient.fallback.Load()+patient.overloaded.Load()+patient.failed.Load() > 0 || l.Health().Down != nil {
+		t.Errorf("those who wait: %v; those who do not: %v; %+v", &patient, &impatient, l.Health())
+	}
+}
+
+// Whoever's deadline ends first, the failure mode holds, and the breaker opens.
+func TestFrozenServerAndCallersDeadlines(t *testing.T) {
+	for _, mode := range []core.FailureMode{core.FailLocal, core.FailOpen, core.FailClosed} {
+		for _, deadline := range []time.Duration{20, 45, 90} {
+			t.Run(fmt.Sprintf("%v, %dms", mode, deadline), func(t *testing.T) {
+				server := redistest.Start(t)
+				rdb := server.Client()
+				l := core.New(New(rdb), core.WithFailureMode(mode))
+				defer l.Close()
+				p := core.NewPolicy("p", core.PerHour(1000))
+				if _, err := l.Allow(t.Context(), p, "k"); err != nil {
+					t.Fatal(err)
+				}
+				server.Freeze()
+				defer server.Thaw()
+				var c tally
+				frozen := time.Now()
+				opened := time.Duration(0)
+				for range 60 {
+					ctx, cancel := context.WithTimeout(t.Context(), deadline*time.Millisecond)
+					c.ask(ctx, l, p, "k")
+					cancel()
+					if opened == 0 && l.Health().Down != nil {
+						opened = time.Since(frozen)
+					}
+				}
+				wrong := c.failed.Load()
+				if mode == core.FailClosed {
+					wrong = c.admitted.Load()
+				}
+				if wrong != 0 || opened == 0 || opened > time.Second {
+					t.Errorf("%v; the breaker opened after %v", &c, opened)
+				}
+			})
+		}
+	}
+}
+
+// Idle connections that were reset fail nobody but, perhaps, one whose decision was
+// under way.
+func TestIdleConnectionsAreReset(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr)
+	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, ContextTimeoutEnabled: true})
+	defer rdb.Close()
+	l := core.New(New(rdb))
+	defer l.Close()
+	p := core.NewPolicy("p", core.PerHour(100_000))
+	for round := range 20 {
+		var c tally
+		var all sync.WaitGroup
+		for i := range 100 {
+			all.Go(func() { c.ask(t.Context(), l, p, fmt.Sprint("k", i%10)) })
+		}
+		all.Wait()
+		if c.fallback.Load() > 1 || c.failed.Load() > 0 || c.overloaded.Load() > 0 {
+			t.Errorf("round %d: %v", round, &c)
+		}
+		proxy.Reset()
+	}
+}

@@ -1,0 +1,435 @@
+package redisstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// slack is how much later than the timeout a caller's deadline must be for the
+// caller to carry its decision itself.
+const slack = 50 * time.Millisecond
+
+// alone sends a decision that found its server idle. If the client keeps
+// deadlines, the caller's goroutine does it, which saves the way to another one
+// and back.
+func (v *server) alone(ctx context.Context, c *charge) (core.Usage, error) {
+	transport := v.batcher.transport
+	at, ok := ctx.Deadline()
+	if !transport.keepsDeadlines || ok && time.Until(at) < transport.timeout+slack || v.batcher.starvation.now() {
+		// The caller may leave while the transport goes on listening.
+		t := newTicket(*c)
+		v.mu.Lock()
+		y := v.board([]*ticket{t})
+		v.mu.Unlock()
+		go v.fly(y)
+		if err := v.arrival(ctx, t); err != nil {
+			return core.Usage{}, err
+		}
+		u := t.usage[0]
+		t.free()
+		return u, nil
+	}
+	y := voyage{boarded: time.Now()}
+	limited, cancel := context.WithTimeout(ctx, transport.timeout)
+	defer cancel()
+	y.Context, y.unsent, y.listen = limited, y.boarded.Add(transport.timeout), transport.timeout
+	var u core.Usage
+	reply, err := transport.send(&y.flight, scriptOf(c.policy), decision(c, modeTake))
+	if err == nil {
+		u, err = parseUsage(reply, c.policy)
+	}
+	v.batcher.starvation.note(time.Since(y.boarded) - transport.timeout)
+	v.mu.Lock()
+	v.landed(&y, c, err)
+	v.pump()
+	v.unlock()
+	if err == nil {
+		return u, nil
+	}
+	if _, sent := y.sentAt(); !sent && errors.Is(err, errNoConnection) {
+		// The pool had no connection after all, or this process took the time. Others
+		// build one meanwhile.
+		t := newTicket(*c)
+		t.since = y.boarded
+		if err := v.wait(ctx, t); err != nil {
+			return core.Usage{}, err
+		}
+		u := t.usage[0]
+		t.free()
+		return u, nil
+	}
+	return core.Usage{}, fmt.Errorf("redisstream: %w", err)
+}
+
+// voyage is a flight with the tickets that it carries.
+type voyage struct {
+	flight
+	tickets []*ticket
+	number  uint64 // tickets up to this one had begun to wait when it began
+	boarded time.Time
+	timer   atomic.Pointer[time.Timer] // ends the wait for the answer
+	over    bool                       // the tickets were answered; the server's lock guards it
+	called  bool                       // by overdue, which has noted why
+	answers int                        // that it brought
+}
+
+// board begins a voyage. The server's lock is held.
+func (v *server) board(tickets []*ticket) *voyage {
+	for _, t := range tickets {
+		t.state = traveling
+	}
+	v.sent = time.Now()
+	y := &voyage{tickets: tickets, number: v.number, boarded: v.sent}
+	y.Context, y.listen = context.Background(), v.batcher.transport.timeout+listenLonger
+	return y
+}
+
+// fly carries out a voyage, and those that follow it.
+func (v *server) fly(y *voyage) {
+	for y != nil {
+		current := y
+		timer := time.AfterFunc(v.batcher.transport.timeout, func() { v.overdue(current) })
+		y.timer.Store(timer)
+		results, err := v.carry(y)
+		timer.Stop()
+		v.mu.Lock()
+		inTime := !y.over
+		y.over = true
+		if _, sent := y.sentAt(); inTime && !sent && err != nil && v.ready > 1 {
+			// A dead connection fails nobody while there are others.
+			inTime, y.called = false, true
+			for _, t := range y.tickets {
+				if t.state == traveling {
+					t.state = waiting
+					v.queue.push(t, t.place)
+				}
+			}
+		}
+		if inTime {
+			for i := range results {
+				if results[i].err == errUnexplained { //nolint:errorlint // it is set as it is
+					go v.explain(results[i])
+					results[i] = result{}
+				}
+				for _, t := range results[i].group {
+					t.claim()
+				}
+			}
+			y.answers = len(y.tickets) + v.share(results, y.number)
+		}
+		v.landed(y, &y.tickets[0].charges[0], err)
+		next := v.next()
+		v.unlock()
+		if inTime {
+			for i := range results {
+				results[i].deliver()
+			}
+		}
+		y = next
+	}
+}
+
+// overdue is called when a voyage has taken the timeout, and ends the wait for it
+// unless it was sent later than it began.
+func (v *server) overdue(y *voyage) {
+	b, timeout := v.batcher, v.batcher.transport.timeout
+	due := y.boarded.Add(timeout)
+	if at, sent := y.sentAt(); sent {
+		due = at.Add(timeout)
+	}
+	if left := time.Until(due); left > 0 {
+		y.timer.Load().Reset(left)
+		return
+	}
+	seen, starved := b.starvation.lastLook(due, due.Add(longestLook), func() bool {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return y.over
+	})
+	if seen {
+		return
+	}
+	if at, sent := y.sentAt(); sent {
+		if left := time.Until(at.Add(timeout)); left > 0 { // it was sent just now
+			y.timer.Load().Reset(left)
+			return
+		}
+	} else if !y.callOff() { // just now
+		y.timer.Load().Reset(timeout)
+		return
+	}
+	v.mu.Lock()
+	if y.over {
+		v.unlock()
+		return
+	}
+	y.over, y.called = true, true
+	c := &y.tickets[0].charges[0]
+	at, sent := y.sentAt()
+	var err error
+	switch {
+	case starved:
+		err = errStarved
+	case sent:
+		err = b.transport.noAnswer()
+		v.failedToAnswer(c, at, err)
+	case b.transport.exhausted():
+		err = errPool
+	default:
+		err = errNoConnection
+		v.report(c, err)
+	}
+	for _, t := range y.tickets {
+		t.claim()
+	}
+	v.unlock()
+	for _, t := range y.tickets {
+		t.answer(err)
+	}
+}
+
+// result is what a script has answered to the tickets of a group.
+type result struct {
+	group
+	usage   core.Usage
+	granted int   // of the group, from its first ticket on
+	err     error // of the script
+	shared  []*ticket
+}
+
+// carry sends the tickets of a voyage, and reads the answers. The error is that
+// of the flight.
+func (v *server) carry(y *voyage) ([]result, error) {
+	if t := y.tickets[0]; t.script != nil {
+		reply, err := v.batcher.transport.send(&y.flight, t.script, t.call)
+		r := result{group: y.tickets, granted: 1, err: err}
+		switch {
+		case err != nil:
+		case t.script != together:
+			t.reply = reply
+		default:
+			t.usages, r.err = parseSeveral(reply, t.charges)
+		}
+		return []result{r}, err
+	}
+	groups := grouped(y.tickets)
+	results := make([]result, len(groups))
+	if len(groups) == 1 {
+		return results, v.carryGroup(y, groups[0], &results[0])
+	}
+	logs := make([]string, len(groups))
+	for i, g := range groups {
+		logs[i] = g[0].charges[0].log
+	}
+	call := many.call(8*len(groups), logs...)
+	for _, g := range groups {
+		call = appendCharge(call, g[0].charges[0].policy, g.cost())
+	}
+	replies, err := v.batcher.transport.send(&y.flight, many, call)
+	if redis.HasErrorPrefix(err, "TRYAGAIN") || v.batcher.apart(err) {
+		// One script may use one log only: while a slot moves, and in a cluster that
+		// this process took for a single server. No script has run.
+		for i, g := range groups {
+			if err = v.carryGroup(y, g, &results[i]); err != nil && !answered(err) {
+				for j := range groups[i:] {
+					results[i+j] = result{group: groups[i+j], err: err}
+				}
+				break
+			}
+		}
+		return results, err
+	}
+	failed := err
+	for i, g := range groups {
+		results[i].group = g
+		var reply []int64
+		if failed == nil {
+			reply, replies, failed = first(replies)
+		}
+		switch {
+		case failed != nil:
+			results[i].err = failed
+		case len(reply) == 0:
+			results[i].err = errUnexplained
+		default:
+			results[i].read(reply)
+		}
+	}
+	return results, err
+}
+
+// carryGroup decides on a group by a script of its own.
+func (v *server) carryGroup(y *voyage, g group, r *result) error {
+	r.group = g
+	c := g[0].charges[0]
+	c.cost = g.cost()
+	reply, err := v.batcher.transport.send(&y.flight, scriptOf(c.policy), decision(&c, modeTake))
+	if err != nil {
+		r.err = err
+		return err
+	}
+	r.read(reply)
+	return r.err
+}
+
+// group holds decisions that are one for the script: requests under the same
+// limit of the same log.
+type group []*ticket
+
+// grouped puts tickets together that one question answers.
+func grouped(all []*ticket) []group {
+	groups := make([]group, 0, len(all))
+	places := make(map[string]int, len(all)) // of counted logs, in groups
+	for i, t := range all {
+		c := &t.charges[0]
+		if c.policy.Layout() == core.Counted {
+			place, known := places[c.log]
+			if known && groups[place][0].charges[0].policy == c.policy {
+				groups[place] = append(groups[place], t)
+				continue
+			}
+			places[c.log] = len(groups)
+		}
+		groups = append(groups, all[i:i+1:i+1])
+	}
+	return groups
+}
+
+func (g group) cost() int64 {
+	if len(g) > 1 {
+		return int64(len(g))
+	}
+	return g[0].charges[0].cost
+}
+
+// read reads the reply of the layout's script: the first tickets of the group
+// get what is left.
+func (r *result) read(reply []int64) {
+	r.usage, r.err = parseUsage(reply, r.group[0].charges[0].policy)
+	switch {
+	case r.err != nil:
+	case len(r.group) == 1:
+		if r.usage.Allowed {
+			r.granted = 1
+		}
+	case len(reply) > 1:
+		r.granted = int(reply[0])
+	default:
+		r.granted = len(r.group)
+	}
+}
+
+// deny returns the answer to the tickets that got nothing.
+func (r *result) deny() core.Usage {
+	u := r.usage
+	u.Allowed = false
+	return u
+}
+
+// deliver answers the tickets of a group that were claimed.
+func (r *result) deliver() {
+	for i, t := range r.group {
+		if r.err == nil && t.script == nil {
+			t.usage[0] = r.usageOf(i)
+		}
+		t.answer(r.err)
+	}
+	for _, t := range r.shared {
+		t.usages = t.usages[:0]
+		if t.script == nil {
+			t.usage[0] = r.deny()
+		} else {
+			t.usages = append(t.usages, r.group[0].usages...)
+		}
+		t.answer(nil)
+	}
+}
+
+// usageOf returns the answer to the ticket at a place in the group.
+func (r *result) usageOf(place int) core.Usage {
+	if len(r.group) == 1 {
+		return r.usage
+	}
+	if place >= r.granted {
+		return r.deny()
+	}
+	u := r.usage
+	u.Allowed, u.RetryAfter = true, 0
+	if left := int64(r.granted - 1 - place); left > 0 { // for those who come after this one
+		u.Limits[0].Used -= left
+		u.Limits[0].FreeIn = r.usage.ResetAfter
+	}
+	return u
+}
+
+// errUnexplained is the error of a script that has failed among many.
+var errUnexplained = fmt.Errorf("%w: the script failed", core.ErrRefused)
+
+// share lets a denial answer those who had begun to wait before the question was
+// sent: its moment lies within each one's wait. It answers the same policy and
+// the same cost only, and for several policies the same set of charges. It
+// returns how many are answered so. The server's lock is held.
+func (v *server) share(results []result, number uint64) (answered int) {
+	for i := range results {
+		r := &results[i]
+		if r.group == nil {
+			continue
+		}
+		asked := r.group[len(r.group)-1]
+		if r.err != nil || asked.script == nil && r.granted == len(r.group) || asked.script != nil && !asked.denied() {
+			continue
+		}
+		l := v.queue.lines[asked.charges[0].log]
+		if l == nil {
+			continue
+		}
+		for t := l.first; t != nil; {
+			behind := t.behind
+			if t.number <= number && t.script == asked.script && slices.Equal(t.charges, asked.charges) {
+				v.queue.remove(t)
+				t.claim()
+				r.shared = append(r.shared, t)
+				answered++
+			}
+			t = behind
+		}
+	}
+	return answered
+}
+
+// denied reports whether a ticket with a script of its own was denied.
+func (t *ticket) denied() bool {
+	for i, u := range t.usages {
+		if !u.Allowed && !t.charges[i].policy.Shadow() {
+			return true
+		}
+	}
+	return false
+}
+
+// explain answers a group whose script has failed among many, with what looking
+// at the log alone says. The requests may have been counted, so they are not sent
+// again.
+func (v *server) explain(r result) {
+	b := v.batcher
+	ctx, cancel := context.WithTimeout(context.Background(), b.bound+b.transport.timeout)
+	defer cancel()
+	c := r.group[0].charges[0]
+	if _, r.err = b.run(ctx, c, scriptOf(c.policy), decision(&c, modeLook)); r.err == nil {
+		r.err = errUnexplained
+	}
+	v.mu.Lock()
+	for _, t := range r.group {
+		t.claim()
+	}
+	v.unlock()
+	r.deliver()
+}

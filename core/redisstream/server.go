@@ -1,0 +1,421 @@
+package redisstream
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+const (
+	// steadyFlights is how many flights may be under way whatever they take. More
+	// begin only while answers are slow, since a larger flight costs the server less.
+	steadyFlights = 2
+
+	// maxFlights bounds the flights to a server, and so the connections.
+	maxFlights = 32
+
+	// slowAnswer is how old the newest flight must be before a third one begins.
+	slowAnswer = 5 * time.Millisecond
+
+	// tick is how often those who wait are looked at while there are any.
+	tick = 5 * time.Millisecond
+
+	// firstConnection is how long requests wait for the first connection of a
+	// process. Later a server without a connection is one that does not answer.
+	firstConnection = time.Second
+
+	// maxBuilding bounds the connections that are built at once.
+	maxBuilding = 2
+
+	// restless is how long connections may rest before they are tried with a
+	// command that counts nothing: a NAT or a load balancer may have dropped them.
+	restless = 15 * time.Second
+
+	// telling is how many flights must have landed before their average counts.
+	telling = 16
+
+	// rebuild is how much time lies between attempts to connect at least.
+	rebuild = 50 * time.Millisecond
+)
+
+// server is one Redis server as this process sees it: who waits for it, what is
+// under way, and which connections are good.
+type server struct {
+	batcher *batcher
+
+	mu      sync.Mutex
+	queue   queue
+	number  uint64 // of the last ticket
+	round   uint64 // of the last flight
+	flights int
+	sent    time.Time // when the newest flight began
+
+	landings int           // how many flights were answered
+	carried  int           // answers that a flight brings, on average
+	took     time.Duration // a flight, on average
+	script   time.Duration // the server's part of that, at least
+	trip     time.Duration // the network's part, at most; 0 until it is known
+
+	// ready is how many connections are established, as far as this process
+	// knows; the client's pool has the last word.
+	ready    int
+	building int
+	wanted   time.Time // when the first connection was needed first
+	met      bool      // there was a connection once
+	failed   error     // of the last attempt to connect, nil after a success
+	retry    time.Time // when the next attempt may begin after one that failed
+	landedAt time.Time // when a flight landed last
+
+	answered time.Time // when a decision was answered last
+	silent   error     // set while decisions are not answered
+	troubled time.Time // when a decision was last not answered; zero for never
+
+	ticking  bool
+	tickAt   time.Time // when the next tick is due
+	outcomes []outcome // for the breaker, which hears of them without the lock
+}
+
+var (
+	errWaited  = fmt.Errorf("%w: no flight to Redis within the wait bound", core.ErrOverloaded)
+	errCrowd   = fmt.Errorf("%w: too many requests wait for Redis", core.ErrOverloaded)
+	errStarved = fmt.Errorf("%w: this process has no time to read the answer", core.ErrOverloaded)
+	errPool    = fmt.Errorf("%w: all connections of the client's pool are in use", core.ErrOverloaded)
+)
+
+// goAlone begins a flight for a decision that finds the server idle.
+func (v *server) goAlone() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.rested()
+	if v.queue.size > 0 || v.flights >= min(v.ready, steadyFlights) || v.batcher.transport.closed.Load() {
+		return false
+	}
+	v.flights++
+	v.sent = time.Now()
+	return true
+}
+
+// rested has connections that nobody has used for long tried before they are
+// used again.
+func (v *server) rested() {
+	if v.flights == 0 && v.ready > 0 && time.Since(v.landedAt) > restless {
+		v.ready = 0
+	}
+}
+
+// admit puts a ticket into the queue, or refuses it.
+func (v *server) admit(t *ticket) error {
+	v.rested()
+	now := time.Now()
+	if v.ready == 0 && v.flights == 0 {
+		if err := v.unconnected(now); err != nil {
+			v.build(&t.charges[0])
+			v.report(&t.charges[0], err)
+			return fmt.Errorf("redisstream: %w", err)
+		}
+	} else if v.flights >= v.ready && v.crowded(t) {
+		return fmt.Errorf("redisstream: %w", errCrowd)
+	}
+	v.number++
+	t.number, t.state = v.number, waiting
+	if t.since.IsZero() {
+		t.since = now
+	}
+	v.queue.push(t, t.place)
+	v.pump()
+	if v.queue.size > 0 && !v.ticking {
+		v.ticking = true
+		v.tickAt = now.Add(tick)
+		time.AfterFunc(tick, v.tick)
+	}
+	return nil
+}
+
+// unconnected returns why nobody waits for a connection: the last attempt has
+// failed, or the first one takes too long. In a starved process that is no fault
+// of the server.
+func (v *server) unconnected(now time.Time) error {
+	if v.wanted.IsZero() {
+		v.wanted = now
+	}
+	switch {
+	case v.failed != nil:
+		return fmt.Errorf("%w: %w", errNoConnection, v.failed)
+	case !v.met && now.Sub(v.wanted) >= firstConnection:
+		return v.tooLate(errNoConnection)
+	}
+	return nil
+}
+
+// tooLate returns err, or in a starved process that it is overloaded.
+func (v *server) tooLate(err error) error {
+	if v.batcher.starvation.now() {
+		return errWaited
+	}
+	return err
+}
+
+// crowded reports whether a ticket would wait for longer than the bound, by the
+// flights that are needed for those before it and the time of a flight. The
+// first flights of a process say little about that.
+func (v *server) crowded(t *ticket) bool {
+	if v.queue.size == 0 || v.landings < telling {
+		return false
+	}
+	carried := max(v.carried, maxTogether)
+	needed := v.queue.size / carried
+	if t.place != "" {
+		needed = len(v.queue.lines) // each place needs a flight of its own
+	}
+	parallel := max(1, v.flights)
+	if time.Duration(needed+1)*v.took/time.Duration(parallel) > v.batcher.bound {
+		return true
+	}
+	// One log takes at most a quarter of the queue while others wait.
+	l := v.queue.lines[t.charges[0].log]
+	room := carried * parallel * int(v.batcher.bound/max(v.took, time.Microsecond))
+	return l != nil && len(v.queue.lines) > 1 && l.size >= max(carried, room/4)
+}
+
+// pump begins the flights that may begin. The lock is held.
+func (v *server) pump() {
+	for {
+		if !v.free() {
+			return
+		}
+		v.flights++
+		y := v.board(v.load())
+		go v.fly(y)
+	}
+}
+
+// next begins the next flight in the goroutine of one that has landed, or
+// returns nil. The lock is held.
+func (v *server) next() *voyage {
+	if !v.free() {
+		return nil
+	}
+	v.flights++
+	return v.board(v.load())
+}
+
+func (v *server) load() []*ticket {
+	v.round++
+	return v.queue.take(v.round, make([]*ticket, 0, min(v.queue.size, maxTogether)))
+}
+
+// free reports whether a flight for those who wait may begin, and has a
+// connection built if that is what is missing.
+func (v *server) free() bool {
+	if v.queue.size == 0 || v.flights >= maxFlights {
+		return false
+	}
+	if v.flights > 0 && !v.another() {
+		return false
+	}
+	if v.flights < v.ready {
+		return true
+	}
+	v.build(&v.queue.first.charges[0])
+	return false
+}
+
+// another reports whether one more flight does any good. It would not where the
+// server takes so long for a script that both answers came too late.
+func (v *server) another() bool {
+	timeout := v.batcher.transport.timeout
+	if v.trip+time.Duration(v.flights+1)*v.script > timeout*9/10 {
+		return false
+	}
+	if v.flights < steadyFlights || v.queue.turn.place != "" {
+		return true
+	}
+	return time.Since(v.sent) >= slowAnswer
+}
+
+// tick looks at those who wait, as long as there are any.
+func (v *server) tick() {
+	v.mu.Lock()
+	now := time.Now()
+	v.batcher.starvation.note(now.Sub(v.tickAt))
+	v.expire()
+	v.pump()
+	v.ticking = v.queue.size > 0
+	if v.ticking {
+		v.tickAt = now.Add(tick)
+		time.AfterFunc(tick, v.tick)
+	}
+	v.unlock()
+}
+
+// expire refuses those who have waited for as long as they may: for the bound,
+// or for the timeout while the server does not answer.
+func (v *server) expire() {
+	now := time.Now()
+	reported := false
+	for t := v.queue.first; t != nil; t = v.queue.first {
+		waited := now.Sub(t.since)
+		var err error
+		switch {
+		case v.ready == 0 && v.flights == 0:
+			if err = v.unconnected(now); err == nil && v.met && waited >= v.batcher.transport.timeout {
+				err = v.tooLate(errNoConnection)
+			}
+		case v.silent != nil:
+			if waited >= v.batcher.transport.timeout {
+				err = v.silent
+			}
+		case waited >= v.batcher.bound:
+			err = errWaited
+		}
+		if err == nil {
+			return
+		}
+		if !reported {
+			reported = true
+			v.report(&t.charges[0], err)
+		}
+		v.queue.remove(t)
+		t.claim()
+		t.answer(err)
+	}
+}
+
+// landed notes what a flight that has ended says about the server.
+func (v *server) landed(y *voyage, c *charge, err error) {
+	v.flights--
+	now := time.Now()
+	v.landedAt = now
+	at, sent := y.sentAt()
+	if err == nil || sent && answered(err) {
+		v.measure(now.Sub(y.boarded), now.Sub(at), y.answers)
+	}
+	switch {
+	case y.called: // its end was noted by overdue
+		if err != nil && !answered(err) {
+			v.lost()
+		}
+	case err == nil:
+		v.answered, v.silent = now, nil
+		if !v.troubled.IsZero() {
+			v.report(c, nil)
+		}
+	case errors.Is(err, core.ErrClosed):
+	case sent && answered(err): // such as by a server that loads its data
+		v.report(c, err)
+	case !sent && v.batcher.transport.exhausted():
+	case !sent && errors.Is(err, errNoConnection): // none within the timeout
+		v.lost()
+	case sent && late(err):
+		v.lost()
+		v.failedToAnswer(c, at, err)
+	default:
+		v.lost()
+		v.report(c, err)
+	}
+}
+
+// measure learns from a flight that was answered.
+func (v *server) measure(took, trip time.Duration, answers int) {
+	if v.landings++; v.landings == 1 {
+		v.took = took
+	}
+	v.took += (took - v.took) / 8
+	v.carried += (answers - v.carried) / 8
+	if trip > v.batcher.transport.timeout {
+		return // this process was starved, or nobody has waited for it
+	}
+	if v.trip == 0 || trip < v.trip {
+		v.trip = trip
+	}
+	// What a script takes at least counts, since a busy process sees replies late.
+	if script := trip - v.trip; v.script == 0 || script < v.script {
+		v.script = script
+	} else {
+		v.script += (script - v.script) / 8
+	}
+}
+
+// lost notes that a connection has broken.
+func (v *server) lost() { v.ready = max(0, v.ready-1) }
+
+// failedToAnswer notes that a decision which was sent at a time has no answer. If
+// none was answered since, nobody waits for the server any longer.
+func (v *server) failedToAnswer(c *charge, at time.Time, err error) {
+	v.report(c, err)
+	if v.answered.After(at) {
+		return
+	}
+	v.silent = err
+	for t := v.queue.first; t != nil; t = v.queue.first {
+		v.queue.remove(t)
+		t.claim()
+		t.answer(err)
+	}
+}
+
+// build has a connection established in the background, by a command that counts
+// nothing for a log of the server. It takes the time that it needs, and is kept.
+func (v *server) build(c *charge) {
+	now := time.Now()
+	if v.building >= maxBuilding || v.failed != nil && now.Before(v.retry) {
+		return
+	}
+	v.building++
+	v.retry = now.Add(rebuild)
+	go v.connect(*c)
+}
+
+func (v *server) connect(c charge) {
+	trip, err := v.batcher.transport.connect(c.log)
+	v.mu.Lock()
+	v.building--
+	v.landedAt = time.Now()
+	switch {
+	case err == nil:
+		if !v.met {
+			// The wait for the first connection has a bound of its own.
+			for t := v.queue.first; t != nil; t = t.after {
+				t.since = v.landedAt
+			}
+		}
+		v.met, v.failed = true, nil
+		v.ready++
+		if trip <= v.batcher.transport.timeout {
+			v.trip = trip
+		}
+	case v.batcher.transport.exhausted(), errors.Is(err, core.ErrClosed):
+	default:
+		v.failed = err
+		v.report(&c, fmt.Errorf("%w: %w", errNoConnection, err))
+	}
+	v.pump()
+	v.expire()
+	v.unlock()
+}
+
+// report notes an outcome for the breaker. The lock is held.
+func (v *server) report(c *charge, err error) {
+	switch now := time.Now(); {
+	case c.policy == nil, errors.Is(err, core.ErrOverloaded):
+		return // it says nothing about decisions, or about the server
+	case err != nil:
+		v.troubled = now
+	case now.Sub(v.troubled) > time.Second:
+		v.troubled = time.Time{}
+	}
+	v.outcomes = append(v.outcomes, outcome{core.Ask{Policy: c.policy, Key: c.key, Cost: c.cost}, err})
+}
+
+// unlock releases the lock, and then reports what was noted under it.
+func (v *server) unlock() {
+	outcomes := v.outcomes
+	v.outcomes = nil
+	v.mu.Unlock()
+	for _, o := range outcomes {
+		v.batcher.reports.send(o)
+	}
+}

@@ -1,0 +1,83 @@
+package redisstream
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// While this process is starved of processors, it sees replies late. The server is
+// not to blame then, so a deadline that is over is followed by a last look, and
+// callers leave the reading to goroutines that go on listening.
+
+const (
+	// lateTimer is how late something punctual must be to tell that the process is
+	// starved.
+	lateTimer = 4 * time.Millisecond
+
+	// longestLook bounds a last look. Only a process that is starved for so long
+	// waits that long for a reply which may have arrived.
+	longestLook = 2 * time.Second
+
+	// starvedFor is how long the process counts as starved after the last sign.
+	starvedFor = 2 * time.Second
+)
+
+// starvation remembers when this process was last seen to be starved.
+type starvation struct{ until atomic.Int64 } // since begin
+
+// note takes how late something came that should have been punctual, and reports
+// whether that is a sign of starvation.
+func (s *starvation) note(late time.Duration) bool {
+	if late <= lateTimer {
+		return false
+	}
+	s.until.Store(int64(time.Since(begin) + starvedFor))
+	return true
+}
+
+func (s *starvation) now() bool {
+	until := s.until.Load()
+	return until != 0 && int64(time.Since(begin)) < until
+}
+
+// lastLook reports whether something has happened that should have happened by
+// due. It gives the goroutine that has to say so the time to run: one that is
+// ready to run waits behind all others, for 10 ms and more behind each that
+// computes. In an idle process this takes a millisecond. It gives up by the
+// given time; starved says that not all that was ready has run by then.
+func (s *starvation) lastLook(due, by time.Time, happened func() bool) (seen, starved bool) {
+	begun := time.Now()
+	late := s.note(begun.Sub(due))
+	for round := 1; round == 1 || round == 2 && late; round++ {
+		behind := behindAll()
+		for waiting := true; waiting; {
+			time.Sleep(time.Millisecond) // the scheduler looks at the network meanwhile
+			if happened() {
+				return true, false
+			}
+			select {
+			case <-behind:
+				waiting = false
+			default:
+				now := time.Now()
+				if now.After(by) {
+					return false, true
+				}
+				late = s.note(now.Sub(begun)) || late
+			}
+		}
+	}
+	return happened(), false
+}
+
+// behindAll returns a channel that is closed when all goroutines that are ready
+// to run now have run.
+func behindAll() <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		runtime.Gosched() // to the end of the scheduler's queue
+		close(done)
+	}()
+	return done
+}
