@@ -27,15 +27,14 @@ const sweepInterval = time.Second
 // log has at most as many entries as its longest window has milliseconds, and as
 // its limit has units.
 type Memory struct {
-	seed    maphash.Seed
-	shards  []shard
-	keys    atomic.Int64 // in all shards
-	maxKeys int64
-	rules   memoryRules
-	now     func() int64 // milliseconds; may step back
-	closed  atomic.Bool
-	stop    chan struct{}
-	swept   chan struct{} // closed when the sweeper has ended
+	seed   maphash.Seed
+	shards []shard
+	keys   quota // in all shards
+	rules  memoryRules
+	now    func() int64 // milliseconds; may step back
+	closed atomic.Bool
+	stop   chan struct{}
+	swept  chan struct{} // closed when the sweeper has ended
 }
 
 // MemoryOption is a setting for [NewMemory].
@@ -76,17 +75,17 @@ func NewMemory(options ...MemoryOption) *Memory {
 		o(&c)
 	}
 	m := &Memory{
-		seed:    maphash.MakeSeed(),
-		shards:  make([]shard, shardCount()),
-		maxKeys: int64(c.maxKeys),
-		now:     func() int64 { return c.now().UnixMilli() },
-		stop:    make(chan struct{}),
-		swept:   make(chan struct{}),
+		seed:   maphash.MakeSeed(),
+		shards: make([]shard, shardCount()),
+		now:    func() int64 { return c.now().UnixMilli() },
+		stop:   make(chan struct{}),
+		swept:  make(chan struct{}),
 	}
+	m.keys.most = int64(c.maxKeys)
 	for i := range m.shards {
 		m.shards[i].logs = make(map[logID]*memoryLog)
 		m.shards[i].queues = make(map[int64]*expiryQueue)
-		m.shards[i].keys, m.shards[i].maxKeys = &m.keys, m.maxKeys
+		m.shards[i].keys = &m.keys
 	}
 	go m.sweep()
 	return m
@@ -158,8 +157,7 @@ func (m *Memory) takeAll(asks []Ask) (_ []Usage, ok bool) {
 	if !taken {
 		return usages, true
 	}
-	if missing > 0 && m.keys.Add(missing) > m.maxKeys {
-		m.keys.Add(-missing)
+	if !m.keys.reserve(missing) {
 		return nil, false
 	}
 	for i, a := range asks {
@@ -214,24 +212,15 @@ func (m *Memory) Settle(ctx context.Context, p *Policy, key string, entry EntryI
 	}
 	id := logID{log: p.logName, key: key}
 	s := m.shard(id)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clock := m.now()
-	log := s.logs[id]
 	if correction < 0 {
-		if log == nil || !log.refund(p, entry, -correction, clock) {
-			return ErrTooLate
-		}
-		log.queue.moveToBack(log)
-		return nil
+		return s.refund(p, id, entry, -correction, m.now)
 	}
-	if log == nil {
-		if !s.room() {
+	if !s.charge(p, id, correction, m.now) {
+		m.forgetExpired()
+		if !s.charge(p, id, correction, m.now) {
 			return ErrStoreFull
 		}
-		log = s.create(p, id)
 	}
-	s.admit(p, log, correction, clock, &Usage{})
 	return nil
 }
 
@@ -279,7 +268,7 @@ func (m *Memory) check(ctx context.Context) error {
 }
 
 // Len is how many keys the store keeps now.
-func (m *Memory) Len() int { return int(m.keys.Load()) }
+func (m *Memory) Len() int { return int(m.keys.used.Load()) }
 
 // Close implements [Store]: it ends the sweeper and waits for it.
 func (m *Memory) Close() error {

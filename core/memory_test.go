@@ -1,9 +1,11 @@
 package core_test
 
 import (
+	"context"
 	"errors"
 	"runtime"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,5 +171,83 @@ func TestMemoryCopiesKeys(t *testing.T) {
 		if u, err := m.Take(t.Context(), p, key, 1); err != nil || u.Allowed != want {
 			t.Errorf("%s: allowed %v, %v, want %v", key, u.Allowed, err, want)
 		}
+	}
+}
+
+// A request for more keys than there is room for takes no room from another, not
+// even for a moment.
+func TestMemoryRefusesNoKeyThatFits(t *testing.T) {
+	m := core.NewMemory(core.WithMaxKeys(10))
+	defer m.Close()
+	p := core.NewPolicy("p", core.PerHour(1))
+	for i := range 9 {
+		if _, err := m.Take(t.Context(), p, strconv.Itoa(i), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all []core.Ask
+	for _, key := range []string{"x", "y", "z"} {
+		all = append(all, core.Ask{Policy: p, Key: key, Cost: 1})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := m.TakeAll(context.Background(), all); !errors.Is(err, core.ErrStoreFull) {
+					t.Errorf("three keys where one fits: %v, want ErrStoreFull", err)
+					return
+				}
+			}
+		})
+	}
+	for range 20_000 {
+		if n := m.Len(); n > 9 {
+			t.Errorf("%d keys are counted, want 9", n)
+			break
+		}
+		if _, err := m.Take(t.Context(), p, "one", 1); err != nil {
+			t.Errorf("one key where one fits: %v", err)
+			break
+		}
+		if err := m.Reset(t.Context(), p, "one"); err != nil {
+			t.Error(err)
+		}
+	}
+	cancel()
+	group.Wait()
+	if m.Len() != 9 {
+		t.Errorf("%d keys are counted, want 9", m.Len())
+	}
+}
+
+// What was used beyond the estimate is charged in a full store too, where the
+// request's own log has expired, as others have.
+func TestMemorySettlesWhereExpiredKeysMakeRoom(t *testing.T) {
+	clock := newTestClock()
+	m := core.NewMemory(core.WithClock(clock.Now), core.WithMaxKeys(2))
+	defer m.Close()
+	p := core.NewPolicy("p", core.PerSecond(10), core.VariableCost(), core.Refundable(0))
+	u, err := m.Take(t.Context(), p, "settled", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Reset(t.Context(), p, "settled"); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"a", "b"} {
+		if _, err := m.Take(t.Context(), p, key, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.Settle(t.Context(), p, "settled", u.Entry, 5); !errors.Is(err, core.ErrStoreFull) {
+		t.Errorf("a charge in a store full of live keys: %v, want ErrStoreFull", err)
+	}
+	clock.advance(time.Second)
+	if err := m.Settle(t.Context(), p, "settled", u.Entry, 5); err != nil {
+		t.Errorf("a charge in a store of expired keys: %v", err)
+	}
+	if u, err := m.Peek(t.Context(), p, "settled", 1); err != nil || u.Limits[0].Used != 5 {
+		t.Errorf("after the charge %d units are used, %v, want 5", u.Limits[0].Used, err)
 	}
 }

@@ -12,13 +12,35 @@ type logID struct{ log, key string }
 // shard is some of the logs of a Memory. Its methods need the lock, unless they
 // take it.
 type shard struct {
-	mu      sync.Mutex
-	keys    *atomic.Int64 // of all shards together,
-	maxKeys int64         // and the most they may have
-	logs    map[logID]*memoryLog
-	queues  map[int64]*expiryQueue // by window, in milliseconds
-	_       [24]byte               // keeps shards on cache lines of their own
+	mu     sync.Mutex
+	keys   *quota // of all shards together
+	logs   map[logID]*memoryLog
+	queues map[int64]*expiryQueue // by window, in milliseconds
+	_      [32]byte               // keeps shards on cache lines of their own
 }
+
+// quota counts the keys of all shards together, and never counts more than most:
+// a count that was above it for a moment would refuse keys that there is room for.
+type quota struct {
+	used atomic.Int64
+	most int64
+}
+
+// reserve counts n more keys if there is room for all of them.
+func (q *quota) reserve(n int64) bool {
+	for {
+		used := q.used.Load()
+		if used+n > q.most {
+			return false
+		}
+		if q.used.CompareAndSwap(used, used+n) {
+			return true
+		}
+	}
+}
+
+// release counts one key less.
+func (q *quota) release() { q.used.Add(-1) }
 
 // take decides on one log, unless it would be one key too many. It takes the
 // lock, and the time after it: an old time would not do for a log that was
@@ -31,8 +53,35 @@ func (s *shard) take(p *Policy, id logID, cost int64, now func() int64, u *Usage
 	if !u.Allowed {
 		return true
 	}
+	return s.record(p, id, log, cost, clock, u)
+}
+
+// charge adds units to a log whether they fit or not, unless it would be one key
+// too many. It takes the lock and the time as take does.
+func (s *shard) charge(p *Policy, id logID, units int64, now func() int64) (ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.record(p, id, s.logs[id], units, now(), &Usage{})
+}
+
+// refund gives back units of an entry. It takes the lock and the time as take
+// does.
+func (s *shard) refund(p *Policy, id logID, entry EntryID, units int64, now func() int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	log := s.logs[id]
+	if log == nil || !log.refund(p, entry, units, now()) {
+		return ErrTooLate
+	}
+	log.queue.moveToBack(log)
+	return nil
+}
+
+// record admits cost to the log, or to a new one if it is nil, unless that would
+// be one key too many.
+func (s *shard) record(p *Policy, id logID, log *memoryLog, cost, clock int64, u *Usage) (ok bool) {
 	if log == nil {
-		if !s.room() {
+		if !s.keys.reserve(1) {
 			return false
 		}
 		log = s.create(p, id)
@@ -69,16 +118,8 @@ func (s *shard) admit(p *Policy, log *memoryLog, cost, clock int64, u *Usage) {
 	}
 }
 
-// room is whether there may be one more log, which is then counted.
-func (s *shard) room() bool {
-	if s.keys.Add(1) > s.maxKeys {
-		s.keys.Add(-1)
-		return false
-	}
-	return true
-}
-
-// create makes an empty log, which must get an entry before the lock is freed.
+// create makes an empty log, whose key is reserved, and which must get an entry
+// before the lock is freed.
 func (s *shard) create(p *Policy, id logID) *memoryLog {
 	// The key may be a string that its caller reuses.
 	id.key = strings.Clone(id.key)
@@ -109,7 +150,7 @@ func (s *shard) forgetExpired(clock func() int64) {
 func (s *shard) forget(log *memoryLog) {
 	log.queue.remove(log)
 	delete(s.logs, log.id)
-	s.keys.Add(-1)
+	s.keys.release()
 }
 
 func (s *shard) queue(window int64) *expiryQueue {
