@@ -24,6 +24,7 @@ type ClusterServer struct {
 	Replicas [][]*Server // of each of Nodes; none unless asked for
 
 	t      testing.TB
+	byID   map[string]*Server // all nodes, by the name under which they know each other
 	mu     sync.Mutex
 	client *redis.ClusterClient
 }
@@ -59,7 +60,7 @@ func Cluster(t testing.TB, primaries int, options ...ClusterOption) *ClusterServ
 	if primaries < 1 || primaries > 100 {
 		t.Fatalf("redistest: a cluster of %d primaries: use 1 to 100, usually 3", primaries)
 	}
-	c := &ClusterServer{t: t, Nodes: make([]*Server, primaries), Replicas: make([][]*Server, primaries)}
+	c := &ClusterServer{t: t, Nodes: make([]*Server, primaries), Replicas: make([][]*Server, primaries), byID: make(map[string]*Server)}
 	busPorts := make(map[*Server]int)
 	node := func() *Server {
 		dir, busPort := t.TempDir(), 0
@@ -85,6 +86,9 @@ func Cluster(t testing.TB, primaries int, options ...ClusterOption) *ClusterServ
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
+	for _, node := range c.all() {
+		c.byID[node.nodeID(ctx)] = node
+	}
 	for i, node := range c.Nodes {
 		// Different epochs from the start spare the nodes from settling them.
 		must(t, node.Client().Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
@@ -172,63 +176,74 @@ func (c *ClusterServer) Slot(key string) int {
 	return int(slot)
 }
 
-// Owner is the primary of a slot, as most of the nodes that answer see it.
+// Owner returns the primary of a slot. It waits until all nodes that run name the
+// same one.
 func (c *ClusterServer) Owner(slot int) *Server {
 	c.t.Helper()
-	votes := make(map[string]int)
+	return c.awaitOwner("the owner of a slot", slot, func(*Server) bool { return true })
+}
+
+// awaitOwner waits until all nodes that run name the same primary of a slot, and
+// that primary will do.
+func (c *ClusterServer) awaitOwner(what string, slot int, will func(*Server) bool) *Server {
+	c.t.Helper()
+	var owner *Server
+	await(c.t, what, func(ctx context.Context) (err error) {
+		if owner, err = c.owner(ctx, slot); err == nil && !will(owner) {
+			err = fmt.Errorf("all nodes say that %s has slot %d", owner.Addr, slot)
+		}
+		return err
+	})
+	return owner
+}
+
+// owner returns the primary of a slot, or an error unless all nodes that run name
+// the same one. A node that does not know a move yet sends clients to the wrong
+// node, and could take part in the next move with an epoch that is too old.
+//
+// CLUSTER SLOTS names the one primary that the node sends clients to. CLUSTER
+// SHARDS of newer servers names a dead primary beside the one that took over.
+func (c *ClusterServer) owner(ctx context.Context, slot int) (*Server, error) {
+	var owner *Server
 	for _, node := range c.all() {
 		if !node.alive() {
 			continue
 		}
-		shards, err := node.Client().ClusterShards(context.Background()).Result()
-		must(c.t, err)
-		for _, shard := range shards {
-			if !slices.ContainsFunc(shard.Slots, func(r redis.SlotRange) bool {
-				return r.Start <= int64(slot) && int64(slot) <= r.End
-			}) {
-				continue
-			}
-			for _, n := range shard.Nodes {
-				if n.Role == "master" {
-					votes[net.JoinHostPort(n.IP, strconv.FormatInt(n.Port, 10))]++
-				}
-			}
+		ranges, err := node.Client().ClusterSlots(ctx).Result()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", node.Addr, err)
 		}
-	}
-	var owner *Server
-	for _, node := range c.all() {
-		if owner == nil || votes[node.Addr] > votes[owner.Addr] {
-			owner = node
+		i := slices.IndexFunc(ranges, func(r redis.ClusterSlot) bool { return r.Start <= slot && slot <= r.End })
+		if i < 0 || len(ranges[i].Nodes) == 0 || c.byID[ranges[i].Nodes[0].ID] == nil {
+			return nil, fmt.Errorf("%s: it knows nobody who has slot %d", node.Addr, slot)
 		}
+		named := c.byID[ranges[i].Nodes[0].ID]
+		if owner != nil && named != owner {
+			return nil, fmt.Errorf("%s: it says that %s has slot %d, and others say %s", node.Addr, named.Addr, slot, owner.Addr)
+		}
+		owner = named
 	}
-	return owner
+	if owner == nil {
+		return nil, errors.New("no node runs")
+	}
+	return owner, nil
 }
 
-// AwaitTakeover waits until a replica has taken over the slots of a primary
-// that was killed, all nodes that are left have seen it, and returns the new
-// primary.
+// AwaitTakeover waits until a replica has taken over the slots of a primary that
+// was killed, and all nodes that run know. It returns the new primary.
 func (c *ClusterServer) AwaitTakeover(killed *Server) *Server {
 	c.t.Helper()
 	i := slices.Index(c.Nodes, killed)
 	if i < 0 || len(c.Replicas[i]) == 0 {
 		c.t.Fatalf("redistest: %s is no primary with replicas", killed.Addr)
 	}
-	slot := slots * i / len(c.Nodes)
-	await(c.t, "the new primary", func(ctx context.Context) error {
-		for _, node := range c.all() {
-			if !node.alive() {
-				continue
-			}
-			if err := stateOK(ctx, node); err != nil {
-				return err
-			}
+	heir := c.awaitOwner("the new primary", slots*i/len(c.Nodes), func(owner *Server) bool { return owner != killed })
+	for _, node := range c.all() {
+		if node.alive() {
+			await(c.t, "the cluster", func(ctx context.Context) error { return stateOK(ctx, node) })
 		}
-		if c.Owner(slot) == killed {
-			return errors.New("the one that was killed still has its slots")
-		}
-		return nil
-	})
-	return c.Owner(slot)
+	}
+	return heir
 }
 
 // Client is a client of the cluster, the same at each call, closed when the

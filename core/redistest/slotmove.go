@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"testing"
-	"time"
 )
 
 // SlotMove moves a hash slot with its keys from one primary to another, while
@@ -81,11 +80,7 @@ func (m *SlotMove) End() {
 	// The receiver first, for else nobody would have the slot for a moment.
 	m.do(m.To, "CLUSTER", "SETSLOT", m.Slot, "NODE", m.id(m.To))
 	m.do(m.From, "CLUSTER", "SETSLOT", m.Slot, "NODE", m.id(m.To))
-	for deadline := time.Now().Add(startTimeout); m.cluster.Owner(m.Slot) != m.To; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			m.t.Fatalf("redistest: slot %d has not moved within %v", m.Slot, startTimeout)
-		}
-	}
+	m.cluster.awaitOwner("the move of a slot", m.Slot, func(owner *Server) bool { return owner == m.To })
 }
 
 func (m *SlotMove) id(node *Server) string { return node.nodeID(context.Background()) }
