@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 var (
@@ -76,7 +77,7 @@ type AskError struct {
 	Err error
 }
 
-func (e *AskError) Error() string { return e.Err.Error() }
+func (e *AskError) Error() string { return fmt.Sprint(e.Err) }
 func (e *AskError) Unwrap() error { return e.Err }
 
 // LimitedError is a denial as an error, for frameworks that answer errors in
@@ -146,8 +147,14 @@ func (e *RequestError) Error() string {
 	return fmt.Sprintf("streamlimit: request refused with %d: %s", e.Status, e.Detail)
 }
 
+// noUnits stands for a cost of 0 where an [Ask] would read 0 as 1.
+const noUnits = math.MinInt64
+
+// costError returns an [ErrCost] for a cost that p never admits.
 func costError(p *Policy, cost int64) error {
 	switch {
+	case cost == noUnits:
+		return fmt.Errorf("%w: policy %s: 0 is below 1", ErrCost, p.name)
 	case cost < 1:
 		return fmt.Errorf("%w: policy %s: %d is below 1", ErrCost, p.name, cost)
 	case cost != 1 && !p.costs:

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -97,16 +98,42 @@ func parseWindow(s string) (time.Duration, error) {
 		}
 	}
 	if n, ok := strings.CutSuffix(s, "d"); ok {
-		if days, err := strconv.ParseInt(n, 10, 32); err == nil {
+		days, err := strconv.ParseInt(n, 10, 64) // the nearest int64 if out of range
+		switch {
+		case err != nil && !errors.Is(err, strconv.ErrRange):
+		case days < 1:
+			return 0, fmt.Errorf(tooShort, s)
+		case days > int64(MaxWindow/day):
+			return 0, fmt.Errorf(tooLong, s)
+		default:
 			return time.Duration(days) * day, nil
 		}
 	}
 	w, err := time.ParseDuration(s)
-	if err != nil {
-		return 0, fmt.Errorf("unknown unit, use s, m, h, d or a Go duration")
+	if err == nil {
+		return w, nil
 	}
-	return w, nil
+	// With zeros for its digits, a duration that is only too long is valid.
+	zeros := strings.Map(func(r rune) rune {
+		if '0' <= r && r <= '9' {
+			return '0'
+		}
+		return r
+	}, s)
+	if _, err := time.ParseDuration(zeros); err != nil {
+		return 0, errors.New("unknown unit, use s, m, h, d or a Go duration")
+	}
+	if strings.HasPrefix(s, "-") {
+		return 0, fmt.Errorf(tooShort, s)
+	}
+	return 0, fmt.Errorf(tooLong, s)
 }
+
+// What is wrong with a window that is out of bounds.
+const (
+	tooShort = "a window of %v is too short: use at least 1ms"
+	tooLong  = "a window of %v is too long: use at most 30d"
+)
 
 func (l Limit) validate() error {
 	switch {
@@ -115,9 +142,9 @@ func (l Limit) validate() error {
 	case l.Max > MaxUnits:
 		return fmt.Errorf("a limit of %d units is above %d: count in larger units", l.Max, MaxUnits)
 	case l.Window < MinWindow:
-		return fmt.Errorf("a window of %v is too short: use at least 1ms", l.Window)
+		return fmt.Errorf(tooShort, l.Window)
 	case l.Window > MaxWindow:
-		return fmt.Errorf("a window of %v is too long: use at most 30d", l.Window)
+		return fmt.Errorf(tooLong, l.Window)
 	case l.Window%time.Millisecond != 0:
 		return fmt.Errorf("a window of %v is finer than the log's clock: use whole milliseconds", l.Window)
 	}
@@ -149,15 +176,20 @@ func windowText(w time.Duration) string {
 	return s
 }
 
-// MarshalText implements [encoding.TextMarshaler] with the form of String.
+// MarshalText implements [encoding.TextMarshaler] with the form of String. The
+// zero Limit, which a zero [Decision] has, is the empty text.
 func (l Limit) MarshalText() ([]byte, error) {
+	if l == (Limit{}) {
+		return nil, nil
+	}
 	if err := l.validate(); err != nil {
 		return nil, fmt.Errorf("core: limit: %w", err)
 	}
 	return []byte(l.String()), nil
 }
 
-// UnmarshalText implements [encoding.TextUnmarshaler] with [ParseLimit].
+// UnmarshalText implements [encoding.TextUnmarshaler] with [ParseLimit]. The
+// empty text is an error, as in ParseLimit.
 func (l *Limit) UnmarshalText(text []byte) error {
 	parsed, err := ParseLimit(string(text))
 	if err != nil {

@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -37,24 +38,32 @@ func TestParseLimit(t *testing.T) {
 
 func TestParseLimitRefuses(t *testing.T) {
 	for text, advice := range map[string]string{
-		"":                       "units/window",
-		"100":                    "units/window",
-		"x/minute":               "not a whole number",
-		"1.5/minute":             "not a whole number",
-		"99999999999999999999/m": "not a whole number",
-		"20/fortnight":           "unknown unit, use s, m, h, d or a Go duration",
-		"20/":                    "unknown unit",
-		"0/minute":               "at least 1 unit",
-		"-1/minute":              "at least 1 unit",
-		"1000000000001/minute":   "larger units",
-		"1/0s":                   "at least 1ms",
-		"1/-1s":                  "at least 1ms",
-		"1/-1d":                  "at least 1ms",
-		"1/999us":                "at least 1ms",
-		"1/1500us":               "whole milliseconds",
-		"1/31d":                  "at most 30d",
-		"1/2147483647d":          "at most 30d",
-		"1/1000h":                "at most 30d",
+		"":                        "units/window",
+		"100":                     "units/window",
+		"x/minute":                "not a whole number",
+		"1.5/minute":              "not a whole number",
+		"99999999999999999999/m":  "not a whole number",
+		"20/fortnight":            "unknown unit, use s, m, h, d or a Go duration",
+		"20/":                     "unknown unit",
+		"0/minute":                "at least 1 unit",
+		"-1/minute":               "at least 1 unit",
+		"1000000000001/minute":    "larger units",
+		"1/0s":                    "at least 1ms",
+		"1/-1s":                   "at least 1ms",
+		"1/-1d":                   "at least 1ms",
+		"1/999us":                 "at least 1ms",
+		"1/1500us":                "whole milliseconds",
+		"1/31d":                   "at most 30d",
+		"1/2147483647d":           "a window of 2147483647d is too long: use at most 30d",
+		"5/213504d":               "a window of 213504d is too long: use at most 30d", // 1m25s if it wraps around
+		"1/99999999999999999999d": "at most 30d",
+		"1/-213504d":              "at least 1ms",
+		"1/0d":                    "at least 1ms",
+		"1/99999999h":             "a window of 99999999h is too long: use at most 30d",
+		"1/1h99999999999999999m":  "at most 30d",
+		"1/-99999999h":            "at least 1ms",
+		"1/99999999 h":            "unknown unit",
+		"1/1000h":                 "at most 30d",
 	} {
 		_, err := core.ParseLimit(text)
 		if err == nil || !strings.Contains(err.Error(), advice) || !strings.HasPrefix(err.Error(), "core: limit ") {
@@ -103,10 +112,29 @@ func TestLimitRoundTrip(t *testing.T) {
 	})
 }
 
+// Days are in bounds or an error, however many there are.
+func TestParseLimitDays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		days := rapid.OneOf(rapid.Int64Range(-1, 32), rapid.Int64()).Draw(t, "days")
+		l, err := core.ParseLimit(fmt.Sprintf("1/%dd", days))
+		if valid := 1 <= days && days <= 30; valid != (err == nil) || valid && l.Window != time.Duration(days)*24*time.Hour {
+			t.Fatalf("%d days: %v, %v", days, l.Window, err)
+		}
+	})
+}
+
 func TestLimitText(t *testing.T) {
 	var l core.Limit
-	if _, err := l.MarshalText(); err == nil {
-		t.Error("the zero Limit marshals")
+	if text, err := l.MarshalText(); err != nil || len(text) > 0 {
+		t.Errorf("the zero Limit: %q, %v, want the empty text", text, err)
+	}
+	if err := l.UnmarshalText(nil); err == nil {
+		t.Error("the empty text is a limit")
+	}
+	for _, l := range []core.Limit{{Max: 1}, {Window: time.Second}, {Max: -1, Window: time.Second}} {
+		if _, err := l.MarshalText(); err == nil {
+			t.Errorf("%+v marshals", l)
+		}
 	}
 	l = core.PerMinute(7)
 	if err := l.UnmarshalText([]byte("7/never")); err == nil || l != core.PerMinute(7) {

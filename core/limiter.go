@@ -87,7 +87,7 @@ func (l *Limiter) Allow(ctx context.Context, p *Policy, key string) (Decision, e
 // admitted is an [ErrCost].
 func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64) (d Decision, err error) {
 	if cost == 0 {
-		cost = -1 // an error too: in a question 0 stands for 1
+		cost = noUnits
 	}
 	err = l.AllowFor(ctx, nil, Ask{Policy: p, Key: key, Cost: cost}, &d)
 	return d, err

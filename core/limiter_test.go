@@ -112,8 +112,9 @@ func TestArgumentsAreErrors(t *testing.T) {
 		{nil, "k", 1, core.ErrNoPolicy, "core.NewPolicy"},
 		{counted, "", 1, core.ErrNoKey, "policy counted"},
 		{counted, "k", 2, core.ErrCost, "core.VariableCost()"},
-		{counted, "k", 0, core.ErrCost, "below 1"},
-		{costly, "k", -1, core.ErrCost, "below 1"},
+		{counted, "k", 0, core.ErrCost, "policy counted: 0 is below 1"},
+		{costly, "k", 0, core.ErrCost, "policy costly: 0 is below 1"},
+		{costly, "k", -1, core.ErrCost, "policy costly: -1 is below 1"},
 		{costly, "k", 6, core.ErrCost, "above the limit 5/hour"},
 	} {
 		_, err := l.AllowN(t.Context(), c.p, c.key, c.cost)
