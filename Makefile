@@ -25,6 +25,19 @@ test: redis cc chromium ## test all modules with the race detector
 test-alone: redis chromium ## test each module without the workspace, as its users get it
 	$(call in-modules,GOWORK=off go test ./...)
 
+# Where servers differ: the store with its suite, what starts the servers, and programs that use both.
+SERVER_TESTS = ./core/redistest ./core/redisstream ./core/storetest/... ./examples/contract ./examples/faults
+
+.PHONY: servers
+servers: ## unpack Redis 8.0, Valkey 8.1 and Valkey 9.1 from Debian's packages into .tools/servers
+	@.ci/servers.sh
+
+.PHONY: test-servers
+test-servers: redis ## test with the installed server and with those of `make servers` (about 20 minutes)
+	@set -e; servers=$$(.ci/servers.sh); for server in "$$REDIS_SERVER" $$servers; do \
+		echo "== $${server:-the installed server}"; \
+		REDIS_SERVER="$$server" go test -count=1 -timeout 15m $(SERVER_TESTS); done
+
 # The fuzz targets are found as well; go test runs one at a time.
 FUZZTIME ?= 20s
 
