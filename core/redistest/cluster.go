@@ -209,7 +209,7 @@ func (c *ClusterServer) owner(ctx context.Context, slot int) (*Server, error) {
 		if !node.alive() {
 			continue
 		}
-		ranges, err := node.Client().ClusterSlots(ctx).Result()
+		ranges, err := node.Client().ClusterSlots(ctx).Result() //nolint:staticcheck // not deprecated for this: see above
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", node.Addr, err)
 		}
