@@ -34,9 +34,10 @@ servers: ## unpack Redis 8.0, Valkey 8.1 and Valkey 9.1 from Debian's packages i
 
 .PHONY: test-servers
 test-servers: redis ## test with the installed server and with those of `make servers` (about 20 minutes)
-	@set -e; servers=$$(.ci/servers.sh); for server in "$$REDIS_SERVER" $$servers; do \
+	@set -e; servers=$$(.ci/servers.sh); failed=; for server in "$$REDIS_SERVER" $$servers; do \
 		echo "== $${server:-the installed server}"; \
-		REDIS_SERVER="$$server" go test -count=1 -timeout 15m $(SERVER_TESTS); done
+		REDIS_SERVER="$$server" go test -count=1 -timeout 15m $(SERVER_TESTS) || failed="$$failed $${server:-the installed server}"; done; \
+	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 # The fuzz targets are found as well; go test runs one at a time.
 FUZZTIME ?= 20s
