@@ -164,11 +164,16 @@ func (s setup) evicts() bool {
 	return s.eviction != "" && s.eviction != "noeviction" && s.maxMemory != "" && s.maxMemory != "0"
 }
 
-// answered is whether a server has answered, if only with an error.
+// answered reports whether a server has answered a command, if only with an
+// error. One that refuses the connection has not.
 func answered(err error) bool {
 	if err == nil {
 		return true
 	}
 	var reply redis.Error
-	return errors.As(err, &reply)
+	if !errors.As(err, &reply) {
+		return false
+	}
+	_, refused := setupError(err)
+	return !refused
 }

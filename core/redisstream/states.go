@@ -53,26 +53,24 @@ var states = []struct {
 	{"LOADING", down, ""},            // reads its data after a start
 	{"BUSY", down, ""},               // a script of somebody's runs for long
 	{"OOM", down, "the server is at its maxmemory"},
-	{"MISCONF", down, ""},               // can't write its data to disk
-	{"NOREPLICAS", down, ""},            // min-replicas-to-write
-	{"MASTERDOWN", down, ""},            // a replica without a primary
-	{"CLUSTERDOWN", down, ""},           // slots without a server
-	{"max number of clients", down, ""}, // after ERR, as all that have no word of their own
-	{"NOAUTH", down, noPassword},
-	{"Protocol error: unauthenticated", down, noPassword}, // of more than 10 words, or a long one
-	{"WRONGPASS", down, ""},
+	{"MISCONF", down, ""},     // can't write its data to disk
+	{"NOREPLICAS", down, ""},  // min-replicas-to-write
+	{"MASTERDOWN", down, ""},  // a replica without a primary
+	{"CLUSTERDOWN", down, ""}, // slots without a server
 	{"NOPERM", refused, "the user lacks a command or the keys: package redisstream lists what it needs"},
 	{"WRONGTYPE", foreign, ""},
 	{"MOVED", refused, "the server is one of a Cluster: use a client for it, such as redis+cluster://host:port"},
 	{"ASK", refused, "the server is one of a Cluster: use a client for it, such as redis+cluster://host:port"},
+	{"unknown command 'evalsha'", refused, "the server runs no scripts: it is a sentinel, or evalsha is renamed"},
 	{"Error compiling script", refused, fmt.Sprintf("the server may be too old: Redis %d.0 or later is needed", oldestRedis)},
 }
-
-const noPassword = "no password is set here, and the server wants one"
 
 // stateOf is what to do after an error, and the error to return if that is not
 // to send the script again.
 func stateOf(err error) (remedy, error) {
+	if help, ok := setupError(err); ok {
+		return down, fmt.Errorf("%s: %v", help, err) //nolint:errorlint // it must not pass for the answer to a command
+	}
 	if !answered(err) {
 		return down, err
 	}
