@@ -20,6 +20,7 @@ import (
 const (
 	warnEviction = "STREAMLIMIT_W004"
 	warnOldRedis = "STREAMLIMIT_W005"
+	warnPartly   = "STREAMLIMIT_W011"
 )
 
 // oldestRedis is the first version that has what the scripts need.
@@ -53,6 +54,7 @@ func (s *Store) beginCheck() {
 	c.stop = stop
 	c.running.Go(func() {
 		defer stop()
+		s.checkTopology(ctx)
 		s.checkServers(ctx)
 	})
 }
@@ -75,6 +77,15 @@ type setup struct {
 	version   string
 	eviction  string // maxmemory-policy
 	maxMemory string // "0" for no limit
+}
+
+// checkTopology asks which logs one script may use, and warns of a Cluster that the
+// client can't find its way in.
+func (s *Store) checkTopology(ctx context.Context) {
+	if s.topology.ask(ctx) == nil && s.topology.partly() {
+		warning.Log(s.logger, warnPartly, "the server is one of a Cluster, and other keys are on other servers; use a client for a Cluster, "+
+			"by redis+cluster://host:port or redis.NewClusterClient")
+	}
 }
 
 // checkServers warns of servers that can't keep the logs.
