@@ -3,6 +3,7 @@ package redisstream
 import (
 	_ "embed"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -77,6 +78,48 @@ func everything(t *testing.T, s *Store) {
 		t.Error(err)
 	}
 	awaitCheck(s)
+}
+
+// What the URL asks for needs the commands that the documentation adds, and nothing
+// else: neither the protocol nor TLS needs more.
+func TestLeastPrivilegeOpen(t *testing.T) {
+	plain, encrypted := redistest.Start(t), redistest.StartTLS(t)
+	for _, server := range []*redistest.Server{plain, encrypted.Server} {
+		for user, more := range map[string][]string{"least": nil, "selects": {"select"}, "named": {"client|setname"}, "both": {"select", "client|setname"}} {
+			server.AddUser(user, "pw", "streamlimit:*", slices.Concat(documentedCommands(t), more)...)
+		}
+		scheme, query := "redis://", "?protocol="
+		if server == encrypted.Server {
+			scheme, query = "rediss://", "?skip_verify=true&protocol="
+		}
+		for _, protocol := range []string{"2", "3"} {
+			tail := query + protocol
+			for url, works := range map[string]bool{
+				"least:pw@" + server.Addr + tail:                              true,
+				"selects:pw@" + server.Addr + "/3" + tail:                     true,
+				"named:pw@" + server.Addr + tail + "&client_name=api":         true,
+				"both:pw@" + server.Addr + "/3" + tail + "&client_name=api":   true,
+				"named:pw@" + server.Addr + "/3" + tail + "&client_name=api":  false,
+				"selects:pw@" + server.Addr + "/3" + tail + "&client_name=ap": false,
+			} {
+				var log logBuffer
+				s, err := Open(scheme+url, WithTimeout(10*time.Second), WithLogger(log.logger()))
+				must(t, err)
+				if works {
+					do(t, server, "FLUSHALL")
+					everything(t, s)
+					if text := log.String(); text != "" {
+						t.Errorf("%s: log %q", url, text)
+					}
+				}
+				must(t, s.Close())
+				if denied := server.Denied(); (len(denied) == 0) != works {
+					t.Errorf("%s: denied %v, want none: %v", url, denied, works)
+				}
+				do(t, server, "ACL", "LOG", "RESET")
+			}
+		}
+	}
 }
 
 func documentedCommands(t *testing.T) []string {

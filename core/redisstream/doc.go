@@ -32,14 +32,32 @@
 //
 // Set maxmemory-policy to noeviction, for an evicted log is a forgotten one. With
 // the first decision the store asks the servers in the background how they are
-// set up (INFO), and logs a warning when they evict keys or are too old.
+// set up (INFO), and which logs one script may use (a script that only reads). It
+// logs a warning when they evict keys, are too old, or need a client for a Cluster.
+//
+// A server in cluster mode with one shard works with any client, and so does a client
+// in a wrapper. The health of servers is known for each server unless a wrapper hides
+// a Cluster or Ring.
 //
 // An ACL user needs the keys streamlimit:* and the commands evalsha, eval, unlink,
 // ping, info, time, xtrim, xlen, xadd, xdel, xrange, xrevrange, copy, rename,
-// pexpire, hget, hset, hgetall and hdel. With [WithPrefix] the keys start with
-// that prefix instead. Without the command info nothing is asked and no warning
-// given, which leaves an entry in the log of the ACL. The client of a Cluster needs
-// command, cluster|slots and asking as well.
+// pexpire, hget, hset, hgetall and hdel. With [WithPrefix] the keys start with that
+// prefix instead. Some clients need more:
+//
+//   - select, for a database other than 0;
+//   - client|setname, for a client name;
+//   - command, cluster|slots and asking, for a Cluster.
+//
+// The protocol (2 or 3) and TLS make no difference. By default a client given to [New]
+// also tries client|setinfo and client|maint_notifications, and works without. Each
+// try adds an entry to ACL LOG. DisableIdentity and a MaintNotificationsConfig with
+// ModeDisabled in the options of go-redis avoid that; clients of [Open] have both.
+// Without the command info, the store does not check the servers, and its tries are
+// in ACL LOG too.
+//
+// By default go-redis writes a line to standard error for each failed dial. The clients
+// of [Open] do not. For others, and for those of sentinels, [redis.SetLogger] or the
+// package logging of go-redis change it, for all clients of the program.
 //
 // A Cluster refuses all keys while one primary is gone, unless
 // cluster-require-full-coverage is no: set that, so that the keys of the others go

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -90,11 +91,23 @@ func setupError(err error) (help string, ok bool) {
 	return "", false
 }
 
-// greeter is a [redis.Hook] that keeps the error of HELLO. It is for the clients that
-// [Open] makes. By default go-redis continues after each error, since old servers lack
-// HELLO. A server that is full or in protected mode then seems to hang up without a
-// reason.
+// greeter is a [redis.Hook] that keeps the errors of new connections. It is for the
+// clients that [Open] makes. By default go-redis writes a log line for each failed
+// dial, to a logger that the whole program shares. And it continues after each error
+// of HELLO, since old servers lack it: a server that is full or in protected mode
+// then seems to hang up without a reason.
 type greeter struct{}
+
+// DialHook gives go-redis a connection that fails for one that can't be made.
+func (greeter) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := next(ctx, network, addr)
+		if err != nil {
+			return undialed{err: &dialError{err}}, nil
+		}
+		return conn, nil
+	}
+}
 
 // ProcessHook stops the handshake when the server refuses HELLO. It sends HELLO once:
 // go-redis would repeat it on the connection that has failed.
@@ -105,6 +118,10 @@ func (greeter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			return next(ctx, cmd)
 		}
 		err := next(ctx, unrepeated{hello})
+		var dial *dialError
+		if errors.As(err, &dial) {
+			return dial
+		}
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 			return &refusal{"the server closes new connections: it may want TLS, as with rediss, or be behind a proxy that has no server", err}
 		}
@@ -114,9 +131,6 @@ func (greeter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		return err
 	}
 }
-
-// DialHook implements [redis.Hook].
-func (greeter) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 // ProcessPipelineHook implements [redis.Hook].
 func (greeter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
@@ -137,3 +151,27 @@ type refusal struct {
 }
 
 func (r *refusal) Error() string { return r.err.Error() }
+
+// dialError is the error of a dial. go-redis strips the outermost wrapper from an error
+// of a handshake, which is this one.
+type dialError struct{ err error }
+
+func (d *dialError) Error() string { return d.err.Error() }
+func (d *dialError) Unwrap() error { return d.err }
+
+// undialed is a connection that could not be made.
+type undialed struct{ err error }
+
+func (u undialed) Read([]byte) (int, error)  { return 0, u.err }
+func (u undialed) Write([]byte) (int, error) { return 0, u.err }
+
+// SyscallConn implements [syscall.Conn]. Its error keeps go-redis from using the
+// connection later, when its caller has left.
+func (u undialed) SyscallConn() (syscall.RawConn, error) { return nil, u.err }
+
+func (undialed) Close() error                     { return nil }
+func (undialed) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (undialed) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (undialed) SetDeadline(time.Time) error      { return nil }
+func (undialed) SetReadDeadline(time.Time) error  { return nil }
+func (undialed) SetWriteDeadline(time.Time) error { return nil }

@@ -5,15 +5,18 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
@@ -283,4 +286,80 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		}
 		must(t, s.Close())
 	}
+}
+
+// A new connection of Open costs one round trip, and a second one only where the URL
+// asks for it.
+func TestOpenConnectsQuickly(t *testing.T) {
+	server := redistest.Start(t, "--requirepass", "pw")
+	for tail, want := range map[string]string{
+		"":                    "hello ping",
+		"?protocol=2":         "hello ping",
+		"/3":                  "hello select ping",
+		"/3?client_name=api":  "hello select client ping", // in one write
+		"?client_name=api":    "hello client ping",
+		"/0?pool_size=3":      "hello ping",
+		"?dial_timeout=1s":    "hello ping",
+		"/1?protocol=2&":      "hello select ping",
+		"?max_retries=1&db=2": "hello select ping",
+	} {
+		proxy := redistest.NewProxy(t, server.Addr)
+		var mu sync.Mutex
+		var sent []string
+		proxy.Rule(func(words []string) redistest.Fate {
+			mu.Lock()
+			defer mu.Unlock()
+			sent = append(sent, words[0])
+			return redistest.Fate{}
+		})
+		rdb, err := newClient("redis://:pw@" + proxy.Addr + tail)
+		must(t, err)
+		must(t, rdb.Ping(t.Context()).Err())
+		must(t, rdb.Close())
+		mu.Lock()
+		if got := strings.Join(sent, " "); got != want {
+			t.Errorf("%s: sent %s, want %s", tail, got, want)
+		}
+		mu.Unlock()
+	}
+}
+
+// lines has go-redis log to a counter until the test ends.
+type lines struct{ n atomic.Int64 }
+
+func (l *lines) Printf(context.Context, string, ...any) { l.n.Add(1) }
+
+// In an outage the client of Open logs nothing by itself, says why it can't connect,
+// and is back at once.
+func TestOpenOutageIsQuiet(t *testing.T) {
+	server := redistest.Start(t)
+	var logged lines
+	redis.SetLogger(&logged)
+	t.Cleanup(logging.Enable)
+	var log logBuffer
+	s, err := Open("redis://"+server.Addr+"?min_idle_conns=3", WithLogger(log.logger()), WithTimeout(time.Second))
+	must(t, err)
+	limiter := core.New(s, core.WithLogger(log.logger()))
+	t.Cleanup(func() { limiter.Close() })
+	take(t, s, countedPolicy, "k")
+	server.Kill()
+	for range 100 {
+		_, err := s.Take(t.Context(), countedPolicy, "k", 1)
+		var op *net.OpError
+		if err == nil || !errors.As(err, &op) && !errors.Is(err, io.EOF) {
+			t.Errorf("%v, want the error of the dial", err)
+		}
+		_, err = limiter.Allow(t.Context(), countedPolicy, "k")
+		must(t, err)
+	}
+	if n := logged.n.Load(); n > 0 {
+		t.Errorf("go-redis has logged %d lines", n)
+	}
+	server.Restart()
+	// None of the connections that could not be made is used now.
+	for range 20 {
+		take(t, s, countedPolicy, "k")
+	}
+	until(t, func() bool { return strings.Contains(log.String(), "answers again") })
+	wantLines(t, &log, 2)
 }
