@@ -28,6 +28,7 @@ func TestOneRoundTripPerDecision(t *testing.T) {
 	s := New(rdb, patient)
 	for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
 		take(t, s, p, "warm") // loads the script
+		awaitCheck(s)         // which runs one, too
 		before := commands(t, rdb)
 		for i := range 50 {
 			take(t, s, p, fmt.Sprint("key-", i%7))
