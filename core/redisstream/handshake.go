@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -89,6 +90,18 @@ func setupError(err error) (help string, ok bool) {
 		return "the server does not speak the protocol of Redis: check the port", true
 	}
 	return "", false
+}
+
+// explained returns err with what to do about it.
+func explained(help string, err error) error {
+	var refusal *refusal
+	if errors.As(err, &refusal) {
+		err = refusal.err
+	}
+	if errors.Is(err, redis.Nil) {
+		return errors.New(help) // a Nil inside would pass for the answer to a command
+	}
+	return fmt.Errorf("%s: %w", help, err)
 }
 
 // greeter is a [redis.Hook] that keeps the errors of new connections. It is for the

@@ -69,7 +69,7 @@ var states = []struct {
 // to send the script again.
 func stateOf(err error) (remedy, error) {
 	if help, ok := setupError(err); ok {
-		return down, fmt.Errorf("%s: %v", help, err) //nolint:errorlint // it must not pass for the answer to a command
+		return down, explained(help, err)
 	}
 	if !answered(err) {
 		return down, err
