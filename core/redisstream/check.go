@@ -82,7 +82,7 @@ type setup struct {
 // checkTopology asks which logs one script may use, and warns of a Cluster that the
 // client can't find its way in.
 func (s *Store) checkTopology(ctx context.Context) {
-	if s.topology.ask(ctx) == nil && s.topology.partly() {
+	if s.batcher.topology.ask(ctx) == nil && s.batcher.topology.partly() {
 		warning.Log(s.logger, warnPartly, "the server is one of a Cluster, and other keys are on other servers; use a client for a Cluster, "+
 			"by redis+cluster://host:port or redis.NewClusterClient")
 	}

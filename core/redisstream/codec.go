@@ -11,9 +11,9 @@ import (
 
 // The first argument of a layout's script says what to do with the log.
 const (
-	modeLook    = 0 // decide and change nothing
-	modeTake    = 1 // decide, and take the units if there is room
-	modeCorrect = 3 // correct what was taken
+	modeLook    = "look"    // decide and change nothing
+	modeTake    = "take"    // decide, and take the units if there is room
+	modeCorrect = "correct" // correct what was taken
 )
 
 // charge is what a script is asked: to take units from the log of one policy
@@ -27,7 +27,7 @@ type charge struct {
 
 // decision returns the call of the layout's script for one charge, as the head of
 // each script describes it.
-func decision(c *charge, mode int) []any {
+func decision(c *charge, mode string) []any {
 	call := append(scriptOf(c.policy).call(4+2*c.policy.Len(), c.log), mode)
 	return appendArgs(call, c.policy, c.cost)
 }

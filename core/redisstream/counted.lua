@@ -8,7 +8,7 @@
 -- KEYS[1]  the log
 -- KEYS[2]  scratch, in the same hash slot; gone when the script ends. Left out
 --          while the slot moves to another node, which allows one key only
--- ARGV[1]  1 to take units, 0 to look only, 2 to ask only whether there is room
+-- ARGV[1]  take; look, to take nothing; room, to ask only whether there is room
 -- ARGV[2]  how many requests; 1 unless units are taken
 -- ARGV[3]  the limit: units in a window
 -- ARGV[4]  the window, milliseconds
@@ -19,94 +19,114 @@
 -- alone: all are taken, none is the log's first or last, and all times are those of
 -- a request that has just been admitted: 0, and the window.
 
-local log = KEYS[1]
+local log, mode = KEYS[1], ARGV[1]
 local asked, max, window = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local before, used, now, added
 
--- Most requests: there is room even if nothing has left the window. The ID of the
--- new entry tells the time; to read the clock as well would take a sixth longer.
-if ARGV[1] == '1' then
+-- The fast path, for most requests: there is room even if nothing has left the
+-- window. The ID of the new entry tells the time; to read the clock as well would
+-- take a sixth longer. From that entry on nothing may fail the script, since the
+-- requests are counted. A command that the user has lost since the log began is
+-- done without.
+local before, used, now, added, trimmed
+if mode == 'take' then
   before = redis.call('XLEN', log)
-  if before + asked <= max then
+  if 0 < before and before + asked < max then
     local id = redis.call('XADD', log, '*', '', '')
     local stamp = string.sub(id, 1, 13)
+    local time
+    if string.sub(id, 14) ~= '-0' then
+      -- As late as the entry before it, which may be ahead of a clock that stepped
+      -- back. Or a time that does not have 13 digits: before 2001, or after 2286.
+      stamp = string.match(id, '%d+')
+      time = redis.pcall('TIME')
+    end
     for _ = 2, asked do redis.call('XADD', log, stamp .. '-*', '', '') end
     added = tonumber(stamp)
     now = added
-    if string.sub(id, 14) ~= '-0' then
-      -- As late as the entry before it, which may be ahead of a clock that stepped back.
-      local clock = redis.call('TIME')
-      now = math.min(clock[1] * 1000 + math.floor(clock[2] / 1000), added)
+    local cut = added - window + 1
+    if time then
+      if time.err then
+        cut = 0
+      else
+        now = math.min(time[1] * 1000 + math.floor(time[2] / 1000), added)
+        cut = math.max(now - window + 1, 0)
+      end
     end
-    local trimmed = redis.call('XTRIM', log, 'MINID', string.format('%d', now - window + 1))
-    used = before + asked - trimmed
-    if 0 < before and trimmed == 0 and used < max and added == now then return {used} end
+    trimmed = redis.pcall('XTRIM', log, 'MINID', string.format('%d', cut))
+    used = before + asked
+    if trimmed == 0 and now == added then return {used} end
   end
 end
 
-if not used then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- prelude.lua
+
+-- keep sets the log's time to live: two windows, from its newest entry on where that
+-- is ahead of a clock that stepped back. Set whenever the log was empty or lost
+-- entries, it is at least one window after every admission: a decision more than a
+-- window after it was set finds the entries of that time trimmed.
+local function keep(run, newest, ...)
+  run('PEXPIRE', log, string.format('%d', math.max(newest - now, 0) + 2 * window), ...)
 end
 
--- By the time read above: the server's own goes on within a script before
--- Redis 7.2, and would make an entry a tick late.
-local cut, stamp = string.format('%d', now - window + 1), string.format('%d-*', now)
-
--- The time of an entry: 13 digits of its ID until the year 2286.
-local function ms(entry) return tonumber(string.sub(entry[1], 1, 13)) end
-
--- Set to two windows whenever the log was empty or lost entries, the time to
--- live is at least one window after every admission: a decision more than a
--- window after it was set finds the entries of that time trimmed. It counts
--- from the newest entry where that is ahead of a clock that stepped back.
-local function keep(newest)
-  redis.call('PEXPIRE', log, string.format('%d', math.max(newest - now, 0) + 2 * window))
+if added then
+  keep(try, added)
+  -- Where that was not allowed, what has left the window counts until the log is full.
+  if type(trimmed) == 'number' then used = used - trimmed end
+  if used == asked then compact(log, KEYS[2]) end
+  return {asked, 0, added + window - now, used, window}
 end
 
--- The reply to requests of which the first are granted, at the time added. used
--- counts them, fresh is whether the log was empty, and trimmed whether it lost
--- entries.
-local function admitted(granted, used, fresh, trimmed, added)
-  if fresh and KEYS[2] then
-    -- The server allocates 4 kB for the first entries of a stream; a copy has
-    -- just what it needs. A server that can't copy keeps the slack.
-    if redis.pcall('COPY', log, KEYS[2], 'REPLACE') == 1 then redis.call('RENAME', KEYS[2], log) end
-  end
-  if fresh or trimmed or added > now then keep(added) end
-  local free = window
-  if fresh then
-    free = added + window - now
-  elseif used == max then
-    free = ms(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]) + window - now
-  end
-  return {granted, granted < asked and free or 0, added + window - now, used, free}
+-- A fresh log. What the fast path needs, too, is known to work before it begins.
+if before == 0 then
+  need('TIME')
+  need('XTRIM', log, 'MINID', '0')
+  need('PEXPIRE', log, '1')
+  local granted = math.min(asked, max)
+  local id = call('XADD', log, '*', '', '')
+  added = read({id})
+  for _ = 2, granted do call('XADD', log, string.format('%d-*', added), '', '') end
+  -- A log that others left empty goes on from its last entry.
+  now = string.sub(id, -2) == '-0' and added or math.min(clock(), added)
+  compact(log, KEYS[2])
+  keep(call, added)
+  local free = added + window - now
+  return {granted, granted < asked and free or 0, free, granted, free}
 end
 
-if used then return admitted(asked, used, used == asked, used < before + asked, added) end
-
-local trimmed = redis.call('XTRIM', log, 'MINID', cut)
-used = redis.call('XLEN', log)
-
-if used < max and ARGV[1] == '1' then
-  local granted = math.min(asked, max - used)
-  local added = now
-  for _ = 1, granted do
-    if type(redis.pcall('XADD', log, stamp, '', '')) ~= 'string' then
-      -- The clock stepped back behind the newest entry: go on from that.
-      added = ms({redis.call('XADD', log, '*', '', '')})
-    end
-  end
-  return admitted(granted, used + granted, used == 0, trimmed > 0, added)
-end
-
+-- The exact path: by the clock, and cut to the window before it is counted.
+now = clock()
+trimmed = call('XTRIM', log, 'MINID', id(now - window + 1))
+used = before and before - trimmed or call('XLEN', log)
+local admits = used < max and mode == 'take'
 -- What was trimmed now is not at the next call, which then would not keep the log.
-if ARGV[1] == '2' and trimmed == 0 then return {used < max and 1 or 0} end
+-- GT leaves a longer life, that of an entry ahead of the clock.
+if trimmed > 0 then
+  if admits then keep(call, now) else keep(call, now, 'GT') end
+end
+
+if admits then
+  local granted = math.min(asked, max - used)
+  local free = window
+  if used > 0 and used + granted == max then
+    free = read(call('XRANGE', log, '-', '+', 'COUNT', 1)[1]) + window - now
+  end
+  added = now
+  if type(try('XADD', log, string.format('%d-*', now), '', '')) ~= 'string' then
+    -- The clock stepped back behind the newest entry: go on from that.
+    need('PEXPIRE', log, '1')
+    added = read({call('XADD', log, '*', '', '')})
+    keep(call, added)
+    if used == 0 then free = added + window - now end
+  end
+  for _ = 2, granted do call('XADD', log, string.format('%d-*', added), '', '') end
+  if used == 0 then compact(log, KEYS[2]) end
+  return {granted, granted < asked and free or 0, added + window - now, used + granted, free}
+end
+
+if mode == 'room' then return {used < max and 1 or 0} end
 if used == 0 then return {1, 0, 0, 0, 0} end
-local newest = ms(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1])
-if trimmed > 0 then keep(newest) end
-if ARGV[1] == '2' then return {used < max and 1 or 0} end
-local oldest = ms(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1])
+local newest = read(call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1])
+local oldest = read(call('XRANGE', log, '-', '+', 'COUNT', 1)[1])
 local free, reset = oldest + window - now, newest + window - now
 if used < max then return {1, 0, reset, used, free} end
 local leaving = oldest
@@ -117,10 +137,10 @@ if used > max then
   local out = used - max + 1
   local range
   if max < out and max <= 1000 then
-    range = redis.call('XREVRANGE', log, '+', '-', 'COUNT', max)
+    range = call('XREVRANGE', log, '+', '-', 'COUNT', max)
   else
-    range = redis.call('XRANGE', log, '-', '+', 'COUNT', math.min(out, 1000))
+    range = call('XRANGE', log, '-', '+', 'COUNT', math.min(out, 1000))
   end
-  leaving = ms(range[#range])
+  leaving = read(range[#range])
 end
 return {0, leaving + window - now, reset, used, free}

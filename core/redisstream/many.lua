@@ -1,5 +1,5 @@
--- Decisions that have nothing to do with each other, in one round trip. The
--- scripts of the layouts stand before this, as before together.lua.
+-- Decisions that have nothing to do with each other, in one round trip. The prelude
+-- and the scripts of the layouts stand before this, as before together.lua.
 --
 -- KEYS[1], KEYS[2]  the first log and its scratch key; KEYS[3] and KEYS[4] are
 --                   those of the second, and so on
@@ -9,14 +9,13 @@
 -- Reply: those of the scripts, one after the other, each behind its length; of one
 -- that fails, 0 alone.
 
-local time = redis.call('TIME')
 local layouts = {c = counted, s = summed, r = refunded}
 
 local all, size, at, n = {}, 0, 1, 0
 while at <= #ARGV do
   n = n + 1
   local last = at + 1 + tonumber(ARGV[at + 1])
-  local done, reply = pcall(layouts[ARGV[at]], {KEYS[2 * n - 1], KEYS[2 * n]}, {'1', unpack(ARGV, at + 2, last)}, time)
+  local done, reply = pcall(layouts[ARGV[at]], {KEYS[2 * n - 1], KEYS[2 * n]}, {'take', unpack(ARGV, at + 2, last)})
   if not done then reply = {} end
   size = size + 1
   all[size] = #reply

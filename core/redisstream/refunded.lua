@@ -22,8 +22,8 @@
 -- KEYS[1]  the log
 -- KEYS[2]  scratch, in the same hash slot; gone when the script ends. Left out
 --          while the slot moves to another node, which allows one key only
--- ARGV[1]  1 to take units, 0 to look only, 2 to ask only whether there is
---          room, 3 to correct what was taken
+-- ARGV[1]  take; look, to take nothing; room, to ask only whether there is room;
+--          correct, to correct what was taken
 -- ARGV[2]  how many units: the cost; the correction, which is below 0 to give
 --          back and above 0 to charge
 -- ARGV[3]  the longest window, milliseconds
@@ -42,63 +42,68 @@
 -- Reply to a correction: 1, or 0 when it is too late or the entry is not there;
 -- then nothing has changed.
 
+-- prelude.lua
+
 local modulus = 4503599627370496
 
 local log, mode = KEYS[1], ARGV[1]
 local units, longest, start = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
-local time = redis.call('TIME')
-local clock = time[1] * 1000 + math.floor(time[2] / 1000)
-
--- What an entry says; the time has 13 digits until the year 2286.
-local function ms(entry) return tonumber(string.sub(entry[1], 1, 13)) end
-local function total(entry) return tonumber(string.sub(entry[1], 15)) end
+-- What an entry says, but for its time and total.
 local function cost(entry) return tonumber(entry[2][2]) end
 local function back(entry) return tonumber(entry[2][4]) end
 local function refunds(entry) return tonumber(entry[2][6]) end
 
--- The first entry later than a time.
+-- after returns the first entry later than a time.
 local function after(moment)
-  return redis.call('XRANGE', log, string.format('%d', moment + 1), '+', 'COUNT', 1)[1]
+  return call('XRANGE', log, id(moment + 1), '+', 'COUNT', 1)[1]
 end
 
-local now = clock
-local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+-- The last entry, with its time and total.
+local last = call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
 local fresh = not last
+local newest, total
+local time = clock()
+local now = time
 if last then
+  newest, total = read(last)
   -- Time never runs backwards within a log, whatever the clock does.
-  now = math.max(clock, ms(last))
-  if ms(last) <= now - longest then last = false end
+  if newest > now then now = newest end
+  if newest <= now - longest then last = false end
 end
 
--- The units used in the window after a moment, whose first entry is first.
-local function used(moment, first)
+-- used returns the units used in the window after a moment, and the time of the
+-- first entry in it.
+local function used(moment)
+  local first = after(moment)
+  local ms, sum = read(first)
   local own, entries = cost(first), refunds(last) - refunds(first)
   if own < 0 then own, entries = 1, entries + 1 end
-  local sum = total(last) - total(first) + own - entries
+  sum = total - sum + own - entries
   if entries ~= 0 then
     local sure = moment + math.max(tonumber(last[2][8]), tonumber(last[2][10]))
-    if ms(first) <= sure then first = after(sure) end
+    if ms <= sure then first = after(sure) end
     if first then
       sum = sum - (back(last) - back(first)) % modulus + math.min(cost(first), 0)
     end
   end
-  return sum % modulus
+  return sum % modulus, ms
 end
 
--- Whether the units will fit every limit at a moment, if nothing is added.
+-- room reports whether the units will fit every limit at a moment, if nothing is
+-- added.
 local function room(moment)
   for i = 5, #ARGV, 2 do
     local cut = moment - tonumber(ARGV[i + 1])
-    if ms(last) > cut and used(cut, after(cut)) + units > tonumber(ARGV[i]) then return false end
+    if newest > cut and used(cut) + units > tonumber(ARGV[i]) then return false end
   end
   return true
 end
 
--- A moment with which they fit, from the one given, before which they don't: the
--- first one if nothing was given back. Found by binary search.
+-- fits returns a moment at which they fit, from the one given on, before which they
+-- don't: the first one if nothing was given back. It is a binary search.
 local function fits(moment)
-  local low, high = moment - 1, ms(last) + longest
+  local low, high = moment - 1, newest + longest
   while high - low > 1 do
     if room(moment) then high = moment else low = moment end
     moment = low + math.floor((high - low) / 2)
@@ -106,18 +111,18 @@ local function fits(moment)
   return high
 end
 
--- Adds an entry; late is how long after its request units are given back.
--- Returns the entry's total.
-local function append(late)
+-- enter adds an entry; late is how long after its request units are given back.
+-- It returns the entry's total.
+local function enter(late)
   local sum = math.max(units, 1)
   local b, k, d, p = 0, 0, 0, 0
   local stretches = 2
   if last then
-    sum = (total(last) + sum) % modulus
+    sum = (total + sum) % modulus
     -- IDs must grow: a total that starts over needs a new millisecond.
-    if sum < total(last) and now == ms(last) then now = now + 1 end
+    if sum < total and now == newest then now = now + 1 end
     b, k, d, p = back(last), refunds(last), tonumber(last[2][8]), tonumber(last[2][10])
-    stretches = math.floor(now / longest) - math.floor(ms(last) / longest)
+    stretches = math.floor(now / longest) - math.floor(newest / longest)
     if stretches == 1 then d, p = 0, d elseif stretches > 1 then d, p = 0, 0 end
   else
     sum = start + sum
@@ -125,33 +130,36 @@ local function append(late)
   if units < 0 then
     b, k, d = (b - units) % modulus, (k + 1) % modulus, math.max(d, late)
   end
-  -- Whole nodes of expired entries go; which of them are left does not matter.
-  redis.call('XADD', log, 'MINID', '~', string.format('%d', now - longest + 1),
-    string.format('%d-%d', now, sum), 'c', ARGV[2], 'b', string.format('%d', b),
-    'k', string.format('%d', k), 'd', string.format('%d', d), 'p', string.format('%d', p))
-  if fresh and KEYS[2] and redis.pcall('COPY', log, KEYS[2], 'REPLACE') == 1 then
-    -- The server allocates 4 kB for the first entries of a stream; a copy has
-    -- just what it needs. A server that can't copy keeps the slack.
-    redis.call('RENAME', KEYS[2], log)
-  end
   -- Set to two windows by the first entry in each stretch, the time to live is
   -- at least one window after every entry. It counts from the new entry, which
-  -- is ahead of a clock that stepped back.
-  if stretches > 0 then
-    redis.call('PEXPIRE', log, string.format('%d', now - clock + 2 * longest))
+  -- is ahead of a clock that stepped back. A log that is there gets it before the
+  -- entry: an error leaves nothing counted.
+  local life = stretches > 0 and string.format('%d', now - time + 2 * longest)
+  if fresh then
+    need('PEXPIRE', log, life)
+  elseif life then
+    call('PEXPIRE', log, life)
+  end
+  -- Whole nodes of expired entries go; which of them are left does not matter.
+  call('XADD', log, 'MINID', '~', id(now - longest + 1),
+    string.format('%d-%d', now, sum), 'c', ARGV[2], 'b', string.format('%d', b),
+    'k', string.format('%d', k), 'd', string.format('%d', d), 'p', string.format('%d', p))
+  if fresh then
+    compact(log, KEYS[2])
+    call('PEXPIRE', log, life)
   end
   return sum
 end
 
-if mode == '3' then
+if mode == 'correct' then
   local late = 0
   if units < 0 then
-    local request = redis.call('XRANGE', log, ARGV[6], ARGV[6])[1]
+    local request = call('XRANGE', log, ARGV[6], ARGV[6])[1]
     if not request then return {0} end
-    late = now - ms(request)
+    late = now - read(request)
     if late > tonumber(ARGV[5]) then return {0} end
   end
-  append(late)
+  enter(late)
   return {1}
 end
 
@@ -159,33 +167,33 @@ local reply = {1, 0, 0}
 for i = 5, #ARGV, 2 do
   local max, window = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
   local taken, free = 0, 0
-  if last and ms(last) > now - window then
-    local first = after(now - window)
-    taken = used(now - window, first)
-    if taken > 0 then free = ms(first) + window - clock end
+  if last and newest > now - window then
+    local first
+    taken, first = used(now - window)
+    if taken > 0 then free = first + window - time end
     if taken + units > max then
-      if mode == '2' then return {0} end
+      if mode == 'room' then return {0} end
       -- Never before the first entry leaves.
       reply[1] = 0
-      reply[2] = math.max(reply[2], ms(first) + window)
+      reply[2] = math.max(reply[2], first + window)
     end
   end
   reply[i - 1], reply[i] = taken, free
 end
-if mode == '2' then return {1} end
-if reply[1] == 0 then reply[2] = fits(reply[2]) - clock end
+if mode == 'room' then return {1} end
+if reply[1] == 0 then reply[2] = fits(reply[2]) - time end
 
 local n = #reply
 reply[n + 1], reply[n + 2] = 0, 0
-if reply[1] == 0 or mode == '0' then
-  if last then reply[3] = ms(last) + longest - clock end
+if reply[1] == 0 or mode == 'look' then
+  if last then reply[3] = newest + longest - time end
   return reply
 end
-local sum = append(0)
-reply[3] = now + longest - clock
+local sum = enter(0)
+reply[3] = now + longest - time
 for i = 4, n, 2 do
   reply[i] = reply[i] + units
-  if reply[i + 1] == 0 then reply[i + 1] = now + tonumber(ARGV[i + 2]) - clock end
+  if reply[i + 1] == 0 then reply[i + 1] = now + tonumber(ARGV[i + 2]) - time end
 end
 reply[n + 1], reply[n + 2] = now, sum
 return reply

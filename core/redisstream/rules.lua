@@ -12,37 +12,41 @@
 -- A value is the end of the rule, a blank and the rule. Rules that have ended
 -- are deleted on the way. The hash has no time to live.
 
-local rules, id = KEYS[1], ARGV[1]
-local time = redis.call('TIME')
-local clock = time[1] * 1000 + math.floor(time[2] / 1000)
+-- prelude.lua
+
+local rules, rule = KEYS[1], ARGV[1]
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function ended(value)
   local ends = tonumber(string.match(value, '^%d+'))
-  return ends and ends > 0 and ends <= clock
+  return ends and ends > 0 and ends <= now
 end
 
-local all = redis.call('HGETALL', rules)
-local found, changed, version = 0, false, 0
+local all = call('HGETALL', rules)
+local found, version = 0, 0
+local gone = {}
 for i = 1, #all, 2 do
   if all[i] == 'version' then
     version = tonumber(all[i + 1]) or 0
   else
     local over = ended(all[i + 1])
-    if all[i] == id and not over then found = 1 end
-    if over or all[i] == id and ARGV[2] == '' then
-      redis.call('HDEL', rules, all[i])
-      changed = true
-    end
+    if all[i] == rule and not over then found = 1 end
+    if over or all[i] == rule and ARGV[2] == '' then gone[#gone + 1] = all[i] end
   end
 end
+if ARGV[2] == '' and #gone == 0 then return {found} end
+
+-- By the clock, so that a hash that was lost and made anew, by FLUSHALL or a
+-- failover, has no version that a process has met.
+version = math.max(version + 1, time[1] * 1000000 + time[2])
+local change = {'version', string.format('%.0f', version)}
+if #gone > 0 then
+  need('HSET', rules, unpack(change))
+  for _, one in ipairs(gone) do call('HDEL', rules, one) end
+end
 if ARGV[2] ~= '' then
-  redis.call('HSET', rules, id, ARGV[2] .. ' ' .. ARGV[3])
-  changed = true
+  change[3], change[4] = rule, ARGV[2] .. ' ' .. ARGV[3]
 end
-if changed then
-  -- By the clock, so that a hash that was lost and made anew, by FLUSHALL or a
-  -- failover, has no version that a process has met.
-  version = math.max(version + 1, time[1] * 1000000 + time[2])
-  redis.call('HSET', rules, 'version', string.format('%.0f', version))
-end
+call('HSET', rules, unpack(change))
 return {found}

@@ -5,12 +5,16 @@ import (
 	"crypto/sha1" //nolint:gosec // the digest that EVALSHA names scripts by
 	_ "embed"
 	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/streamlimit/streamlimit/core"
 )
+
+//go:embed prelude.lua
+var preludeSource string
 
 //go:embed counted.lua
 var countedSource string
@@ -34,14 +38,14 @@ var rulesSource string
 type script struct{ source, sha string }
 
 var (
-	counted     = newScript(countedSource)
-	summed      = newScript(summedSource)
-	refunded    = newScript(refundedSource)
-	changeRules = newScript(rulesSource)
+	counted     = newScript(withPrelude(countedSource))
+	summed      = newScript(withPrelude(summedSource))
+	refunded    = newScript(withPrelude(refundedSource))
+	changeRules = newScript(withPrelude(rulesSource))
 
 	// These two are their own source with those that they build on.
-	together = newScript(shebang + functions + togetherSource)
-	many     = newScript(shebang + functions + manySource)
+	together = newScript(shebang + preludeSource + functions + togetherSource)
+	many     = newScript(shebang + preludeSource + functions + manySource)
 )
 
 // functions are the scripts of the layouts as functions.
@@ -51,17 +55,29 @@ var functions = function("counted", countedSource) + function("summed", summedSo
 // the script write.
 const shebang = "#!lua\n"
 
-// readTime is how each script of a layout reads the clock, unless the ID of an entry
-// that it has added tells the time.
-const readTime = "local time = redis.call('TIME')\n"
+// preludeLine stands in a script where the prelude goes.
+const preludeLine = "\n-- prelude.lua\n"
 
-// function makes a script a Lua function of its keys, its arguments and the
-// time. All functions of a script must have the same: before Redis 7.2 the clock
-// goes on within a script, and a log could have room the second time it is asked.
-// (A counted log with room at that time admits at a later one, which is no matter.)
+// withPrelude returns a script with the prelude in its place.
+func withPrelude(source string) string { return replaceOnce(source, preludeLine, "\n"+preludeSource) }
+
+// function makes a script a Lua function of its keys and arguments. The prelude
+// stands once before all functions, and has the one time for all: before Redis 7.2
+// the clock goes on within a script, and a log could have room the second time it is
+// asked. (A counted log with room at that time admits at a later one, which is no
+// matter.)
 func function(name, source string) string {
-	source = strings.Replace(strings.TrimPrefix(source, shebang), readTime, "", 1)
-	return "local function " + name + "(KEYS, ARGV, time)\n" + source + "end\n"
+	source = replaceOnce(replaceOnce(source, preludeLine, "\n"), shebang, "")
+	return "local function " + name + "(KEYS, ARGV)\n" + source + "end\n"
+}
+
+// replaceOnce returns the source with text replaced. It panics unless text stands
+// in it once.
+func replaceOnce(source, text, by string) string {
+	if n := strings.Count(source, text); n != 1 {
+		panic(fmt.Sprintf("redisstream: a script has the line %q %d times, want once", strings.TrimSpace(text), n))
+	}
+	return strings.Replace(source, text, by, 1)
 }
 
 func newScript(source string) *script {

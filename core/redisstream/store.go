@@ -106,7 +106,7 @@ func New(rdb redis.UniversalClient, options ...Option) *Store {
 	s.transport.rdb, s.transport.timeout = rdb, DefaultTimeout
 	s.transport.keepsDeadlines = keepsDeadlines(rdb)
 	s.transport.answered = s.beginCheck
-	s.batcher.transport, s.batcher.topology = &s.transport, newTopology(rdb)
+	s.batcher.transport = &s.transport
 	s.batcher.bound = DefaultWaitBound
 	s.batcher.one.batcher = &s.batcher
 	for _, o := range options {
@@ -115,6 +115,7 @@ func New(rdb redis.UniversalClient, options ...Option) *Store {
 		}
 		o(s)
 	}
+	s.batcher.topology = newTopology(rdb, s.prefix)
 	return s
 }
 
@@ -182,7 +183,7 @@ func (s *Store) plain(caller context.Context, cmd redis.Cmder) error {
 	if err == nil {
 		return nil
 	}
-	if !errors.Is(err, redis.Nil) {
+	if err != redis.Nil { //nolint:errorlint // a wrapped one is how sentinels say that they know no such name
 		_, err = stateOf(err)
 	}
 	return fmt.Errorf("redisstream: %w", err)

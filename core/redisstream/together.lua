@@ -1,6 +1,6 @@
--- A decision on several logs, all or nothing. The scripts of the layouts stand
--- before this, each as a function of KEYS, ARGV and the time, which is read once
--- for all: counted, summed, refunded.
+-- A decision on several logs, all or nothing. The prelude and the scripts of the
+-- layouts stand before this, each of these as a function of KEYS and ARGV: counted,
+-- summed, refunded.
 --
 -- KEYS[1], KEYS[2]  the first log and its scratch key; KEYS[3] and KEYS[4] are
 --                   those of the second, and so on. All are in one hash slot
@@ -12,8 +12,10 @@
 -- Reply: those of the scripts, one after the other, each behind its length. Units
 -- are taken if all logs that can hold up the request have room.
 
-local time = redis.call('TIME')
 local layouts = {c = counted, s = summed, r = refunded}
+
+-- All logs have room at the same time, or not.
+clock()
 
 local logs, at, admitted = {}, 2, true
 while at <= #ARGV do
@@ -22,19 +24,35 @@ while at <= #ARGV do
   local log = {
     script = layouts[ARGV[at]],
     keys = {KEYS[2 * n - 1], KEYS[2 * n]},
-    args = {'2', unpack(ARGV, at + 2, last)},
+    args = {'room', unpack(ARGV, at + 2, last)},
   }
-  log.room = log.script(log.keys, log.args, time)[1] == 1
+  log.room = log.script(log.keys, log.args)[1] == 1
   if not log.room and string.sub(ARGV[1], n, n) == '1' then admitted = false end
   logs[n] = log
   at = last + 1
 end
 
+local function run(log, mode)
+  log.args[1] = mode
+  log.reply = log.script(log.keys, log.args)
+end
+
+-- Once one log has taken its units, none of the others may fail. Looking comes
+-- first, and what taking needs beyond it is known to work.
+for _, log in ipairs(logs) do
+  if not (admitted and log.room) then run(log, 'look') end
+end
+if admitted then
+  need('PEXPIRE', KEYS[2] or KEYS[1], '1')
+  need('XRANGE', KEYS[1], '-', '+', 'COUNT', '1')
+end
+for _, log in ipairs(logs) do
+  if not log.reply then run(log, 'take') end
+end
+
 local all = {}
 for _, log in ipairs(logs) do
-  log.args[1] = admitted and log.room and '1' or '0'
-  local reply = log.script(log.keys, log.args, time)
-  all[#all + 1] = #reply
-  for _, value in ipairs(reply) do all[#all + 1] = value end
+  all[#all + 1] = #log.reply
+  for _, value in ipairs(log.reply) do all[#all + 1] = value end
 end
 return all

@@ -54,12 +54,13 @@ func (m *model) last() int64 {
 // the first entry in it. A refund counts if it is later than the window's start
 // by more than the slowest refund takes: see core.Refundable.
 func (m *model) used(window, now int64) (units, first int64) {
+	found := false
 	for _, e := range m.entries {
 		if e.time <= now-window {
 			continue
 		}
-		if first == 0 {
-			first = e.time
+		if !found {
+			found, first = true, e.time
 		}
 		units += e.cost
 		if e.time > now-window+max(m.lag, m.lagBefore) {
@@ -161,7 +162,10 @@ func (m *model) checkExactly(u core.Usage, cost int64, took bool, now int64) err
 		}
 	}
 	entered := allowed && took
-	reset := max(0, m.last()+m.policy.Longest().Milliseconds()-now)
+	reset := int64(0)
+	if len(m.entries) > 0 {
+		reset = max(0, m.last()+m.policy.Longest().Milliseconds()-now)
+	}
 	if entered {
 		reset = m.policy.Longest().Milliseconds()
 	}

@@ -14,7 +14,17 @@ import (
 // property compares random histories with the model. More of them:
 //
 //	go test -run Property -rapid.checks=10000
-func (h Harness) property(t *testing.T) {
+func (h Harness) property(t *testing.T) { h.histories(t, nil) }
+
+// Degraded compares random histories with the model, as [Run] does, on stores that
+// refuse some of what they are asked, such as one whose server lacks a command.
+// refused reports whether an error is such a refusal: it must have counted nothing.
+func Degraded(t *testing.T, h Harness, refused func(error) bool) { h.histories(t, refused) }
+
+// histories runs histories of each kind, three times: on a clock that goes forward,
+// on one that steps back, and on one that starts at a time with fewer or more digits
+// than today's and jumps.
+func (h Harness) histories(t *testing.T, refused func(error) bool) {
 	type kind struct {
 		limits  int
 		options []core.PolicyOption
@@ -30,21 +40,51 @@ func (h Harness) property(t *testing.T) {
 		"Settlements":   {3, []core.PolicyOption{costs, refunds}},
 	}
 	for name, k := range kinds {
-		for _, steps := range []bool{false, true} {
-			if steps {
-				name += "ClockStepsBack"
-			}
-			t.Run(name, func(t *testing.T) {
+		for clock, how := range map[string]course{
+			"":               {},
+			"ClockStepsBack": {back: true},
+			"OddClock":       {odd: true},
+		} {
+			t.Run(name+clock, func(t *testing.T) {
 				s := h.subject(t)
+				today := s.clock.Now()
 				histories := 0
 				rapid.Check(t, func(t *rapid.T) {
 					histories++
-					s.history(t, randomPolicy(t, k.limits, k.options), fmt.Sprintf("history-%d-", histories), steps)
+					start := today
+					if how.odd {
+						start = time.UnixMilli(rapid.SampledFrom(oddTimes).Draw(t, "start"))
+					}
+					s.clock.Advance(start.Sub(s.clock.Now()))
+					run := run{subject: s, course: how, today: today, refused: refused}
+					run.history(t, randomPolicy(t, k.limits, k.options), fmt.Sprintf("history-%d-", histories))
 				})
 			})
 		}
 	}
 }
+
+// oddTimes are milliseconds: 1970, where a machine without a battery starts, and
+// seconds before and after the times at which their digits become 13 and 14, in 2001
+// and 2286.
+var oddTimes = []int64{1, 50, 5000, 1e12 - 3000, 1e12 + 1, 1e13 - 3000, 1e13 + 1}
+
+// course is how the clock of a history goes.
+type course struct {
+	back bool // steps back now and then
+	odd  bool // starts at one of oddTimes, and jumps to today
+}
+
+// run is one history on a store.
+type run struct {
+	*subject
+	course
+	today   time.Time
+	refused func(error) bool // of errors that are no fault; nil for none
+}
+
+// refuses reports whether an error is a refusal that the test expects.
+func (r *run) refuses(err error) bool { return err != nil && r.refused != nil && r.refused(err) }
 
 // randomPolicy has from 1 to limits limits, small enough that histories reach
 // them.
@@ -75,7 +115,7 @@ func otherMax(t *rapid.T, p *core.Policy) *core.Policy {
 }
 
 // history is a random sequence of operations on two keys of one policy.
-func (s *subject) history(t *rapid.T, p *core.Policy, prefix string, steps bool) {
+func (s *run) history(t *rapid.T, p *core.Policy, prefix string) {
 	models := map[string]*model{"a": {policy: p}, "b": {policy: p}}
 	key := rapid.SampledFrom([]string{"a", "a", "a", "b"})
 	real := s.clock.Now().UnixMilli()
@@ -86,11 +126,21 @@ func (s *subject) history(t *rapid.T, p *core.Policy, prefix string, steps bool)
 			method = s.Take
 		}
 		u, err := method(s.Context(), p, prefix+k, c)
+		if s.refuses(err) {
+			return
+		}
 		if err != nil {
 			t.Fatalf("cost %d: %v", c, err)
 		}
 		if err := models[k].check(u, c, took, s.clock.Now().UnixMilli(), real); err != nil {
 			t.Fatalf("%v, key %s, cost %d, take %v: %v\n%+v", p.Limits(), k, c, took, err, u)
+		}
+	}
+	wait := func(ms int64) {
+		s.clock.Advance(time.Duration(ms) * time.Millisecond)
+		real += ms
+		for _, m := range models { // a store may look for expired logs at any time
+			m.highest = max(m.highest, s.clock.Now().UnixMilli())
 		}
 	}
 	actions := map[string]func(*rapid.T){
@@ -103,19 +153,18 @@ func (s *subject) history(t *rapid.T, p *core.Policy, prefix string, steps bool)
 		},
 		"peek": func(t *rapid.T) { ask(t, false) },
 		"wait": func(t *rapid.T) {
-			ms := s.randomWait(t, p)
-			s.clock.Advance(time.Duration(ms) * time.Millisecond)
-			real += ms
-			for _, m := range models { // a store may look for expired logs at any time
-				m.highest = max(m.highest, s.clock.Now().UnixMilli())
-			}
+			wait(s.randomWait(t, p))
 		},
 		"reset": func(t *rapid.T) {
 			if !rapid.Bool().Draw(t, "really") {
 				return
 			}
 			k := key.Draw(t, "key")
-			if err := s.Reset(s.Context(), p, prefix+k); err != nil {
+			err := s.Reset(s.Context(), p, prefix+k)
+			if s.refuses(err) {
+				return
+			}
+			if err != nil {
 				t.Fatalf("Reset: %v", err)
 			}
 			models[k].forget()
@@ -128,11 +177,22 @@ func (s *subject) history(t *rapid.T, p *core.Policy, prefix string, steps bool)
 	if _, refundable := p.Refundable(); refundable {
 		settle := func(t *rapid.T) {
 			k := key.Draw(t, "key")
-			s.settle(t, p, prefix+k, models[k], real, steps)
+			s.correct(t, p, prefix+k, models[k], real)
 		}
 		actions["settle"], actions["settleAgain"] = settle, settle
 	}
-	if steps {
+	if s.odd {
+		actions["jump"] = func(t *rapid.T) {
+			if ms := s.today.Sub(s.clock.Now()).Milliseconds(); ms > 0 && rapid.IntRange(0, 3).Draw(t, "really") == 0 {
+				wait(ms)
+			}
+		}
+		actions["stepBack"] = func(t *rapid.T) {
+			back := rapid.Int64Range(0, 3000).Draw(t, "step")
+			s.clock.Advance(-time.Duration(min(back, s.clock.Now().UnixMilli()-1)) * time.Millisecond)
+		}
+	}
+	if s.back {
 		actions["stepBack"] = func(t *rapid.T) {
 			s.clock.Advance(-time.Duration(rapid.Int64Range(1, 3000).Draw(t, "step")) * time.Millisecond)
 		}
@@ -142,6 +202,10 @@ func (s *subject) history(t *rapid.T, p *core.Policy, prefix string, steps bool)
 
 // settle corrects a random request, each at most once.
 func (s *subject) settle(t *rapid.T, p *core.Policy, key string, m *model, real int64, steps bool) {
+	(&run{subject: s, course: course{back: steps}}).correct(t, p, key, m, real)
+}
+
+func (s *run) correct(t *rapid.T, p *core.Policy, key string, m *model, real int64) {
 	var open []*request
 	for _, r := range m.requests {
 		if !r.settled {
@@ -154,11 +218,14 @@ func (s *subject) settle(t *rapid.T, p *core.Policy, key string, m *model, real 
 	// Mostly one of the newest.
 	r := open[max(0, len(open)-1-rapid.IntRange(0, 5).Draw(t, "request"))]
 	correction := -rapid.OneOf(rapid.Just(r.cost), rapid.Int64Range(1, r.cost)).Draw(t, "back")
-	if p.VariableCost() && !steps && rapid.IntRange(0, 3).Draw(t, "charge") == 0 {
+	if p.VariableCost() && !s.back && !s.odd && rapid.IntRange(0, 3).Draw(t, "charge") == 0 {
 		correction = rapid.Int64Range(1, 20).Draw(t, "more")
 	}
 	r.settled = true
 	err := s.Settle(s.Context(), p, key, r.id, correction)
+	if s.refuses(err) {
+		return
+	}
 	if err != nil && !errors.Is(err, core.ErrTooLate) {
 		t.Fatal(err)
 	}
