@@ -80,6 +80,9 @@ for i = 5, #ARGV, 2 do
   end
   reply[i - 1], reply[i] = used, free
 end
+-- What joins entries is known to work before there is one, also to a script that asks
+-- for room on several logs first.
+if fresh and slice > 0 and mode ~= 'look' then need('XDEL', log, '0-1') end
 if mode == 'room' then return {1} end
 
 if reply[1] == 0 or mode == 'look' then
@@ -104,7 +107,6 @@ if not last or math.floor(newest / longest) < math.floor(now / longest) then
 end
 if fresh then
   need('PEXPIRE', log, life)
-  if slice > 0 then need('XDEL', log, '0-1') end
 elseif life then
   call('PEXPIRE', log, life)
 end

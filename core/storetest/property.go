@@ -14,17 +14,19 @@ import (
 // property compares random histories with the model. More of them:
 //
 //	go test -run Property -rapid.checks=10000
-func (h Harness) property(t *testing.T) { h.histories(t, nil) }
+func (h Harness) property(t *testing.T) {
+	h.histories(t, nil, map[string]course{"": {}, "ClockStepsBack": {back: true}, "OddClock": {odd: true}})
+}
 
 // Degraded compares random histories with the model, as [Run] does, on stores that
 // refuse some of what they are asked, such as one whose server lacks a command.
 // refused reports whether an error is such a refusal: it must have counted nothing.
-func Degraded(t *testing.T, h Harness, refused func(error) bool) { h.histories(t, refused) }
+func Degraded(t *testing.T, h Harness, refused func(error) bool) {
+	h.histories(t, refused, map[string]course{"": {}})
+}
 
-// histories runs histories of each kind, three times: on a clock that goes forward,
-// on one that steps back, and on one that starts at a time with fewer or more digits
-// than today's and jumps.
-func (h Harness) histories(t *testing.T, refused func(error) bool) {
+// histories runs histories of each kind on clocks of each course.
+func (h Harness) histories(t *testing.T, refused func(error) bool, courses map[string]course) {
 	type kind struct {
 		limits  int
 		options []core.PolicyOption
@@ -40,11 +42,7 @@ func (h Harness) histories(t *testing.T, refused func(error) bool) {
 		"Settlements":   {3, []core.PolicyOption{costs, refunds}},
 	}
 	for name, k := range kinds {
-		for clock, how := range map[string]course{
-			"":               {},
-			"ClockStepsBack": {back: true},
-			"OddClock":       {odd: true},
-		} {
+		for clock, how := range courses {
 			t.Run(name+clock, func(t *testing.T) {
 				s := h.subject(t)
 				today := s.clock.Now()
@@ -69,7 +67,7 @@ func (h Harness) histories(t *testing.T, refused func(error) bool) {
 // and 2286.
 var oddTimes = []int64{1, 50, 5000, 1e12 - 3000, 1e12 + 1, 1e13 - 3000, 1e13 + 1}
 
-// course is how the clock of a history goes.
+// course is how the clock of a history goes: forward, unless it says more.
 type course struct {
 	back bool // steps back now and then
 	odd  bool // starts at one of oddTimes, and jumps to today

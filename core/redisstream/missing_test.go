@@ -1,0 +1,222 @@
+package redisstream
+
+import (
+	"errors"
+	"maps"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/storetest"
+)
+
+// scriptCommands are those of the scripts of decisions.
+var scriptCommands = []string{"time", "xlen", "xadd", "xtrim", "xdel", "xrange", "xrevrange", "copy", "rename", "pexpire"}
+
+// withoutCommand starts a server that lacks a command, or whose user may not run it.
+// admin may do what the server can.
+func withoutCommand(t *testing.T, how, command string) (options *redis.Options, admin *redis.Client) {
+	t.Helper()
+	if how == "renamed" {
+		server := redistest.Start(t, "--rename-command", command, "")
+		return server.Options(), server.Client()
+	}
+	server := redistest.Start(t)
+	must(t, server.Client().Do(t.Context(), "acl", "setuser", "limiter", "on", ">pw", "~*", "+@all", "-"+command).Err())
+	o := server.Options()
+	o.Username, o.Password = "limiter", "pw"
+	return o, server.Client()
+}
+
+// lacksCommand reports whether an error says that a command of the script is missing.
+func lacksCommand(err error) bool {
+	if !errors.Is(err, core.ErrRefused) {
+		return false
+	}
+	for _, text := range []string{"can't run this command", "Unknown Redis command", "the script failed"} {
+		if strings.Contains(err.Error(), text) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkKeys checks that all keys but the rules have a time to live, and none is a
+// scratch key.
+func checkKeys(t *testing.T, admin *redis.Client) {
+	t.Helper()
+	for _, key := range admin.Keys(t.Context(), "*").Val() {
+		switch {
+		case strings.HasSuffix(key, rulesSuffix):
+		case strings.HasSuffix(key, "}"):
+			t.Errorf("%s: a scratch key is left", key)
+		case admin.PTTL(t.Context(), key).Val() == -1: // -2: it has ended meanwhile
+			t.Errorf("%s has no time to live", key)
+		}
+	}
+}
+
+// logged returns how many units all logs of the policies hold, by their entries.
+func logged(t *testing.T, s *Store, admin *redis.Client, policies ...*core.Policy) (units int64) {
+	t.Helper()
+	for _, p := range policies {
+		log, err := admin.XInfoStream(t.Context(), s.logKey(p, "k")).Result() // is not one of the scripts'
+		switch {
+		case err != nil: // there is none
+		case p.Layout() == core.Counted:
+			units += log.Length
+		default: // the total, which starts at 0
+			_, total, _ := strings.Cut(log.LastGeneratedID, "-")
+			n, err := strconv.ParseInt(total, 10, 64)
+			must(t, err)
+			units += n
+		}
+	}
+	return units
+}
+
+// Whichever command of the scripts is missing, from the start or all of a sudden, by
+// an ACL or a renaming: a decision is right, or an error that names what is missing
+// and has counted nothing. Every key has a time to live.
+func TestCommandMissing(t *testing.T) {
+	policies := []*core.Policy{countedPolicy, summedPolicy, coarsePolicy}
+	tight := core.NewPolicy("tight", core.Per(2, 30*time.Millisecond)) // entries leave, and the log is full
+	asks := []core.Ask{{Policy: countedPolicy, Key: "k", Cost: 1}, {Policy: coarsePolicy, Key: "k", Cost: 1}, {Policy: summedPolicy, Key: "k", Cost: 1}}
+	for _, how := range []string{"denied", "renamed", "denied later"} {
+		for _, command := range scriptCommands {
+			t.Run(how+"/"+command, func(t *testing.T) {
+				start := command
+				if how == "denied later" {
+					start = "debug"
+				}
+				o, admin := withoutCommand(t, how, start)
+				rdb := redis.NewClient(o)
+				defer rdb.Close()
+				s := New(rdb, WithTimeout(10*time.Second))
+				failures, decided := 0, 0
+				one := func(what string, decide func() (admitted int64, err error)) {
+					t.Helper()
+					before := logged(t, s, admin, policies...)
+					admitted, err := decide()
+					switch {
+					case err == nil:
+						decided++
+					case lacksCommand(err):
+						failures++
+					default:
+						t.Errorf("%s: %v", what, err)
+					}
+					checkKeys(t, admin)
+					if got := logged(t, s, admin, policies...) - before; got != admitted {
+						t.Errorf("%s: %d units logged, want %d (%v)", what, got, admitted, err)
+					}
+				}
+				for round := range 4 {
+					if round == 2 && how == "denied later" {
+						must(t, admin.Do(t.Context(), "acl", "setuser", "limiter", "-"+command).Err())
+					}
+					for _, p := range policies {
+						one("take "+p.Name(), func() (int64, error) {
+							_, err := s.Take(t.Context(), p, "k", 1)
+							return units(err, 1), err
+						})
+						one("peek "+p.Name(), func() (int64, error) {
+							_, err := s.Peek(t.Context(), p, "k", 1)
+							return 0, err
+						})
+					}
+					one("together", func() (int64, error) {
+						_, err := s.TakeAll(t.Context(), asks)
+						return units(err, 3), err
+					})
+					one("refunded", func() (int64, error) {
+						u, err := s.Take(t.Context(), refundedPolicy, "k", 2)
+						if err == nil {
+							err = s.Settle(t.Context(), refundedPolicy, "k", u.Entry, -1)
+						}
+						return 0, err
+					})
+					for range 3 {
+						one("tight", func() (int64, error) {
+							_, err := s.Take(t.Context(), tight, "k", 1)
+							return 0, err
+						})
+						time.Sleep(12 * time.Millisecond) // entries leave by the server's clock
+					}
+					one("many", func() (int64, error) {
+						var groups []group
+						for _, p := range policies {
+							groups = append(groups, group{{policy: p, log: s.logKey(p, "k"), cost: 1, done: make(chan struct{}, 1)}})
+						}
+						s.takeGroups(t.Context(), groups)
+						var admitted int64
+						var err error
+						for _, g := range groups {
+							admitted += units(g[0].err, 1)
+							err = errors.Join(err, g[0].err)
+						}
+						return admitted, err
+					})
+				}
+				optional := command == "copy" || command == "rename" || command == "xdel" && how == "denied later"
+				if optional != (failures == 0) {
+					t.Errorf("%d decisions and %d refusals", decided, failures)
+				}
+			})
+		}
+	}
+}
+
+// units are those that a request without an error took.
+func units(err error, n int64) int64 {
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// Rules change as a whole, or not at all.
+func TestCommandOfRulesMissing(t *testing.T) {
+	for _, command := range []string{"hset", "hdel", "hgetall", "time"} {
+		o, admin := withoutCommand(t, "denied", command)
+		rdb := redis.NewClient(o)
+		defer rdb.Close()
+		s, all := New(rdb, WithTimeout(10*time.Second)), New(admin, WithTimeout(10*time.Second))
+		must(t, all.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "a"}))
+		must(t, all.SetRule(t.Context(), core.Rule{Kind: core.Ban, Key: "b", Until: time.Now().Add(5 * time.Millisecond)}))
+		time.Sleep(10 * time.Millisecond)
+		key := s.prefix + rulesSuffix
+		for name, change := range map[string]func() error{
+			"set":    func() error { return s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "c"}) },
+			"delete": func() error { _, err := s.DeleteRule(t.Context(), "block key a"); return err },
+		} {
+			before := admin.HGetAll(t.Context(), key).Val()
+			if err := change(); !lacksCommand(err) {
+				t.Errorf("%s without %s: %v", name, command, err)
+			}
+			if after := admin.HGetAll(t.Context(), key).Val(); !maps.Equal(before, after) {
+				t.Errorf("%s without %s: %v, before %v", name, command, after, before)
+			}
+		}
+	}
+}
+
+// Histories without one of the commands: what is decided is what the model decides,
+// and what is refused has counted nothing.
+func TestHistoriesWithoutCommand(t *testing.T) {
+	for _, how := range []string{"denied", "renamed"} {
+		for _, command := range scriptCommands {
+			t.Run(how+"/"+command, func(t *testing.T) {
+				o, admin := withoutCommand(t, how, command)
+				h := harness(func() redis.UniversalClient { return redis.NewClient(o) })
+				storetest.Degraded(t, h, lacksCommand)
+				checkKeys(t, admin)
+			})
+		}
+	}
+}
