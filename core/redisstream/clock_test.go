@@ -38,6 +38,15 @@ func (h clockHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			t.SetVal(h.clock.Now())
 			return nil
 		}
+		if entries, ok := cmd.(*redis.StringSliceCmd); ok {
+			args := entries.Args()
+			_, source, _ := strings.Cut(entriesSource, "\n")
+			ruled := redis.NewStringSliceCmd(ctx, append([]any{"eval", clockSource + source}, append(args[2:], h.clock.Now().UnixMilli())...)...)
+			err := next(ctx, ruled)
+			entries.SetVal(ruled.Val())
+			entries.SetErr(err)
+			return err
+		}
 		decision, ok := cmd.(once)
 		if !ok {
 			return next(ctx, cmd)

@@ -2,7 +2,9 @@ package redisstream
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,18 +14,21 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
+//go:embed entries.lua
+var entriesSource string
+
 // Entries implements [core.Store].
 func (s *Store) Entries(ctx context.Context, p *core.Policy, key string, most int) ([]core.Entry, error) {
-	cmd := redis.NewXMessageSliceCmd(ctx, "xrevrange", s.logKey(p, key), "+", "-", "count", most)
+	cmd := redis.NewStringSliceCmd(ctx, "eval", entriesSource, 1, s.logKey(p, key), most)
 	if err := s.plain(ctx, cmd); err != nil {
 		return nil, err
 	}
-	now, err := s.now(ctx)
+	now, messages, err := parseEntries(cmd.Val())
 	if err != nil {
 		return nil, err
 	}
 	var entries []core.Entry
-	for i, message := range cmd.Val() {
+	for i, message := range messages {
 		e, err := parseEntry(p, message)
 		if err != nil {
 			return nil, err
@@ -39,11 +44,24 @@ func (s *Store) Entries(ctx context.Context, p *core.Policy, key string, most in
 	return entries, nil
 }
 
-// now is the server's time.
-func (s *Store) now(ctx context.Context) (time.Time, error) {
-	cmd := redis.NewTimeCmd(ctx, "time")
-	err := s.plain(ctx, cmd)
-	return cmd.Val().Truncate(time.Millisecond), err
+// parseEntries reads what entries.lua replies: the time of the log's server, in whole
+// milliseconds, and the entries.
+func parseEntries(reply []string) (now time.Time, entries []redis.XMessage, err error) {
+	if len(reply)%3 != 2 {
+		return now, nil, fmt.Errorf("redisstream: entries: the script answered %d values", len(reply))
+	}
+	seconds, err := strconv.ParseInt(reply[0], 10, 64)
+	if err != nil {
+		return now, nil, fmt.Errorf("redisstream: entries: the server's time: %w", err)
+	}
+	micros, err := strconv.ParseInt(reply[1], 10, 64)
+	if err != nil {
+		return now, nil, fmt.Errorf("redisstream: entries: the server's time: %w", err)
+	}
+	for entry := range slices.Chunk(reply[2:], 3) {
+		entries = append(entries, redis.XMessage{ID: entry[0], Values: map[string]any{entry[1]: entry[2]}})
+	}
+	return time.Unix(seconds, micros*1000).Truncate(time.Millisecond), entries, nil
 }
 
 // parseEntry reads an entry as counted.lua and summed.lua describe it.
