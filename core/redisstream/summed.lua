@@ -80,8 +80,8 @@ for i = 5, #ARGV, 2 do
   end
   reply[i - 1], reply[i] = used, free
 end
--- What joins entries is known to work before there is one, also to a script that asks
--- for room on several logs first.
+-- A coarse log begins only where entries can be joined. together.lua must know before
+-- it takes units from any log.
 if fresh and slice > 0 and mode ~= 'look' then need('XDEL', log, '0-1') end
 if mode == 'room' then return {1} end
 
@@ -116,9 +116,9 @@ if fresh then
   compact(log, KEYS[2])
   call('PEXPIRE', log, life)
 end
--- The new entry takes in the newest one. Where the user has lost XDEL since, that
--- stays, and counts no unit twice. Such logs are trimmed by whole nodes only: an exact trim
--- after XDEL can leave a file that newer servers refuse to load.
+-- The new entry takes in the newest one. Where the user has lost XDEL since the log
+-- began, both stay, and no unit counts twice. Such logs are trimmed by whole nodes
+-- only: an exact trim after XDEL can leave a file that newer servers refuse to load.
 if joins then try('XDEL', log, last[1]) end
 
 reply[3] = now + longest - time
