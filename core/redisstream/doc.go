@@ -39,6 +39,10 @@
 // in a wrapper. The health of servers is known for each server unless a wrapper hides
 // a Cluster or Ring.
 //
+// Leave stream-node-max-entries or stream-node-max-bytes above 0: they are 100 and 4096
+// unless set. With both at 0 the server keeps a stream in one node, which grows as long
+// as its key is busy, whatever is trimmed.
+//
 // An ACL user needs the keys streamlimit:* and the commands evalsha, eval, unlink,
 // ping, info, time, xtrim, xlen, xadd, xdel, xrange, xrevrange, copy, rename,
 // pexpire, hget, hset, hgetall and hdel. With [WithPrefix] the keys start with that
@@ -54,6 +58,10 @@
 // ModeDisabled in the options of go-redis avoid that; clients of [Open] have both.
 // Without the command info, the store does not check the servers, and its tries are
 // in ACL LOG too.
+//
+// Where the user lacks another command, or the server by rename-command, a decision
+// that needs it is an error and counts nothing. Copy and rename are the exception:
+// without them each log takes 4 kB more.
 //
 // By default go-redis writes a line to standard error for each failed dial. The clients
 // of [Open] do not. For others, and for those of sentinels, [redis.SetLogger] or the

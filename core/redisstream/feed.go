@@ -24,6 +24,11 @@ const (
 // when an answer is lost.
 func (s *Store) AddEntry(ctx context.Context, data []byte) (time.Time, error) {
 	feed := s.prefix + feedSuffix
+	// A feed that is there gets its life first: one that can't have any gets no entry.
+	kept, err := s.keepFeed(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
 	cmd := redis.NewStringCmd(ctx, "xadd", feed, "maxlen", "~", feedLength, "*", feedField, data)
 	if err := s.plain(ctx, cmd); err != nil {
 		return time.Time{}, err
@@ -33,7 +38,17 @@ func (s *Store) AddEntry(ctx context.Context, data []byte) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("redisstream: the ID of an entry: %w", err)
 	}
-	return time.UnixMilli(at), s.plain(ctx, redis.NewBoolCmd(ctx, "pexpire", feed, feedLife.Milliseconds()))
+	if !kept {
+		_, err = s.keepFeed(ctx)
+	}
+	return time.UnixMilli(at), err
+}
+
+// keepFeed sets the feed's time to live, and reports whether there is a feed.
+func (s *Store) keepFeed(ctx context.Context) (bool, error) {
+	cmd := redis.NewBoolCmd(ctx, "pexpire", s.prefix+feedSuffix, feedLife.Milliseconds())
+	err := s.plain(ctx, cmd)
+	return cmd.Val(), err
 }
 
 // feedTime has the feed's key, which it does not use, since in a Cluster or Ring

@@ -53,6 +53,7 @@ func checkKeys(t *testing.T, admin *redis.Client) {
 	for _, key := range admin.Keys(t.Context(), "*").Val() {
 		switch {
 		case strings.HasSuffix(key, rulesSuffix):
+		case strings.HasSuffix(key, feedSuffix) && admin.PTTL(t.Context(), key).Val() > 0:
 		case strings.HasSuffix(key, "}"):
 			t.Errorf("%s: a scratch key is left", key)
 		case admin.PTTL(t.Context(), key).Val() == -1: // -2: it has ended meanwhile
@@ -203,6 +204,26 @@ func TestCommandOfRulesMissing(t *testing.T) {
 				t.Errorf("%s without %s: %v, before %v", name, command, after, before)
 			}
 		}
+	}
+}
+
+// The monitor's feed has a time to live, or is not there.
+func TestFeedWithoutPexpire(t *testing.T) {
+	o, admin := withoutCommand(t, "denied", "pexpire")
+	rdb := redis.NewClient(o)
+	defer rdb.Close()
+	for range 2 {
+		if _, err := New(rdb, WithTimeout(10*time.Second)).AddEntry(t.Context(), []byte("d")); !errors.Is(err, core.ErrRefused) {
+			t.Errorf("added an entry: %v", err)
+		}
+	}
+	if n := admin.DBSize(t.Context()).Val(); n != 0 {
+		t.Errorf("%d keys, want none", n)
+	}
+	for range 2 {
+		_, err := New(admin, WithTimeout(10*time.Second)).AddEntry(t.Context(), []byte("d"))
+		must(t, err)
+		checkKeys(t, admin)
 	}
 }
 
