@@ -21,7 +21,8 @@
 -- take the server a twentieth longer.
 
 local log, mode = KEYS[1], ARGV[1]
-local asked, max, window = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+-- Adding 0 makes a number of a text in half the time that tonumber takes.
+local asked, max, window = ARGV[2] + 0, ARGV[3] + 0, ARGV[4] + 0
 
 -- The fast path, for most requests: there is room even if nothing has left the
 -- window. The ID of the new entry tells the time; to read the clock as well would
@@ -33,16 +34,16 @@ if mode == 'take' then
   before = redis.call('XLEN', log)
   if 0 < before and before + asked < max then
     local id = redis.call('XADD', log, '*', '', '')
-    local stamp = string.sub(id, 1, 13)
+    local stamp, dash = string.sub(id, 1, 13), string.sub(id, 14)
     local time
-    if string.sub(id, 14) ~= '-0' then
+    if dash ~= '-0' then
       -- The entry is as late as the one before it, which may be ahead of a clock that
       -- stepped back. Or its time does not have 13 digits, before 2001 and after 2286.
-      stamp = string.match(id, '%d+')
+      if string.byte(dash) ~= 45 then stamp = string.match(id, '%d+') end
       time = redis.pcall('TIME')
     end
     for _ = 2, asked do redis.call('XADD', log, stamp .. '-*', '', '') end
-    added = tonumber(stamp)
+    added = stamp + 0
     now = added
     local cut = added - window + 1
     if time then
@@ -50,7 +51,8 @@ if mode == 'take' then
         cut = 0
       else
         now = math.min(time[1] * 1000 + math.floor(time[2] / 1000), added)
-        cut = math.max(now - window + 1, 0)
+        cut = now - window + 1
+        if cut < 0 then cut = 0 end
       end
     end
     trimmed = redis.pcall('XTRIM', log, 'MINID', string.format('%d', cut))
@@ -61,12 +63,15 @@ end
 
 -- prelude.lua
 
+-- ms returns the time of an entry, in milliseconds.
+local function ms(entry) return match(entry[1], '%d+') + 0 end
+
 -- keep sets the log's time to live: two windows, from its newest entry on where that
 -- is ahead of a clock that stepped back. Set whenever the log was empty or lost
 -- entries, it is at least one window after every admission: a decision more than a
 -- window after it was set finds the entries of that time trimmed.
 local function keep(run, newest, ...)
-  run('PEXPIRE', log, string.format('%d', math.max(newest - now, 0) + 2 * window), ...)
+  run('PEXPIRE', log, format('%d', math.max(newest - now, 0) + 2 * window), ...)
 end
 
 if added then
@@ -84,8 +89,8 @@ if before == 0 then
   need('PEXPIRE', log, '1')
   local granted = math.min(asked, max)
   local id = call('XADD', log, '*', '', '')
-  added = read({id})
-  for _ = 2, granted do call('XADD', log, string.format('%d-*', added), '', '') end
+  added = ms({id})
+  for _ = 2, granted do call('XADD', log, format('%d-*', added), '', '') end
   -- A log that others left empty goes on from its last entry.
   now = string.sub(id, -2) == '-0' and added or math.min(clock(), added)
   compact(log, KEYS[2])
@@ -109,25 +114,25 @@ if admits then
   local granted = math.min(asked, max - used)
   local free = window
   if used > 0 and used + granted == max then
-    free = read(call('XRANGE', log, '-', '+', 'COUNT', 1)[1]) + window - now
+    free = ms(call('XRANGE', log, '-', '+', 'COUNT', 1)[1]) + window - now
   end
   added = now
-  if type(try('XADD', log, string.format('%d-*', now), '', '')) ~= 'string' then
+  if type(try('XADD', log, format('%d-*', now), '', '')) ~= 'string' then
     -- The clock stepped back behind the newest entry: go on from that.
     need('PEXPIRE', log, '1')
-    added = read({call('XADD', log, '*', '', '')})
+    added = ms({call('XADD', log, '*', '', '')})
     keep(call, added)
     if used == 0 then free = added + window - now end
   end
-  for _ = 2, granted do call('XADD', log, string.format('%d-*', added), '', '') end
+  for _ = 2, granted do call('XADD', log, format('%d-*', added), '', '') end
   if used == 0 then compact(log, KEYS[2]) end
   return {granted, granted < asked and free or 0, added + window - now, used + granted, free}
 end
 
 if mode == 'room' then return {used < max and 1 or 0} end
 if used == 0 then return {1, 0, 0, 0, 0} end
-local newest = read(call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1])
-local oldest = read(call('XRANGE', log, '-', '+', 'COUNT', 1)[1])
+local newest = ms(call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1])
+local oldest = ms(call('XRANGE', log, '-', '+', 'COUNT', 1)[1])
 local free, reset = oldest + window - now, newest + window - now
 if used < max then return {1, 0, reset, used, free} end
 local leaving = oldest
@@ -142,6 +147,6 @@ if used > max then
   else
     range = call('XRANGE', log, '-', '+', 'COUNT', math.min(out, 1000))
   end
-  leaving = read(range[#range])
+  leaving = ms(range[#range])
 end
 return {0, leaving + window - now, reset, used, free}

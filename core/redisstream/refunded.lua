@@ -47,7 +47,7 @@
 local modulus = 4503599627370496
 
 local log, mode = KEYS[1], ARGV[1]
-local units, longest, start = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local units, longest, start = ARGV[2] + 0, ARGV[3] + 0, ARGV[4] + 0
 
 -- What an entry says, but for its time and total.
 local function cost(entry) return tonumber(entry[2][2]) end
@@ -76,18 +76,18 @@ end
 -- first entry in it.
 local function used(moment)
   local first = after(moment)
-  local ms, sum = read(first)
+  local at, sum = read(first)
   local own, entries = cost(first), refunds(last) - refunds(first)
   if own < 0 then own, entries = 1, entries + 1 end
   sum = total - sum + own - entries
   if entries ~= 0 then
     local sure = moment + math.max(tonumber(last[2][8]), tonumber(last[2][10]))
-    if ms <= sure then first = after(sure) end
+    if at <= sure then first = after(sure) end
     if first then
       sum = sum - (back(last) - back(first)) % modulus + math.min(cost(first), 0)
     end
   end
-  return sum % modulus, ms
+  return sum % modulus, at
 end
 
 -- room reports whether the units will fit every limit at a moment, if nothing is
@@ -106,10 +106,13 @@ local function fits(moment)
   local low, high = moment - 1, newest + longest
   while high - low > 1 do
     if room(moment) then high = moment else low = moment end
-    moment = low + math.floor((high - low) / 2)
+    moment = low + floor((high - low) / 2)
   end
   return high
 end
+
+-- text returns a number as it is stored: mostly 0, which needs no formatting.
+local function text(n) return n == 0 and '0' or format('%d', n) end
 
 -- enter adds an entry; late is how long after its request units are given back.
 -- It returns the entry's total.
@@ -122,7 +125,7 @@ local function enter(late)
     -- IDs must grow: a total that starts over needs a new millisecond.
     if sum < total and now == newest then now = now + 1 end
     b, k, d, p = back(last), refunds(last), tonumber(last[2][8]), tonumber(last[2][10])
-    stretches = math.floor(now / longest) - math.floor(newest / longest)
+    stretches = floor(now / longest) - floor(newest / longest)
     if stretches == 1 then d, p = 0, d elseif stretches > 1 then d, p = 0, 0 end
   else
     sum = start + sum
@@ -134,7 +137,7 @@ local function enter(late)
   -- at least one window after every entry. It counts from the new entry, which
   -- is ahead of a clock that stepped back. A log that is there gets it before the
   -- entry: an error leaves nothing counted.
-  local life = stretches > 0 and string.format('%d', now - time + 2 * longest)
+  local life = stretches > 0 and format('%d', now - time + 2 * longest)
   if fresh then
     need('PEXPIRE', log, life)
   elseif life then
@@ -142,8 +145,7 @@ local function enter(late)
   end
   -- Whole nodes of expired entries go; which of them are left does not matter.
   call('XADD', log, 'MINID', '~', id(now - longest + 1),
-    string.format('%d-%d', now, sum), 'c', ARGV[2], 'b', string.format('%d', b),
-    'k', string.format('%d', k), 'd', string.format('%d', d), 'p', string.format('%d', p))
+    format('%d-%d', now, sum), 'c', ARGV[2], 'b', text(b), 'k', text(k), 'd', text(d), 'p', text(p))
   if fresh then
     compact(log, KEYS[2])
     call('PEXPIRE', log, life)
@@ -165,7 +167,7 @@ end
 
 local reply = {1, 0, 0}
 for i = 5, #ARGV, 2 do
-  local max, window = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+  local max, window = ARGV[i] + 0, ARGV[i + 1] + 0
   local taken, free = 0, 0
   if last and newest > now - window then
     local first

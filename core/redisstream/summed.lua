@@ -29,7 +29,7 @@
 local modulus = 4503599627370496
 
 local log, mode = KEYS[1], ARGV[1]
-local cost, longest, slice = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local cost, longest, slice = ARGV[2] + 0, ARGV[3] + 0, ARGV[4] + 0
 
 -- The last entry, with its time and total.
 local last = call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
@@ -44,38 +44,34 @@ if last then
   if newest <= now - longest then last = false end
 end
 
--- leaving returns when enough will have left the window: the time of the entry
--- with which at least over units leave. first is the window's first entry, low its
--- time, and sum the total before it. It is a binary search over the times of entries.
-local function leaving(first, low, sum, over)
-  if tonumber(first[2][2]) >= over then return low end
-  local high = newest
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    local ms, upTo = read(call('XREVRANGE', log, id(middle), '-', 'COUNT', 1)[1])
-    if (upTo - sum) % modulus >= over then
-      high = ms
-    else
-      low = middle + 1
-    end
-  end
-  return high
-end
-
 local reply = {1, 0, 0}
 for i = 5, #ARGV, 2 do
-  local max, window = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+  local max, window = ARGV[i] + 0, ARGV[i + 1] + 0
   local used, free = 0, 0
   if last and newest > now - window then
     local first = call('XRANGE', log, id(now - window + 1), '+', 'COUNT', 1)[1]
-    local ms, sum = read(first)
+    local at, sum = read(first)
     sum = sum - first[2][2]
     used = (total - sum) % modulus
-    free = ms + window - time
+    free = at + window - time
     if used + cost > max then
       if mode == 'room' then return {0} end
+      -- Enough will have left the window with the first entry up to which so many were
+      -- admitted. It is mostly the window's own first; else a binary search over the
+      -- times of entries finds it.
+      local over, low, high = used + cost - max, at, newest
+      if first[2][2] + 0 >= over then high = at end
+      while low < high do
+        local middle = floor((low + high) / 2)
+        local entry, upTo = read(call('XREVRANGE', log, id(middle), '-', 'COUNT', 1)[1])
+        if (upTo - sum) % modulus >= over then
+          high = entry
+        else
+          low = middle + 1
+        end
+      end
       reply[1] = 0
-      reply[2] = math.max(reply[2], leaving(first, ms, sum, used + cost - max) + window - time)
+      reply[2] = math.max(reply[2], high + window - time)
     end
   end
   reply[i - 1], reply[i] = used, free
@@ -96,14 +92,14 @@ if last then
   -- IDs must grow: a total that starts over needs a new millisecond.
   if sum < cost and now == newest then now = now + 1 end
 end
-local joins = slice > 0 and last and math.floor(newest / slice) == math.floor(now / slice)
-if joins then entry = string.format('%d', cost + last[2][2]) end
+local joins = slice > 0 and last and floor(newest / slice) == floor(now / slice)
+if joins then entry = format('%d', cost + last[2][2]) end
 -- Set to two windows by the first admission in each aligned stretch of one
 -- window, the time to live is at least one window after every admission. It
 -- counts from the new entry, which is ahead of a clock that stepped back. A log that
 -- is there gets it before the entry: an error leaves nothing counted.
-if not last or math.floor(newest / longest) < math.floor(now / longest) then
-  life = string.format('%d', now - time + 2 * longest)
+if not last or floor(newest / longest) < floor(now / longest) then
+  life = format('%d', now - time + 2 * longest)
 end
 if fresh then
   need('PEXPIRE', log, life)
@@ -111,7 +107,7 @@ elseif life then
   call('PEXPIRE', log, life)
 end
 -- Whole nodes of expired entries go; which of them are left does not matter.
-call('XADD', log, 'MINID', '~', id(now - longest + 1), string.format('%d-%d', now, sum), 'c', entry)
+call('XADD', log, 'MINID', '~', id(now - longest + 1), format('%d-%d', now, sum), 'c', entry)
 if fresh then
   compact(log, KEYS[2])
   call('PEXPIRE', log, life)
