@@ -150,16 +150,17 @@ func TestCommandMissing(t *testing.T) {
 						time.Sleep(12 * time.Millisecond) // entries leave by the server's clock
 					}
 					one("many", func() (int64, error) {
-						var groups []group
+						var tickets []*ticket
 						for _, p := range policies {
-							groups = append(groups, group{{policy: p, log: s.logKey(p, "k"), cost: 1, done: make(chan struct{}, 1)}})
+							tickets = append(tickets, ticketFor(p, s.logKey(p, "k"), 1))
 						}
-						s.takeGroups(t.Context(), groups)
+						s.flyTogether(tickets)
 						var admitted int64
 						var err error
-						for _, g := range groups {
-							admitted += units(g[0].err, 1)
-							err = errors.Join(err, g[0].err)
+						for _, one := range tickets {
+							<-one.done
+							admitted += units(one.err, 1)
+							err = errors.Join(err, one.err)
 						}
 						return admitted, err
 					})
