@@ -136,6 +136,27 @@ func (b *batcher) apart(err error) bool {
 	return true
 }
 
+// exhausted reports whether all connections of the client's pool are in use. Then
+// a command waits for others of this process, and not for the server.
+func (b *batcher) exhausted(log string) bool {
+	c := b.topology.client(log)
+	if c == nil {
+		return false
+	}
+	stats := c.PoolStats()
+	return stats.IdleConns == 0 && int(stats.TotalConns) >= c.Options().PoolSize
+}
+
+// connections returns how many connections to the server of the log are open at
+// most.
+func (b *batcher) connections(log string) int {
+	c := b.topology.client(log)
+	if c == nil {
+		return maxFlights
+	}
+	return int(c.PoolStats().TotalConns)
+}
+
 // servers calls f with each server that this process knows.
 func (b *batcher) servers(f func(*server)) {
 	f(&b.one)

@@ -162,11 +162,6 @@ func TestFarServer(t *testing.T) {
 					},
 				} {
 					s := open()
-					s.Report(func(a core.Ask, err error) {
-						if err != nil {
-							t.Logf("%s: reported: %v", name, err)
-						}
-					})
 					l := core.New(s)
 					p := core.NewPolicy("p", core.PerHour(100_000))
 					var c tally

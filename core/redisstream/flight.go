@@ -76,7 +76,9 @@ type voyage struct {
 	number  uint64 // tickets up to this one had begun to wait when it began
 	boarded time.Time
 	timer   atomic.Pointer[time.Timer] // ends the wait for the answer
-	over    bool                       // the tickets were answered; the server's lock guards it
+	landed  bool                       // the transport has returned; the server's lock guards this and what follows
+	excused bool                       // the process was starved when its time was over
+	over    bool                       // the tickets were answered
 	called  bool                       // by overdue, which has noted why
 	answers int                        // that it brought
 }
@@ -102,7 +104,7 @@ func (v *server) fly(y *voyage) {
 		timer.Stop()
 		v.mu.Lock()
 		inTime := !y.over
-		y.over = true
+		y.over, y.landed = true, true
 		if _, sent := y.sentAt(); inTime && !sent && err != nil && v.ready > 1 {
 			// A dead connection fails nobody while there are others.
 			inTime, y.called = false, true
@@ -144,6 +146,8 @@ func (v *server) overdue(y *voyage) {
 	due := y.boarded.Add(timeout)
 	if at, sent := y.sentAt(); sent {
 		due = at.Add(timeout)
+	} else if !v.isSilent() {
+		due = y.boarded.Add(b.bound) // a new connection may take that long
 	}
 	if left := time.Until(due); left > 0 {
 		y.timer.Load().Reset(left)
@@ -152,7 +156,7 @@ func (v *server) overdue(y *voyage) {
 	seen, starved := b.starvation.lastLook(due, due.Add(longestLook), func() bool {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		return y.over
+		return y.landed
 	})
 	if seen {
 		return
@@ -167,32 +171,41 @@ func (v *server) overdue(y *voyage) {
 		return
 	}
 	v.mu.Lock()
-	if y.over {
+	if y.landed {
 		v.unlock()
 		return
 	}
-	y.over, y.called = true, true
 	c := &y.tickets[0].charges[0]
 	at, sent := y.sentAt()
 	var err error
 	switch {
 	case starved:
+		// The server is not to blame, unless there is still no answer later.
 		err = errStarved
+		y.excused = true
+		y.timer.Load().Reset(timeout)
 	case sent:
 		err = b.transport.noAnswer()
+		y.excused = false
 		v.failedToAnswer(c, at, err)
-	case b.transport.exhausted():
+	case b.exhausted(c.log):
 		err = errPool
 	default:
 		err = errNoConnection
-		v.report(c, err)
+		v.failedToAnswer(c, y.boarded, err)
 	}
+	late := y.over
+	y.over, y.called = true, true
 	for _, t := range y.tickets {
-		t.claim()
+		if !late {
+			t.claim()
+		}
 	}
 	v.unlock()
 	for _, t := range y.tickets {
-		t.answer(err)
+		if !late {
+			t.answer(err)
+		}
 	}
 }
 

@@ -111,8 +111,11 @@ func (v *server) admit(t *ticket) error {
 	v.rested()
 	now := time.Now()
 	if v.ready == 0 && v.flights == 0 {
-		if err := v.unconnected(now); err != nil {
+		if v.failed != nil && v.building < maxBuilding && !now.Before(v.retry) {
+			v.failed = nil // somebody has to wait for the next attempt
 			v.build(&t.charges[0])
+		}
+		if err := v.unconnected(now); err != nil {
 			v.report(&t.charges[0], err)
 			return fmt.Errorf("redisstream: %w", err)
 		}
@@ -297,6 +300,9 @@ func (v *server) landed(y *voyage, c *charge, err error) {
 	case y.called: // its end was noted by overdue
 		if err != nil && !answered(err) {
 			v.lost()
+			if y.excused && sent {
+				v.failedToAnswer(c, at, err)
+			}
 		}
 	case err == nil:
 		v.answered, v.silent = now, nil
@@ -306,7 +312,7 @@ func (v *server) landed(y *voyage, c *charge, err error) {
 	case errors.Is(err, core.ErrClosed):
 	case sent && answered(err): // such as by a server that loads its data
 		v.report(c, err)
-	case !sent && v.batcher.transport.exhausted():
+	case !sent && v.batcher.exhausted(c.log):
 	case !sent && errors.Is(err, errNoConnection): // none within the timeout
 		v.lost()
 	case sent && late(err):
@@ -339,11 +345,19 @@ func (v *server) measure(took, trip time.Duration, answers int) {
 	}
 }
 
+// isSilent reports whether the server does not answer decisions.
+func (v *server) isSilent() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.silent != nil
+}
+
 // lost notes that a connection has broken.
 func (v *server) lost() { v.ready = max(0, v.ready-1) }
 
-// failedToAnswer notes that a decision which was sent at a time has no answer. If
-// none was answered since, nobody waits for the server any longer.
+// failedToAnswer notes that a decision which was sent at a time has no answer, or
+// had no connection from then on. If none was answered since, those who wait do
+// so in vain.
 func (v *server) failedToAnswer(c *charge, at time.Time, err error) {
 	v.report(c, err)
 	if v.answered.After(at) {
@@ -383,11 +397,12 @@ func (v *server) connect(c charge) {
 			}
 		}
 		v.met, v.failed = true, nil
-		v.ready++
+		// It may be one that a flight has just left.
+		v.ready = min(v.ready+1, max(1, v.batcher.connections(c.log)))
 		if trip <= v.batcher.transport.timeout {
 			v.trip = trip
 		}
-	case v.batcher.transport.exhausted(), errors.Is(err, core.ErrClosed):
+	case v.batcher.exhausted(c.log), errors.Is(err, core.ErrClosed):
 	default:
 		v.failed = err
 		v.report(&c, fmt.Errorf("%w: %w", errNoConnection, err))

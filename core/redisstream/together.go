@@ -16,6 +16,7 @@ import (
 // on a single server is all of them; others are asked one by one.
 func (s *Store) TakeAll(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
 	charges := s.charges(asks)
+	by := time.Now().Add(s.patience())
 	topology := s.batcher.topology
 	if !samePlace(topology, charges) && !topology.known() {
 		// The error would be that of a Cluster, which the server may not be.
@@ -34,7 +35,7 @@ func (s *Store) TakeAll(ctx context.Context, asks []core.Ask) ([]core.Usage, err
 			// taken in vain is given back where it can be.
 			return s.takeApart(ctx, asks)
 		default:
-			return nil, s.blame(ctx, asks, err)
+			return nil, s.blame(ctx, by, asks, err)
 		}
 	}
 	for _, a := range asks {
@@ -65,12 +66,12 @@ func samePlace(t *topology, charges []charge) bool {
 }
 
 // blame finds out which of the logs is not one, if that is the error: the script
-// does not say.
-func (s *Store) blame(ctx context.Context, asks []core.Ask, err error) error {
+// does not say. It gives up by the given time.
+func (s *Store) blame(ctx context.Context, by time.Time, asks []core.Ask, err error) error {
 	if !errors.Is(err, core.ErrNotALog) {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.patience())
+	ctx, cancel := context.WithDeadline(ctx, by)
 	defer cancel()
 	for i, a := range asks {
 		if _, one := s.Peek(ctx, a.Policy, a.Key, a.Cost); errors.Is(one, core.ErrNotALog) {

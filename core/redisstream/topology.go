@@ -83,9 +83,9 @@ func (t *topology) partly() bool { return t.partial.Load() }
 // from now on. It reports whether that is news, so that smaller scripts can work.
 func (t *topology) crossSlot() bool { return t.sharing.CompareAndSwap(ofServer, ofSlot) }
 
-// address returns the address of the server that has the log. It is "" for a
-// single server, in a wrapper that hides it, and until the servers were asked.
-func (t *topology) address(log string) string {
+// client returns the client of the server that has the log, or nil where it is not
+// known: in a wrapper, and in a Cluster until the servers were asked.
+func (t *topology) client(log string) *redis.Client {
 	var server *redis.Client
 	var err error
 	switch {
@@ -93,8 +93,23 @@ func (t *topology) address(log string) string {
 		server, err = t.cluster.MasterForKey(context.Background(), log)
 	case t.ring != nil:
 		server, err = t.ring.GetShardClientForKey(log)
+	default:
+		server, _ = t.rdb.(*redis.Client)
 	}
-	if server == nil || err != nil {
+	if err != nil {
+		return nil
+	}
+	return server
+}
+
+// address returns the address of the server that has the log. It is "" for a
+// single server, in a wrapper that hides it, and until the servers were asked.
+func (t *topology) address(log string) string {
+	if t.cluster == nil && t.ring == nil {
+		return ""
+	}
+	server := t.client(log)
+	if server == nil {
 		return ""
 	}
 	return server.Options().Addr

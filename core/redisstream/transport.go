@@ -200,17 +200,6 @@ func (t *transport) connect(log string) (trip time.Duration, err error) {
 	return 0, err
 }
 
-// exhausted reports whether all connections of the client's pool are in use. Then
-// a command waits for others of this process, and not for the server.
-func (t *transport) exhausted() bool {
-	c, ok := t.rdb.(*redis.Client)
-	if !ok {
-		return false
-	}
-	stats := c.PoolStats()
-	return stats.IdleConns == 0 && int(stats.TotalConns) >= c.Options().PoolSize
-}
-
 // plain sends a command that is not a script, and returns by ctx.
 func (t *transport) plain(ctx context.Context, cmd redis.Cmder) error {
 	if t.closed.Load() {
