@@ -115,7 +115,7 @@ func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a
 	}
 	if err != nil {
 		if expired(ctx, begun) {
-			return policyError(a.Policy, ctx.Err())
+			return policyError(a.Policy, context.DeadlineExceeded)
 		}
 		if store, err = l.decideWithoutStore(ctx, &a, &d.usage, err); err != nil {
 			return err
@@ -200,7 +200,7 @@ func (l *Limiter) takeAll(ctx context.Context, open []Ask, decisions []Decision)
 		return err
 	}
 	if err != nil && expired(ctx, begun) {
-		return policyError(open[0].Policy, ctx.Err())
+		return policyError(open[0].Policy, context.DeadlineExceeded)
 	}
 	if err != nil {
 		if usages, store, err = l.takeWithoutStore(ctx, open, err); err != nil {

@@ -116,7 +116,7 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	}
 	if err != nil {
 		if expired(ctx, begun) {
-			return Decision{}, policyError(a.Policy, ctx.Err())
+			return Decision{}, policyError(a.Policy, context.DeadlineExceeded)
 		}
 		return l.peekWithoutStore(ctx, a, err)
 	}

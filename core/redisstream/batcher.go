@@ -21,6 +21,7 @@ type batcher struct {
 	transport *transport
 	topology  *topology
 	bound     time.Duration // for waiting in this process
+	first     time.Duration // for waiting for the first connection to a server
 
 	starvation starvation
 
@@ -134,6 +135,15 @@ func (b *batcher) apart(err error) bool {
 	}
 	b.topology.crossSlot()
 	return true
+}
+
+// waitBound returns how long a ticket may wait for a flight. In a starved process
+// each step takes so long that more patience is better than a refusal.
+func (b *batcher) waitBound() time.Duration {
+	if b.starvation.now() {
+		return starvedBounds * b.bound
+	}
+	return b.bound
 }
 
 // exhausted reports whether all connections of the client's pool are in use. Then

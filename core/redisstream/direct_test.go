@@ -38,4 +38,5 @@ func (s *Store) flyTogether(all []*ticket) {
 func patient(s *Store) {
 	WithTimeout(10 * time.Second)(s)
 	WithWaitBound(10 * time.Second)(s)
+	s.batcher.first = 10 * time.Second
 }

@@ -98,8 +98,9 @@ func TestBurst(t *testing.T) {
 // server is not to blame.
 func TestBusyProcess(t *testing.T) {
 	server := redistest.Start(t)
-	rdb := server.Client()
-	l := core.New(New(rdb))
+	s, err := Open("redis://" + server.Addr)
+	must(t, err)
+	l := core.New(s)
 	defer l.Close()
 	if _, err := l.Allow(t.Context(), core.NewPolicy("other", core.PerHour(100)), "k"); err != nil {
 		t.Fatal(err)

@@ -76,8 +76,8 @@ type voyage struct {
 	number  uint64 // tickets up to this one had begun to wait when it began
 	boarded time.Time
 	timer   atomic.Pointer[time.Timer] // ends the wait for the answer
-	landed  bool                       // the transport has returned; the server's lock guards this and what follows
-	excused bool                       // the process was starved when its time was over
+	landed  atomic.Bool                // the transport has returned
+	excused bool                       // the process was starved when its time was over; the server's lock guards this and what follows
 	over    bool                       // the tickets were answered
 	called  bool                       // by overdue, which has noted why
 	answers int                        // that it brought
@@ -104,7 +104,8 @@ func (v *server) fly(y *voyage) {
 		timer.Stop()
 		v.mu.Lock()
 		inTime := !y.over
-		y.over, y.landed = true, true
+		y.over = true
+		y.landed.Store(true)
 		if _, sent := y.sentAt(); inTime && !sent && err != nil && v.ready > 1 {
 			// A dead connection fails nobody while there are others.
 			inTime, y.called = false, true
@@ -153,11 +154,7 @@ func (v *server) overdue(y *voyage) {
 		y.timer.Load().Reset(left)
 		return
 	}
-	seen, starved := b.starvation.lastLook(due, due.Add(longestLook), func() bool {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		return y.landed
-	})
+	seen, starved := b.starvation.lastLook(due, due.Add(longestLook), y.landed.Load)
 	if seen {
 		return
 	}
@@ -171,7 +168,7 @@ func (v *server) overdue(y *voyage) {
 		return
 	}
 	v.mu.Lock()
-	if y.landed {
+	if y.landed.Load() {
 		v.unlock()
 		return
 	}

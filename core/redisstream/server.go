@@ -38,7 +38,7 @@ const (
 	telling = 16
 
 	// rebuild is how much time lies between attempts to connect at least.
-	rebuild = 50 * time.Millisecond
+	rebuild = 10 * time.Millisecond
 )
 
 // server is one Redis server as this process sees it: who waits for it, what is
@@ -147,7 +147,7 @@ func (v *server) unconnected(now time.Time) error {
 	switch {
 	case v.failed != nil:
 		return fmt.Errorf("%w: %w", errNoConnection, v.failed)
-	case !v.met && now.Sub(v.wanted) >= firstConnection:
+	case !v.met && now.Sub(v.wanted) >= v.batcher.first:
 		return v.tooLate(errNoConnection)
 	}
 	return nil
@@ -233,8 +233,9 @@ func (v *server) another() bool {
 	if v.trip+time.Duration(v.flights+1)*v.script > timeout*9/10 {
 		return false
 	}
-	if v.flights < steadyFlights || v.queue.turn.place != "" {
-		return true
+	next := v.queue.turn
+	if v.flights < steadyFlights || next.place != "" || next.first.script != nil {
+		return true // also to another place, or with a script that nothing else can share
 	}
 	return time.Since(v.sent) >= slowAnswer
 }
@@ -271,7 +272,7 @@ func (v *server) expire() {
 			if waited >= v.batcher.transport.timeout {
 				err = v.silent
 			}
-		case waited >= v.batcher.bound:
+		case waited >= v.batcher.waitBound():
 			err = errWaited
 		}
 		if err == nil {
@@ -404,7 +405,9 @@ func (v *server) connect(c charge) {
 		}
 	case v.batcher.exhausted(c.log), errors.Is(err, core.ErrClosed):
 	default:
-		v.failed = err
+		if v.building == 0 { // else another attempt has begun since
+			v.failed = err
+		}
 		v.report(&c, fmt.Errorf("%w: %w", errNoConnection, err))
 	}
 	v.pump()

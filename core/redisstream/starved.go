@@ -19,6 +19,9 @@ const (
 	// waits that long for a reply which may have arrived.
 	longestLook = 2 * time.Second
 
+	// starvedBounds is how many wait bounds a ticket may wait in a starved process.
+	starvedBounds = 4
+
 	// starvedFor is how long the process counts as starved after the last sign.
 	starvedFor = 2 * time.Second
 )
@@ -49,7 +52,7 @@ func (s *starvation) now() bool {
 func (s *starvation) lastLook(due, by time.Time, happened func() bool) (seen, starved bool) {
 	begun := time.Now()
 	late := s.note(begun.Sub(due))
-	for round := 1; round == 1 || round == 2 && late; round++ {
+	for round := 1; round == 1 || round <= 3 && late; round++ {
 		behind := behindAll()
 		for waiting := true; waiting; {
 			time.Sleep(time.Millisecond) // the scheduler looks at the network meanwhile

@@ -106,7 +106,7 @@ func New(rdb redis.UniversalClient, options ...Option) *Store {
 	s.transport.keepsDeadlines = keepsDeadlines(rdb)
 	s.transport.answered = s.beginCheck
 	s.batcher.transport = &s.transport
-	s.batcher.bound = DefaultWaitBound
+	s.batcher.bound, s.batcher.first = DefaultWaitBound, firstConnection
 	s.batcher.one.batcher = &s.batcher
 	for _, o := range options {
 		if o == nil {
@@ -176,7 +176,7 @@ func (s *Store) Ping(ctx context.Context) error {
 // plain sends a command that is not a script. The caller waits for a connection as
 // for the first one of the process, and then for the timeout.
 func (s *Store) plain(caller context.Context, cmd redis.Cmder) error {
-	ctx, cancel := context.WithTimeout(caller, firstConnection+s.transport.timeout)
+	ctx, cancel := context.WithTimeout(caller, s.batcher.first+s.transport.timeout)
 	defer cancel()
 	err := s.transport.plain(ctx, cmd)
 	if err == nil {

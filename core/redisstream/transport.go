@@ -44,6 +44,10 @@ const listenLonger = time.Second
 // client bounds its dial and its handshake.
 const connectTimeout = 10 * time.Second
 
+// staleConnections is how many broken connections of the pool an attempt to
+// connect gets over.
+const staleConnections = 8
+
 // flight is a command on its way: the context that the client gets, and the
 // command's last argument. The client asks an argument for its text when it
 // writes the command to a connection. So the flight knows when it was sent, and
@@ -180,23 +184,27 @@ func neverArrived(err error) bool {
 }
 
 // connect makes sure of a connection to the server that has a log, and returns
-// how long the server took to answer on it. It reads a bit of the log.
+// how long the server took to answer on it. It reads a bit of the log. A
+// connection of the pool that has broken meanwhile is followed by another.
 func (t *transport) connect(log string) (trip time.Duration, err error) {
-	if t.closed.Load() {
-		return 0, core.ErrClosed
+	for range 1 + staleConnections {
+		if t.closed.Load() {
+			return 0, core.ErrClosed
+		}
+		f := flight{Context: context.Background(), listen: connectTimeout}
+		call := []any{"xrange", log, "-", "+", "count", 1}
+		f.board(call)
+		err = t.process(&f, unrepeated{redis.NewXMessageSliceCmd(&f, call...)})
+		at, sent := f.sentAt()
+		if sent && answered(err) {
+			t.answered()
+			return time.Since(at), nil
+		}
+		if !sent || late(err) {
+			break
+		}
 	}
-	f := flight{Context: context.Background(), listen: connectTimeout}
-	call := []any{"xrange", log, "-", "+", "count", 1}
-	f.board(call)
-	err = t.process(&f, redis.NewXMessageSliceCmd(&f, call...))
-	at, sent := f.sentAt()
-	if sent && answered(err) {
-		t.answered()
-		return time.Since(at), nil
-	}
-	if err != nil {
-		_, err = stateOf(err)
-	}
+	_, err = stateOf(err)
 	return 0, err
 }
 
