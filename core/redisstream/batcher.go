@@ -37,6 +37,9 @@ type ticket struct {
 	place   string   // of the logs: see topology
 	one     [1]charge
 
+	// args are those of the layout's script where it is not to take the charge.
+	args []any
+
 	// These are set for a script that travels alone.
 	script *script
 	call   []any
@@ -44,7 +47,7 @@ type ticket struct {
 	done   chan struct{} // receives a value when the answer is there
 	usages []core.Usage  // the answer to the charges
 	usage  [1]core.Usage
-	reply  []int64 // the answer of a script without charges to decide
+	reply  []int64 // the answer of a script that does not take charges
 	err    error
 
 	// The server's lock guards these.
@@ -96,10 +99,20 @@ func (b *batcher) server(log string) *server {
 // take decides on one charge.
 func (b *batcher) take(ctx context.Context, c charge) (core.Usage, error) {
 	v := b.server(c.log)
-	if v.goAlone() {
-		return v.alone(ctx, &c)
+	var began time.Time
+	if b.alone(ctx) && v.goAlone(steadyFlights) {
+		reply, unsent, err := v.carryAlone(ctx, &c, scriptOf(c.policy), decision(&c, modeTake))
+		var u core.Usage
+		if err == nil {
+			u, err = parseUsage(reply, c.policy)
+		}
+		if unsent.IsZero() {
+			return u, prefixed(err)
+		}
+		began = unsent
 	}
 	t := newTicket(c)
+	t.since = began
 	if err := v.wait(ctx, t); err != nil {
 		return core.Usage{}, err
 	}
@@ -110,21 +123,70 @@ func (b *batcher) take(ctx context.Context, c charge) (core.Usage, error) {
 
 // takeSeveral decides on several charges, all or nothing, by one script.
 func (b *batcher) takeSeveral(ctx context.Context, charges []charge) ([]core.Usage, error) {
-	t := &ticket{charges: charges, script: together, call: decisionOfSeveral(charges), done: make(chan struct{}, 1)}
-	if err := b.server(charges[0].log).wait(ctx, t); err != nil {
+	v, call := b.server(charges[0].log), decisionOfSeveral(charges)
+	var began time.Time
+	if b.alone(ctx) && v.goAlone(maxFlights) {
+		reply, unsent, err := v.carryAlone(ctx, &charges[0], together, call)
+		var usages []core.Usage
+		if err == nil {
+			usages, err = parseSeveral(reply, charges)
+		}
+		if unsent.IsZero() {
+			return usages, prefixed(err)
+		}
+		began = unsent
+	}
+	t := &ticket{charges: charges, script: together, call: call, since: began, done: make(chan struct{}, 1)}
+	if err := v.wait(ctx, t); err != nil {
 		return nil, err
 	}
 	return t.usages, nil
 }
 
-// run runs a script that is not a decision, for the log or key of the charge.
-func (b *batcher) run(ctx context.Context, c charge, sc *script, call []any) ([]int64, error) {
-	t := &ticket{one: [1]charge{c}, script: sc, call: call, done: make(chan struct{}, 1)}
+// ask runs the layout's script with the given arguments on the log of the charge.
+func (b *batcher) ask(ctx context.Context, c charge, args []any) ([]int64, error) {
+	v := b.server(c.log)
+	var began time.Time
+	if b.alone(ctx) && v.goAlone(steadyFlights) {
+		sc := scriptOf(c.policy)
+		reply, unsent, err := v.carryAlone(ctx, &c, sc, append(sc.call(len(args), c.log), args...))
+		if unsent.IsZero() {
+			return reply, prefixed(err)
+		}
+		began = unsent
+	}
+	t := &ticket{one: [1]charge{c}, args: args, since: began, done: make(chan struct{}, 1)}
 	t.charges = t.one[:]
-	if err := b.server(c.log).wait(ctx, t); err != nil {
+	if err := v.wait(ctx, t); err != nil {
 		return nil, err
 	}
 	return t.reply, nil
+}
+
+// run runs a script that is not a decision, for the log or key of the charge.
+func (b *batcher) run(ctx context.Context, c charge, sc *script, call []any) ([]int64, error) {
+	v := b.server(c.log)
+	var began time.Time
+	if b.alone(ctx) && v.goAlone(maxFlights) {
+		reply, unsent, err := v.carryAlone(ctx, &c, sc, call)
+		if unsent.IsZero() {
+			return reply, prefixed(err)
+		}
+		began = unsent
+	}
+	t := &ticket{one: [1]charge{c}, script: sc, call: call, since: began, done: make(chan struct{}, 1)}
+	t.charges = t.one[:]
+	if err := v.wait(ctx, t); err != nil {
+		return nil, err
+	}
+	return t.reply, nil
+}
+
+func prefixed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("redisstream: %w", err)
 }
 
 // apart reports whether a server has refused a script since its logs are in
@@ -155,6 +217,14 @@ func (b *batcher) exhausted(log string) bool {
 	}
 	stats := c.PoolStats()
 	return stats.IdleConns == 0 && int(stats.TotalConns) >= c.Options().PoolSize
+}
+
+// most returns how many connections to the server of the log may be used.
+func (b *batcher) most(log string) int {
+	if c := b.topology.client(log); c != nil {
+		return min(maxFlights, c.Options().PoolSize)
+	}
+	return maxFlights
 }
 
 // connections returns how many connections to the server of the log are open at

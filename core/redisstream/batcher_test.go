@@ -258,3 +258,20 @@ func TestClientsTimeoutIsNotTheCallers(t *testing.T) {
 		t.Errorf("%v, with the caller's time %v, want an answer before that", err, ctx.Err())
 	}
 }
+
+// A lone decision allocates no more than go-redis and the arguments need.
+func TestAllocationsOfALoneDecision(t *testing.T) {
+	o := redistest.Start(t).Options()
+	o.ContextTimeoutEnabled = true
+	rdb := redis.NewClient(o)
+	t.Cleanup(func() { rdb.Close() })
+	s := New(rdb, patient)
+	p := core.NewPolicy("p", core.PerHour(1_000_000))
+	for range 10 {
+		take(t, s, p, "k")
+	}
+	const most = 17 // 9 of them in go-redis and in the timer
+	if n := testing.AllocsPerRun(1000, func() { take(t, s, p, "k") }); n > most+0.5 {
+		t.Errorf("%v allocations, want at most %d", n, most)
+	}
+}

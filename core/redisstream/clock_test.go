@@ -27,7 +27,7 @@ type clockHook struct {
 func newClockHook(clock *storetest.Clock) clockHook {
 	h := clockHook{clock: clock, scripts: make(map[string]*script)}
 	for _, sc := range []*script{counted, summed, refunded, together, many} {
-		h.scripts[sc.sha] = newScript(clockSource + strings.TrimPrefix(sc.source, "#!lua\n"))
+		h.scripts[sc.sha.(string)] = newScript(clockSource + strings.TrimPrefix(sc.source, "#!lua\n"))
 	}
 	return h
 }
@@ -61,7 +61,7 @@ func (h clockHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			ruled := once{redis.NewIntSliceCmd(ctx, append(all, h.clock.Now().UnixMilli())...)}
 			return ruled, next(ctx, ruled)
 		}
-		ruled, err := send("evalsha", sc.sha)
+		ruled, err := send("evalsha", sc.sha.(string))
 		if redis.HasErrorPrefix(err, "NOSCRIPT") {
 			ruled, err = send("eval", sc.source)
 		}

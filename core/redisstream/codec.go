@@ -9,11 +9,12 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// The first argument of a layout's script says what to do with the log.
-const (
-	modeLook    = "look"    // decide and change nothing
-	modeTake    = "take"    // decide, and take the units if there is room
-	modeCorrect = "correct" // correct what was taken
+// The first argument of a layout's script says what to do with the log. As any,
+// it takes no memory in each call.
+var (
+	modeLook    any = "look"    // decide and change nothing
+	modeTake    any = "take"    // decide, and take the units if there is room
+	modeCorrect any = "correct" // correct what was taken
 )
 
 // charge is what a script is asked: to take units from the log of one policy
@@ -27,17 +28,21 @@ type charge struct {
 
 // decision returns the call of the layout's script for one charge, as the head of
 // each script describes it.
-func decision(c *charge, mode string) []any {
-	call := append(scriptOf(c.policy).call(4+2*c.policy.Len(), c.log), mode)
-	return appendArgs(call, c.policy, c.cost)
+func decision(c *charge, mode any) []any {
+	return appendDecision(scriptOf(c.policy).call(4+2*c.policy.Len(), c.log), c, mode)
 }
 
-// appendCharge appends the arguments for one of several logs, as many.lua and
-// together.lua describe them.
-func appendCharge(call []any, p *core.Policy, cost int64) []any {
+// appendDecision appends the arguments of the layout's script.
+func appendDecision(args []any, c *charge, mode any) []any {
+	return appendArgs(append(args, mode), c.policy, c.cost)
+}
+
+// appendLog appends the arguments for one of several logs, as many.lua and
+// together.lua describe them: those of its script, which add appends.
+func appendLog(call []any, p *core.Policy, add func([]any) []any) []any {
 	call = append(call, string(p.Layout()), 0)
 	head := len(call)
-	call = appendArgs(call, p, cost)
+	call = add(call)
 	call[head-1] = len(call) - head
 	return call
 }
@@ -78,7 +83,7 @@ func decisionOfSeveral(charges []charge) []any {
 	}
 	call := append(together.call(1+8*len(charges), logs...), string(holds))
 	for _, c := range charges {
-		call = appendCharge(call, c.policy, c.cost)
+		call = appendLog(call, c.policy, func(args []any) []any { return appendArgs(args, c.policy, c.cost) })
 	}
 	return call
 }

@@ -28,7 +28,7 @@ func TestClockGoesOnWithinScripts(t *testing.T) {
 	}
 	hook := clockHook{clock: clock, scripts: make(map[string]*script)}
 	for _, sc := range []*script{counted, summed, refunded, together, many} {
-		hook.scripts[sc.sha] = newScript(strings.Replace(clockSource, still, "local creep = 1", 1) + strings.TrimPrefix(sc.source, shebang))
+		hook.scripts[sc.sha.(string)] = newScript(strings.Replace(clockSource, still, "local creep = 1", 1) + strings.TrimPrefix(sc.source, shebang))
 	}
 	rdb.AddHook(hook)
 	s := New(rdb, patient)

@@ -8,7 +8,7 @@ import (
 )
 
 // decide asks for one log alone, past the cache and the batcher.
-func (s *Store) decide(ctx context.Context, p *core.Policy, log string, cost int64, mode string) (core.Usage, error) {
+func (s *Store) decide(ctx context.Context, p *core.Policy, log string, cost int64, mode any) (core.Usage, error) {
 	c := charge{policy: p, log: log, cost: cost}
 	reply, err := s.transport.send(&flight{Context: ctx, listen: 10 * time.Second}, scriptOf(p), decision(&c, mode))
 	if err != nil {

@@ -14,59 +14,38 @@ import (
 )
 
 // slack is how much later than the timeout a caller's deadline must be for the
-// caller to carry its decision itself.
+// caller to carry its call itself.
 const slack = 50 * time.Millisecond
 
-// alone sends a decision that found its server idle. If the client keeps
-// deadlines, the caller's goroutine does it, which saves the way to another one
-// and back.
-func (v *server) alone(ctx context.Context, c *charge) (core.Usage, error) {
-	transport := v.batcher.transport
-	at, ok := ctx.Deadline()
-	if !transport.keepsDeadlines || ok && time.Until(at) < transport.timeout+slack || v.batcher.starvation.now() {
-		// The caller may leave while the transport goes on listening.
-		t := newTicket(*c)
-		v.mu.Lock()
-		y := v.board([]*ticket{t})
-		v.mu.Unlock()
-		go v.fly(y)
-		if err := v.arrival(ctx, t); err != nil {
-			return core.Usage{}, err
-		}
-		u := t.usage[0]
-		t.free()
-		return u, nil
+// alone reports whether a caller may carry its call in its own goroutine, which
+// saves the way to another one and back. It must not leave before the answer, and
+// have the time to read it.
+func (b *batcher) alone(ctx context.Context) bool {
+	if !b.transport.keepsDeadlines || b.starvation.now() || ctx.Err() != nil {
+		return false
 	}
+	at, ok := ctx.Deadline()
+	return !ok || time.Until(at) >= b.transport.timeout+slack
+}
+
+// carryAlone carries a call that has begun its flight. If there was no connection
+// in time, it was not sent, and may wait for another flight; began says since when.
+func (v *server) carryAlone(ctx context.Context, c *charge, sc *script, call []any) (reply []int64, began time.Time, err error) {
+	transport := v.batcher.transport
 	y := voyage{boarded: time.Now()}
 	limited, cancel := context.WithTimeout(ctx, transport.timeout)
 	defer cancel()
 	y.Context, y.unsent, y.listen = limited, y.boarded.Add(transport.timeout), transport.timeout
-	var u core.Usage
-	reply, err := transport.send(&y.flight, scriptOf(c.policy), decision(c, modeTake))
-	if err == nil {
-		u, err = parseUsage(reply, c.policy)
-	}
+	reply, err = transport.send(&y.flight, sc, call)
 	v.batcher.starvation.note(time.Since(y.boarded) - transport.timeout)
 	v.mu.Lock()
 	v.landed(&y, c, err)
 	v.pump()
 	v.unlock()
-	if err == nil {
-		return u, nil
+	if _, sent := y.sentAt(); sent || !errors.Is(err, errNoConnection) {
+		return reply, time.Time{}, err
 	}
-	if _, sent := y.sentAt(); !sent && errors.Is(err, errNoConnection) {
-		// The pool had no connection after all, or this process took the time. Others
-		// build one meanwhile.
-		t := newTicket(*c)
-		t.since = y.boarded
-		if err := v.wait(ctx, t); err != nil {
-			return core.Usage{}, err
-		}
-		u := t.usage[0]
-		t.free()
-		return u, nil
-	}
-	return core.Usage{}, fmt.Errorf("redisstream: %w", err)
+	return nil, y.boarded, err
 }
 
 // voyage is a flight with the tickets that it carries.
@@ -129,14 +108,16 @@ func (v *server) fly(y *voyage) {
 			y.answers = len(y.tickets) + v.share(results, y.number)
 		}
 		v.landed(y, &y.tickets[0].charges[0], err)
-		next := v.next()
 		v.unlock()
 		if inTime {
 			for i := range results {
 				results[i].deliver()
 			}
 		}
-		y = next
+		// Some of those who have their answer ask again already.
+		v.mu.Lock()
+		y = v.next()
+		v.unlock()
 	}
 }
 
@@ -241,7 +222,7 @@ func (v *server) carry(y *voyage) ([]result, error) {
 	}
 	call := many.call(8*len(groups), logs...)
 	for _, g := range groups {
-		call = appendCharge(call, g[0].charges[0].policy, g.cost())
+		call = appendLog(call, g[0].charges[0].policy, g.appendArgs)
 	}
 	replies, err := v.batcher.transport.send(&y.flight, many, call)
 	if redis.HasErrorPrefix(err, "TRYAGAIN") || v.batcher.apart(err) {
@@ -279,9 +260,9 @@ func (v *server) carry(y *voyage) ([]result, error) {
 // carryGroup decides on a group by a script of its own.
 func (v *server) carryGroup(y *voyage, g group, r *result) error {
 	r.group = g
-	c := g[0].charges[0]
-	c.cost = g.cost()
-	reply, err := v.batcher.transport.send(&y.flight, scriptOf(c.policy), decision(&c, modeTake))
+	sc := scriptOf(g[0].charges[0].policy)
+	call := g.appendArgs(sc.call(12, g[0].charges[0].log))
+	reply, err := v.batcher.transport.send(&y.flight, sc, call)
 	if err != nil {
 		r.err = err
 		return err
@@ -300,7 +281,7 @@ func grouped(all []*ticket) []group {
 	places := make(map[string]int, len(all)) // of counted logs, in groups
 	for i, t := range all {
 		c := &t.charges[0]
-		if c.policy.Layout() == core.Counted {
+		if t.args == nil && c.policy.Layout() == core.Counted {
 			place, known := places[c.log]
 			if known && groups[place][0].charges[0].policy == c.policy {
 				groups[place] = append(groups[place], t)
@@ -313,6 +294,16 @@ func grouped(all []*ticket) []group {
 	return groups
 }
 
+// appendArgs appends the arguments of the layout's script for the group.
+func (g group) appendArgs(args []any) []any {
+	if g[0].args != nil {
+		return append(args, g[0].args...)
+	}
+	c := g[0].charges[0]
+	c.cost = g.cost()
+	return appendDecision(args, &c, modeTake)
+}
+
 func (g group) cost() int64 {
 	if len(g) > 1 {
 		return int64(len(g))
@@ -323,6 +314,10 @@ func (g group) cost() int64 {
 // read reads the reply of the layout's script: the first tickets of the group
 // get what is left.
 func (r *result) read(reply []int64) {
+	if r.group[0].args != nil {
+		r.group[0].reply = reply
+		return
+	}
 	r.usage, r.err = parseUsage(reply, r.group[0].charges[0].policy)
 	switch {
 	case r.err != nil:
@@ -347,7 +342,7 @@ func (r *result) deny() core.Usage {
 // deliver answers the tickets of a group that were claimed.
 func (r *result) deliver() {
 	for i, t := range r.group {
-		if r.err == nil && t.script == nil {
+		if r.err == nil && t.script == nil && t.args == nil {
 			t.usage[0] = r.usageOf(i)
 		}
 		t.answer(r.err)
@@ -394,7 +389,7 @@ func (v *server) share(results []result, number uint64) (answered int) {
 			continue
 		}
 		asked := r.group[len(r.group)-1]
-		if r.err != nil || asked.script == nil && r.granted == len(r.group) || asked.script != nil && !asked.denied() {
+		if r.err != nil || asked.args != nil || asked.script == nil && r.granted == len(r.group) || asked.script != nil && !asked.denied() {
 			continue
 		}
 		l := v.queue.lines[asked.charges[0].log]
@@ -403,7 +398,7 @@ func (v *server) share(results []result, number uint64) (answered int) {
 		}
 		for t := l.first; t != nil; {
 			behind := t.behind
-			if t.number <= number && t.script == asked.script && slices.Equal(t.charges, asked.charges) {
+			if t.number <= number && t.script == asked.script && t.args == nil && slices.Equal(t.charges, asked.charges) {
 				v.queue.remove(t)
 				t.claim()
 				r.shared = append(r.shared, t)
@@ -433,7 +428,7 @@ func (v *server) explain(r result) {
 	ctx, cancel := context.WithTimeout(context.Background(), b.bound+b.transport.timeout)
 	defer cancel()
 	c := r.group[0].charges[0]
-	if _, r.err = b.run(ctx, c, scriptOf(c.policy), decision(&c, modeLook)); r.err == nil {
+	if _, r.err = b.ask(ctx, c, appendDecision(nil, &c, modeLook)); r.err == nil {
 		r.err = errUnexplained
 	}
 	v.mu.Lock()

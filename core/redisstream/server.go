@@ -85,12 +85,13 @@ var (
 	errPool    = fmt.Errorf("%w: all connections of the client's pool are in use", core.ErrOverloaded)
 )
 
-// goAlone begins a flight for a decision that finds the server idle.
-func (v *server) goAlone() bool {
+// goAlone begins a flight for a call that finds the server idle: nobody waits, a
+// connection is free, and fewer than most flights are under way.
+func (v *server) goAlone(most int) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.rested()
-	if v.queue.size > 0 || v.flights >= min(v.ready, steadyFlights) || v.batcher.transport.closed.Load() {
+	if v.queue.size > 0 || v.flights >= min(v.ready, most) || v.batcher.transport.closed.Load() {
 		return false
 	}
 	v.flights++
@@ -376,7 +377,7 @@ func (v *server) failedToAnswer(c *charge, at time.Time, err error) {
 // nothing for a log of the server. It takes the time that it needs, and is kept.
 func (v *server) build(c *charge) {
 	now := time.Now()
-	if v.building >= maxBuilding || v.failed != nil && now.Before(v.retry) {
+	if v.building >= maxBuilding || now.Before(v.retry) || v.ready+v.building >= v.batcher.most(c.log) {
 		return
 	}
 	v.building++

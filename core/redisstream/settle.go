@@ -13,8 +13,8 @@ func (s *Store) Settle(ctx context.Context, p *core.Policy, key string, entry co
 	grace, _ := p.Refundable()
 	id := strconv.FormatInt(entry.Time, 10) + "-" + strconv.FormatInt(entry.Total, 10)
 	c := s.charge(p, key, correction)
-	call := append(refunded.call(6, c.log), modeCorrect, correction, p.Longest().Milliseconds(), start(), grace.Milliseconds(), id)
-	reply, err := s.batcher.run(ctx, c, refunded, call)
+	args := []any{modeCorrect, correction, p.Longest().Milliseconds(), start(), grace.Milliseconds(), id}
+	reply, err := s.batcher.ask(ctx, c, args)
 	switch {
 	case err != nil:
 		return fmt.Errorf("settle: %w", err)

@@ -143,7 +143,7 @@ func (s *Store) charge(p *core.Policy, key string, cost int64) charge {
 // Peek implements [core.Store].
 func (s *Store) Peek(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
 	c := s.charge(p, key, cost)
-	reply, err := s.batcher.run(ctx, c, scriptOf(p), decision(&c, modeLook))
+	reply, err := s.batcher.ask(ctx, c, appendDecision(nil, &c, modeLook))
 	if err != nil {
 		return core.Usage{}, err
 	}

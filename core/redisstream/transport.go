@@ -58,6 +58,7 @@ type flight struct {
 	listen time.Duration // how long to wait for the reply, from when the command was written
 	state  atomic.Int64  // notSent, called off, or when the command was written: see sentAt
 	text   []byte        // of the last argument
+	digits [20]byte      // of a number, in text
 }
 
 const (
@@ -113,11 +114,11 @@ func (f *flight) board(call []any) {
 	last := len(call) - 1
 	switch v := call[last].(type) {
 	case int64:
-		f.text = strconv.AppendInt(f.text[:0], v, 10)
+		f.text = strconv.AppendInt(f.digits[:0], v, 10)
 	case int:
-		f.text = strconv.AppendInt(f.text[:0], int64(v), 10)
+		f.text = strconv.AppendInt(f.digits[:0], int64(v), 10)
 	case string:
-		f.text = append(f.text[:0], v...)
+		f.text = []byte(v)
 	case []byte:
 		f.text = v
 	default:
