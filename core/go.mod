@@ -4,7 +4,6 @@ go 1.26.0
 
 require (
 	github.com/redis/go-redis/v9 v9.23.0
-	github.com/sony/gobreaker/v2 v2.4.0
 	pgregory.net/rapid v1.3.0
 )
 

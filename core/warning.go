@@ -19,7 +19,7 @@ type warnings struct {
 	said   sync.Map // of codes, and of codes with what they are about
 }
 
-// The codes of warnings. Package redisstream has W004, W005 and W011.
+// The codes of warnings. Package redisstream has W004, W005, W011 and W014.
 const (
 	warnForwarded   = "STREAMLIMIT_W001"
 	warnPolicyTwice = "STREAMLIMIT_W002"

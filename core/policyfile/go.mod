@@ -7,6 +7,4 @@ require (
 	github.com/streamlimit/streamlimit/core v0.0.0
 )
 
-require github.com/sony/gobreaker/v2 v2.4.0 // indirect
-
 replace github.com/streamlimit/streamlimit/core => ..

@@ -21,6 +21,7 @@ const (
 	warnEviction = "STREAMLIMIT_W004"
 	warnOldRedis = "STREAMLIMIT_W005"
 	warnPartly   = "STREAMLIMIT_W011"
+	warnOneNode  = "STREAMLIMIT_W014"
 )
 
 // oldestRedis is the first version that has what the scripts need.
@@ -77,6 +78,7 @@ type setup struct {
 	version   string
 	eviction  string // maxmemory-policy
 	maxMemory string // "0" for no limit
+	oneNode   bool   // the nodes of streams have no bound
 }
 
 // checkTopology asks which logs one script may use, and warns of a Cluster that the
@@ -100,7 +102,7 @@ func (s *Store) checkServers(ctx context.Context) {
 		return
 	}
 	slices.SortFunc(setups, func(a, b setup) int { return strings.Compare(a.address, b.address) })
-	var old, evicting []string
+	var old, evicting, unbounded []string
 	var version, eviction string
 	for _, one := range setups {
 		if one.old() {
@@ -108,6 +110,9 @@ func (s *Store) checkServers(ctx context.Context) {
 		}
 		if one.evicts() {
 			evicting, eviction = append(evicting, one.address), one.eviction
+		}
+		if one.oneNode {
+			unbounded = append(unbounded, one.address)
 		}
 	}
 	if old != nil {
@@ -118,6 +123,10 @@ func (s *Store) checkServers(ctx context.Context) {
 		warning.Log(s.logger, warnEviction, "Redis may evict logs and rules when its memory is full, and forget what was counted; set maxmemory-policy to noeviction",
 			"servers", evicting, "maxmemory-policy", eviction)
 	}
+	if unbounded != nil {
+		warning.Log(s.logger, warnOneNode, "a log of a busy key grows without end, since stream-node-max-entries and stream-node-max-bytes are 0; set one of them, usually to 100 and 4096",
+			"servers", unbounded)
+	}
 }
 
 // setups asks each server that decides. One that does not tell is left out, such
@@ -126,9 +135,11 @@ func (s *Store) setups(ctx context.Context) (all []setup) {
 	var mu sync.Mutex
 	ask := func(ctx context.Context, server *redis.Client) error {
 		if info, err := server.Info(ctx).Result(); err == nil {
+			one := parseInfo(server.Options().Addr, info)
+			one.oneNode = oneNode(ctx, server)
 			mu.Lock()
 			defer mu.Unlock()
-			all = append(all, parseInfo(server.Options().Addr, info))
+			all = append(all, one)
 		}
 		return nil
 	}
@@ -141,7 +152,9 @@ func (s *Store) setups(ctx context.Context) (all []setup) {
 		_ = rdb.ForEachShard(ctx, ask)
 	default:
 		if info, err := rdb.Info(ctx).Result(); err == nil {
-			all = append(all, parseInfo("", info))
+			one := parseInfo("", info)
+			one.oneNode = oneNode(ctx, rdb)
+			all = append(all, one)
 		}
 	}
 	return all
@@ -160,7 +173,21 @@ func parseInfo(address, info string) setup {
 	return one
 }
 
-// old is whether the server lacks what the scripts need. Valkey reports the
+// mayReadConfig asks whether the user may read the configuration. To try it would add
+// an entry to ACL LOG where the user may not.
+const mayReadConfig = "#!lua flags=no-writes\nreturn redis.acl_check_cmd('CONFIG', 'GET', 'stream-node-max-*') and 1 or 0"
+
+// oneNode reports whether the server keeps each stream in one node, however long.
+// Then trimming frees no memory. It is false where the server does not tell.
+func oneNode(ctx context.Context, server redis.Cmdable) bool {
+	if may, err := server.Eval(ctx, mayReadConfig, nil).Int(); err != nil || may != 1 {
+		return false
+	}
+	bounds, err := server.ConfigGet(ctx, "stream-node-max-*").Result()
+	return err == nil && bounds["stream-node-max-entries"] == "0" && bounds["stream-node-max-bytes"] == "0"
+}
+
+// old reports whether the server lacks what the scripts need. Valkey reports the
 // version of Redis that it is compatible with.
 func (s setup) old() bool {
 	text, _, _ := strings.Cut(s.version, ".")
@@ -168,7 +195,7 @@ func (s setup) old() bool {
 	return err == nil && major < oldestRedis
 }
 
-// evicts is whether the server drops keys when its memory is full: each policy
+// evicts reports whether the server drops keys when its memory is full: each policy
 // but noeviction may drop logs, which have a time to live. Without a limit it
 // never does.
 func (s setup) evicts() bool {

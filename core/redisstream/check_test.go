@@ -214,3 +214,23 @@ func TestOldRedisIsNamed(t *testing.T) {
 		t.Errorf("error %v, want one that names the version", err)
 	}
 }
+
+// A server that keeps each stream in one node frees no memory by trimming.
+func TestStreamsInOneNodeAreWarnedOf(t *testing.T) {
+	for _, test := range []struct {
+		settings []string
+		warned   bool
+	}{
+		{[]string{"--stream-node-max-entries", "0", "--stream-node-max-bytes", "0"}, true},
+		{[]string{"--stream-node-max-entries", "0"}, false},
+		{nil, false},
+	} {
+		var log logBuffer
+		s := New(redistest.Start(t, test.settings...).Client(), patient, WithLogger(log.logger()))
+		take(t, s, countedPolicy, "k")
+		s.check.running.Wait()
+		if got := strings.Contains(log.String(), warnOneNode); got != test.warned {
+			t.Errorf("%v: warned %t, want %t: %s", test.settings, got, test.warned, log.String())
+		}
+	}
+}

@@ -18,11 +18,12 @@
 // time to live of at most two windows, except while the server's clock is behind
 // an entry.
 //
-// Decisions that come while others are under way share round trips. A denial is
-// remembered until an entry leaves its log, and for a second at most: so long can it
-// take until a reset by another process is seen. Its Decision.RetryAfter
-// may be late by the round trip in which it was learned. Denials by policies with
-// refunds or costs are not remembered.
+// Decisions that come while others are under way share round trips. A denial also
+// answers those who had begun to wait before it was asked for, with the same policy,
+// key and cost. It is cached until an entry leaves its log, and for a second at most:
+// that is how long a reset by another process can go unseen. The RetryAfter of a
+// cached denial can be late by one round trip. Denials by policies with refunds or
+// costs are not cached.
 //
 // # Redis
 //
@@ -41,7 +42,8 @@
 //
 // Leave stream-node-max-entries or stream-node-max-bytes above 0: they are 100 and 4096
 // unless set. With both at 0 the server keeps a stream in one node, which grows as long
-// as its key is busy, whatever is trimmed.
+// as its key is busy, whatever is trimmed. The store warns of it where the user may
+// read the configuration (config|get).
 //
 // An ACL user needs the keys streamlimit:* and the commands evalsha, eval, unlink,
 // ping, info, time, xtrim, xlen, xadd, xdel, xrange, xrevrange, copy, rename,
@@ -81,12 +83,32 @@
 // over 1,000 entries more than a lowered limit admits, RetryAfter can be too
 // short a wait: so many are not looked through.
 //
-// # Failures
+// # Waiting and failures
 //
-// A decision that Redis has not answered by the store's timeout, 100 ms unless
-// [WithTimeout] says otherwise, is an error. A decision is never sent twice
-// when its script may have run, so a request is counted at most once. What the
-// errors of a server mean is in the file states.go of this package.
+// A decision has three times of its own, and only the third says anything about the
+// server:
+//
+//   - Waiting in this process, for others to finish: at most the wait bound, 250 ms
+//     unless [WithWaitBound] says otherwise. A decision that would wait longer is
+//     refused at once with [core.ErrOverloaded]. It counts against no server.
+//   - Building a connection. It happens in the background, for as long as the client
+//     allows, and the connection is kept. Requests wait up to a second for the first
+//     connection of a process. Later, a server without a connection is one that does
+//     not answer.
+//   - The answer: at most the timeout, 100 ms unless [WithTimeout] says otherwise, from
+//     when the decision is written to a connection. A decision that is not answered by
+//     then is an error and counts as a failure of the server.
+//
+// So a caller waits at most for the wait bound and the timeout together. While this
+// process is starved of processors, it gives replies that may have arrived more time.
+// A caller's own deadline ends its wait, and the limiter's failure mode decides for it;
+// the store still listens for the answer, so an impatient caller is not taken for an
+// outage. The context of a caller reaches the client only while the caller waits.
+//
+// A decision is never sent twice when its script may have run, so a request is counted
+// at most once. One that was surely not received, since its connection was found
+// broken, is sent on another connection. What the errors of a server mean is in the
+// files states.go and handshake.go of this package.
 //
 // Replication is asynchronous: a failover loses the entries that the lost primary
 // had not sent to the replica that takes over, and so many requests more than
