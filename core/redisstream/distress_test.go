@@ -278,3 +278,24 @@ func TestIdleConnectionsAreReset(t *testing.T) {
 		proxy.Reset()
 	}
 }
+
+// A question with a script of its own is put again when its connection can't be
+// made, and ends with an error.
+func TestQuestionsWhenConnectionsAreLost(t *testing.T) {
+	server := redistest.Start(t)
+	o := server.Options()
+	o.DialerRetries = 1
+	rdb := redis.NewClient(o)
+	defer rdb.Close()
+	s := New(rdb)
+	defer s.Close()
+	take(t, s, countedPolicy, "k")
+	server.Kill()
+	v := &s.batcher.one
+	v.mu.Lock()
+	v.ready = 3 // as far as this process knows
+	v.mu.Unlock()
+	if _, err := s.Peek(t.Context(), countedPolicy, "k", 1); err == nil {
+		t.Error("an answer from a server that is gone")
+	}
+}

@@ -121,6 +121,8 @@ func (f *flight) board(call []any) {
 		f.text = []byte(v)
 	case []byte:
 		f.text = v
+	case *flight: // an earlier one, which was not sent
+		f.text = v.text
 	default:
 		panic(fmt.Sprintf("redisstream: an argument of type %T", v))
 	}
