@@ -18,7 +18,11 @@ type latencies struct {
 func (l *latencies) time(f func()) {
 	start := time.Now()
 	f()
-	took := time.Since(start)
+	l.add(time.Since(start))
+}
+
+// add adds how long something took.
+func (l *latencies) add(took time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = append(l.all, took)

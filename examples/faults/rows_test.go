@@ -34,4 +34,11 @@ var faults = []fault{
 	{"an ACL user with only the documented commands", "works; ACL LOG empty"},
 	{"monitor attacked; markup in keys", "inert, nothing given away"},
 	{"soak: mixed load, random faults, race detector", "flat heap, no race"},
+	{"burst at a healthy Redis, and at a slow one", "admitted = limit; those who come too late get an error of their own"},
+	{"processors busy beside the callers", "admitted = limit, breaker closed"},
+	{"Redis 5 to 90 ms away: plain, TLS, password, slow to connect", "decided by Redis up to 80 ms, from the first request on"},
+	{"idle connections reset, then 100 requests at once", "other connections serve: at most 1 fallback a round"},
+	{"callers' deadlines; Redis frozen, half dead, a black hole", "the failure mode holds, breaker open within 1 s"},
+	{"each command of the scripts denied or renamed, clock in 1970", "a clear error or correct; a time to live on every key"},
+	{"cluster mode and a plain client, several hosts, refused connections", "works, or says what to write; no dial per request"},
 }
