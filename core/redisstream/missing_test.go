@@ -47,19 +47,23 @@ func lacksCommand(err error) bool {
 }
 
 // checkKeys checks that all keys but the rules have a time to live, and none is a
-// scratch key.
-func checkKeys(t *testing.T, admin *redis.Client) {
+// scratch key. It returns how many have one.
+func checkKeys(t *testing.T, admin *redis.Client) (ending int) {
 	t.Helper()
 	for _, key := range admin.Keys(t.Context(), "*").Val() {
 		switch {
 		case strings.HasSuffix(key, rulesSuffix):
 		case strings.HasSuffix(key, feedSuffix) && admin.PTTL(t.Context(), key).Val() > 0:
+			ending++
 		case strings.HasSuffix(key, "}"):
 			t.Errorf("%s: a scratch key is left", key)
 		case admin.PTTL(t.Context(), key).Val() == -1: // -2: it has ended meanwhile
 			t.Errorf("%s has no time to live", key)
+		default:
+			ending++
 		}
 	}
+	return ending
 }
 
 // logged returns how many units all logs of the policies hold, by their entries.
@@ -99,7 +103,7 @@ func TestCommandMissing(t *testing.T) {
 				rdb := redis.NewClient(o)
 				defer rdb.Close()
 				s := New(rdb, WithTimeout(10*time.Second))
-				failures, decided := 0, 0
+				failures, decided, ending := 0, 0, 0
 				one := func(what string, decide func() (admitted int64, err error)) {
 					t.Helper()
 					before := logged(t, s, admin, policies...)
@@ -112,7 +116,7 @@ func TestCommandMissing(t *testing.T) {
 					default:
 						t.Errorf("%s: %v", what, err)
 					}
-					checkKeys(t, admin)
+					ending += checkKeys(t, admin)
 					if got := logged(t, s, admin, policies...) - before; got != admitted {
 						t.Errorf("%s: %d units logged, want %d (%v)", what, got, admitted, err)
 					}
@@ -169,6 +173,7 @@ func TestCommandMissing(t *testing.T) {
 				if optional != (failures == 0) {
 					t.Errorf("%d decisions and %d refusals", decided, failures)
 				}
+				t.Logf("figure: decided=%d refused=%d ending=%d", decided, failures, ending)
 			})
 		}
 	}

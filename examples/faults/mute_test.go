@@ -141,6 +141,9 @@ func callMuted(t *testing.T, name string, mute func(*testing.T, *muted), mode co
 	watching.Wait()
 	decided := c.admitted.Load() + c.denied.Load() // by Redis, before it was mute or now and then
 	wrong := c.failed.Load() + c.overloaded.Load()
+	if opened > time.Second {
+		t.Logf("%s: the breaker opened after %v", what, ms(opened))
+	}
 	switch mode {
 	case core.FailLocal:
 		wrong += c.open.Load()
@@ -184,7 +187,7 @@ func impatient(t *testing.T, r *record) {
 	proxy := redistest.NewProxy(t, redistest.Start(t).Addr)
 	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { rdb.Close() })
-	l := core.New(redisstream.New(rdb), core.WithFailureMode(core.FailOpen))
+	l := core.New(redisstream.New(rdb), core.WithFailureMode(core.FailClosed))
 	t.Cleanup(func() { l.Close() })
 	atOnce(20, func(int) { _, _ = l.Allow(t.Context(), decided, "k") })
 	time.Sleep(100 * time.Millisecond)
@@ -202,8 +205,8 @@ func impatient(t *testing.T, r *record) {
 		}
 	})
 	patient.wantRedis(t, "those who wait for a Redis 80 ms away", l)
-	if leaving.open.Load() == 0 {
-		t.Errorf("those who leave: %v; want some that pass uncounted", &leaving)
+	if err := leaving.failure.Load(); err == nil || !errors.Is(*err, context.DeadlineExceeded) {
+		t.Errorf("those who leave: %v; want errors of their deadlines", &leaving)
 	}
 	r.Figure("80 ms away: %d callers give up after 20 ms, %d of %d others by Redis, breaker closed", leaving.all(), patient.byRedis(), patient.all())
 }
