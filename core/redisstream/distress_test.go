@@ -299,3 +299,47 @@ func TestQuestionsWhenConnectionsAreLost(t *testing.T) {
 		t.Error("an answer from a server that is gone")
 	}
 }
+
+// A server that takes 95 ms a script, one after the other, decides what it can. The rest
+// is refused as it comes, and nothing is decided by a second budget: neither while this
+// process starts, nor when the server becomes slow.
+func TestSlowServer(t *testing.T) {
+	for name, slowFrom := range map[string]int{"from the start": 0, "later": 1000} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t)
+			p := core.NewPolicy("p", core.PerHour(1_000_000), core.VariableCost())
+			loaded := New(server.Client()) // the scripts
+			take(t, loaded, p, "k")
+			loaded.flyTogether([]*ticket{ticketFor(p, loaded.logKey(p, "a"), 1), ticketFor(p, loaded.logKey(p, "b"), 1)})
+			proxy := redistest.NewProxy(t, server.Addr)
+			var slow atomic.Bool
+			var one sync.Mutex
+			proxy.Rule(func(words []string) redistest.Fate {
+				if slow.Load() && (words[0] == "evalsha" || words[0] == "eval") {
+					one.Lock()
+					defer one.Unlock()
+					time.Sleep(95 * time.Millisecond)
+				}
+				return redistest.Fate{}
+			})
+			rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, ContextTimeoutEnabled: true})
+			defer rdb.Close()
+			l := core.New(New(rdb))
+			defer l.Close()
+			var c tally
+			var all sync.WaitGroup
+			for i := range 6000 { // in 3 s
+				slow.Store(i >= slowFrom)
+				all.Go(func() { c.ask(t.Context(), l, p, fmt.Sprint("k", i%100)) })
+				if i%2 == 1 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+			all.Wait()
+			t.Logf("figure: %v", &c)
+			if c.fallback.Load()+c.failed.Load() > 0 || l.Health().Down != nil || c.admitted.Load() < 2500 {
+				t.Errorf("%v, %+v; want nobody by a fallback, and two of three decided", &c, l.Health())
+			}
+		})
+	}
+}

@@ -40,7 +40,8 @@ func TestRow30_Burst(t *testing.T) {
 	b.frameworks(scale(500, 2000))
 	r.Figure("excess %d in %d requests at once by %d ways, %d overloaded; %s", b.excess, b.total.all(), b.ways, b.total.overloaded.Load(), figure)
 	b.manyKeys()
-	b.slowServer("far away by 95 ms", func(proxy *redistest.Proxy) { proxy.Delay(0, scale(60*time.Millisecond, 95*time.Millisecond)) })
+	trip := scale(60*time.Millisecond, 95*time.Millisecond)
+	b.slowServer(fmt.Sprint("far away by ", trip), func(proxy *redistest.Proxy) { proxy.Delay(0, trip) })
 	b.slowServer("busy for 95 ms a script", oneByOne)
 	b.hotKey()
 	for _, name := range program.Servers[:scale(1, len(program.Servers))] {
@@ -198,7 +199,7 @@ func (b *burst) manyKeys() {
 func (b *burst) warm(l *core.Limiter, p *core.Policy) {
 	for range 3 {
 		_, _ = l.Allow(b.Context(), p, "first")
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond)
 	}
 }
 
@@ -233,7 +234,7 @@ func oneByOne(proxy *redistest.Proxy) {
 // answered. A request that would wait for too long is refused as it comes.
 func (b *burst) slowServer(what string, slow func(*redistest.Proxy)) {
 	const keys, rate = 100, 2000
-	length := scale(3*time.Second, 30*time.Second)
+	length := scale(1500*time.Millisecond, 30*time.Second)
 	limit := int64(length.Seconds() * rate / keys / 2)
 	proxy := redistest.NewProxy(b, b.server.Addr)
 	l := b.connect(proxy.Addr)
@@ -267,7 +268,7 @@ func (b *burst) slowServer(what string, slow func(*redistest.Proxy)) {
 // keys are not kept out by that.
 func (b *burst) hotKey() {
 	const keys, rate = 50, 2000
-	length := scale(3*time.Second, 30*time.Second)
+	length := scale(1500*time.Millisecond, 30*time.Second)
 	proxy := redistest.NewProxy(b, b.server.Addr)
 	l := b.connect(proxy.Addr)
 	p := core.NewPolicy("beside", core.PerHour(1_000_000), core.Refundable(0))

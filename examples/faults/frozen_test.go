@@ -135,7 +135,7 @@ func TestRow07_Slow(t *testing.T) {
 			t.Errorf("answered after %v by a server that is slow by %v", fastest, delay)
 		}
 	}
-	figure := all.within(t, "slow by 10 to 1,000 ms:", tail(), redisstream.DefaultTimeout, end())
+	figure := all.within(t, "slow by 10 to 1,000 ms:", tail(), longestWait, end())
 	proxy.Delay(0, 0)
 	warm(t, store, p)
 	r.Figure("%s", figure)
