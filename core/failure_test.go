@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -407,5 +408,43 @@ func TestForeignLogAmongSeveral(t *testing.T) {
 		if !c.err && (err != nil || decisions[0].Source != core.SourceFallback || !decisions[1].Allowed) {
 			t.Errorf("%s: %+v, %v; want decisions", name, decisions, err)
 		}
+	}
+}
+
+// A process that is too slow gives nothing out a second time, and keeps nobody out
+// of a policy in shadow mode. It is no sign of an outage.
+func TestOverloaded(t *testing.T) {
+	overloaded := fmt.Errorf("store: %w", core.ErrOverloaded)
+	for _, mode := range []core.FailureMode{core.FailLocal, core.FailClosed, core.FailOpen} {
+		for _, shadow := range []bool{false, true} {
+			l, store := failing(t, core.WithFailureMode(mode), (&lines{}).option())
+			store.fail(overloaded)
+			options := []core.PolicyOption{core.PerMinute(1)}
+			if shadow {
+				options = append(options, core.Shadow())
+			}
+			p := core.NewPolicy("p", options...)
+			passes := shadow || mode == core.FailOpen
+			for range 50 {
+				d, err := l.Allow(t.Context(), p, "k")
+				if passes != (err == nil) || err != nil && !errors.Is(err, core.ErrOverloaded) || d.Source == core.SourceFallback && !shadow {
+					t.Fatalf("%v, shadow %t: %+v, %v", mode, shadow, d, err)
+				}
+			}
+			if h := l.Health(); h.Overloaded != 50 || h.Down != nil || h.Failures != 0 {
+				t.Errorf("%v, shadow %t: %+v, want 50 overloaded and nothing else", mode, shadow, h)
+			}
+		}
+	}
+	seen := map[int64]bool{}
+	for range 200 {
+		p := core.ProblemFor(overloaded)
+		if p.Status != http.StatusServiceUnavailable || !strings.HasSuffix(p.Type, "#temporary-reduced-capacity") {
+			t.Fatalf("%+v", p)
+		}
+		seen[p.RetryAfter] = true
+	}
+	if len(seen) != 3 || !seen[1] || !seen[3] {
+		t.Errorf("Retry-After of %v seconds, want 1 to 3", seen)
 	}
 }

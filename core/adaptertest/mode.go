@@ -1,7 +1,10 @@
 package adaptertest
 
 import (
+	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -61,6 +64,32 @@ func checkFailureModes(t *testing.T, s suite) {
 			w.get("/1").want(http.StatusOK)
 			if d := w.newest(); d.Source != core.SourceMemory {
 				t.Errorf("the store decides no more: %+v", d)
+			}
+		})
+	}
+
+	// A process that is too slow hands out no second budget.
+	for mode, passes := range map[core.FailureMode]bool{core.FailLocal: false, core.FailClosed: false, core.FailOpen: true} {
+		t.Run("overloaded, "+mode.String(), func(t *testing.T) {
+			limiter, store := newSpy(t)
+			w := s.openRoute(t, limit{limiter: limiter, policy: policy(mode)})
+			store.fail(fmt.Errorf("store: %w", core.ErrOverloaded))
+			if passes {
+				open(w)
+			} else {
+				answer := w.get("/1").want(http.StatusServiceUnavailable).wantNoFields()
+				if !strings.Contains(answer.body, "#temporary-reduced-capacity") {
+					t.Errorf("body %s", answer.body)
+				}
+				if after, err := strconv.Atoi(answer.header.Get("Retry-After")); err != nil || after < 1 || after > 3 {
+					t.Errorf("Retry-After %q, want 1 to 3", answer.header.Get("Retry-After"))
+				}
+				if w.handled() != 0 {
+					t.Error("a request came through")
+				}
+			}
+			if h := limiter.Health(); h.Overloaded == 0 || h.Down != nil || h.Local != 0 {
+				t.Errorf("%+v, want overloaded requests and nothing else", h)
 			}
 		})
 	}
