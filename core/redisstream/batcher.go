@@ -11,11 +11,11 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// batcher decides which decisions travel together, and when. It may assume that
+// batcher decides which decisions share a round trip, and when. It may assume that
 // the transport returns, sooner or later, from all that it is given.
 //
-// A decision that finds its server idle is sent alone and at once. While flights
-// are under way, others wait, and then share one. Every caller has its answer by
+// A decision that finds its server idle is sent alone and at once. While requests
+// are in flight, others wait, and then share one. Every caller has its answer by
 // the wait bound and the timeout: the batcher calls off what has waited too long.
 type batcher struct {
 	transport *transport
@@ -30,9 +30,9 @@ type batcher struct {
 	reports reports
 }
 
-// ticket is a call that waits for a flight, or travels: a decision by one policy,
+// waiter is a call that waits for its turn, or is in flight: a decision by one policy,
 // which may share a script, or any other script.
-type ticket struct {
+type waiter struct {
 	charges []charge // one, or several of a decision that is all or nothing
 	place   string   // of the logs: see topology
 	one     [1]charge
@@ -40,7 +40,7 @@ type ticket struct {
 	// args are those of the layout's script where it is not to take the charge.
 	args []any
 
-	// These are set for a script that travels alone.
+	// These are set for a script that shares its round trip with nothing else.
 	script *script
 	call   []any
 
@@ -53,34 +53,34 @@ type ticket struct {
 	// The server's lock guards these.
 	number                       uint64 // in order of arrival
 	since                        time.Time
-	state                        ticketState
+	state                        waiterState
 	line                         *line
-	before, after, ahead, behind *ticket // in the queue and in the line
+	before, after, ahead, behind *waiter // in the queue and in the line
 }
 
-type ticketState byte
+type waiterState byte
 
 const (
-	waiting ticketState = iota
-	traveling
+	waiting waiterState = iota
+	underway
 	finished
-	abandoned // by its caller, while it traveled
+	abandoned // by its caller, while it was in flight
 )
 
-var spareTickets = sync.Pool{New: func() any { return &ticket{done: make(chan struct{}, 1)} }}
+var spareWaiters = sync.Pool{New: func() any { return &waiter{done: make(chan struct{}, 1)} }}
 
-// newTicket returns a ticket for a decision by one policy.
-func newTicket(c charge) *ticket {
-	t := spareTickets.Get().(*ticket)
+// newWaiter returns a waiter for a decision by one policy.
+func newWaiter(c charge) *waiter {
+	t := spareWaiters.Get().(*waiter)
 	t.one[0] = c
 	t.charges = t.one[:]
 	return t
 }
 
-// free ends the use of a ticket that was answered.
-func (t *ticket) free() {
-	*t = ticket{done: t.done}
-	spareTickets.Put(t)
+// free ends the use of a waiter that was answered.
+func (t *waiter) free() {
+	*t = waiter{done: t.done}
+	spareWaiters.Put(t)
 }
 
 // server returns the server that has the log.
@@ -100,8 +100,8 @@ func (b *batcher) server(log string) *server {
 func (b *batcher) take(ctx context.Context, c charge) (core.Usage, error) {
 	v := b.server(c.log)
 	var began time.Time
-	if b.alone(ctx) && v.goAlone(steadyFlights) {
-		reply, unsent, err := v.carryAlone(ctx, &c, scriptOf(c.policy), decision(&c, modeTake))
+	if b.alone(ctx) && v.startAlone(steadyInFlight) {
+		reply, unsent, err := v.sendAlone(ctx, &c, scriptOf(c.policy), decision(&c, modeTake))
 		var u core.Usage
 		if err == nil {
 			u, err = parseUsage(reply, c.policy)
@@ -111,7 +111,7 @@ func (b *batcher) take(ctx context.Context, c charge) (core.Usage, error) {
 		}
 		began = unsent
 	}
-	t := newTicket(c)
+	t := newWaiter(c)
 	t.since = began
 	if err := v.wait(ctx, t); err != nil {
 		return core.Usage{}, err
@@ -125,8 +125,8 @@ func (b *batcher) take(ctx context.Context, c charge) (core.Usage, error) {
 func (b *batcher) takeSeveral(ctx context.Context, charges []charge) ([]core.Usage, error) {
 	v, call := b.server(charges[0].log), decisionOfSeveral(charges)
 	var began time.Time
-	if b.alone(ctx) && v.goAlone(maxFlights) {
-		reply, unsent, err := v.carryAlone(ctx, &charges[0], together, call)
+	if b.alone(ctx) && v.startAlone(maxInFlight) {
+		reply, unsent, err := v.sendAlone(ctx, &charges[0], together, call)
 		var usages []core.Usage
 		if err == nil {
 			usages, err = parseSeveral(reply, charges)
@@ -136,7 +136,7 @@ func (b *batcher) takeSeveral(ctx context.Context, charges []charge) ([]core.Usa
 		}
 		began = unsent
 	}
-	t := &ticket{charges: charges, script: together, call: call, since: began, done: make(chan struct{}, 1)}
+	t := &waiter{charges: charges, script: together, call: call, since: began, done: make(chan struct{}, 1)}
 	if err := v.wait(ctx, t); err != nil {
 		return nil, err
 	}
@@ -147,15 +147,15 @@ func (b *batcher) takeSeveral(ctx context.Context, charges []charge) ([]core.Usa
 func (b *batcher) ask(ctx context.Context, c charge, args []any) ([]int64, error) {
 	v := b.server(c.log)
 	var began time.Time
-	if b.alone(ctx) && v.goAlone(steadyFlights) {
+	if b.alone(ctx) && v.startAlone(steadyInFlight) {
 		sc := scriptOf(c.policy)
-		reply, unsent, err := v.carryAlone(ctx, &c, sc, append(sc.call(len(args), c.log), args...))
+		reply, unsent, err := v.sendAlone(ctx, &c, sc, append(sc.call(len(args), c.log), args...))
 		if unsent.IsZero() {
 			return reply, prefixed(err)
 		}
 		began = unsent
 	}
-	t := &ticket{one: [1]charge{c}, args: args, since: began, done: make(chan struct{}, 1)}
+	t := &waiter{one: [1]charge{c}, args: args, since: began, done: make(chan struct{}, 1)}
 	t.charges = t.one[:]
 	if err := v.wait(ctx, t); err != nil {
 		return nil, err
@@ -167,14 +167,14 @@ func (b *batcher) ask(ctx context.Context, c charge, args []any) ([]int64, error
 func (b *batcher) run(ctx context.Context, c charge, sc *script, call []any) ([]int64, error) {
 	v := b.server(c.log)
 	var began time.Time
-	if b.alone(ctx) && v.goAlone(maxFlights) {
-		reply, unsent, err := v.carryAlone(ctx, &c, sc, call)
+	if b.alone(ctx) && v.startAlone(maxInFlight) {
+		reply, unsent, err := v.sendAlone(ctx, &c, sc, call)
 		if unsent.IsZero() {
 			return reply, prefixed(err)
 		}
 		began = unsent
 	}
-	t := &ticket{one: [1]charge{c}, script: sc, call: call, since: began, done: make(chan struct{}, 1)}
+	t := &waiter{one: [1]charge{c}, script: sc, call: call, since: began, done: make(chan struct{}, 1)}
 	t.charges = t.one[:]
 	if err := v.wait(ctx, t); err != nil {
 		return nil, err
@@ -199,7 +199,7 @@ func (b *batcher) apart(err error) bool {
 	return true
 }
 
-// waitBound returns how long a ticket may wait for a flight. In a starved process
+// waitBound returns how long a waiter may wait for its turn. In a starved process
 // each step takes so long that more patience is better than a refusal.
 func (b *batcher) waitBound() time.Duration {
 	if b.starvation.now() {
@@ -222,9 +222,9 @@ func (b *batcher) exhausted(log string) bool {
 // most returns how many connections to the server of the log may be used.
 func (b *batcher) most(log string) int {
 	if c := b.topology.client(log); c != nil {
-		return min(maxFlights, c.Options().PoolSize)
+		return min(maxInFlight, c.Options().PoolSize)
 	}
-	return maxFlights
+	return maxInFlight
 }
 
 // connections returns how many connections to the server of the log are open at
@@ -232,7 +232,7 @@ func (b *batcher) most(log string) int {
 func (b *batcher) connections(log string) int {
 	c := b.topology.client(log)
 	if c == nil {
-		return maxFlights
+		return maxInFlight
 	}
 	return int(c.PoolStats().TotalConns)
 }
@@ -246,9 +246,9 @@ func (b *batcher) servers(f func(*server)) {
 	})
 }
 
-// wait puts a ticket into the queue, and returns when it was answered. After an
-// error other than the ticket's own the ticket may still travel.
-func (v *server) wait(ctx context.Context, t *ticket) error {
+// wait puts a waiter into the queue, and returns when it was answered. After an
+// error other than the waiter's own the waiter may still be in flight.
+func (v *server) wait(ctx context.Context, t *waiter) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -265,8 +265,8 @@ func (v *server) wait(ctx context.Context, t *ticket) error {
 	return v.arrival(ctx, t)
 }
 
-// arrival waits for a ticket's answer.
-func (v *server) arrival(ctx context.Context, t *ticket) error {
+// arrival waits for a waiter's answer.
+func (v *server) arrival(ctx context.Context, t *waiter) error {
 	select {
 	case <-t.done:
 		return t.err
@@ -281,7 +281,7 @@ func (v *server) arrival(ctx context.Context, t *ticket) error {
 			// It would not have been answered, whatever its caller's deadline.
 			v.report(&t.charges[0], v.silent)
 		}
-	case traveling:
+	case underway:
 		t.state = abandoned
 	}
 	v.unlock()
@@ -292,16 +292,16 @@ func (v *server) arrival(ctx context.Context, t *ticket) error {
 	return ctx.Err()
 }
 
-// claim makes a ticket finished, unless its caller has left. The server's lock
-// is held. The answer is sent without it, since nobody else touches the ticket.
-func (t *ticket) claim() {
+// claim makes a waiter finished, unless its caller has left. The server's lock
+// is held. The answer is sent without it, since nobody else touches the waiter.
+func (t *waiter) claim() {
 	if t.state != abandoned {
 		t.state = finished
 	}
 }
 
-// answer sends the answer to a ticket that was claimed.
-func (t *ticket) answer(err error) {
+// answer sends the answer to a waiter that was claimed.
+func (t *waiter) answer(err error) {
 	if t.state != finished {
 		return
 	}

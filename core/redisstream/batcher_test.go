@@ -20,7 +20,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/storetest"
 )
 
-// Decisions that travel together are the same as one after the other.
+// Decisions that share a round trip are the same as one after the other.
 func TestTogetherAsAlone(t *testing.T) {
 	server := redistest.Start(t)
 	h := harness(func() redis.UniversalClient { return redis.NewClient(server.Options()) })
@@ -40,7 +40,7 @@ func TestTogetherAsAlone(t *testing.T) {
 		history++
 		for range rapid.IntRange(1, 12).Draw(t, "batches") {
 			clock.Advance(time.Duration(rapid.IntRange(0, 15).Draw(t, "wait")) * time.Millisecond)
-			var together []*ticket
+			var together []*waiter
 			var alone []core.Usage
 			for range rapid.IntRange(1, 20).Draw(t, "decisions") {
 				p := rapid.SampledFrom(policies).Draw(t, "policy")
@@ -50,30 +50,30 @@ func TestTogetherAsAlone(t *testing.T) {
 					cost = rapid.Int64Range(1, 9).Draw(t, "cost")
 				}
 				log := func(way string) string { return s.logKey(p, fmt.Sprint(history, way, key)) }
-				together = append(together, ticketFor(p, log("together"), cost))
+				together = append(together, waiterFor(p, log("together"), cost))
 				u, err := s.decide(context.Background(), p, log("alone"), cost, modeTake)
 				if err != nil {
 					t.Fatal(err)
 				}
 				alone = append(alone, u)
 			}
-			s.flyTogether(together)
-			for i, ticket := range together {
-				<-ticket.done
-				if ticket.err != nil {
-					t.Fatal(ticket.err)
+			s.runTogether(together)
+			for i, waiter := range together {
+				<-waiter.done
+				if waiter.err != nil {
+					t.Fatal(waiter.err)
 				}
-				got, want := ticket.usage[0], alone[i]
+				got, want := waiter.usage[0], alone[i]
 				got.Entry, want.Entry = core.EntryID{}, core.EntryID{} // logs start at random
-				if ticket.charges[0].policy.Layout() == core.Counted && want.Allowed && want.Limits[0].Used < ticket.charges[0].policy.Limit(0).Max {
+				if waiter.charges[0].policy.Layout() == core.Counted && want.Allowed && want.Limits[0].Used < waiter.charges[0].policy.Limit(0).Max {
 					// It may be late here, as LimitUsage says.
 					if f := got.Limits[0].FreeIn; f <= 0 || f > want.ResetAfter {
-						t.Fatalf("decision %d on %s: units come free in %v, want up to %v", i, ticket.charges[0].policy, f, want.ResetAfter)
+						t.Fatalf("decision %d on %s: units come free in %v, want up to %v", i, waiter.charges[0].policy, f, want.ResetAfter)
 					}
 					got.Limits[0].FreeIn = want.Limits[0].FreeIn
 				}
 				if got != want {
-					t.Fatalf("decision %d of %d, on %s:\n%+v together, and\n%+v alone", i, len(together), ticket.charges[0].policy, got, want)
+					t.Fatalf("decision %d of %d, on %s:\n%+v together, and\n%+v alone", i, len(together), waiter.charges[0].policy, got, want)
 				}
 			}
 		}
@@ -133,9 +133,9 @@ func TestCallerGoesBeforeItIsSent(t *testing.T) {
 	proxy.Freeze()
 	var under sync.WaitGroup
 	under.Go(func() { _, _ = s.Take(t.Context(), p, "k", 1) })
-	for flights := 0; flights == 0; time.Sleep(time.Millisecond) {
+	for inFlight := 0; inFlight == 0; time.Sleep(time.Millisecond) {
 		s.batcher.one.mu.Lock()
-		flights = s.batcher.one.flights
+		inFlight = s.batcher.one.inFlight
 		s.batcher.one.mu.Unlock()
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -150,11 +150,11 @@ func TestCallerGoesBeforeItIsSent(t *testing.T) {
 	}
 }
 
-// One log that can't be used harms no others that travel with it.
+// One log that can't be used does no harm to others in its batch.
 func TestOneOfManyFails(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
-	var all []*ticket
+	var all []*waiter
 	for i, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
 		for _, key := range []string{"before", "mine", "after"} {
 			log := s.logKey(p, key)
@@ -163,24 +163,24 @@ func TestOneOfManyFails(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			all = append(all, ticketFor(p, log, 1))
+			all = append(all, waiterFor(p, log, 1))
 		}
 		_ = i
 	}
-	s.flyTogether(all)
-	for i, ticket := range all {
-		<-ticket.done
+	s.runTogether(all)
+	for i, waiter := range all {
+		<-waiter.done
 		if i%3 == 1 {
-			if !errors.Is(ticket.err, core.ErrNotALog) || !strings.Contains(ticket.err.Error(), "WRONGTYPE") {
-				t.Errorf("%s: %v, want ErrNotALog", ticket.charges[0].policy, ticket.err)
+			if !errors.Is(waiter.err, core.ErrNotALog) || !strings.Contains(waiter.err.Error(), "WRONGTYPE") {
+				t.Errorf("%s: %v, want ErrNotALog", waiter.charges[0].policy, waiter.err)
 			}
-			if got := rdb.Get(t.Context(), ticket.charges[0].log).Val(); got != "mine" {
+			if got := rdb.Get(t.Context(), waiter.charges[0].log).Val(); got != "mine" {
 				t.Errorf("the value is now %q", got)
 			}
 			continue
 		}
-		if ticket.err != nil || !ticket.usage[0].Allowed || ticket.usage[0].Limits[0].Used != 1 {
-			t.Errorf("%s: %+v, %v", ticket.charges[0].policy, ticket.usage[0], ticket.err)
+		if waiter.err != nil || !waiter.usage[0].Allowed || waiter.usage[0].Limits[0].Used != 1 {
+			t.Errorf("%s: %+v, %v", waiter.charges[0].policy, waiter.usage[0], waiter.err)
 		}
 	}
 }
@@ -209,8 +209,8 @@ func TestCallersOnACluster(t *testing.T) {
 	s.batcher.servers(func(v *server) {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		if v.queue.size != 0 || v.flights != 0 {
-			t.Errorf("%d wait and %d flights are under way", v.queue.size, v.flights)
+		if v.queue.size != 0 || v.inFlight != 0 {
+			t.Errorf("%d wait and %d are in flight", v.queue.size, v.inFlight)
 		}
 	})
 }

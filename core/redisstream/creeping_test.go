@@ -75,12 +75,12 @@ func TestClockGoesOnWithinScripts(t *testing.T) {
 			grant(asked[0], u)
 		case 1: // several requests on one log, and others on others
 			asked = append(asked, asked[0], asked[0], pick(), pick())
-			var tickets []*ticket
+			var waiters []*waiter
 			for _, p := range asked {
-				tickets = append(tickets, ticketFor(p, s.logKey(p, "k"), 1))
+				waiters = append(waiters, waiterFor(p, s.logKey(p, "k"), 1))
 			}
-			s.flyTogether(tickets)
-			for _, one := range tickets {
+			s.runTogether(waiters)
+			for _, one := range waiters {
 				if <-one.done; one.err != nil {
 					t.Fatal(one.err)
 				}

@@ -310,7 +310,7 @@ func TestSlowServer(t *testing.T) {
 			p := core.NewPolicy("p", core.PerHour(1_000_000), core.VariableCost())
 			loaded := New(server.Client()) // the scripts
 			take(t, loaded, p, "k")
-			loaded.flyTogether([]*ticket{ticketFor(p, loaded.logKey(p, "a"), 1), ticketFor(p, loaded.logKey(p, "b"), 1)})
+			loaded.runTogether([]*waiter{waiterFor(p, loaded.logKey(p, "a"), 1), waiterFor(p, loaded.logKey(p, "b"), 1)})
 			proxy := redistest.NewProxy(t, server.Addr)
 			var slow atomic.Bool
 			var one sync.Mutex

@@ -154,14 +154,14 @@ func TestCommandMissing(t *testing.T) {
 						time.Sleep(12 * time.Millisecond) // entries leave by the server's clock
 					}
 					one("many", func() (int64, error) {
-						var tickets []*ticket
+						var waiters []*waiter
 						for _, p := range policies {
-							tickets = append(tickets, ticketFor(p, s.logKey(p, "k"), 1))
+							waiters = append(waiters, waiterFor(p, s.logKey(p, "k"), 1))
 						}
-						s.flyTogether(tickets)
+						s.runTogether(waiters)
 						var admitted int64
 						var err error
-						for _, one := range tickets {
+						for _, one := range waiters {
 							<-one.done
 							admitted += units(one.err, 1)
 							err = errors.Join(err, one.err)

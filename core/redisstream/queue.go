@@ -3,39 +3,39 @@ package redisstream
 import "sync"
 
 const (
-	// maxTogether bounds the decisions of one flight, and maxLogs their logs. The
+	// maxTogether bounds the decisions of a batch, and maxLogs their logs. The
 	// server runs nothing else meanwhile, for less than a millisecond. One hot log
 	// is a fifth faster with 128 than with 64.
 	maxTogether = 128
 	maxLogs     = 64
 
-	// maxOfOneLog bounds the decisions on one log in a flight while others wait.
+	// maxOfOneLog bounds the decisions on one log in a batch while others wait.
 	maxOfOneLog = 32
 )
 
-// queue holds the tickets that wait for a flight to one server: in order of
+// queue holds those who wait for one server: in order of
 // arrival, and in a line for each log. Lines take turns.
 type queue struct {
 	size        int
-	first, last *ticket // by arrival
+	first, last *waiter // by arrival
 	lines       map[string]*line
 	turn, back  *line // the line whose turn it is, and the last in the round
 }
 
-// line holds the tickets that wait for one log.
+// line holds the waiters that wait for one log.
 type line struct {
 	log         string
 	place       string // of the log: see topology
 	size        int
-	first, last *ticket
+	first, last *waiter
 	prev, next  *line // in the round
 	round       uint64
 }
 
 var spareLines = sync.Pool{New: func() any { return new(line) }}
 
-// push appends a ticket.
-func (q *queue) push(t *ticket, place string) {
+// push appends a waiter.
+func (q *queue) push(t *waiter, place string) {
 	log := t.charges[0].log
 	l := q.lines[log]
 	if l == nil {
@@ -66,8 +66,8 @@ func (q *queue) push(t *ticket, place string) {
 	q.size++
 }
 
-// remove takes a ticket out, wherever it stands.
-func (q *queue) remove(t *ticket) {
+// remove takes a waiter out, wherever it stands.
+func (q *queue) remove(t *waiter) {
 	l := t.line
 	if t.before == nil {
 		q.first = t.after
@@ -124,10 +124,10 @@ func (q *queue) exit(l *line) {
 	l.prev, l.next = nil, nil
 }
 
-// take removes the tickets that travel next. They belong to one place, and a
-// ticket with a script of its own travels alone. Lines take turns, so that a hot
+// take removes the waiters of the next batch. They belong to one place, and a
+// waiter with a script of its own is a batch alone. Lines take turns, so that a hot
 // log does not starve the others; round is a number that no call has used before.
-func (q *queue) take(round uint64, into []*ticket) []*ticket {
+func (q *queue) take(round uint64, into []*waiter) []*waiter {
 	logs := 0
 	for q.turn != nil && len(into) < maxTogether && logs < maxLogs {
 		l := q.turn

@@ -8,30 +8,30 @@ import (
 	"pgregory.net/rapid"
 )
 
-// carried returns how many decisions on each log travel.
-func carried(tickets []*ticket) map[string]int {
+// carried returns how many decisions on each log a batch has.
+func perLog(waiters []*waiter) map[string]int {
 	logs := map[string]int{}
-	for _, t := range tickets {
+	for _, t := range waiters {
 		logs[t.charges[0].log]++
 	}
 	return logs
 }
 
-func waitFor(q *queue, log, place string) *ticket {
-	t := ticketFor(countedPolicy, log, 1)
+func waitFor(q *queue, log, place string) *waiter {
+	t := waiterFor(countedPolicy, log, 1)
 	t.place = place
 	q.push(t, place)
 	return t
 }
 
-func TestOneLogFillsAFlight(t *testing.T) {
+func TestOneLogFillsABatch(t *testing.T) {
 	var q queue
 	for range 300 {
 		waitFor(&q, "hot", "")
 	}
 	for round, want := range []int{maxTogether, maxTogether, 300 - 2*maxTogether, 0} {
 		if n := len(q.take(uint64(round+1), nil)); n != want {
-			t.Errorf("flight %d carries %d, want %d", round+1, n, want)
+			t.Errorf("batch %d has %d, want %d", round+1, n, want)
 		}
 	}
 }
@@ -44,16 +44,16 @@ func TestAHotLogDoesNotStarveOthers(t *testing.T) {
 	for i := range 10 {
 		waitFor(&q, fmt.Sprint("cold", i), "")
 	}
-	logs := carried(q.take(1, nil))
+	logs := perLog(q.take(1, nil))
 	if logs["hot"] != maxOfOneLog || len(logs) != 11 {
-		t.Errorf("the first flight carries %v, want all ten cold logs and %d of the hot one", logs, maxOfOneLog)
+		t.Errorf("the first batch has %v, want all ten cold logs and %d of the hot one", logs, maxOfOneLog)
 	}
-	if logs = carried(q.take(2, nil)); logs["hot"] != maxTogether || len(logs) != 1 {
-		t.Errorf("the second flight carries %v, want %d of the hot log", logs, maxTogether)
+	if logs = perLog(q.take(2, nil)); logs["hot"] != maxTogether || len(logs) != 1 {
+		t.Errorf("the second batch has %v, want %d of the hot log", logs, maxTogether)
 	}
 }
 
-func TestAFlightIsBoundedByLogs(t *testing.T) {
+func TestABatchIsBoundedByLogs(t *testing.T) {
 	var q queue
 	for i := range 200 {
 		waitFor(&q, fmt.Sprint(i), "")
@@ -63,55 +63,55 @@ func TestAFlightIsBoundedByLogs(t *testing.T) {
 		t.Errorf("%d logs from %s on, want %d from the first on", len(first), first[0].charges[0].log, maxLogs)
 	}
 	if second := q.take(2, nil); second[0].charges[0].log != fmt.Sprint(maxLogs) {
-		t.Errorf("the second flight begins with log %s, want %d", second[0].charges[0].log, maxLogs)
+		t.Errorf("the second batch begins with log %s, want %d", second[0].charges[0].log, maxLogs)
 	}
 }
 
-func TestPlacesTravelApart(t *testing.T) {
+func TestPlacesHaveBatchesOfTheirOwn(t *testing.T) {
 	var q queue
 	waitFor(&q, "a", "slot 1")
 	waitFor(&q, "b", "slot 1")
 	waitFor(&q, "c", "slot 2")
 	waitFor(&q, "d", "slot 1")
 	for round, want := range []map[string]int{{"a": 1, "b": 1}, {"c": 1}, {"d": 1}} {
-		if logs := carried(q.take(uint64(round+1), nil)); fmt.Sprint(logs) != fmt.Sprint(want) {
-			t.Errorf("flight %d carries %v, want %v", round+1, logs, want)
+		if logs := perLog(q.take(uint64(round+1), nil)); fmt.Sprint(logs) != fmt.Sprint(want) {
+			t.Errorf("batch %d has %v, want %v", round+1, logs, want)
 		}
 	}
 }
 
-func TestAScriptOfItsOwnTravelsAlone(t *testing.T) {
+func TestAScriptOfItsOwnIsABatchAlone(t *testing.T) {
 	var q queue
 	waitFor(&q, "a", "")
-	own := ticketFor(countedPolicy, "b", 1)
+	own := waiterFor(countedPolicy, "b", 1)
 	own.script = together
 	q.push(own, "")
 	waitFor(&q, "b", "")
 	for round, want := range []int{1, 1, 1} {
 		if n := len(q.take(uint64(round+1), nil)); n != want {
-			t.Errorf("flight %d carries %d, want %d", round+1, n, want)
+			t.Errorf("batch %d has %d, want %d", round+1, n, want)
 		}
 	}
 }
 
 // The queue holds what was pushed and neither taken nor removed, in each log's
-// order, and no flight is larger than it may be.
-func TestQueueAgainstALists(t *testing.T) {
+// order, and no batch is larger than it may be.
+func TestQueueAgainstLists(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var q queue
-		want := map[string][]*ticket{}
+		want := map[string][]*waiter{}
 		size, round := 0, uint64(0)
 		for range rapid.IntRange(1, 300).Draw(t, "steps") {
 			switch rapid.IntRange(0, 9).Draw(t, "step") {
 			case 0:
 				round++
 				taken := q.take(round, nil)
-				if size > 0 && len(taken) == 0 || len(taken) > maxTogether || len(carried(taken)) > maxLogs {
-					t.Fatalf("a flight of %d with %d waiting", len(taken), size)
+				if size > 0 && len(taken) == 0 || len(taken) > maxTogether || len(perLog(taken)) > maxLogs {
+					t.Fatalf("a batch of %d with %d waiting", len(taken), size)
 				}
-				for _, ticket := range taken {
-					log := ticket.charges[0].log
-					if want[log][0] != ticket {
+				for _, waiter := range taken {
+					log := waiter.charges[0].log
+					if want[log][0] != waiter {
 						t.Fatalf("log %s out of order", log)
 					}
 					want[log] = want[log][1:]
@@ -131,7 +131,7 @@ func TestQueueAgainstALists(t *testing.T) {
 				size++
 			}
 			n := 0
-			for ticket := q.first; ticket != nil; ticket = ticket.after {
+			for waiter := q.first; waiter != nil; waiter = waiter.after {
 				n++
 			}
 			if q.size != size || n != size {

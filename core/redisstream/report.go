@@ -8,7 +8,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// outcome is what became of a flight, for a breaker: one of its decisions, and the
+// outcome is what became of a request, for a breaker: one of its decisions, and the
 // error.
 type outcome struct {
 	ask core.Ask

@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// steadyFlights is how many flights may be under way whatever they take. More
-	// begin only while answers are slow, since a larger flight costs the server less.
-	steadyFlights = 2
+	// steadyInFlight is how many requests may be in flight at any time. More begin only
+	// while answers are slow, since a larger batch costs the server less.
+	steadyInFlight = 2
 
-	// maxFlights bounds the flights to a server, and so the connections.
-	maxFlights = 32
+	// maxInFlight bounds the requests in flight to a server, and so the connections.
+	maxInFlight = 32
 
-	// slowAnswer is how old the newest flight must be before a third one begins.
+	// slowAnswer is how old the newest request must be before a third one begins.
 	slowAnswer = 5 * time.Millisecond
 
 	// tick is how often those who wait are looked at while there are any.
@@ -34,7 +34,7 @@ const (
 	// command that counts nothing: a NAT or a load balancer may have dropped them.
 	restless = 15 * time.Second
 
-	// telling is how many flights must have landed before their average counts.
+	// telling is how many requests must be answered before their average counts.
 	telling = 16
 
 	// rebuild is how much time lies between attempts to connect at least.
@@ -46,28 +46,28 @@ const (
 type server struct {
 	batcher *batcher
 
-	mu      sync.Mutex
-	queue   queue
-	number  uint64 // of the last ticket
-	round   uint64 // of the last flight
-	flights int
-	sent    time.Time // when the newest flight began
+	mu       sync.Mutex
+	queue    queue
+	number   uint64 // of the last waiter
+	round    uint64 // of the last batch
+	inFlight int
+	sent     time.Time // when the newest request began
 
-	landings int           // how many flights were answered
-	carried  int           // answers that a flight brings, on average
-	took     time.Duration // a flight, on average
+	answers  int           // how many requests were answered
+	perBatch int           // answers in a batch, on average
+	took     time.Duration // a request, on average
 	script   time.Duration // the server's part of that, at least
 	trip     time.Duration // the network's part, at most; 0 until it is known
 
 	// ready is how many connections are established, as far as this process
 	// knows; the client's pool has the last word.
-	ready    int
-	building int
-	wanted   time.Time // when the first connection was needed first
-	met      bool      // there was a connection once
-	failed   error     // of the last attempt to connect, nil after a success
-	retry    time.Time // when the next attempt may begin after one that failed
-	landedAt time.Time // when a flight landed last
+	ready      int
+	building   int
+	wanted     time.Time // when the first connection was needed first
+	met        bool      // there was a connection once
+	failed     error     // of the last attempt to connect, nil after a success
+	retry      time.Time // when the next attempt may begin after one that failed
+	finishedAt time.Time // when a request ended last
 
 	answered time.Time // when a decision was answered last
 	silent   error     // set while decisions are not answered
@@ -79,22 +79,22 @@ type server struct {
 }
 
 var (
-	errWaited  = fmt.Errorf("%w: no flight to Redis within the wait bound", core.ErrOverloaded)
+	errWaited  = fmt.Errorf("%w: no turn within the wait bound", core.ErrOverloaded)
 	errCrowd   = fmt.Errorf("%w: too many requests wait for Redis", core.ErrOverloaded)
 	errStarved = fmt.Errorf("%w: this process has no time to read the answer", core.ErrOverloaded)
 	errPool    = fmt.Errorf("%w: all connections of the client's pool are in use", core.ErrOverloaded)
 )
 
-// goAlone begins a flight for a call that finds the server idle: nobody waits, a
-// connection is free, and fewer than most flights are under way.
-func (v *server) goAlone(most int) bool {
+// startAlone reserves a connection for a call that finds the server idle: nobody waits,
+// a connection is free, and fewer than most requests are in flight.
+func (v *server) startAlone(most int) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.rested()
-	if v.queue.size > 0 || v.flights >= min(v.ready, most) || v.batcher.transport.closed.Load() {
+	if v.queue.size > 0 || v.inFlight >= min(v.ready, most) || v.batcher.transport.closed.Load() {
 		return false
 	}
-	v.flights++
+	v.inFlight++
 	v.sent = time.Now()
 	return true
 }
@@ -102,16 +102,16 @@ func (v *server) goAlone(most int) bool {
 // rested has connections that nobody has used for long tried before they are
 // used again.
 func (v *server) rested() {
-	if v.flights == 0 && v.ready > 0 && time.Since(v.landedAt) > restless {
+	if v.inFlight == 0 && v.ready > 0 && time.Since(v.finishedAt) > restless {
 		v.ready = 0
 	}
 }
 
-// admit puts a ticket into the queue, or refuses it.
-func (v *server) admit(t *ticket) error {
+// admit puts a waiter into the queue, or refuses it.
+func (v *server) admit(t *waiter) error {
 	v.rested()
 	now := time.Now()
-	if v.ready == 0 && v.flights == 0 {
+	if v.ready == 0 && v.inFlight == 0 {
 		if v.failed != nil && v.building < maxBuilding && !now.Before(v.retry) {
 			v.failed = nil // somebody has to wait for the next attempt
 			v.build(&t.charges[0])
@@ -120,7 +120,7 @@ func (v *server) admit(t *ticket) error {
 			v.report(&t.charges[0], err)
 			return fmt.Errorf("redisstream: %w", err)
 		}
-	} else if v.flights >= v.ready && v.crowded(t) {
+	} else if v.inFlight >= v.ready && v.crowded(t) {
 		return fmt.Errorf("redisstream: %w", errCrowd)
 	}
 	v.number++
@@ -162,80 +162,80 @@ func (v *server) tooLate(err error) error {
 	return err
 }
 
-// crowded reports whether a ticket would wait for longer than the bound, by the
-// flights that are needed for those before it and the time of a flight. The
-// first flights of a process say little about that.
-func (v *server) crowded(t *ticket) bool {
-	if v.queue.size == 0 || v.landings < telling {
+// crowded reports whether a waiter would wait for longer than the bound, by the
+// batches that are needed for those before it and the time that one takes. The first
+// requests of a process say little about that.
+func (v *server) crowded(t *waiter) bool {
+	if v.queue.size == 0 || v.answers < telling {
 		return false
 	}
-	carried := max(v.carried, maxTogether)
-	needed := v.queue.size / carried
+	perBatch := max(v.perBatch, maxTogether)
+	needed := v.queue.size / perBatch
 	if t.place != "" {
-		needed = len(v.queue.lines) // each place needs a flight of its own
+		needed = len(v.queue.lines) // each place needs a batch of its own
 	}
-	parallel := max(1, v.flights)
+	parallel := max(1, v.inFlight)
 	if time.Duration(needed+1)*v.took/time.Duration(parallel) > v.batcher.bound {
 		return true
 	}
 	// One log takes at most a quarter of the queue while others wait.
 	l := v.queue.lines[t.charges[0].log]
-	room := carried * parallel * int(v.batcher.bound/max(v.took, time.Microsecond))
-	return l != nil && len(v.queue.lines) > 1 && l.size >= max(carried, room/4)
+	room := perBatch * parallel * int(v.batcher.bound/max(v.took, time.Microsecond))
+	return l != nil && len(v.queue.lines) > 1 && l.size >= max(perBatch, room/4)
 }
 
-// pump begins the flights that may begin. The lock is held.
+// pump begins the batches that may begin. The lock is held.
 func (v *server) pump() {
 	for {
 		if !v.free() {
 			return
 		}
-		v.flights++
-		y := v.board(v.load())
-		go v.fly(y)
+		v.inFlight++
+		batch := v.newBatch(v.nextWaiters())
+		go v.runBatches(batch)
 	}
 }
 
-// next begins the next flight in the goroutine of one that has landed, or
+// next begins the next batch in the goroutine of one that has ended, or
 // returns nil. The lock is held.
-func (v *server) next() *voyage {
+func (v *server) next() *batch {
 	if !v.free() {
 		return nil
 	}
-	v.flights++
-	return v.board(v.load())
+	v.inFlight++
+	return v.newBatch(v.nextWaiters())
 }
 
-func (v *server) load() []*ticket {
+func (v *server) nextWaiters() []*waiter {
 	v.round++
-	return v.queue.take(v.round, make([]*ticket, 0, min(v.queue.size, maxTogether)))
+	return v.queue.take(v.round, make([]*waiter, 0, min(v.queue.size, maxTogether)))
 }
 
-// free reports whether a flight for those who wait may begin, and has a
+// free reports whether a batch of those who wait may begin, and has a
 // connection built if that is what is missing.
 func (v *server) free() bool {
-	if v.queue.size == 0 || v.flights >= maxFlights {
+	if v.queue.size == 0 || v.inFlight >= maxInFlight {
 		return false
 	}
-	if v.flights > 0 && !v.another() {
+	if v.inFlight > 0 && !v.another() {
 		return false
 	}
-	if v.flights < v.ready {
+	if v.inFlight < v.ready {
 		return true
 	}
 	v.build(&v.queue.first.charges[0])
 	return false
 }
 
-// another reports whether one more flight does any good. It would not where the
+// another reports whether one more request does any good. It would not where the
 // server takes so long for a script that both answers came too late.
 func (v *server) another() bool {
 	timeout := v.batcher.transport.timeout
-	if v.trip+time.Duration(v.flights+1)*v.script > timeout*9/10 {
+	if v.trip+time.Duration(v.inFlight+1)*v.script > timeout*9/10 {
 		return false
 	}
 	next := v.queue.turn
-	if v.flights < steadyFlights || next.place != "" || next.first.script != nil {
+	if v.inFlight < steadyInFlight || next.place != "" || next.first.script != nil {
 		return true // also to another place, or with a script that nothing else can share
 	}
 	return time.Since(v.sent) >= slowAnswer
@@ -265,7 +265,7 @@ func (v *server) expire() {
 		waited := now.Sub(t.since)
 		var err error
 		switch {
-		case v.ready == 0 && v.flights == 0:
+		case v.ready == 0 && v.inFlight == 0:
 			if err = v.unconnected(now); err == nil && v.met && waited >= v.batcher.transport.timeout {
 				err = v.tooLate(errNoConnection)
 			}
@@ -289,20 +289,20 @@ func (v *server) expire() {
 	}
 }
 
-// landed notes what a flight that has ended says about the server.
-func (v *server) landed(y *voyage, c *charge, err error) {
-	v.flights--
+// finish notes what a request that has ended says about the server.
+func (v *server) finish(batch *batch, c *charge, err error) {
+	v.inFlight--
 	now := time.Now()
-	v.landedAt = now
-	at, sent := y.sentAt()
+	v.finishedAt = now
+	at, sent := batch.sentAt()
 	if err == nil || sent && answered(err) {
-		v.measure(now.Sub(y.boarded), now.Sub(at), y.answers)
+		v.measure(now.Sub(batch.begun), now.Sub(at), batch.answers)
 	}
 	switch {
-	case y.called: // its end was noted by overdue
+	case batch.timedOut: // its end was noted by overdue
 		if err != nil && !answered(err) {
 			v.lost()
-			if y.excused && sent {
+			if batch.excused && sent {
 				v.failedToAnswer(c, at, err)
 			}
 		}
@@ -326,13 +326,13 @@ func (v *server) landed(y *voyage, c *charge, err error) {
 	}
 }
 
-// measure learns from a flight that was answered.
+// measure learns from a request that was answered.
 func (v *server) measure(took, trip time.Duration, answers int) {
-	if v.landings++; v.landings == 1 {
+	if v.answers++; v.answers == 1 {
 		v.took = took
 	}
 	v.took += (took - v.took) / 8
-	v.carried += (answers - v.carried) / 8
+	v.perBatch += (answers - v.perBatch) / 8
 	if trip > v.batcher.transport.timeout {
 		return // this process was starved, or nobody has waited for it
 	}
@@ -389,17 +389,17 @@ func (v *server) connect(c charge) {
 	trip, err := v.batcher.transport.connect(c.log)
 	v.mu.Lock()
 	v.building--
-	v.landedAt = time.Now()
+	v.finishedAt = time.Now()
 	switch {
 	case err == nil:
 		if !v.met {
 			// The wait for the first connection has a bound of its own.
 			for t := v.queue.first; t != nil; t = t.after {
-				t.since = v.landedAt
+				t.since = v.finishedAt
 			}
 		}
 		v.met, v.failed = true, nil
-		// It may be one that a flight has just left.
+		// It may be one that a request has just left.
 		v.ready = min(v.ready+1, max(1, v.batcher.connections(c.log)))
 		if trip <= v.batcher.transport.timeout {
 			v.trip = trip

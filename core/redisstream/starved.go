@@ -19,7 +19,7 @@ const (
 	// waits that long for a reply which may have arrived.
 	longestLook = 2 * time.Second
 
-	// starvedBounds is how many wait bounds a ticket may wait in a starved process.
+	// starvedBounds is how many wait bounds a waiter may wait in a starved process.
 	starvedBounds = 4
 
 	// starvedFor is how long the process counts as starved after the last sign.
@@ -27,7 +27,7 @@ const (
 )
 
 // starvation remembers when this process was last seen to be starved.
-type starvation struct{ until atomic.Int64 } // since begin
+type starvation struct{ until atomic.Int64 } // since epoch
 
 // note takes how late something came that should have been punctual, and reports
 // whether that is a sign of starvation.
@@ -35,13 +35,13 @@ func (s *starvation) note(late time.Duration) bool {
 	if late <= lateTimer {
 		return false
 	}
-	s.until.Store(int64(time.Since(begin) + starvedFor))
+	s.until.Store(int64(time.Since(epoch) + starvedFor))
 	return true
 }
 
 func (s *starvation) now() bool {
 	until := s.until.Load()
-	return until != 0 && int64(time.Since(begin)) < until
+	return until != 0 && int64(time.Since(epoch)) < until
 }
 
 // lastLook reports whether something has happened that should have happened by

@@ -71,7 +71,7 @@ func WithTimeout(d time.Duration) Option {
 }
 
 // WithWaitBound sets the time that a decision may wait in this process for
-// others to land, at least 1 ms. The default is [DefaultWaitBound]. One that would wait
+// its turn, at least 1 ms. The default is [DefaultWaitBound]. One that would wait
 // longer is refused at once with [core.ErrOverloaded], which says nothing about
 // the server. A caller waits at most for the wait bound and the timeout, and for
 // the first connection of a process a second longer.

@@ -115,7 +115,7 @@ func TestDeadline(t *testing.T) {
 }
 
 // What waits for a frozen server is bounded, whatever the client's own timeouts.
-func TestFlightsAreBounded(t *testing.T) {
+func TestRequestsInFlightAreBounded(t *testing.T) {
 	server := redistest.Start(t)
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, ReadTimeout: time.Minute, PoolTimeout: time.Minute, MaxRetries: -1})
 	s := New(rdb, WithTimeout(20*time.Millisecond))
@@ -127,7 +127,7 @@ func TestFlightsAreBounded(t *testing.T) {
 			t.Fatal("a frozen server has answered")
 		}
 	}
-	// A flight and its timer on each connection, and connections that are built.
+	// A request and its timer on each connection, and connections that are built.
 	if more := runtime.NumGoroutine() - before; more > 20 {
 		t.Errorf("200 requests left %d goroutines", more)
 	}

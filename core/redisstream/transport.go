@@ -18,12 +18,12 @@ import (
 
 // transport sends commands through the client and gives each the time that it
 // may take. It may assume nothing about the layers above it, and decides
-// nothing: which command travels when is the batcher's matter.
+// nothing: the batcher decides which command is sent when.
 //
 // A command has two times of its own. Until it is written to a connection it
 // waits in this process, for a connection from the pool or for a new one. Then
 // the server has the timeout to answer. The second alone says anything about the
-// server, and only the client knows when it begins: see [flight].
+// server, and only the client knows when it begins: see [request].
 type transport struct {
 	rdb     redis.UniversalClient
 	timeout time.Duration // for a server's answer
@@ -48,11 +48,11 @@ const connectTimeout = 10 * time.Second
 // connect gets over.
 const staleConnections = 8
 
-// flight is a command on its way: the context that the client gets, and the
+// request is a command on its way: the context that the client gets, and the
 // command's last argument. The client asks an argument for its text when it
-// writes the command to a connection. So the flight knows when it was sent, and
+// writes the command to a connection. So the request knows when it was sent, and
 // its deadline begins then.
-type flight struct {
+type request struct {
 	context.Context
 	unsent time.Time     // the deadline until the command is written; zero for none
 	listen time.Duration // how long to wait for the reply, from when the command was written
@@ -66,13 +66,13 @@ const (
 	calledOff = -1
 )
 
-// begin is the time from which a flight counts.
-var begin = time.Now()
+// epoch is the time from which requests count.
+var epoch = time.Now()
 
 var errCalledOff = errors.New("called off before it was sent")
 
 // Deadline implements [context.Context] for the client.
-func (f *flight) Deadline() (time.Time, bool) {
+func (f *request) Deadline() (time.Time, bool) {
 	if at, sent := f.sentAt(); sent {
 		return at.Add(f.listen), true
 	}
@@ -80,37 +80,37 @@ func (f *flight) Deadline() (time.Time, bool) {
 }
 
 // MarshalBinary returns the text of the last argument, which the client writes.
-func (f *flight) MarshalBinary() ([]byte, error) {
+func (f *request) MarshalBinary() ([]byte, error) {
 	for {
 		state := f.state.Load()
 		if state == calledOff {
 			return nil, errCalledOff
 		}
-		if f.state.CompareAndSwap(state, max(1, int64(time.Since(begin)))) {
+		if f.state.CompareAndSwap(state, max(1, int64(time.Since(epoch)))) {
 			return f.text, nil
 		}
 	}
 }
 
 // String returns what logs and traces of the client show for the argument.
-func (f *flight) String() string { return string(f.text) }
+func (f *request) String() string { return string(f.text) }
 
 // sentAt returns when the command was written last.
-func (f *flight) sentAt() (at time.Time, sent bool) {
+func (f *request) sentAt() (at time.Time, sent bool) {
 	if state := f.state.Load(); state > notSent {
-		return begin.Add(time.Duration(state)), true
+		return epoch.Add(time.Duration(state)), true
 	}
 	return time.Time{}, false
 }
 
 // callOff keeps the command from being written, and reports whether it was in
 // time for that.
-func (f *flight) callOff() bool {
+func (f *request) callOff() bool {
 	return f.state.CompareAndSwap(notSent, calledOff) || f.state.Load() == calledOff
 }
 
-// board makes the flight the last argument of a call.
-func (f *flight) board(call []any) {
+// attach makes the request the last argument of a call.
+func (f *request) attach(call []any) {
 	last := len(call) - 1
 	switch v := call[last].(type) {
 	case int64:
@@ -121,7 +121,7 @@ func (f *flight) board(call []any) {
 		f.text = []byte(v)
 	case []byte:
 		f.text = v
-	case *flight: // an earlier one, which was not sent
+	case *request: // an earlier one, which was not sent
 		f.text = v.text
 	default:
 		panic(fmt.Sprintf("redisstream: an argument of type %T", v))
@@ -131,11 +131,11 @@ func (f *flight) board(call []any) {
 
 // send runs a script, in one round trip unless the server refuses to run it so.
 // It returns when the client does.
-func (t *transport) send(f *flight, sc *script, call []any) ([]int64, error) {
+func (t *transport) send(f *request, sc *script, call []any) ([]int64, error) {
 	if t.closed.Load() {
 		return nil, core.ErrClosed
 	}
-	f.board(call)
+	f.attach(call)
 	others := -1 // connections to try after one that leads nowhere; below 0 until they are counted
 	for {
 		cmd := newOnce(f, call)
@@ -194,9 +194,9 @@ func (t *transport) connect(log string) (trip time.Duration, err error) {
 		if t.closed.Load() {
 			return 0, core.ErrClosed
 		}
-		f := flight{Context: context.Background(), listen: connectTimeout}
+		f := request{Context: context.Background(), listen: connectTimeout}
 		call := []any{"xrange", log, "-", "+", "count", 1}
-		f.board(call)
+		f.attach(call)
 		err = t.process(&f, unrepeated{redis.NewXMessageSliceCmd(&f, call...)})
 		at, sent := f.sentAt()
 		if sent && answered(err) {

@@ -14,10 +14,10 @@ import (
 )
 
 // slack is how much later than the timeout a caller's deadline must be for the
-// caller to carry its call itself.
+// caller to send its call itself.
 const slack = 50 * time.Millisecond
 
-// alone reports whether a caller may carry its call in its own goroutine, which
+// alone reports whether a caller may send its call in its own goroutine, which
 // saves the way to another one and back. It must not leave before the answer, and
 // have the time to read it.
 func (b *batcher) alone(ctx context.Context) bool {
@@ -28,68 +28,68 @@ func (b *batcher) alone(ctx context.Context) bool {
 	return !ok || time.Until(at) >= b.transport.timeout+slack
 }
 
-// carryAlone carries a call that has begun its flight. If there was no connection
-// in time, it was not sent, and may wait for another flight; began says since when.
-func (v *server) carryAlone(ctx context.Context, c *charge, sc *script, call []any) (reply []int64, began time.Time, err error) {
+// sendAlone sends a call for which startAlone has reserved a connection. If there was
+// none in time, the call was not sent and may wait for its turn; began says since when.
+func (v *server) sendAlone(ctx context.Context, c *charge, sc *script, call []any) (reply []int64, began time.Time, err error) {
 	transport := v.batcher.transport
-	y := voyage{boarded: time.Now()}
+	batch := batch{begun: time.Now()}
 	limited, cancel := context.WithTimeout(ctx, transport.timeout)
 	defer cancel()
-	y.Context, y.unsent, y.listen = limited, y.boarded.Add(transport.timeout), transport.timeout
-	reply, err = transport.send(&y.flight, sc, call)
-	v.batcher.starvation.note(time.Since(y.boarded) - transport.timeout)
+	batch.Context, batch.unsent, batch.listen = limited, batch.begun.Add(transport.timeout), transport.timeout
+	reply, err = transport.send(&batch.request, sc, call)
+	v.batcher.starvation.note(time.Since(batch.begun) - transport.timeout)
 	v.mu.Lock()
-	v.landed(&y, c, err)
+	v.finish(&batch, c, err)
 	v.pump()
 	v.unlock()
-	if _, sent := y.sentAt(); sent || !errors.Is(err, errNoConnection) {
+	if _, sent := batch.sentAt(); sent || !errors.Is(err, errNoConnection) {
 		return reply, time.Time{}, err
 	}
-	return nil, y.boarded, err
+	return nil, batch.begun, err
 }
 
-// voyage is a flight with the tickets that it carries.
-type voyage struct {
-	flight
-	tickets []*ticket
-	number  uint64 // tickets up to this one had begun to wait when it began
-	boarded time.Time
-	timer   atomic.Pointer[time.Timer] // ends the wait for the answer
-	landed  atomic.Bool                // the transport has returned
-	excused bool                       // the process was starved when its time was over; the server's lock guards this and what follows
-	over    bool                       // the tickets were answered
-	called  bool                       // by overdue, which has noted why
-	answers int                        // that it brought
+// batch is a request with the waiters that it serves.
+type batch struct {
+	request
+	waiters  []*waiter
+	number   uint64 // waiters up to this one had begun to wait when it began
+	begun    time.Time
+	timer    atomic.Pointer[time.Timer] // ends the wait for the answer
+	returned atomic.Bool                // the transport has returned
+	excused  bool                       // the process was starved when its time was over; the server's lock guards this and what follows
+	over     bool                       // the waiters were answered
+	timedOut bool                       // by overdue, which has noted why
+	answers  int                        // that it brought
 }
 
-// board begins a voyage. The server's lock is held.
-func (v *server) board(tickets []*ticket) *voyage {
-	for _, t := range tickets {
-		t.state = traveling
+// board begins a batch. The server's lock is held.
+func (v *server) newBatch(waiters []*waiter) *batch {
+	for _, t := range waiters {
+		t.state = underway
 	}
 	v.sent = time.Now()
-	y := &voyage{tickets: tickets, number: v.number, boarded: v.sent}
-	y.Context, y.listen = context.Background(), v.batcher.transport.timeout+listenLonger
-	return y
+	batch := &batch{waiters: waiters, number: v.number, begun: v.sent}
+	batch.Context, batch.listen = context.Background(), v.batcher.transport.timeout+listenLonger
+	return batch
 }
 
-// fly carries out a voyage, and those that follow it.
-func (v *server) fly(y *voyage) {
-	for y != nil {
-		current := y
-		timer := time.AfterFunc(v.batcher.transport.timeout, func() { v.overdue(current) })
-		y.timer.Store(timer)
-		results, err := v.carry(y)
+// runBatches sends a batch and those that follow it.
+func (v *server) runBatches(batch *batch) {
+	for batch != nil {
+		current := batch
+		timer := time.AfterFunc(v.batcher.transport.timeout, func() { v.timeOut(current) })
+		batch.timer.Store(timer)
+		results, err := v.sendBatch(batch)
 		timer.Stop()
 		v.mu.Lock()
-		inTime := !y.over
-		y.over = true
-		y.landed.Store(true)
-		if _, sent := y.sentAt(); inTime && !sent && err != nil && v.ready > 1 {
+		inTime := !batch.over
+		batch.over = true
+		batch.returned.Store(true)
+		if _, sent := batch.sentAt(); inTime && !sent && err != nil && v.ready > 1 {
 			// A dead connection fails nobody while there are others.
-			inTime, y.called = false, true
-			for _, t := range y.tickets {
-				if t.state == traveling {
+			inTime, batch.timedOut = false, true
+			for _, t := range batch.waiters {
+				if t.state == underway {
 					t.state = waiting
 					v.queue.push(t, t.place)
 				}
@@ -105,9 +105,9 @@ func (v *server) fly(y *voyage) {
 					t.claim()
 				}
 			}
-			y.answers = len(y.tickets) + v.share(results, y.number)
+			batch.answers = len(batch.waiters) + v.share(results, batch.number)
 		}
-		v.landed(y, &y.tickets[0].charges[0], err)
+		v.finish(batch, &batch.waiters[0].charges[0], err)
 		v.unlock()
 		if inTime {
 			for i := range results {
@@ -116,92 +116,92 @@ func (v *server) fly(y *voyage) {
 		}
 		// Some of those who have their answer ask again already.
 		v.mu.Lock()
-		y = v.next()
+		batch = v.next()
 		v.unlock()
 	}
 }
 
-// overdue is called when a voyage has taken the timeout, and ends the wait for it
+// overdue is called when a batch has taken the timeout, and ends the wait for it
 // unless it was sent later than it began.
-func (v *server) overdue(y *voyage) {
+func (v *server) timeOut(batch *batch) {
 	b, timeout := v.batcher, v.batcher.transport.timeout
-	due := y.boarded.Add(timeout)
-	if at, sent := y.sentAt(); sent {
+	due := batch.begun.Add(timeout)
+	if at, sent := batch.sentAt(); sent {
 		due = at.Add(timeout)
 	} else if !v.isSilent() {
-		due = y.boarded.Add(b.bound) // a new connection may take that long
+		due = batch.begun.Add(b.bound) // a new connection may take that long
 	}
 	if left := time.Until(due); left > 0 {
-		y.timer.Load().Reset(left)
+		batch.timer.Load().Reset(left)
 		return
 	}
-	seen, starved := b.starvation.lastLook(due, due.Add(longestLook), y.landed.Load)
+	seen, starved := b.starvation.lastLook(due, due.Add(longestLook), batch.returned.Load)
 	if seen {
 		return
 	}
-	if at, sent := y.sentAt(); sent {
+	if at, sent := batch.sentAt(); sent {
 		if left := time.Until(at.Add(timeout)); left > 0 { // it was sent just now
-			y.timer.Load().Reset(left)
+			batch.timer.Load().Reset(left)
 			return
 		}
-	} else if !y.callOff() { // just now
-		y.timer.Load().Reset(timeout)
+	} else if !batch.callOff() { // just now
+		batch.timer.Load().Reset(timeout)
 		return
 	}
 	v.mu.Lock()
-	if y.landed.Load() {
+	if batch.returned.Load() {
 		v.unlock()
 		return
 	}
-	c := &y.tickets[0].charges[0]
-	at, sent := y.sentAt()
+	c := &batch.waiters[0].charges[0]
+	at, sent := batch.sentAt()
 	var err error
 	switch {
 	case starved:
 		// The server is not to blame, unless there is still no answer later.
 		err = errStarved
-		y.excused = true
-		y.timer.Load().Reset(timeout)
+		batch.excused = true
+		batch.timer.Load().Reset(timeout)
 	case sent:
 		err = b.transport.noAnswer()
-		y.excused = false
+		batch.excused = false
 		v.failedToAnswer(c, at, err)
 	case b.exhausted(c.log):
 		err = errPool
 	default:
 		err = errNoConnection
-		v.failedToAnswer(c, y.boarded, err)
+		v.failedToAnswer(c, batch.begun, err)
 	}
-	late := y.over
-	y.over, y.called = true, true
-	for _, t := range y.tickets {
+	late := batch.over
+	batch.over, batch.timedOut = true, true
+	for _, t := range batch.waiters {
 		if !late {
 			t.claim()
 		}
 	}
 	v.unlock()
-	for _, t := range y.tickets {
+	for _, t := range batch.waiters {
 		if !late {
 			t.answer(err)
 		}
 	}
 }
 
-// result is what a script has answered to the tickets of a group.
+// result is what a script has answered to the waiters of a group.
 type result struct {
 	group
 	usage   core.Usage
-	granted int   // of the group, from its first ticket on
+	granted int   // of the group, from its first waiter on
 	err     error // of the script
-	shared  []*ticket
+	shared  []*waiter
 }
 
-// carry sends the tickets of a voyage, and reads the answers. The error is that
-// of the flight.
-func (v *server) carry(y *voyage) ([]result, error) {
-	if t := y.tickets[0]; t.script != nil {
-		reply, err := v.batcher.transport.send(&y.flight, t.script, t.call)
-		r := result{group: y.tickets, granted: 1, err: err}
+// sendBatch sends what the waiters of a batch ask, and reads the answers. The error is
+// that of the request.
+func (v *server) sendBatch(batch *batch) ([]result, error) {
+	if t := batch.waiters[0]; t.script != nil {
+		reply, err := v.batcher.transport.send(&batch.request, t.script, t.call)
+		r := result{group: batch.waiters, granted: 1, err: err}
 		switch {
 		case err != nil:
 		case t.script != together:
@@ -211,10 +211,10 @@ func (v *server) carry(y *voyage) ([]result, error) {
 		}
 		return []result{r}, err
 	}
-	groups := grouped(y.tickets)
+	groups := grouped(batch.waiters)
 	results := make([]result, len(groups))
 	if len(groups) == 1 {
-		return results, v.carryGroup(y, groups[0], &results[0])
+		return results, v.sendGroup(batch, groups[0], &results[0])
 	}
 	logs := make([]string, len(groups))
 	for i, g := range groups {
@@ -224,12 +224,12 @@ func (v *server) carry(y *voyage) ([]result, error) {
 	for _, g := range groups {
 		call = appendLog(call, g[0].charges[0].policy, g.appendArgs)
 	}
-	replies, err := v.batcher.transport.send(&y.flight, many, call)
+	replies, err := v.batcher.transport.send(&batch.request, many, call)
 	if redis.HasErrorPrefix(err, "TRYAGAIN") || v.batcher.apart(err) {
 		// One script may use one log only: while a slot moves, and in a cluster that
 		// this process took for a single server. No script has run.
 		for i, g := range groups {
-			if err = v.carryGroup(y, g, &results[i]); err != nil && !answered(err) {
+			if err = v.sendGroup(batch, g, &results[i]); err != nil && !answered(err) {
 				for j := range groups[i:] {
 					results[i+j] = result{group: groups[i+j], err: err}
 				}
@@ -257,12 +257,12 @@ func (v *server) carry(y *voyage) ([]result, error) {
 	return results, err
 }
 
-// carryGroup decides on a group by a script of its own.
-func (v *server) carryGroup(y *voyage, g group, r *result) error {
+// sendGroup decides on a group by a script of its own.
+func (v *server) sendGroup(batch *batch, g group, r *result) error {
 	r.group = g
 	sc := scriptOf(g[0].charges[0].policy)
 	call := g.appendArgs(sc.call(12, g[0].charges[0].log))
-	reply, err := v.batcher.transport.send(&y.flight, sc, call)
+	reply, err := v.batcher.transport.send(&batch.request, sc, call)
 	if err != nil {
 		r.err = err
 		return err
@@ -273,10 +273,10 @@ func (v *server) carryGroup(y *voyage, g group, r *result) error {
 
 // group holds decisions that are one for the script: requests under the same
 // limit of the same log.
-type group []*ticket
+type group []*waiter
 
-// grouped puts tickets together that one question answers.
-func grouped(all []*ticket) []group {
+// grouped puts waiters together that one question answers.
+func grouped(all []*waiter) []group {
 	groups := make([]group, 0, len(all))
 	places := make(map[string]int, len(all)) // of counted logs, in groups
 	for i, t := range all {
@@ -311,7 +311,7 @@ func (g group) cost() int64 {
 	return g[0].charges[0].cost
 }
 
-// read reads the reply of the layout's script: the first tickets of the group
+// read reads the reply of the layout's script: the first waiters of the group
 // get what is left.
 func (r *result) read(reply []int64) {
 	if r.group[0].args != nil {
@@ -332,14 +332,14 @@ func (r *result) read(reply []int64) {
 	}
 }
 
-// deny returns the answer to the tickets that got nothing.
+// deny returns the answer to the waiters that got nothing.
 func (r *result) deny() core.Usage {
 	u := r.usage
 	u.Allowed = false
 	return u
 }
 
-// deliver answers the tickets of a group that were claimed.
+// deliver answers the waiters of a group that were claimed.
 func (r *result) deliver() {
 	for i, t := range r.group {
 		if r.err == nil && t.script == nil && t.args == nil {
@@ -358,7 +358,7 @@ func (r *result) deliver() {
 	}
 }
 
-// usageOf returns the answer to the ticket at a place in the group.
+// usageOf returns the answer to the waiter at a place in the group.
 func (r *result) usageOf(place int) core.Usage {
 	if len(r.group) == 1 {
 		return r.usage
@@ -410,8 +410,8 @@ func (v *server) share(results []result, number uint64) (answered int) {
 	return answered
 }
 
-// denied reports whether a ticket with a script of its own was denied.
-func (t *ticket) denied() bool {
+// denied reports whether a waiter with a script of its own was denied.
+func (t *waiter) denied() bool {
 	for i, u := range t.usages {
 		if !u.Allowed && !t.charges[i].policy.Shadow() {
 			return true
