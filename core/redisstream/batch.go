@@ -199,6 +199,11 @@ type result struct {
 // sendBatch sends what the waiters of a batch ask, and reads the answers. The error is
 // that of the request.
 func (v *server) sendBatch(batch *batch) ([]result, error) {
+	if t := batch.waiters[0]; t.command != nil {
+		batch.markSent()
+		err := v.batcher.transport.command(&batch.request, t.command)
+		return []result{{group: batch.waiters, err: err}}, err
+	}
 	if t := batch.waiters[0]; t.script != nil {
 		reply, err := v.batcher.transport.send(&batch.request, t.script, t.call)
 		r := result{group: batch.waiters, granted: 1, err: err}
@@ -342,7 +347,7 @@ func (r *result) deny() core.Usage {
 // deliver answers the waiters of a group that were claimed.
 func (r *result) deliver() {
 	for i, t := range r.group {
-		if r.err == nil && t.script == nil && t.args == nil {
+		if r.err == nil && !t.apartFromOthers() && t.args == nil {
 			t.usage[0] = r.usageOf(i)
 		}
 		t.answer(r.err)
@@ -389,7 +394,7 @@ func (v *server) share(results []result, number uint64) (answered int) {
 			continue
 		}
 		asked := r.group[len(r.group)-1]
-		if r.err != nil || asked.args != nil || asked.script == nil && r.granted == len(r.group) || asked.script != nil && !asked.denied() {
+		if r.err != nil || asked.args != nil || asked.command != nil || asked.script == nil && r.granted == len(r.group) || asked.script != nil && !asked.denied() {
 			continue
 		}
 		l := v.queue.lines[asked.charges[0].log]
@@ -398,7 +403,7 @@ func (v *server) share(results []result, number uint64) (answered int) {
 		}
 		for t := l.first; t != nil; {
 			behind := t.behind
-			if t.number <= number && t.script == asked.script && t.args == nil && slices.Equal(t.charges, asked.charges) {
+			if t.number <= number && t.script == asked.script && t.args == nil && t.command == nil && slices.Equal(t.charges, asked.charges) {
 				v.queue.remove(t)
 				t.claim()
 				r.shared = append(r.shared, t)

@@ -44,6 +44,9 @@ type waiter struct {
 	script *script
 	call   []any
 
+	// command is one that is not a script, and has a round trip of its own too.
+	command redis.Cmder
+
 	done   chan struct{} // receives a value when the answer is there
 	usages []core.Usage  // the answer to the charges
 	usage  [1]core.Usage
@@ -182,6 +185,16 @@ func (b *batcher) run(ctx context.Context, c charge, sc *script, call []any) ([]
 	return t.reply, nil
 }
 
+// command sends a command that is not a script to the server that has the key.
+func (b *batcher) command(ctx context.Context, key string, cmd redis.Cmder) error {
+	t := &waiter{one: [1]charge{{log: key}}, command: cmd, done: make(chan struct{}, 1)}
+	t.charges = t.one[:]
+	return b.server(key).wait(ctx, t)
+}
+
+// apartFromOthers reports whether the call shares its round trip with nothing else.
+func (t *waiter) apartFromOthers() bool { return t.script != nil || t.command != nil }
+
 func prefixed(err error) error {
 	if err == nil {
 		return nil
@@ -305,8 +318,9 @@ func (t *waiter) answer(err error) {
 	if t.state != finished {
 		return
 	}
-	if err != nil {
-		t.err = fmt.Errorf("redisstream: %w", err)
+	if err != nil && t.command == nil {
+		err = fmt.Errorf("redisstream: %w", err)
 	}
+	t.err = err
 	t.done <- struct{}{}
 }

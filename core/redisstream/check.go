@@ -133,29 +133,35 @@ func (s *Store) checkServers(ctx context.Context) {
 // as by an ACL without INFO.
 func (s *Store) setups(ctx context.Context) (all []setup) {
 	var mu sync.Mutex
-	ask := func(ctx context.Context, server *redis.Client) error {
-		if info, err := server.Info(ctx).Result(); err == nil {
-			one := parseInfo(server.Options().Addr, info)
-			one.oneNode = oneNode(ctx, server)
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, one)
+	ask := func(ctx context.Context, address string, process func(context.Context, redis.Cmder) error) {
+		info := redis.NewStringCmd(ctx, "info")
+		if process(ctx, info) != nil {
+			return
 		}
+		one := parseInfo(address, info.Val())
+		one.oneNode = oneNode(ctx, process)
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, one)
+	}
+	each := func(ctx context.Context, server *redis.Client) error {
+		ask(ctx, server.Options().Addr, server.Process)
 		return nil
 	}
 	switch rdb := s.transport.rdb.(type) {
-	case *redis.Client:
-		_ = ask(ctx, rdb)
 	case *redis.ClusterClient:
-		_ = rdb.ForEachMaster(ctx, ask)
+		_ = rdb.ForEachMaster(ctx, each)
 	case *redis.Ring:
-		_ = rdb.ForEachShard(ctx, ask)
+		_ = rdb.ForEachShard(ctx, each)
 	default:
-		if info, err := rdb.Info(ctx).Result(); err == nil {
-			one := parseInfo("", info)
-			one.oneNode = oneNode(ctx, rdb)
-			all = append(all, one)
+		address := ""
+		if c, ok := rdb.(*redis.Client); ok {
+			address = c.Options().Addr
 		}
+		// Not to take a connection from decisions.
+		ask(ctx, address, func(ctx context.Context, cmd redis.Cmder) error {
+			return s.batcher.command(ctx, s.prefix+rulesSuffix, cmd)
+		})
 	}
 	return all
 }
@@ -179,12 +185,13 @@ const mayReadConfig = "#!lua flags=no-writes\nreturn redis.acl_check_cmd('CONFIG
 
 // oneNode reports whether the server keeps each stream in one node, however long.
 // Then trimming frees no memory. It is false where the server does not tell.
-func oneNode(ctx context.Context, server redis.Cmdable) bool {
-	if may, err := server.Eval(ctx, mayReadConfig, nil).Int(); err != nil || may != 1 {
+func oneNode(ctx context.Context, process func(context.Context, redis.Cmder) error) bool {
+	may := redis.NewIntCmd(ctx, "eval", mayReadConfig, 0)
+	if process(ctx, may) != nil || may.Val() != 1 {
 		return false
 	}
-	bounds, err := server.ConfigGet(ctx, "stream-node-max-*").Result()
-	return err == nil && bounds["stream-node-max-entries"] == "0" && bounds["stream-node-max-bytes"] == "0"
+	bounds := redis.NewMapStringStringCmd(ctx, "config", "get", "stream-node-max-*")
+	return process(ctx, bounds) == nil && bounds.Val()["stream-node-max-entries"] == "0" && bounds.Val()["stream-node-max-bytes"] == "0"
 }
 
 // old reports whether the server lacks what the scripts need. Valkey reports the

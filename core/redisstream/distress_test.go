@@ -15,6 +15,13 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
+// paced gives a store the default times, and more with the race detector.
+func paced(s *Store) {
+	s.transport.timeout *= pace
+	s.batcher.bound *= pace
+	s.batcher.first *= pace
+}
+
 // tally counts what callers of a limiter get.
 type tally struct {
 	admitted, denied, fallback, overloaded, failed atomic.Int64
@@ -75,7 +82,7 @@ func TestBurst(t *testing.T) {
 			rdb := redis.NewClient(o)
 			defer rdb.Close()
 			rdb.FlushAll(t.Context())
-			l := core.New(New(rdb))
+			l := core.New(New(rdb, paced))
 			defer l.Close()
 			p := core.NewPolicy("p", append([]core.PolicyOption{core.PerMinute(100)}, test.options...)...)
 			var c tally
@@ -98,7 +105,7 @@ func TestBurst(t *testing.T) {
 // server is not to blame.
 func TestBusyProcess(t *testing.T) {
 	server := redistest.Start(t)
-	s, err := Open("redis://" + server.Addr)
+	s, err := Open("redis://"+server.Addr, paced)
 	must(t, err)
 	l := core.New(s)
 	defer l.Close()
@@ -147,19 +154,19 @@ func TestFarServer(t *testing.T) {
 				proxy.Delay(0, trip*time.Millisecond)
 				for name, open := range map[string]func() *Store{
 					"Open": func() *Store {
-						s, err := Open("redis://" + proxy.Addr)
+						s, err := Open("redis://"+proxy.Addr, paced)
 						must(t, err)
 						return s
 					},
 					"defaults": func() *Store {
 						rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr})
 						t.Cleanup(func() { rdb.Close() })
-						return New(rdb)
+						return New(rdb, paced)
 					},
 					"obeys contexts": func() *Store {
 						rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, ContextTimeoutEnabled: true, DialerRetries: 1})
 						t.Cleanup(func() { rdb.Close() })
-						return New(rdb)
+						return New(rdb, paced)
 					},
 				} {
 					s := open()
@@ -193,7 +200,7 @@ func TestImpatientCallers(t *testing.T) {
 	proxy.Delay(0, 80*time.Millisecond)
 	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, ContextTimeoutEnabled: true})
 	defer rdb.Close()
-	l := core.New(New(rdb))
+	l := core.New(New(rdb, paced))
 	defer l.Close()
 	p := core.NewPolicy("p", core.PerHour(100_000))
 	var patient, impatient tally
@@ -224,7 +231,7 @@ func TestFrozenServerAndCallersDeadlines(t *testing.T) {
 			t.Run(fmt.Sprintf("%v, %dms", mode, deadline), func(t *testing.T) {
 				server := redistest.Start(t)
 				rdb := server.Client()
-				l := core.New(New(rdb), core.WithFailureMode(mode))
+				l := core.New(New(rdb, paced), core.WithFailureMode(mode))
 				defer l.Close()
 				p := core.NewPolicy("p", core.PerHour(1000))
 				if _, err := l.Allow(t.Context(), p, "k"); err != nil {
@@ -235,7 +242,7 @@ func TestFrozenServerAndCallersDeadlines(t *testing.T) {
 				var c tally
 				frozen := time.Now()
 				opened := time.Duration(0)
-				for range 60 {
+				for range 60 * pace {
 					ctx, cancel := context.WithTimeout(t.Context(), deadline*time.Millisecond)
 					c.ask(ctx, l, p, "k")
 					cancel()
@@ -247,7 +254,7 @@ func TestFrozenServerAndCallersDeadlines(t *testing.T) {
 				if mode == core.FailClosed {
 					wrong = c.admitted.Load()
 				}
-				if wrong != 0 || opened == 0 || opened > time.Second {
+				if wrong != 0 || opened == 0 || opened > pace*time.Second {
 					t.Errorf("%v; the breaker opened after %v", &c, opened)
 				}
 			})
@@ -262,7 +269,7 @@ func TestIdleConnectionsAreReset(t *testing.T) {
 	proxy := redistest.NewProxy(t, server.Addr)
 	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, ContextTimeoutEnabled: true})
 	defer rdb.Close()
-	l := core.New(New(rdb))
+	l := core.New(New(rdb, paced))
 	defer l.Close()
 	p := core.NewPolicy("p", core.PerHour(100_000))
 	for round := range 20 {
@@ -324,7 +331,7 @@ func TestSlowServer(t *testing.T) {
 			})
 			rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, ContextTimeoutEnabled: true})
 			defer rdb.Close()
-			l := core.New(New(rdb))
+			l := core.New(New(rdb, paced))
 			defer l.Close()
 			var c tally
 			var all sync.WaitGroup

@@ -19,8 +19,9 @@ var entriesSource string
 
 // Entries implements [core.Store].
 func (s *Store) Entries(ctx context.Context, p *core.Policy, key string, most int) ([]core.Entry, error) {
-	cmd := redis.NewStringSliceCmd(ctx, "eval", entriesSource, 1, s.logKey(p, key), most)
-	if err := s.plain(ctx, cmd); err != nil {
+	log := s.logKey(p, key)
+	cmd := redis.NewStringSliceCmd(ctx, "eval", entriesSource, 1, log, most)
+	if err := s.plain(ctx, log, cmd); err != nil {
 		return nil, err
 	}
 	now, messages, err := parseEntries(cmd.Val())

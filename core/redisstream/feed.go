@@ -30,7 +30,7 @@ func (s *Store) AddEntry(ctx context.Context, data []byte) (time.Time, error) {
 		return time.Time{}, err
 	}
 	cmd := redis.NewStringCmd(ctx, "xadd", feed, "maxlen", "~", feedLength, "*", feedField, data)
-	if err := s.plain(ctx, cmd); err != nil {
+	if err := s.plain(ctx, s.prefix+feedSuffix, cmd); err != nil {
 		return time.Time{}, err
 	}
 	ms, _, _ := strings.Cut(cmd.Val(), "-")
@@ -47,7 +47,7 @@ func (s *Store) AddEntry(ctx context.Context, data []byte) (time.Time, error) {
 // keepFeed sets the feed's time to live, and reports whether there is a feed.
 func (s *Store) keepFeed(ctx context.Context) (bool, error) {
 	cmd := redis.NewBoolCmd(ctx, "pexpire", s.prefix+feedSuffix, feedLife.Milliseconds())
-	err := s.plain(ctx, cmd)
+	err := s.plain(ctx, s.prefix+feedSuffix, cmd)
 	return cmd.Val(), err
 }
 
@@ -59,7 +59,7 @@ const feedTime = "#!lua flags=no-writes\nreturn redis.call('TIME')"
 // has the feed.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	cmd := redis.NewTimeCmd(ctx, "eval", feedTime, 1, s.prefix+feedSuffix)
-	if err := s.plain(ctx, cmd); err != nil {
+	if err := s.plain(ctx, s.prefix+feedSuffix, cmd); err != nil {
 		return time.Time{}, err
 	}
 	return cmd.Val(), nil
@@ -68,7 +68,7 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 // EntriesAfter implements the feed of package monitor.
 func (s *Store) EntriesAfter(ctx context.Context, after string, most int, each func(id string, data []byte)) error {
 	cmd := redis.NewXMessageSliceCmd(ctx, "xrange", s.prefix+feedSuffix, "("+after, "+", "count", most)
-	if err := s.plain(ctx, cmd); err != nil {
+	if err := s.plain(ctx, s.prefix+feedSuffix, cmd); err != nil {
 		return err
 	}
 	for _, message := range cmd.Val() {

@@ -142,13 +142,13 @@ func (q *queue) take(round uint64, into []*waiter) []*waiter {
 		}
 		for share = min(share, maxTogether-len(into)); share > 0; share-- {
 			t := l.first
-			if t.script != nil {
+			own, last := t.apartFromOthers(), l.size == 1
+			if own {
 				if len(into) > 0 {
 					return into
 				}
 				share = 1
 			}
-			own, last := t.script != nil, l.size == 1
 			q.remove(t)
 			into = append(into, t)
 			if own {

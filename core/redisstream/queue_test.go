@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// carried returns how many decisions on each log a batch has.
+// perLog returns how many decisions on each log a batch has.
 func perLog(waiters []*waiter) map[string]int {
 	logs := map[string]int{}
 	for _, t := range waiters {

@@ -26,7 +26,7 @@ const (
 func (s *Store) Rules(ctx context.Context, known string) ([]core.Rule, string, error) {
 	version := redis.NewStringCmd(ctx, "hget", s.prefix+rulesSuffix, versionField)
 	now := versionPrefix
-	switch err := s.plain(ctx, version); {
+	switch err := s.plain(ctx, s.prefix+rulesSuffix, version); {
 	case err == nil:
 		now += version.Val()
 	case !errors.Is(err, redis.Nil):
@@ -36,7 +36,7 @@ func (s *Store) Rules(ctx context.Context, known string) ([]core.Rule, string, e
 		return nil, now, nil
 	}
 	all := redis.NewMapStringStringCmd(ctx, "hgetall", s.prefix+rulesSuffix)
-	if err := s.plain(ctx, all); err != nil {
+	if err := s.plain(ctx, s.prefix+rulesSuffix, all); err != nil {
 		return nil, known, err
 	}
 	now = versionPrefix + all.Val()[versionField]

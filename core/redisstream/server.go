@@ -91,7 +91,7 @@ func (v *server) startAlone(most int) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.rested()
-	if v.queue.size > 0 || v.inFlight >= min(v.ready, most) || v.batcher.transport.closed.Load() {
+	if v.queue.size > 0 || v.inFlight >= min(v.ready, most) || v.late() || v.batcher.transport.closed.Load() {
 		return false
 	}
 	v.inFlight++
@@ -154,9 +154,14 @@ func (v *server) unconnected(now time.Time) error {
 	return nil
 }
 
-// tooLate returns err, or in a starved process that it is overloaded.
+// tooLate returns err, or in a starved process that it is overloaded. After a while
+// without an answer that is no excuse.
 func (v *server) tooLate(err error) error {
-	if v.batcher.starvation.now() {
+	last := v.answered
+	if last.IsZero() {
+		last = v.wanted
+	}
+	if v.silent == nil && v.batcher.starvation.now() && time.Since(last) < 2*v.batcher.first {
 		return errWaited
 	}
 	return err
@@ -217,7 +222,7 @@ func (v *server) free() bool {
 	if v.queue.size == 0 || v.inFlight >= maxInFlight {
 		return false
 	}
-	if v.inFlight > 0 && !v.another() {
+	if !v.another() {
 		return false
 	}
 	if v.inFlight < v.ready {
@@ -227,18 +232,23 @@ func (v *server) free() bool {
 	return false
 }
 
-// another reports whether one more request does any good. It would not where the
-// server takes so long for a script that both answers came too late.
+// another reports whether one more request does any good.
 func (v *server) another() bool {
-	timeout := v.batcher.transport.timeout
-	if v.trip+time.Duration(v.inFlight+1)*v.script > timeout*9/10 {
+	if v.late() {
 		return false
 	}
 	next := v.queue.turn
-	if v.inFlight < steadyInFlight || next.place != "" || next.first.script != nil {
+	if v.inFlight < steadyInFlight || next.place != "" || next.first.apartFromOthers() {
 		return true // also to another place, or with a script that nothing else can share
 	}
-	return time.Since(v.sent) >= slowAnswer
+	return v.trip >= slowAnswer && time.Since(v.sent) >= slowAnswer
+}
+
+// late reports whether the answer to one more request would come too late, as far as
+// is known: a server runs one script after the other. Before the first answer nothing
+// is known, and one request has to do.
+func (v *server) late() bool {
+	return v.inFlight > 0 && (v.answers == 0 || v.trip+time.Duration(v.inFlight+1)*v.script > v.batcher.transport.timeout*9/10)
 }
 
 // tick looks at those who wait, as long as there are any.
@@ -295,18 +305,23 @@ func (v *server) finish(batch *batch, c *charge, err error) {
 	now := time.Now()
 	v.finishedAt = now
 	at, sent := batch.sentAt()
-	if err == nil || sent && answered(err) {
+	if decision := c.policy != nil; decision && (err == nil || sent && answered(err)) {
 		v.measure(now.Sub(batch.begun), now.Sub(at), batch.answers)
 	}
 	switch {
-	case batch.timedOut: // its end was noted by overdue
+	case batch.timedOut && err == nil && c.policy != nil: // too late, and yet an answer
+		v.answered, v.silent = now, nil
+	case batch.timedOut: // timeOut has noted why
 		if err != nil && !answered(err) {
 			v.lost()
 			if batch.excused && sent {
 				v.failedToAnswer(c, at, err)
 			}
 		}
-	case err == nil:
+	case err == nil || c.policy == nil && answered(err):
+		if c.policy == nil {
+			break // what is no decision says nothing about decisions
+		}
 		v.answered, v.silent = now, nil
 		if !v.troubled.IsZero() {
 			v.report(c, nil)
@@ -361,6 +376,7 @@ func (v *server) lost() { v.ready = max(0, v.ready-1) }
 // had no connection from then on. If none was answered since, those who wait do
 // so in vain.
 func (v *server) failedToAnswer(c *charge, at time.Time, err error) {
+	v.script = v.batcher.transport.timeout // perhaps it had others to answer first
 	v.report(c, err)
 	if v.answered.After(at) {
 		return

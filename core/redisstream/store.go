@@ -115,6 +115,7 @@ func New(rdb redis.UniversalClient, options ...Option) *Store {
 		o(s)
 	}
 	s.batcher.topology = newTopology(rdb, s.prefix)
+	s.batcher.topology.process = s.batcher.command
 	return s
 }
 
@@ -163,26 +164,24 @@ func (s *Store) Place(p *core.Policy, key string) string {
 // Reset implements [core.Store].
 func (s *Store) Reset(ctx context.Context, p *core.Policy, key string) error {
 	// Forgetting twice is as good as once, so this may be retried.
-	err := s.plain(ctx, redis.NewIntCmd(ctx, "unlink", s.logKey(p, key)))
+	log := s.logKey(p, key)
+	err := s.plain(ctx, log, redis.NewIntCmd(ctx, "unlink", log))
 	s.cache.forget(p, key)
 	return err
 }
 
 // Ping implements [core.Store].
 func (s *Store) Ping(ctx context.Context) error {
-	return s.plain(ctx, redis.NewStatusCmd(ctx, "ping"))
+	return s.plain(ctx, s.prefix+rulesSuffix, redis.NewStatusCmd(ctx, "ping"))
 }
 
-// plain sends a command that is not a script. The caller waits for a connection as
-// for the first one of the process, and then for the timeout.
-func (s *Store) plain(caller context.Context, cmd redis.Cmder) error {
-	ctx, cancel := context.WithTimeout(caller, s.batcher.first+s.transport.timeout)
-	defer cancel()
-	err := s.transport.plain(ctx, cmd)
-	if err == nil {
+// plain sends a command that is not a script, for a key of the store.
+func (s *Store) plain(ctx context.Context, key string, cmd redis.Cmder) error {
+	err := s.batcher.command(ctx, key, cmd)
+	switch {
+	case err == nil:
 		return nil
-	}
-	if err != redis.Nil { //nolint:errorlint // a wrapped one is how sentinels say that they know no such name
+	case err != redis.Nil: //nolint:errorlint // a wrapped one is how sentinels say that they know no such name
 		_, err = stateOf(err)
 	}
 	return fmt.Errorf("redisstream: %w", err)

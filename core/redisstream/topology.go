@@ -16,6 +16,9 @@ type topology struct {
 	rdb    redis.UniversalClient
 	prefix string // of every key
 
+	// process sends a command to the server that has the key.
+	process func(ctx context.Context, key string, cmd redis.Cmder) error
+
 	// These tell which server has a key, where the client knows. They are nil otherwise.
 	cluster interface {
 		MasterForKey(ctx context.Context, key string) (*redis.Client, error)
@@ -42,6 +45,7 @@ const (
 // newTopology returns what the client tells of its servers. It asks nobody.
 func newTopology(rdb redis.UniversalClient, prefix string) *topology {
 	t := &topology{rdb: rdb, prefix: prefix, asking: make(chan struct{}, 1)}
+	t.process = func(ctx context.Context, _ string, cmd redis.Cmder) error { return rdb.Process(ctx, cmd) }
 	t.cluster, _ = rdb.(interface {
 		MasterForKey(ctx context.Context, key string) (*redis.Client, error)
 	})
@@ -206,7 +210,7 @@ func (t *topology) server(ctx context.Context, keys ...string) (string, error) {
 		call = append(call, key)
 	}
 	cmd := redis.NewStringCmd(ctx, call...)
-	err := t.rdb.Process(ctx, cmd)
+	err := t.process(ctx, keys[0], cmd)
 	return cmd.Val(), err
 }
 

@@ -92,6 +92,10 @@ func (f *request) MarshalBinary() ([]byte, error) {
 	}
 }
 
+// markSent notes that the command is sent now, for one whose last argument is a key,
+// which the client itself has to read.
+func (f *request) markSent() { f.state.Store(max(1, int64(time.Since(epoch)))) }
+
 // String returns what logs and traces of the client show for the argument.
 func (f *request) String() string { return string(f.text) }
 
@@ -140,7 +144,7 @@ func (t *transport) send(f *request, sc *script, call []any) ([]int64, error) {
 	for {
 		cmd := newOnce(f, call)
 		err := t.process(f, cmd)
-		if answered(err) && t.answered != nil {
+		if answered(err) {
 			t.answered()
 		}
 		if err == nil {
@@ -211,25 +215,16 @@ func (t *transport) connect(log string) (trip time.Duration, err error) {
 	return 0, err
 }
 
-// plain sends a command that is not a script, and returns by ctx.
-func (t *transport) plain(ctx context.Context, cmd redis.Cmder) error {
+// command sends a command that is not a script.
+func (t *transport) command(f *request, cmd redis.Cmder) error {
 	if t.closed.Load() {
 		return core.ErrClosed
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	err := t.process(f, cmd)
+	if answered(err) {
+		t.answered()
 	}
-	done := make(chan error, 1)
-	go func() { done <- t.process(context.WithoutCancel(ctx), cmd) }()
-	select {
-	case err := <-done:
-		if answered(err) && t.answered != nil {
-			t.answered()
-		}
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return err
 }
 
 // process has the client run a command. Replies that no server would send, such
