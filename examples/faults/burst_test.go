@@ -285,7 +285,7 @@ func (b *burst) hotKey() {
 	hot.wantRedis(b.T, "a hot key", l)
 	others.wantRedis(b.T, "beside a hot key", l)
 	share := float64(others.byRedis()) / float64(others.all())
-	if share < 0.95 {
+	if share < scale(0.9, 0.95) { // some come before the hot key's share is known
 		b.Errorf("beside a hot key: %v; want nearly all decided", &others)
 	}
 	b.Figure("beside a hot key (%d of %d decided) %.1f %% of the others decided, p50 %v",

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -75,29 +77,37 @@ func TestRow34_Deadlines(t *testing.T) {
 	r := row(t, 34)
 	modes := []core.FailureMode{core.FailLocal, core.FailOpen, core.FailClosed}
 	deadlines := scale([]time.Duration{20, 0}, []time.Duration{20, 30, 45, 60, 90, 0})
+	type figures struct {
+		longest, opened time.Duration
+		questions       int
+	}
+	of := make(map[string]*figures)
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	late := lateness()
 	for name, mute := range mutes {
-		var longest, opened time.Duration
-		questions := 0
-		var mu sync.Mutex
-		var group sync.WaitGroup
-		late := lateness()
+		f := &figures{}
+		of[name] = f
 		for _, mode := range modes {
 			group.Go(func() {
 				for _, deadline := range deadlines {
-					w, o, n := callMuted(t, name, mute, mode, deadline*time.Millisecond)
+					longest, opened, questions := callMuted(t, name, mute, mode, deadline*time.Millisecond)
 					mu.Lock()
-					longest, opened, questions = max(longest, w), max(opened, o), questions+n
+					f.longest, f.opened, f.questions = max(f.longest, longest), max(f.opened, opened), f.questions+questions
 					mu.Unlock()
 				}
 			})
 		}
-		group.Wait()
-		was := late()
-		if longest >= 2*redisstream.DefaultTimeout+2*was || opened > time.Second+2*was {
+	}
+	group.Wait()
+	was := late()
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		f := of[name]
+		if f.longest >= 2*redisstream.DefaultTimeout+2*was || f.opened > time.Second+2*was {
 			t.Errorf("%s: the longest wait was %v, and the breaker opened after %v; want less than %v and 1 s with the machine late by %v",
-				name, ms(longest), ms(opened), 2*redisstream.DefaultTimeout, ms(was))
+				name, ms(f.longest), ms(f.opened), 2*redisstream.DefaultTimeout, ms(was))
 		}
-		r.Figure("%s: %d questions as the mode says, longest wait %v, breaker open after %v", name, questions, ms(longest), ms(opened))
+		r.Figure("%s: %d questions, longest wait %v, breaker open after %v", name, f.questions, ms(f.longest), ms(f.opened))
 	}
 	r.Figure("black hole at the start: longest wait %v", ms(firstDial(t)))
 	impatient(t, r)

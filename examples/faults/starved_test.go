@@ -16,6 +16,11 @@ func TestRow31_BusyProcess(t *testing.T) {
 	server := redistest.Start(t)
 	const computing, callers = 48, 20
 	times := scale(3, 10)
+	l := core.New(redisstream.New(server.Client()))
+	t.Cleanup(func() { l.Close() })
+	if _, err := l.Allow(t.Context(), decided, "k"); err != nil { // connects
+		t.Fatal(err)
+	}
 	stop := make(chan struct{})
 	defer close(stop)
 	for range computing {
@@ -24,8 +29,6 @@ func TestRow31_BusyProcess(t *testing.T) {
 	var all tally
 	limit, excess := int64(callers*times/2), int64(0)
 	for _, p := range layouts("busy", core.PerHour(limit))[:scale(1, 4)] {
-		l := core.New(redisstream.New(server.Client()))
-		t.Cleanup(func() { l.Close() })
 		var c tally
 		var group sync.WaitGroup
 		for range callers {
