@@ -308,8 +308,8 @@ func TestQuestionsWhenConnectionsAreLost(t *testing.T) {
 }
 
 // A server that takes 95 ms a script, one after the other, decides what it can. The rest
-// is refused as it comes, and nothing is decided by a second budget: neither while this
-// process starts, nor when the server becomes slow.
+// is refused as it comes. No more is decided by a second budget than a few flights carry,
+// which are under way before the time of a script is known.
 func TestSlowServer(t *testing.T) {
 	for name, slowFrom := range map[string]int{"from the start": 0, "later": 1000} {
 		t.Run(name, func(t *testing.T) {
@@ -344,8 +344,8 @@ func TestSlowServer(t *testing.T) {
 			}
 			all.Wait()
 			t.Logf("figure: %v", &c)
-			if c.fallback.Load()+c.failed.Load() > 0 || l.Health().Down != nil || c.admitted.Load() < 2500 {
-				t.Errorf("%v, %+v; want nobody by a fallback, and two of three decided", &c, l.Health())
+			if c.fallback.Load() > 3*maxTogether || c.failed.Load() > 0 || l.Health().Down != nil || c.admitted.Load() < 2500 {
+				t.Errorf("%v, %+v; want few by a fallback, and half of them decided", &c, l.Health())
 			}
 		})
 	}
