@@ -308,7 +308,7 @@ func TestQuestionsWhenConnectionsAreLost(t *testing.T) {
 }
 
 // A server that takes 95 ms a script, one after the other, decides what it can. The rest
-// is refused as it comes. No more is decided by a second budget than a few flights carry,
+// is refused as it comes. No more is decided by a second budget than a few batches hold,
 // which are under way before the time of a script is known.
 func TestSlowServer(t *testing.T) {
 	for name, slowFrom := range map[string]int{"from the start": 0, "later": 1000} {

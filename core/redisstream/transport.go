@@ -221,8 +221,11 @@ func (t *transport) command(f *request, cmd redis.Cmder) error {
 		return core.ErrClosed
 	}
 	err := t.process(f, cmd)
-	if answered(err) {
+	switch {
+	case answered(err):
 		t.answered()
+	case late(err):
+		return t.noAnswer()
 	}
 	return err
 }
