@@ -26,7 +26,8 @@ type Limiter struct {
 
 	observers []Observer
 
-	outage outage
+	outage   outage
+	settling settling
 
 	// view is what policies and rules are now; whoever changes it holds mu.
 	view atomic.Pointer[view]
@@ -142,8 +143,9 @@ func (l *Limiter) prepare(v *view, a *Ask) error {
 // Ping is nil when the store answers.
 func (l *Limiter) Ping(ctx context.Context) error { return l.store.Ping(ctx) }
 
-// Close ends the limiter's goroutines and waits for them, and closes the store.
-// Closing twice is not an error.
+// Close ends the limiter's goroutines and waits for them, corrections of
+// [Limiter.SettleRequest] included, and closes the store. Closing twice is not an
+// error.
 func (l *Limiter) Close() error {
 	if l.stopReports != nil {
 		l.stopReports()

@@ -14,17 +14,19 @@ type tasks struct {
 	running sync.WaitGroup
 }
 
-// start runs a task until end is called. After that none starts.
-func (t *tasks) start(task func(context.Context)) {
+// start runs a task until end is called, and reports whether it does: after that
+// none starts.
+func (t *tasks) start(task func(context.Context)) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ended {
-		return
+		return false
 	}
 	if t.ctx == nil {
 		t.ctx, t.cancel = context.WithCancel(context.Background())
 	}
 	t.running.Go(func() { task(t.ctx) })
+	return true
 }
 
 // end ends the tasks and waits for them.
