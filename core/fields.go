@@ -49,15 +49,23 @@ func (p *Policy) buildFields() {
 type HeaderSetter interface{ SetHeader(name, value string) }
 
 // The names of the fields, in the form that net/http has them in.
-const (
-	fieldPolicy = "Ratelimit-Policy"
-	fieldState  = "Ratelimit"
-)
-
 var (
+	fieldsIETF    = [2]string{"Ratelimit-Policy", "Ratelimit"}
 	fieldsX       = [3]string{"X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset"}
 	fieldsDraft06 = [3]string{"Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset"}
 )
+
+// FieldNames returns the names of a form's fields, in the order in which [SetHeaders]
+// sets them.
+func FieldNames(form HeaderForm) []string {
+	switch form {
+	case HeadersX:
+		return fieldsX[:]
+	case HeadersDraft06:
+		return fieldsDraft06[:]
+	}
+	return fieldsIETF[:]
+}
 
 // SetHeaders sets the response fields for the decisions on one
 // request, outer first. A form given twice is set twice; no form sets nothing.
@@ -90,8 +98,8 @@ func SetHeaders(decisions []Decision, forms []HeaderForm, retryAfter int64, to H
 
 func setIETF(decisions []Decision, retryAfter int64, to HeaderSetter) {
 	if len(decisions) == 1 {
-		to.SetHeader(fieldPolicy, decisions[0].Policy.itemsField)
-		to.SetHeader(fieldState, string(appendStates(make([]byte, 0, 48), &decisions[0], nil, retryAfter)))
+		to.SetHeader(fieldsIETF[0], decisions[0].Policy.itemsField)
+		to.SetHeader(fieldsIETF[1], string(appendStates(make([]byte, 0, 48), &decisions[0], nil, retryAfter)))
 		return
 	}
 	var policies, states []byte
@@ -101,8 +109,8 @@ func setIETF(decisions []Decision, retryAfter int64, to HeaderSetter) {
 		policies = appendPolicy(policies, decisions[i].Policy, seen)
 		states = appendStates(states, &decisions[i], seenState, retryAfter)
 	}
-	to.SetHeader(fieldPolicy, string(policies))
-	to.SetHeader(fieldState, string(states))
+	to.SetHeader(fieldsIETF[0], string(policies))
+	to.SetHeader(fieldsIETF[1], string(states))
 }
 
 // appendPolicy appends the items of p to a RateLimit-Policy field.

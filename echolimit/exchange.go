@@ -3,7 +3,6 @@ package echolimit
 import (
 	"context"
 	"errors"
-	"net/http"
 	"net/netip"
 
 	"github.com/labstack/echo/v4"
@@ -16,7 +15,7 @@ var framework = adapter.Framework[echo.Context]{
 	Name:     "echolimit",
 	Exchange: func(c echo.Context) adapter.Exchange { return &exchange{c: c} },
 	Owns:     owns,
-	Status:   status,
+	Watch:    watch,
 	Respond:  respond,
 	Fail:     fail,
 }
@@ -28,20 +27,29 @@ func owns(c echo.Context, err error) bool {
 	return c.Response().Committed || errors.As(err, &own)
 }
 
-// status is what Echo's own HTTPErrorHandler answers err with, unless there is an
-// answer already.
-func status(c echo.Context, err error) int {
-	var own *echo.HTTPError
-	switch {
-	case c.Response().Committed:
-		return c.Response().Status
-	case err == nil:
-		return http.StatusOK
-	case !errors.As(err, &own):
-		return http.StatusInternalServerError
+// watch puts a writer that notes the status below Echo's response, which is not told of
+// what middleware sends: http.TimeoutHandler in echo.WrapMiddleware, or a writer that
+// has replaced Response.Writer. The writer stays, since handlers that a timeout has left
+// behind use the response meanwhile.
+func watch(c echo.Context) adapter.Response {
+	w, sent := adapter.Watch(c.Request().Context(), c.Response().Writer)
+	c.Response().Writer = w
+	return response{sent, c}
+}
+
+type response struct {
+	*adapter.Sent
+	c echo.Context
+}
+
+// End has the HTTPErrorHandler answer err, as Echo's own middleware that needs the
+// status does.
+func (r response) End(err error) (int, error) {
+	if err != nil && r.Begun() == 0 {
+		r.c.Error(err)
+		err = nil
 	}
-	errors.As(own.Internal, &own) // comes before the error that it is in
-	return own.Code
+	return r.Sent.End(err)
 }
 
 func respond(c echo.Context, status int, contentType string, body []byte) error {
@@ -76,6 +84,8 @@ func (x *exchange) Context() context.Context { return x.c.Request().Context() }
 func (x *exchange) Route() string { return x.c.Path() }
 
 func (x *exchange) SetField(name string, value []string) { x.c.Response().Header()[name] = value }
+
+func (x *exchange) DeleteField(name string) { delete(x.c.Response().Header(), name) }
 
 func (x *exchange) NewRecord() *adapter.Record { return &x.own }
 

@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
@@ -57,9 +59,66 @@ func TestAdapter(t *testing.T) {
 		SetContext: func(c echo.Context, ctx context.Context) {
 			c.SetRequest(c.Request().WithContext(ctx))
 		},
-		Answer: func(c echo.Context, status int, body string) error { return c.String(status, body) },
-		Refuse: func(_ echo.Context, status int) error { return echo.NewHTTPError(status, "refused") },
+		Answer:   func(c echo.Context, status int, body string) error { return c.String(status, body) },
+		Refuse:   func(_ echo.Context, status int) error { return echo.NewHTTPError(status, "refused") },
+		Endings:  endings(),
+		SetField: setField,
 	})
+}
+
+func endings() map[string]adaptertest.Ending[echo.Context, echo.MiddlewareFunc] {
+	type ending = adaptertest.Ending[echo.Context, echo.MiddlewareFunc]
+	return map[string]ending{
+		adaptertest.EndAbort: {Handler: func(echo.Context) error { panic(http.ErrAbortHandler) }},
+		adaptertest.EndHijack: {Saw: http.StatusSwitchingProtocols, Handler: func(c echo.Context) error {
+			conn, _, err := c.Response().Hijack()
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			_, err = io.WriteString(conn, adaptertest.Switching)
+			return err
+		}},
+		adaptertest.EndStream: {Saw: http.StatusOK, Handler: func(c echo.Context) error {
+			if _, err := io.WriteString(c.Response(), "part"); err != nil {
+				return err
+			}
+			c.Response().Flush()
+			return errors.New("the rest is missing")
+		}},
+		adaptertest.EndTimeout: {
+			Saw: http.StatusServiceUnavailable,
+			// It is deprecated for races between requests, of which the route has one.
+			Use:     []echo.MiddlewareFunc{middleware.TimeoutWithConfig(middleware.TimeoutConfig{Timeout: time.Millisecond})}, //nolint:staticcheck
+			Handler: func(c echo.Context) error { <-c.Request().Context().Done(); return nil },
+		},
+		adaptertest.EndRewritten: {
+			Saw: http.StatusPreconditionFailed,
+			Use: []echo.MiddlewareFunc{func(next echo.HandlerFunc) echo.HandlerFunc {
+				return func(c echo.Context) error {
+					c.Response().Writer = failedPrecondition{c.Response().Writer}
+					return next(c)
+				}
+			}},
+			Handler: func(c echo.Context) error { return c.String(http.StatusOK, "ok") },
+		},
+	}
+}
+
+// failedPrecondition makes 412 of 200.
+type failedPrecondition struct{ http.ResponseWriter }
+
+func (w failedPrecondition) WriteHeader(int) {
+	w.ResponseWriter.WriteHeader(http.StatusPreconditionFailed)
+}
+
+func setField(name, value string) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			c.Response().Header().Set(name, value)
+			return next(c)
+		}
+	}
 }
 
 func serve(t *testing.T, app adaptertest.App[echo.Context, echo.MiddlewareFunc]) string {
@@ -130,8 +189,8 @@ func TestOwnErrorUnchanged(t *testing.T) {
 	e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(1)),
 		echolimit.WithKey(echolimit.ByFunc("user", func(echo.Context) (string, error) { return "", refused }))))
 	e.GET("/", func(echo.Context) error { t.Error("came through"); return nil })
-	if w := get(e, "/"); w.Code != http.StatusPaymentRequired {
-		t.Errorf("answered %d with %q", w.Code, w.Body)
+	if w := get(e, "/"); w.Code != http.StatusPaymentRequired || w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("answered %d with %q and %v", w.Code, w.Body, w.Header())
 	}
 }
 
@@ -178,17 +237,77 @@ func TestRefundStatus(t *testing.T) {
 	}
 }
 
-// An HTTPErrorHandler may look for wrapped errors, as Echo's own does not.
-func TestRefundWrappedError(t *testing.T) {
+// http.TimeoutHandler inside of the limit answers without a word to Echo's response.
+func TestRefundWrappedTimeoutHandler(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
-	var status int
+	status, late := 0, make(chan struct{})
+	done := make(chan struct{})
 	e := echo.New()
+	e.Use(
+		echolimit.New(limiter, core.NewPolicy("api", core.PerHour(1), core.Refundable(0)), echolimit.WithRefund(func(_ echo.Context, s int) bool {
+			status = s
+			close(late) // the handler goes on beside what follows
+			return false
+		})),
+		echo.WrapMiddleware(func(next http.Handler) http.Handler {
+			return http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer close(done)
+				next.ServeHTTP(w, r)
+			}), time.Millisecond, "too late")
+		}),
+	)
+	e.GET("/", func(c echo.Context) error { <-late; return nil })
+	w := get(e, "/")
+	<-done
+	if w.Code != http.StatusServiceUnavailable || status != w.Code {
+		t.Errorf("given status %d, but the client sees %d", status, w.Code)
+	}
+}
+
+// A request that is too large closes its connection, as without a limit.
+func TestTooLargeClosesConnection(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	e := echo.New()
+	e.POST("/", func(c echo.Context) error {
+		if _, err := io.ReadAll(http.MaxBytesReader(c.Response().Writer, c.Request().Body, 10)); err != nil {
+			return echo.ErrStatusRequestEntityTooLarge
+		}
+		return c.NoContent(http.StatusOK)
+	}, echolimit.New(limiter, core.NewPolicy("api", core.PerHour(9), core.Refundable(0)), echolimit.WithRefund(echolimit.OnFailure)))
+	server := httptest.NewServer(e)
+	defer server.Close()
+	for body, want := range map[string]int{"short": http.StatusOK, "longer than that": http.StatusRequestEntityTooLarge} {
+		resp, err := http.Post(server.URL, "text/plain", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want || resp.Close != (want == http.StatusRequestEntityTooLarge) {
+			t.Errorf("%q: status %d, connection closed: %v", body, resp.StatusCode, resp.Close)
+		}
+	}
+}
+
+// The HTTPErrorHandler chooses the status, and is asked once.
+func TestRefundCustomErrorHandler(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	var status, asked int
+	wrong := errors.New("wrong password")
+	e := echo.New()
+	e.HTTPErrorHandler = func(err error, c echo.Context) {
+		asked++
+		if errors.Is(err, wrong) {
+			_ = c.Redirect(http.StatusSeeOther, "/login")
+		}
+	}
 	e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(1), core.Refundable(0)),
 		echolimit.WithRefund(func(_ echo.Context, s int) bool { status = s; return false })))
-	e.GET("/", func(echo.Context) error { return fmt.Errorf("log in: %w", echo.ErrUnauthorized) })
-	if get(e, "/"); status != http.StatusUnauthorized {
-		t.Errorf("given status %d, want 401", status)
+	e.GET("/", func(echo.Context) error { return fmt.Errorf("log in: %w", wrong) })
+	if w := get(e, "/"); w.Code != http.StatusSeeOther || status != w.Code || asked != 1 {
+		t.Errorf("given status %d, but the client sees %d; the handler was asked %d times", status, w.Code, asked)
 	}
 }
 

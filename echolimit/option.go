@@ -48,12 +48,20 @@ func WithTier(tier func(echo.Context) *core.Policy) Option { return framework.Wi
 // [core.Refundable]; of several, those that have it give the request back.
 //
 // Meanwhile the request counts as any other, so that however many come at once, no
-// more than the limit get to their handlers. It is given back before the middleware
-// returns, also when its client has gone away. The response fields are from before.
+// more than the limit get to their handlers. The response fields are from before.
 //
-// The status is that of the answer, if there is one. For an error that the handler
-// returned it is that of the *echo.HTTPError in it, else 500, and 500 for a handler
-// that panics. An HTTPErrorHandler that answers otherwise has no part in it.
+// The request is given back before the middleware returns, also when its client has
+// gone away. A store that is slow holds no response up longer than its timeout, the
+// decision included: the refund goes on in the background then, and
+// [core.Limiter.Close] waits for it. It is lost if the process ends before.
+//
+// The status is the one that leaves the limit, whatever middleware inside has made of
+// the handler's. An error that the handler returns is answered by the HTTPErrorHandler
+// before the middleware returns, as under Echo's own Logger, and is not passed on. The
+// status is 500 for a handler that panics before its response begins, 101 where the
+// connection was taken over, and 503 where http.TimeoutHandler outside has answered.
+// Other middleware outside that answers with another status has no part in it: put the
+// one that answers errors inside.
 //
 // When the store fails the request stays charged, and the limiter's log has a line
 // about it, at most one a minute. So it does when the handler took longer than the

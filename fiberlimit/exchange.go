@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -18,7 +19,7 @@ var framework = adapter.Framework[*fiber.Ctx]{
 	Name:     "fiberlimit",
 	Exchange: func(c *fiber.Ctx) adapter.Exchange { return exchange{c} },
 	Owns:     owns,
-	Status:   status,
+	Watch:    watch,
 	Respond:  respond,
 	Fail:     fail,
 }
@@ -29,16 +30,24 @@ func owns(_ *fiber.Ctx, err error) bool {
 	return errors.As(err, &own)
 }
 
-// status is what Fiber's own ErrorHandler answers err with.
-func status(c *fiber.Ctx, err error) int {
-	var own *fiber.Error
-	switch {
-	case err == nil:
-		return c.Response().StatusCode()
-	case errors.As(err, &own):
-		return own.Code
+// watch has nothing to watch: Fiber sends a response after all handlers.
+func watch(c *fiber.Ctx) adapter.Response { return response{c} }
+
+type response struct{ c *fiber.Ctx }
+
+// Begun implements [adapter.Response].
+func (response) Begun() int { return 0 }
+
+// End has the ErrorHandler answer err, as Fiber's own middleware that needs the status
+// does.
+func (r response) End(err error) (int, error) {
+	if err != nil && r.c.App().ErrorHandler(r.c, err) != nil {
+		_ = r.c.SendStatus(http.StatusInternalServerError) // as Fiber does
 	}
-	return http.StatusInternalServerError
+	if late := r.c.Context().LastTimeoutErrorResponse(); late != nil {
+		return late.StatusCode(), nil // is sent in place of the response
+	}
+	return r.c.Response().StatusCode(), nil
 }
 
 func respond(c *fiber.Ctx, status int, contentType string, body []byte) error {
@@ -96,8 +105,22 @@ func (x exchange) HeaderValues(name string) []string {
 // and that Fiber leaves there, so that the same value has the same digest.
 func trim(value string) string { return strings.Trim(value, " \t") }
 
-// Context is the user's, which Fiber never cancels when a client goes away.
-func (x exchange) Context() context.Context { return x.c.UserContext() }
+// contextKey is where the request keeps a mark that its contexts are known by.
+type contextKey struct{}
+
+// Context is the user's, which Fiber never cancels when a client goes away. It can be
+// the request itself, or be made of it, and Fiber uses that again.
+func (x exchange) Context() context.Context {
+	ctx := x.c.UserContext()
+	if ctx == context.Background() {
+		return ctx
+	}
+	x.c.Locals(contextKey{}, true)
+	if ctx.Value(contextKey{}) != nil {
+		return adapter.Lend(ctx)
+	}
+	return ctx
+}
 
 // Route is what the limit is on: Fiber knows no more before the handlers run.
 func (x exchange) Route() string { return x.c.Route().Path }
@@ -105,6 +128,20 @@ func (x exchange) Route() string { return x.c.Route().Path }
 // SetField takes the name and the value as they are: neither has a line break in it.
 func (x exchange) SetField(name string, value []string) {
 	x.c.Response().Header.SetCanonical([]byte(name), []byte(value[0]))
+}
+
+func (x exchange) DeleteField(name string) { x.c.Response().Header.Del(name) }
+
+// restore sets the fields again that a handler has lost by replacing the response with
+// that of another server, as proxy.Do does.
+func (x exchange) restore() {
+	header := &x.c.Response().Header
+	x.Record().Restore(
+		func(name, value string) bool {
+			return slices.ContainsFunc(header.PeekAll(name), func(v []byte) bool { return string(v) == value })
+		},
+		header.Add,
+	)
 }
 
 func (x exchange) NewRecord() *adapter.Record { return &adapter.Record{} }

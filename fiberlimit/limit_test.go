@@ -1,6 +1,7 @@
 package fiberlimit_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
 	"github.com/gofiber/fiber/v2/middleware/recover"
+	"github.com/gofiber/fiber/v2/middleware/timeout"
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/adaptertest"
@@ -59,8 +61,50 @@ func TestAdapter(t *testing.T) {
 		Answer: func(c *fiber.Ctx, status int, body string) error {
 			return c.Status(status).SendString(body)
 		},
-		Refuse: func(_ *fiber.Ctx, status int) error { return fiber.NewError(status, "refused") },
+		Refuse:   func(_ *fiber.Ctx, status int) error { return fiber.NewError(status, "refused") },
+		Endings:  endings(),
+		SetField: setField,
 	})
+}
+
+func endings() map[string]adaptertest.Ending[*fiber.Ctx, fiber.Handler] {
+	type ending = adaptertest.Ending[*fiber.Ctx, fiber.Handler]
+	return map[string]ending{
+		adaptertest.EndAbort: {Without: "Fiber has no abort: a handler that does not call Next has ended the request"},
+		adaptertest.EndHijack: {Saw: http.StatusSwitchingProtocols, Handler: func(c *fiber.Ctx) error {
+			c.Context().Hijack(func(net.Conn) {})
+			return c.SendStatus(http.StatusSwitchingProtocols)
+		}},
+		adaptertest.EndStream: {Saw: http.StatusAccepted, Handler: func(c *fiber.Ctx) error {
+			c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+				_, _ = w.WriteString("part")
+				_ = w.Flush()
+			})
+			c.Status(http.StatusAccepted)
+			return nil
+		}},
+		adaptertest.EndTimeout: {
+			Saw:     http.StatusRequestTimeout,
+			Use:     []fiber.Handler{timeout.NewWithContext((*fiber.Ctx).Next, time.Millisecond)},
+			Handler: func(c *fiber.Ctx) error { <-c.UserContext().Done(); return c.UserContext().Err() },
+		},
+		adaptertest.EndRewritten: {
+			Saw: http.StatusPreconditionFailed,
+			Use: []fiber.Handler{func(c *fiber.Ctx) error {
+				err := c.Next()
+				c.Status(http.StatusPreconditionFailed)
+				return err
+			}},
+			Handler: func(c *fiber.Ctx) error { return c.SendString("ok") },
+		},
+	}
+}
+
+func setField(name, value string) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		c.Set(name, value)
+		return c.Next()
+	}
 }
 
 func serve(t *testing.T, app adaptertest.App[*fiber.Ctx, fiber.Handler]) string {
@@ -84,12 +128,17 @@ func serve(t *testing.T, app adaptertest.App[*fiber.Ctx, fiber.Handler]) string 
 			}
 		}
 	}
+	return listen(t, f)
+}
+
+// listen serves an app until the test ends.
+func listen(t *testing.T, app *fiber.App) (url string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	go f.Listener(listener)
-	t.Cleanup(func() { f.ShutdownWithTimeout(5 * time.Second) })
+	go app.Listener(listener)
+	t.Cleanup(func() { app.ShutdownWithTimeout(5 * time.Second) })
 	return "http://" + listener.Addr().String()
 }
 
@@ -134,8 +183,8 @@ func TestOwnErrorUnchanged(t *testing.T) {
 	app.Use(fiberlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)),
 		fiberlimit.WithKey(fiberlimit.ByFunc("user", func(*fiber.Ctx) (string, error) { return "", refused }))))
 	app.Get("/", func(*fiber.Ctx) error { t.Error("came through"); return nil })
-	if w := get(app, "/"); w.Code != http.StatusPaymentRequired || w.Body.String() != "no plan" {
-		t.Errorf("answered %d with %q", w.Code, w.Body)
+	if w := get(app, "/"); w.Code != http.StatusPaymentRequired || w.Body.String() != "no plan" || w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("answered %d with %q and %v", w.Code, w.Body, w.Header())
 	}
 }
 

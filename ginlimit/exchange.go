@@ -2,7 +2,6 @@ package ginlimit
 
 import (
 	"context"
-	"net/http"
 	"net/netip"
 
 	"github.com/gin-gonic/gin"
@@ -15,7 +14,7 @@ var framework = adapter.Framework[*gin.Context]{
 	Name:     "ginlimit",
 	Exchange: func(c *gin.Context) adapter.Exchange { return exchange{c} },
 	Owns:     owns,
-	Status:   status,
+	Watch:    watch,
 	Respond:  respond,
 	Fail:     fail,
 }
@@ -23,16 +22,6 @@ var framework = adapter.Framework[*gin.Context]{
 // owns: Gin has no errors that carry a status; functions of the user's abort
 // and write the response themselves.
 func owns(c *gin.Context, _ error) bool { return c.Writer.Written() }
-
-// status: errors in c.Errors, without an answer, are left to middleware outside of
-// the limit, which is to make a failure of them.
-func status(c *gin.Context, _ error) int {
-	code := c.Writer.Status()
-	if len(c.Errors) > 0 && !c.Writer.Written() && code == http.StatusOK {
-		return http.StatusInternalServerError
-	}
-	return code
-}
 
 func respond(c *gin.Context, status int, contentType string, body []byte) error {
 	c.Data(status, contentType, body)
@@ -61,12 +50,21 @@ func (x exchange) Header(name string) string { return adapter.First(x.c.Request.
 
 func (x exchange) HeaderValues(name string) []string { return x.c.Request.Header[name] }
 
-// Context is the request's: that of *gin.Context is never done by default.
-func (x exchange) Context() context.Context { return x.c.Request.Context() }
+// Context is the request's: that of *gin.Context is never done by default. Middleware
+// can have made it of a *gin.Context, which Gin uses again.
+func (x exchange) Context() context.Context {
+	ctx := x.c.Request.Context()
+	if ctx.Value(gin.ContextKey) != nil {
+		return adapter.Lend(ctx)
+	}
+	return ctx
+}
 
 func (x exchange) Route() string { return x.c.FullPath() }
 
 func (x exchange) SetField(name string, value []string) { x.c.Writer.Header()[name] = value }
+
+func (x exchange) DeleteField(name string) { delete(x.c.Writer.Header(), name) }
 
 func (x exchange) NewRecord() *adapter.Record { return &adapter.Record{} }
 

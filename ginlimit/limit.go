@@ -20,6 +20,9 @@ import (
 // fields, Retry-After among them, only when Access-Control-Expose-Headers names
 // them.
 //
+// No cache may keep a refusal, whoever answers it: it has Cache-Control: no-store, and
+// none of the fields of a resource that middleware outside has set, such as ETag.
+//
 // New panics on a nil limiter or policy, and on an option that fits none of the
 // policies. The limiter knows them from then on, as [core.Limiter.Policies].
 func New(limiter *core.Limiter, policy *core.Policy, options ...Option) gin.HandlerFunc {

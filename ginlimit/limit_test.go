@@ -66,7 +66,55 @@ func TestAdapter(t *testing.T) {
 		Refuse: func(c *gin.Context, status int) error {
 			return c.AbortWithError(status, errors.New("refused"))
 		},
+		Endings:  endings(),
+		SetField: setField,
 	})
+}
+
+func endings() map[string]adaptertest.Ending[*gin.Context, gin.HandlerFunc] {
+	type ending = adaptertest.Ending[*gin.Context, gin.HandlerFunc]
+	return map[string]ending{
+		adaptertest.EndAbort: {Saw: http.StatusForbidden, Handler: func(c *gin.Context) error {
+			c.AbortWithStatus(http.StatusForbidden)
+			return nil
+		}},
+		adaptertest.EndHijack: {Saw: http.StatusSwitchingProtocols, Handler: func(c *gin.Context) error {
+			conn, _, err := c.Writer.Hijack()
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			_, err = io.WriteString(conn, adaptertest.Switching)
+			return err
+		}},
+		adaptertest.EndStream: {Saw: http.StatusOK, Handler: func(c *gin.Context) error {
+			c.Stream(func(w io.Writer) bool {
+				_, _ = io.WriteString(w, "part")
+				return false
+			})
+			c.AbortWithStatus(http.StatusInternalServerError)
+			return errors.New("the rest is missing")
+		}},
+		adaptertest.EndTimeout: {Without: "Gin has no timeout middleware, and http.TimeoutHandler is outside of the whole engine"},
+		adaptertest.EndRewritten: {
+			Saw:     http.StatusPreconditionFailed,
+			Use:     []gin.HandlerFunc{func(c *gin.Context) { c.Writer = failedPrecondition{c.Writer}; c.Next() }},
+			Handler: func(c *gin.Context) error { c.String(http.StatusOK, "ok"); return nil },
+		},
+	}
+}
+
+// failedPrecondition makes 412 of 200.
+type failedPrecondition struct{ gin.ResponseWriter }
+
+func (w failedPrecondition) WriteHeader(int) {
+	w.ResponseWriter.WriteHeader(http.StatusPreconditionFailed)
+}
+
+func (failedPrecondition) Status() int { return http.StatusOK }
+
+func setField(name, value string) gin.HandlerFunc {
+	return func(c *gin.Context) { c.Header(name, value) }
 }
 
 func dropError[A any](f func(*gin.Context, A) error) func(*gin.Context, A) {

@@ -28,10 +28,9 @@ type Framework[C any] struct {
 	// that returned it has written the response already.
 	Owns func(c C, err error) bool
 
-	// Status is the status of the response as far as it is known when the
-	// handler has returned err: that of a response that has begun, else the one
-	// that the framework is to answer err with.
-	Status func(c C, err error) int
+	// Watch follows the response to the client. It is called before the handler,
+	// in limits that need to know the status.
+	Watch func(c C) Response
 
 	// Respond ends the request with a status and a body.
 	Respond func(c C, status int, contentType string, body []byte) error
@@ -42,16 +41,33 @@ type Framework[C any] struct {
 	Fail func(c C, problem core.Problem, err error) error
 }
 
+// Response is a response on its way to the client, as the limit sees it. What is
+// outside of the limit can't be seen.
+type Response interface {
+	// Begun returns the status that has been sent, or 0 while another one can be.
+	Begun() int
+
+	// End returns the status of the response when the handler has returned err. If the
+	// framework's handling of errors has yet to choose it, End has it answer err. The
+	// error is what is left for the middleware outside.
+	End(err error) (status int, left error)
+}
+
 // Exchange is one request and its response. What it returns may be reused by
 // the framework after the request.
 type Exchange interface {
 	core.Request
 	core.Router
+
+	// Context is the request's, from [Lend] if the framework uses its memory again.
 	Context() context.Context
 
 	// SetField sets a field of the response to the one value in a slice, which may
 	// be kept. The name is in the form that net/http has it in.
 	SetField(name string, value []string)
+
+	// DeleteField removes a field of the response. The name is in the same form.
+	DeleteField(name string)
 
 	// NewRecord is an empty record for this limit, which is called once. It can be
 	// in the memory of the exchange.

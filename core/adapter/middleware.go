@@ -6,8 +6,10 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/internal/warning"
 )
 
 // Middleware limits requests by one policy, or by several at once.
@@ -15,8 +17,8 @@ type Middleware[C any] struct {
 	framework Framework[C]
 	limiter   *core.Limiter
 	config[C]
-	counts  []count[C] // by the middleware's own policy, and then the others
-	trouble trouble
+	counts  []count[C]     // by the middleware's own policy, and then the others
+	failure warning.Rarely // of a function of the options
 }
 
 // count is one policy that requests are counted by.
@@ -76,6 +78,10 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 		return true, next(c)
 	}
 	x := m.framework.Exchange(c)
+	var begun time.Time
+	if m.settles() {
+		begun = time.Now()
+	}
 	record, err := m.decide(c, x)
 	if err != nil {
 		return false, m.refuse(c, x, err)
@@ -89,8 +95,8 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 		return false, m.refuse(c, x, denied)
 	}
 	record.setFields(&record.own, x, 0)
-	if m.Settles() {
-		return true, m.settleAfter(c, x, decisions, next)
+	if m.settles() {
+		return true, m.settleAfter(c, x, decisions, time.Since(begun), next)
 	}
 	return true, next(c)
 }
@@ -110,7 +116,9 @@ func (m *Middleware[C]) decide(c C, x Exchange) (*Record, error) {
 		if err = m.charge(c, asks[:]); err != nil {
 			return nil, m.failing(c, x, err)
 		}
-		err = m.limiter.AllowFor(x.Context(), x, asks[0], &r.one[0])
+		ctx := x.Context()
+		defer recall(ctx)
+		err = m.limiter.AllowFor(ctx, x, asks[0], &r.one[0])
 		r.decisions = r.one[:]
 		return r, err
 	}
@@ -129,7 +137,9 @@ func (m *Middleware[C]) decide(c C, x Exchange) (*Record, error) {
 	if err != nil {
 		return nil, m.failing(c, x, err)
 	}
-	r.decisions, err = m.limiter.AllowRequest(x.Context(), x, asks...)
+	ctx := x.Context()
+	defer recall(ctx)
+	r.decisions, err = m.limiter.AllowRequest(ctx, x, asks...)
 	return r, err
 }
 
@@ -139,7 +149,7 @@ func (m *Middleware[C]) failing(c C, x Exchange, err error) error {
 	var refused *core.RequestError
 	seen := m.failed != nil || m.toFramework || m.framework.Owns(c, err)
 	if !seen && !errors.As(err, &refused) && x.Context().Err() == nil && core.ProblemFor(err).Status == http.StatusServiceUnavailable {
-		m.trouble.log(x.Context(), m.limiter.Logger(), slog.LevelError, &m.trouble.function,
+		m.failure.Log(x.Context(), m.limiter.Logger(), slog.LevelError,
 			"a function that finds the key or the cost of requests has failed, which are refused", "policy", m.counts[0].policy.Name(), "error", err)
 	}
 	return err

@@ -77,9 +77,6 @@ func (r *Record) with(limiter *core.Limiter, next *Record) *Record {
 // setFields sets the response fields anew for all decisions so far, by way of f.
 // retryAfter is the response's Retry-After in seconds, 0 for none.
 func (r *Record) setFields(f *fields, x Exchange, retryAfter int64) {
-	if r == nil {
-		return
-	}
 	shown := r.decisions
 	if len(r.hidden) > 0 {
 		hidden := func(d core.Decision) bool { return slices.Contains(r.hidden, d.Policy) }
@@ -90,8 +87,40 @@ func (r *Record) setFields(f *fields, x Exchange, retryAfter int64) {
 	f.to = nil
 }
 
-// fields are those of a response, whose values net/http wants in slices. Those of a
-// record that the handler has seen are not for use any more.
+// Restore sets again the response fields that an admitted request was given before its
+// handler, as far as they are not there any more. It is for frameworks in which
+// a handler can replace the whole response. has reports whether a field has a value,
+// and add adds it to those that the field has.
+func (r *Record) Restore(has func(name, value string) bool, add func(name, value string)) {
+	if r == nil {
+		return
+	}
+	values := r.own.values
+	for _, form := range r.forms {
+		for _, name := range core.FieldNames(form) {
+			if len(values) == 0 {
+				return
+			}
+			if !has(name, values[0]) {
+				add(name, values[0])
+			}
+			values = values[1:]
+		}
+	}
+}
+
+// refused returns the record without fields to restore, since a refusal has its own.
+func (r *Record) refused() *Record {
+	if r.own.values == nil {
+		return r
+	}
+	without := *r
+	without.own = fields{}
+	return &without
+}
+
+// fields are those of a response, whose values net/http wants in slices. The handler
+// may write into these.
 type fields struct {
 	to     Exchange
 	values []string

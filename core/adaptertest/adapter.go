@@ -73,6 +73,13 @@ type Adapter[C, M any] struct {
 	// Refuse is how a function of the user's refuses a request in the
 	// framework's own way, such as with an error that has the status in it.
 	Refuse func(c C, status int) error
+
+	// Endings are the ways in which a handler ends, by the names from [EndAbort] to
+	// [EndRewritten].
+	Endings map[string]Ending[C, M]
+
+	// SetField sets a field of the response, in middleware outside of a limit.
+	SetField func(name, value string) M
 }
 
 // App is an application to serve.
@@ -102,7 +109,8 @@ type Route[C, M any] struct {
 // Run checks the adapter.
 func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 	checkFields(t, a)
-	s := suite{serve: a.serve, lacks: a.Lacks}
+	checkEndingsOf(t, a)
+	s := a.suite()
 	for _, check := range []struct {
 		name  string
 		run   func(*testing.T, suite)
@@ -118,6 +126,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"HiddenPolicy", checkHiddenPolicy, ""},
 		{"RetryAfterAndReset", checkRetryAfterAndReset, ""},
 		{"DeniedAnswer", checkDeniedAnswer, ""},
+		{"RefusalsAreFinal", checkFinal, ""},
 		{"DeniedByOneOfTwoLimits", checkDeniedByOneOfTwo, ""},
 		{"Head", checkHead, ""},
 		{"KeyByAddress", checkKeyByAddress, ""},
@@ -153,10 +162,12 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"RefundUncounted", checkRefundUncounted, ""},
 		{"RefundFails", checkRefundFails, ""},
 		{"RefundTooLate", checkRefundTooLate, ""},
+		{"Endings", checkEndings, ""},
 		{"Settle", checkSettle, ""},
 		{"SettleSeveral", checkSettleSeveral, ""},
 		{"SettleAndRefund", checkSettleAndRefund, ""},
 		{"SettleByHandler", checkSettleByHandler, ""},
+		{"SettleSlow", checkSettleSlow, ""},
 		{"RuleBlock", checkBlock, ""},
 		{"RuleBan", checkBan, ""},
 		{"RuleExempt", checkExempt, ""},
@@ -187,6 +198,15 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		})
 	}
 	t.Run("Misuse", func(t *testing.T) { checkMisuse(t, a) })
+}
+
+// checkEndingsOf checks that each ending is there, or why it is not.
+func checkEndingsOf[C, M any](t *testing.T, a Adapter[C, M]) {
+	for _, name := range endings {
+		if e := a.Endings[name]; (e.Handler == nil) == (e.Without == "") {
+			t.Fatalf("the ending %q needs a handler, or a reason to be without", name)
+		}
+	}
 }
 
 // checkFields checks that nothing is missing by accident.

@@ -12,14 +12,30 @@ import (
 // suite is an adapter without its framework's types, which the checks need not
 // know.
 type suite struct {
-	serve func(*testing.T, app) (url string)
-	lacks []string
+	serve   func(*testing.T, app) (url string)
+	lacks   []string
+	endings map[string]ownEnding
+}
+
+// ownEnding is an [Ending] of the framework's.
+type ownEnding struct {
+	without string
+	saw     int
+}
+
+func (a Adapter[C, M]) suite() suite {
+	s := suite{serve: a.serve, lacks: a.Lacks, endings: map[string]ownEnding{}}
+	for name, e := range a.Endings {
+		s.endings[name] = ownEnding{e.Without, e.Saw}
+	}
+	return s
 }
 
 // has is whether the framework has what a field of Adapter stands for.
 func (s suite) has(field string) bool { return !slices.Contains(s.lacks, field) }
 
 type app struct {
+	fields  map[string]string // that middleware outside of the limits sets
 	limits  []limit
 	groups  []group
 	onError func(error)
@@ -35,6 +51,7 @@ type route struct {
 	path    string
 	limits  []limit
 	handler func(visit) error
+	ending  string // in place of the handler, if the adapter has it
 }
 
 // limit is one middleware of the adapter.
@@ -120,14 +137,22 @@ func (v visitOf[C, M]) boundKey(limiter *core.Limiter, k *key) (string, error) {
 }
 
 func (a Adapter[C, M]) serve(t *testing.T, n app) string {
-	served := App[C, M]{Use: a.middleware(n.limits), OnError: n.onError}
+	served := App[C, M]{OnError: n.onError}
+	for name, value := range n.fields {
+		served.Use = append(served.Use, a.SetField(name, value))
+	}
+	served.Use = append(served.Use, a.middleware(n.limits)...)
 	for _, g := range n.groups {
 		group := Group[C, M]{Prefix: g.prefix, Use: a.middleware(g.limits)}
 		for _, r := range g.routes {
-			group.Routes = append(group.Routes, Route[C, M]{
+			own := Route[C, M]{
 				Path: r.path, Use: a.middleware(r.limits),
 				Handler: func(c C) error { return r.handler(visitOf[C, M]{a, c}) },
-			})
+			}
+			if e, ok := a.Endings[r.ending]; ok {
+				own.Use, own.Handler = append(own.Use, e.Use...), e.Handler
+			}
+			group.Routes = append(group.Routes, own)
 		}
 		served.Groups = append(served.Groups, group)
 	}

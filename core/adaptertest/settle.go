@@ -1,6 +1,7 @@
 package adaptertest
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -167,5 +168,36 @@ func checkRefundTooLate(t *testing.T, s suite) {
 		if n := strings.Count(log.String(), "level=WARN"); n != 1 {
 			t.Errorf("%d warnings that the store failed, want 1: %s", n, log.String())
 		}
+	}
+}
+
+// farStore is a store that bounds its answers, and makes no correction until it may.
+type farStore struct {
+	*spy
+	may chan struct{}
+}
+
+func (farStore) Timeout() time.Duration { return time.Millisecond }
+
+func (s farStore) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
+	<-s.may
+	return s.spy.Settle(ctx, p, key, entry, correction)
+}
+
+// A correction that takes longer than the store's timeout holds no answer up, and is
+// made all the same.
+func checkSettleSlow(t *testing.T, s suite) {
+	for name, o := range map[string]options{"refund": {refundOn: "success"}, "settle": {cost: units, used: reallyUsed}} {
+		store := farStore{&spy{Store: core.NewMemory(), settled: make(chan int64, 1)}, make(chan struct{})}
+		limiter := core.New(store)
+		w := s.openOutcome(t, limit{limiter, tokens("tokens"), o})
+		w.client.Timeout = patience
+		w.get("/", "X-Outcome: 200", "X-Cost: 1", "X-Used: 0").want(http.StatusOK)
+		store.wantSettled(t) // the answer was first
+		close(store.may)
+		if err := limiter.Close(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		store.wantSettled(t, -1)
 	}
 }

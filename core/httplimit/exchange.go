@@ -2,8 +2,10 @@ package httplimit
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/netip"
+	"reflect"
 
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
@@ -13,8 +15,15 @@ var framework = adapter.Framework[*http.Request]{
 	Name:     "httplimit",
 	Exchange: exchangeOf,
 	Owns:     func(*http.Request, error) bool { return false },
-	Status:   func(r *http.Request, _ error) int { return visitOf(r).writer.(*statusWriter).result() },
+	Watch:    watch,
 	Respond:  respond,
+}
+
+func watch(r *http.Request) adapter.Response {
+	v := visitOf(r)
+	w, sent := adapter.Watch(v.Context, v.writer)
+	v.writer = w
+	return sent
 }
 
 func respond(r *http.Request, status int, contentType string, body []byte) error {
@@ -61,6 +70,36 @@ func enter(w http.ResponseWriter, r *http.Request) *http.Request {
 	return v.request
 }
 
+// leave has what was written into the request inside of the limit seen outside, as
+// if it were the same one. A server removes the files of its own request's form, and
+// http.ServeMux tells the middleware outside of it the pattern.
+func leave(outside, inside *http.Request) {
+	if same(outside, inside) {
+		return // handlers that share a request can be in limits beside each other
+	}
+	trailer := outside.Trailer
+	*outside = *inside.WithContext(outside.Context())
+	if outside.Trailer == nil {
+		outside.Trailer = trailer // which the server adds to its own request
+	}
+}
+
+// same reports whether nothing has been written into a copy of a request.
+func same(a, b *http.Request) bool {
+	return a.Method == b.Method && a.URL == b.URL && sameMap(a.Header, b.Header) && sameBody(a.Body, b.Body) &&
+		a.ContentLength == b.ContentLength && a.Host == b.Host && sameMap(a.Form, b.Form) && sameMap(a.PostForm, b.PostForm) &&
+		a.MultipartForm == b.MultipartForm && a.RemoteAddr == b.RemoteAddr && a.RequestURI == b.RequestURI &&
+		a.TLS == b.TLS && a.Pattern == b.Pattern
+}
+
+func sameMap[M ~map[string][]string](a, b M) bool {
+	return reflect.ValueOf(a).UnsafePointer() == reflect.ValueOf(b).UnsafePointer()
+}
+
+func sameBody(a, b io.ReadCloser) bool {
+	return reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.ValueOf(a).Comparable() && a == b
+}
+
 func recordOf(r *http.Request) *adapter.Record {
 	if v := visitOf(r); v != nil {
 		return v.record
@@ -93,6 +132,8 @@ func (x exchange) Context() context.Context { return x.v.request.Context() }
 func (x exchange) Route() string { return x.v.request.Pattern }
 
 func (x exchange) SetField(name string, value []string) { x.v.writer.Header()[name] = value }
+
+func (x exchange) DeleteField(name string) { delete(x.v.writer.Header(), name) }
 
 func (x exchange) NewRecord() *adapter.Record { return &x.v.own }
 

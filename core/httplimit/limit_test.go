@@ -3,11 +3,14 @@ package httplimit_test
 import (
 	"context"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/adapter"
@@ -63,7 +66,66 @@ func TestAdapter(t *testing.T) {
 			}
 			return err
 		},
+		Endings:  endings(),
+		SetField: setField,
 	})
+}
+
+func endings() map[string]adaptertest.Ending[*http.Request, func(http.Handler) http.Handler] {
+	type ending = adaptertest.Ending[*http.Request, func(http.Handler) http.Handler]
+	writerOf := func(r *http.Request) http.ResponseWriter { return r.Context().Value(writerKey{}).(http.ResponseWriter) }
+	return map[string]ending{
+		adaptertest.EndAbort: {Handler: func(*http.Request) error { panic(http.ErrAbortHandler) }},
+		adaptertest.EndHijack: {Saw: http.StatusSwitchingProtocols, Handler: func(r *http.Request) error {
+			conn, _, err := http.NewResponseController(writerOf(r)).Hijack()
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			_, err = io.WriteString(conn, adaptertest.Switching)
+			return err
+		}},
+		adaptertest.EndStream: {Saw: http.StatusOK, Handler: func(r *http.Request) error {
+			w := writerOf(r)
+			if _, err := io.WriteString(w, "part"); err != nil {
+				return err
+			}
+			w.(http.Flusher).Flush()
+			return errors.New("the rest is missing")
+		}},
+		adaptertest.EndTimeout: {
+			Saw: http.StatusServiceUnavailable,
+			Use: []func(http.Handler) http.Handler{func(next http.Handler) http.Handler {
+				return http.TimeoutHandler(next, time.Millisecond, "too late")
+			}},
+			Handler: func(r *http.Request) error { <-r.Context().Done(); return nil },
+		},
+		adaptertest.EndRewritten: {
+			Saw: http.StatusPreconditionFailed,
+			Use: []func(http.Handler) http.Handler{func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					next.ServeHTTP(failedPrecondition{w}, r)
+				})
+			}},
+			Handler: func(r *http.Request) error { writerOf(r).WriteHeader(http.StatusOK); return nil },
+		},
+	}
+}
+
+// failedPrecondition makes 412 of 200.
+type failedPrecondition struct{ http.ResponseWriter }
+
+func (w failedPrecondition) WriteHeader(int) {
+	w.ResponseWriter.WriteHeader(http.StatusPreconditionFailed)
+}
+
+func setField(name, value string) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set(name, value)
+			next.ServeHTTP(w, r)
+		})
+	}
 }
 
 // writerKey is where the suite's handlers, which are given the request alone,
@@ -100,7 +162,7 @@ func serve(t *testing.T, app adaptertest.App[*http.Request, func(http.Handler) h
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: recovered(wrap(mux, app.Use))}
+	server := &http.Server{Handler: recovered(wrap(mux, app.Use)), ErrorLog: log.New(io.Discard, "", 0)}
 	go server.Serve(listener)
 	t.Cleanup(func() { server.Close() })
 	return "http://" + listener.Addr().String()
@@ -118,7 +180,11 @@ func wrap(h http.Handler, limits []func(http.Handler) http.Handler) http.Handler
 func recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
-			if recover() != nil {
+			switch failed := recover(); failed {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(failed)
+			default:
 				w.WriteHeader(http.StatusInternalServerError)
 			}
 		}()

@@ -47,11 +47,18 @@ func WithTier(tier func(*http.Request) *core.Policy) Option { return framework.W
 // [core.Refundable]; of several, those that have it give the request back.
 //
 // Meanwhile the request counts as any other, so that however many come at once, no
-// more than the limit get to their handlers. It is given back before the middleware
-// returns, also when its client has gone away. The response fields are from before.
+// more than the limit get to their handlers. The response fields are from before.
 //
-// The status is that of the answer, which is 200 when the handler has written
-// nothing, and 500 for a handler that panics.
+// The request is given back before the middleware returns, also when its client has
+// gone away. A store that is slow holds no response up longer than its timeout, the
+// decision included: the refund goes on in the background then, and
+// [core.Limiter.Close] waits for it. It is lost if the process ends before.
+//
+// The status is the one that leaves the limit, whatever middleware inside has made of
+// the handler's. It is 200 for a handler that has written nothing, 500 for one that
+// panics before its response begins, 101 where the connection was taken over, and 503
+// where http.TimeoutHandler outside has answered. Other middleware outside that answers
+// with another status has no part in it.
 //
 // When the store fails the request stays charged, and the limiter's log has a line
 // about it, at most one a minute. So it does when the handler took longer than the
