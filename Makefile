@@ -18,11 +18,11 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: redis cc chromium ## test all modules with the race detector
+test: redis cc chromium nginx ## test all modules with the race detector
 	CGO_ENABLED=1 go test -race -timeout 15m work
 
 .PHONY: test-alone
-test-alone: redis chromium ## test each module without the workspace, as its users get it
+test-alone: redis chromium nginx ## test each module without the workspace, as its users get it
 	$(call in-modules,GOWORK=off go test ./...)
 
 # Where servers differ: the store with its suite, what starts the servers, and programs that use both.
@@ -101,6 +101,10 @@ cc: ## install a C compiler, which the race detector needs, unless it is there
 .PHONY: chromium
 chromium: ## install Chromium, which the tests of the monitor's page run, unless it is there
 	@.ci/need.sh chromium
+
+.PHONY: nginx
+nginx: ## install nginx, which a test of caches runs, unless it is there
+	@.ci/need.sh nginx
 
 $(GOLANGCI):
 	GOBIN=$(@D) GOWORK=off go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)

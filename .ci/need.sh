@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# need.sh redis|cc|chromium: makes sure that a program which the tests run is installed,
+# need.sh redis|cc|chromium|nginx: makes sure that a program which the tests run is installed,
 # by apt-get or brew; says what to do where neither can.
 set -euo pipefail
 
@@ -26,6 +26,8 @@ have_chromium() {
 	return 1
 }
 
+have_nginx() { command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]; }
+
 case "${1:-}" in
 redis)
 	what="redis-server 7.0 or later (or valkey-server 7.2 or later, or the environment variable REDIS_SERVER with the path of one)"
@@ -41,8 +43,12 @@ chromium)
 	# A page needs a font, which is only a recommendation of chromium.
 	apt="chromium fonts-dejavu-core" brew="chromium" check=have_chromium
 	;;
+nginx)
+	what="nginx, as a proxy that caches"
+	apt="nginx" brew="nginx" check=have_nginx
+	;;
 *)
-	echo "usage: $0 redis|cc|chromium" >&2
+	echo "usage: $0 redis|cc|chromium|nginx" >&2
 	exit 2
 	;;
 esac
