@@ -87,9 +87,8 @@ func endings() map[string]adaptertest.Ending[echo.Context, echo.MiddlewareFunc] 
 			return errors.New("the rest is missing")
 		}},
 		adaptertest.EndTimeout: {
-			Saw: http.StatusServiceUnavailable,
-			// It is deprecated for races between requests, of which the route has one.
-			Use:     []echo.MiddlewareFunc{middleware.TimeoutWithConfig(middleware.TimeoutConfig{Timeout: time.Millisecond})}, //nolint:staticcheck
+			Saw:     http.StatusServiceUnavailable,
+			Use:     []echo.MiddlewareFunc{middleware.TimeoutWithConfig(middleware.TimeoutConfig{Timeout: time.Millisecond})}, //nolint:staticcheck // deprecated for races between requests, of which there is one
 			Handler: func(c echo.Context) error { <-c.Request().Context().Done(); return nil },
 		},
 		adaptertest.EndRewritten: {

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -28,26 +26,6 @@ var framework = adapter.Framework[*fiber.Ctx]{
 func owns(_ *fiber.Ctx, err error) bool {
 	var own *fiber.Error
 	return errors.As(err, &own)
-}
-
-// watch has nothing to watch: Fiber sends a response after all handlers.
-func watch(c *fiber.Ctx) adapter.Response { return response{c} }
-
-type response struct{ c *fiber.Ctx }
-
-// Begun implements [adapter.Response].
-func (response) Begun() int { return 0 }
-
-// End has the ErrorHandler answer err, as Fiber's own middleware that needs the status
-// does.
-func (r response) End(err error) (int, error) {
-	if err != nil && r.c.App().ErrorHandler(r.c, err) != nil {
-		_ = r.c.SendStatus(http.StatusInternalServerError) // as Fiber does
-	}
-	if late := r.c.Context().LastTimeoutErrorResponse(); late != nil {
-		return late.StatusCode(), nil // is sent in place of the response
-	}
-	return r.c.Response().StatusCode(), nil
 }
 
 func respond(c *fiber.Ctx, status int, contentType string, body []byte) error {
@@ -131,18 +109,6 @@ func (x exchange) SetField(name string, value []string) {
 }
 
 func (x exchange) DeleteField(name string) { x.c.Response().Header.Del(name) }
-
-// restore sets the fields again that a handler has lost by replacing the response with
-// that of another server, as proxy.Do does.
-func (x exchange) restore() {
-	header := &x.c.Response().Header
-	x.Record().Restore(
-		func(name, value string) bool {
-			return slices.ContainsFunc(header.PeekAll(name), func(v []byte) bool { return string(v) == value })
-		},
-		header.Add,
-	)
-}
 
 func (x exchange) NewRecord() *adapter.Record { return &adapter.Record{} }
 

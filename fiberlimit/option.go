@@ -117,5 +117,6 @@ func WithFrameworkErrors() Option { return framework.WithFrameworkErrors() }
 
 // WithHeaders sets the forms of the response fields, [core.HeadersIETF] unless
 // set; without a form there are none, and limits inside this one do not list
-// its policy in theirs. Retry-After is set whatever the forms.
+// its policy in theirs. Retry-After is set whatever the forms. Fields that a handler
+// removes are set again, since Fiber's proxies lose them.
 func WithHeaders(forms ...core.HeaderForm) Option { return framework.WithHeaders(forms...) }

@@ -2,10 +2,8 @@ package httplimit
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"net/netip"
-	"reflect"
 
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
@@ -17,13 +15,6 @@ var framework = adapter.Framework[*http.Request]{
 	Owns:     func(*http.Request, error) bool { return false },
 	Watch:    watch,
 	Respond:  respond,
-}
-
-func watch(r *http.Request) adapter.Response {
-	v := visitOf(r)
-	w, sent := adapter.Watch(v.Context, v.writer)
-	v.writer = w
-	return sent
 }
 
 func respond(r *http.Request, status int, contentType string, body []byte) error {
@@ -68,36 +59,6 @@ func enter(w http.ResponseWriter, r *http.Request) *http.Request {
 	v := &visit{Context: r.Context(), writer: w, record: recordOf(r)}
 	v.request = r.WithContext(v)
 	return v.request
-}
-
-// leave has what was written into the request inside of the limit seen outside, as
-// if it were the same one. A server removes the files of its own request's form, and
-// http.ServeMux tells the middleware outside of it the pattern.
-func leave(outside, inside *http.Request) {
-	if same(outside, inside) {
-		return // handlers that share a request can be in limits beside each other
-	}
-	trailer := outside.Trailer
-	*outside = *inside.WithContext(outside.Context())
-	if outside.Trailer == nil {
-		outside.Trailer = trailer // which the server adds to its own request
-	}
-}
-
-// same reports whether nothing has been written into a copy of a request.
-func same(a, b *http.Request) bool {
-	return a.Method == b.Method && a.URL == b.URL && sameMap(a.Header, b.Header) && sameBody(a.Body, b.Body) &&
-		a.ContentLength == b.ContentLength && a.Host == b.Host && sameMap(a.Form, b.Form) && sameMap(a.PostForm, b.PostForm) &&
-		a.MultipartForm == b.MultipartForm && a.RemoteAddr == b.RemoteAddr && a.RequestURI == b.RequestURI &&
-		a.TLS == b.TLS && a.Pattern == b.Pattern
-}
-
-func sameMap[M ~map[string][]string](a, b M) bool {
-	return reflect.ValueOf(a).UnsafePointer() == reflect.ValueOf(b).UnsafePointer()
-}
-
-func sameBody(a, b io.ReadCloser) bool {
-	return reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.ValueOf(a).Comparable() && a == b
 }
 
 func recordOf(r *http.Request) *adapter.Record {

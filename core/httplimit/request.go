@@ -1,0 +1,37 @@
+package httplimit
+
+import (
+	"io"
+	"net/http"
+	"reflect"
+)
+
+// leave has what was written into the request inside of the limit seen outside, as
+// if it were the same one. A server removes the files of its own request's form, and
+// http.ServeMux tells the middleware outside of it the pattern.
+func leave(outside, inside *http.Request) {
+	if same(outside, inside) {
+		return // handlers that share a request can be in limits beside each other
+	}
+	trailer := outside.Trailer
+	*outside = *inside.WithContext(outside.Context())
+	if outside.Trailer == nil {
+		outside.Trailer = trailer // which the server adds to its own request
+	}
+}
+
+// same reports whether nothing has been written into a copy of a request.
+func same(a, b *http.Request) bool {
+	return a.Method == b.Method && a.URL == b.URL && sameMap(a.Header, b.Header) && sameBody(a.Body, b.Body) &&
+		a.ContentLength == b.ContentLength && a.Host == b.Host && sameMap(a.Form, b.Form) && sameMap(a.PostForm, b.PostForm) &&
+		a.MultipartForm == b.MultipartForm && a.RemoteAddr == b.RemoteAddr && a.RequestURI == b.RequestURI &&
+		a.TLS == b.TLS && a.Pattern == b.Pattern
+}
+
+func sameMap[M ~map[string][]string](a, b M) bool {
+	return reflect.ValueOf(a).UnsafePointer() == reflect.ValueOf(b).UnsafePointer()
+}
+
+func sameBody(a, b io.ReadCloser) bool {
+	return reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.ValueOf(a).Comparable() && a == b
+}

@@ -1,0 +1,42 @@
+package fiberlimit
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/streamlimit/streamlimit/core/adapter"
+)
+
+// watch has nothing to watch: Fiber sends a response after all handlers.
+func watch(c *fiber.Ctx) adapter.Response { return response{c} }
+
+type response struct{ c *fiber.Ctx }
+
+// Begun implements [adapter.Response].
+func (response) Begun() int { return 0 }
+
+// End has the ErrorHandler answer err, as Fiber's own middleware that needs the status
+// does.
+func (r response) End(err error) (int, error) {
+	if err != nil && r.c.App().ErrorHandler(r.c, err) != nil {
+		_ = r.c.SendStatus(http.StatusInternalServerError) // as Fiber does
+	}
+	if late := r.c.Context().LastTimeoutErrorResponse(); late != nil {
+		return late.StatusCode(), nil // is sent in place of the response
+	}
+	return r.c.Response().StatusCode(), nil
+}
+
+// restore sets the fields again that a handler has lost by replacing the response with
+// that of another server, as proxy.Do does.
+func (x exchange) restore() {
+	header := &x.c.Response().Header
+	x.Record().Restore(
+		func(name, value string) bool {
+			return slices.ContainsFunc(header.PeekAll(name), func(v []byte) bool { return string(v) == value })
+		},
+		header.Add,
+	)
+}
