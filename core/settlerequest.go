@@ -10,9 +10,10 @@ import (
 	"github.com/streamlimit/streamlimit/core/internal/warning"
 )
 
-// Bounded is a [Store] that bounds how long a call waits for an answer.
+// Bounded is a [Store] that bounds how long its server may take to answer.
 type Bounded interface {
-	// Timeout returns the longest time that a call waits; 0 for no bound.
+	// Timeout returns the time that the server has for one answer; 0 for no bound. The
+	// time that a call waits in this process comes on top, and is not part of it.
 	Timeout() time.Duration
 }
 
@@ -34,9 +35,10 @@ type settling struct {
 // that took nothing, and those that are settled already, stay as they are.
 //
 // With a store that is [Bounded], the request has waited for the decisions, and waits
-// for the corrections at most as long as that has left of the store's timeout. Then
-// they go on in the background, where [Limiter.Close] waits for them. A request whose
-// process ends before its correction is made stays charged.
+// for the corrections at most as long as that has left of the store's timeout. Nothing
+// is left when the decisions waited longer, in the queue of a busy process. Then
+// the corrections go on in the background, where [Limiter.Close] waits for them. A request
+// whose process ends before its correction is made stays charged.
 //
 // The limiter logs what fails, at most once a minute.
 func (l *Limiter) SettleRequest(ctx context.Context, decisions []Decision, used int64, waited time.Duration) {

@@ -8,5 +8,7 @@ import (
 
 var _ core.Bounded = (*Store)(nil)
 
-// Timeout implements [core.Bounded]. It returns what [WithTimeout] set.
+// Timeout implements [core.Bounded]. It returns what [WithTimeout] set, without the
+// wait bound. A request that waited for its decision in the queue does not
+// wait there again for its correction.
 func (s *Store) Timeout() time.Duration { return s.transport.timeout }
