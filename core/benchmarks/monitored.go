@@ -135,8 +135,11 @@ type monitored struct {
 func newMonitored(store core.Store) *monitored {
 	recorder := monitor.NewRecorder(store)
 	limiter := core.New(store, core.WithObserver(recorder))
-	return &monitored{limiter, recorder, httptest.NewServer(monitor.New(limiter, recorder))}
+	return &monitored{limiter, recorder, httptest.NewServer(monitor.New(limiter, recorder, monitor.WithAuthorize(anyone)))}
 }
+
+// anyone may see the page.
+func anyone(*http.Request) bool { return true }
 
 func (m *monitored) close() {
 	_ = m.recorder.Close()

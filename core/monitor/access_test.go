@@ -3,8 +3,12 @@ package monitor_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,29 +16,38 @@ import (
 	"github.com/streamlimit/streamlimit/core/monitor"
 )
 
-// newPage is a page that is asked without a server.
-func newPage(t *testing.T, options ...monitor.Option) http.Handler {
+// newPage is a page that is asked without a server, with what the limiter logs.
+func newPage(t testing.TB, options ...monitor.Option) (http.Handler, *lines) {
 	t.Helper()
+	log := new(lines)
 	store := core.NewMemory()
 	recorder := monitor.NewRecorder(store)
-	limiter := core.New(store, core.WithObserver(recorder))
+	limiter := core.New(store, core.WithObserver(recorder), core.WithTrustedProxies(netip.MustParsePrefix("10.0.0.0/8")),
+		core.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
 	limiter.Meet(api)
 	t.Cleanup(func() {
 		_ = recorder.Close()
 		_ = limiter.Close()
 	})
-	return monitor.New(limiter, recorder, options...)
+	return monitor.New(limiter, recorder, options...), log
+}
+
+// newTokenPage is a page without a password, with its token.
+func newTokenPage(t testing.TB, options ...monitor.Option) (page http.Handler, token string, log *lines) {
+	t.Helper()
+	page, log = newPage(t, append(options, monitor.WithLink(func(query string) { token, _ = strings.CutPrefix(query, "?token=") }))...)
+	return page, token, log
 }
 
 // try asks the page from a peer, for a host.
 func try(page http.Handler, method, path, peer, host string, header ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequestWithContext(context.Background(), method, path, strings.NewReader(`{"key":"k","seconds":1}`))
+	r := httptest.NewRequestWithContext(context.Background(), method, "/mount"+path, strings.NewReader(`{"key":"k","seconds":1}`))
 	r.RemoteAddr, r.Host = peer, host
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Add(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	page.ServeHTTP(w, r)
+	http.StripPrefix("/mount", page).ServeHTTP(w, r)
 	return w
 }
 
@@ -43,41 +56,129 @@ const (
 	elsewhere = "203.0.113.7:5000"
 )
 
-// Without a password only clients on this machine get in, whatever others claim.
-func TestLoopbackOnly(t *testing.T) {
-	page := newPage(t)
+var paths = []string{"/", "/app.js", "/api/state", "/api/key?policy=api&key=k", "/api/live", "/api", "/none", "", "//", "/index.html", "/../"}
+
+// Without a password or WithAuthorize a token is the only way in, wherever a
+// request comes from and whatever it claims.
+func TestTokenOnly(t *testing.T) {
+	page, token, log := newTokenPage(t)
+	if len(token) < 22 { // 128 bits in base64; rand.Text has 130 in 26
+		t.Fatalf("the token is %q", token)
+	}
 	for _, c := range []struct {
 		peer, host string
 		header     []string
-		status     int
 	}{
-		{here, "localhost:8080", nil, 200},
-		{here, "LOCALHOST", nil, 200},
-		{here, "127.0.0.1:8080", nil, 200},
-		{"127.8.9.1:1", "127.0.0.2", nil, 200},
-		{"[::1]:5000", "[::1]:8080", nil, 200},
-		{"[::1]:5000", "[::1]", nil, 200},
-		{"[::ffff:127.0.0.1]:5000", "localhost", nil, 200},
-		{elsewhere, "localhost", nil, 403},
-		{"[2001:db8::1]:5000", "[::1]", nil, 403},
-		{"@", "localhost", nil, 403},
-		{"", "localhost", nil, 403},
-		{here, "attacker.example", nil, 403},
-		{here, "localhost.attacker.example:80", nil, 403},
-		{here, "127.0.0.1.attacker.example", nil, 403},
-		{here, "10.0.0.1", nil, 403},
-		{here, "", nil, 403},
-		{elsewhere, "localhost", []string{"X-Forwarded-For", "127.0.0.1"}, 403},
-		{here, "localhost", []string{"X-Forwarded-For", "127.0.0.1"}, 403},
-		{here, "localhost", []string{"X-Forwarded-For", ""}, 403},
-		{here, "localhost", []string{"Forwarded", "for=127.0.0.1"}, 403},
-		{here, "localhost", []string{"X-Real-IP", "127.0.0.1"}, 403},
+		{here, "localhost:8080", nil},
+		{here, "127.0.0.1:8080", nil},
+		{"[::1]:5000", "[::1]:8080", nil},
+		{"[::ffff:127.0.0.1]:5000", "localhost", nil},
+		{here, "[::1%25eth0]", nil},
+		{elsewhere, "localhost", nil},
+		{"@", "localhost", nil},
+		{"", "", nil},
+		{here, "attacker.example", nil},
+		{elsewhere, "localhost", []string{"X-Forwarded-For", "127.0.0.1"}},
+		{here, "localhost", []string{"Forwarded", "for=127.0.0.1"}},
+		{here, "localhost", []string{"Cookie", "token=" + token}},
+		{here, "localhost", []string{"Cookie", "streamlimit-monitor-="}},
+		{here, "localhost", []string{"Cookie", "streamlimit-monitor-8080=" + token[1:]}},
+		{here, "localhost", []string{"Cookie", "streamlimit-monitor-8080=" + strings.ToLower(token)}},
+		{here, "localhost", []string{"Authorization", basic(token)}},
+		{here, "localhost", []string{"Authorization", "Bearer"}},
+		{here, "localhost", []string{"Authorization", "Bearer " + token + "x"}},
+		{here, "localhost", []string{"Authorization", "token " + token}},
+		{here, "localhost", []string{"Referer", "http://localhost/?token=" + token}},
 	} {
-		for _, path := range []string{"/", "/app.js", "/api/state", "/api/key?policy=api&key=k"} {
-			if w := try(page, "GET", path, c.peer, c.host, c.header...); w.Code != c.status {
-				t.Errorf("%s from %q for %q with %v: status %d, want %d", path, c.peer, c.host, c.header, w.Code, c.status)
+		for _, path := range paths {
+			w := try(page, "GET", path, c.peer, c.host, c.header...)
+			if w.Code != 401 && w.Code != 429 || len(w.Header().Values("Set-Cookie")) > 0 || w.Code == 401 && w.Header().Get("WWW-Authenticate") == "" {
+				t.Errorf("%s from %q for %q with %v: status %d, %v", path, c.peer, c.host, c.header, w.Code, w.Header())
 			}
 		}
+	}
+	for _, request := range []string{"GET /?token=", "GET /?token=" + token[1:], "GET /?Token=" + token, "POST /api/ban?token=" + token, "PUT /?token=" + token, "GET /?x=token%3D" + token} {
+		method, path, _ := strings.Cut(request, " ")
+		if w := try(page, method, path, "192.0.2.9:1", "localhost", "Content-Type", "application/json"); w.Code != 401 || len(w.Header().Values("Set-Cookie")) > 0 {
+			t.Errorf("%s: status %d, %v", request, w.Code, w.Header())
+		}
+	}
+	for _, how := range [][]string{{"Authorization", "Bearer " + token}, {"Authorization", "bearer  " + token}, {"Cookie", "streamlimit-monitor-8080=old; a=b; streamlimit-monitor-=" + token}} {
+		if w := try(page, "GET", "/api/state", elsewhere, "any.example", how...); w.Code != 200 {
+			t.Errorf("%v: status %d", how, w.Code)
+		}
+	}
+	if strings.Contains(log.String(), token) {
+		t.Errorf("the log has the token: %s", log)
+	}
+}
+
+// The link is logged once, and the token nowhere else: neither in other lines nor
+// in responses.
+func TestLinkIsLogged(t *testing.T) {
+	page, log := newPage(t)
+	_, query, ok := strings.Cut(log.String(), `link="?token=`)
+	token, _, _ := strings.Cut(query, `"`)
+	if !ok || token == "" {
+		t.Fatalf("log %q", log)
+	}
+	for _, path := range append(paths, "/?token="+token, "/?token=wrong") {
+		w := try(page, "GET", strings.Replace(path, "/api/live", "/api/live?poll=1", 1), here, "localhost", "Authorization", "Bearer "+token)
+		w.Header().Del("Set-Cookie")
+		if all := fmt.Sprint(w.Header(), w.Body); strings.Contains(all, token) {
+			t.Errorf("%s: %s", path, all)
+		}
+	}
+	try(page, "POST", "/api/ban?token="+token, here, "localhost", "Authorization", "Bearer "+token, "Content-Type", "application/json")
+	if n := strings.Count(log.String(), token); n != 1 {
+		t.Errorf("the token is in the log %d times: %s", n, log)
+	}
+	for _, o := range []monitor.Option{monitor.WithPassword("pw"), monitor.WithAuthorize(anyone)} {
+		if _, log := newPage(t, o); log.String() != "" {
+			t.Errorf("log %q", log)
+		}
+	}
+	_, first, _ := newTokenPage(t)
+	if _, second, log := newTokenPage(t); first == second || log.String() != "" {
+		t.Errorf("tokens %q and %q, log %q", first, second, log)
+	}
+}
+
+// The link sets a cookie for the path that it was asked at, and redirects, relative
+// to it, to an address without the token.
+func TestLink(t *testing.T) {
+	page, token, _ := newTokenPage(t)
+	for _, c := range []struct {
+		path, host string
+		header     []string
+		location   string
+		cookie     string
+	}{
+		{"/?token=" + token, "localhost", nil, "./", "streamlimit-monitor-=TOKEN; HttpOnly; SameSite=Strict"},
+		{"/?token=" + token, "localhost:8080", nil, "./", "streamlimit-monitor-8080=TOKEN; HttpOnly; SameSite=Strict"},
+		{"/?token=" + token, "[::1]:8080", nil, "./", "streamlimit-monitor-8080=TOKEN; HttpOnly; SameSite=Strict"},
+		{"/?token=" + token, "evil:80;x", nil, "./", "streamlimit-monitor-=TOKEN; HttpOnly; SameSite=Strict"},
+		{"/?token=" + token, "a.example", []string{"X-Forwarded-Proto", "https"}, "./", "streamlimit-monitor-=TOKEN; HttpOnly; Secure; SameSite=Strict"},
+		{"/?token=" + token, "a.example", []string{"Forwarded", "for=192.0.2.1;Proto=HTTPS"}, "./", "streamlimit-monitor-=TOKEN; HttpOnly; Secure; SameSite=Strict"},
+		{"/?token=" + token, "a.example", []string{"X-Forwarded-Proto", "http"}, "./", "streamlimit-monitor-=TOKEN; HttpOnly; SameSite=Strict"},
+		{"/api/key?key=a%26b&token=" + token + "&policy=p", "a.example", nil, "./key?key=a%26b&policy=p", "streamlimit-monitor-=TOKEN; HttpOnly; SameSite=Strict"},
+		{"/a//evil.example?token=" + token, "a.example", nil, "./evil.example", "streamlimit-monitor-=TOKEN; HttpOnly; SameSite=Strict"},
+	} {
+		w := try(page, "GET", c.path, elsewhere, c.host, c.header...)
+		cookie := strings.ReplaceAll(w.Header().Get("Set-Cookie"), token, "TOKEN")
+		if w.Code != 303 || w.Header().Get("Location") != c.location || cookie != c.cookie || w.Body.Len() > 0 {
+			t.Errorf("%s: status %d, Location %q, Set-Cookie %q", c.path, w.Code, w.Header().Get("Location"), cookie)
+		}
+	}
+	// From another site a redirect would come without the cookie, so a script goes on.
+	w := try(page, "GET", "/?token="+token, elsewhere, "a.example", "Sec-Fetch-Site", "cross-site")
+	if w.Code != 200 || !strings.Contains(w.Header().Get("Set-Cookie"), token) || !strings.Contains(w.Body.String(), "location.replace(location.pathname + location.hash)") {
+		t.Errorf("status %d, %v, %s", w.Code, w.Header(), w.Body)
+	}
+	// And to the slash, with the token: the cookie would be for the directory above.
+	w = try(http.StripPrefix("/a/b", page), "GET", "/a/b?token="+token, elsewhere, "a.example")
+	if w.Code != 200 || w.Header().Get("Set-Cookie") != "" || !strings.Contains(w.Body.String(), `location.pathname + "/" + location.search`) {
+		t.Errorf("status %d, %v, %s", w.Code, w.Header(), w.Body)
 	}
 }
 
@@ -87,43 +188,112 @@ func basic(password string) string {
 	return r.Header.Get("Authorization")
 }
 
-// With a password, whoever has it gets in from anywhere, and guesses are few.
+// With a password, whoever has it gets in from anywhere.
 func TestPassword(t *testing.T) {
-	page := newPage(t, monitor.WithPassword("secret"))
+	page, log := newPage(t, monitor.WithPassword("secret"))
 	for range 50 { // the right one is not limited
 		if w := try(page, "GET", "/api/state", elsewhere, "monitor.example", "Authorization", basic("secret"), "X-Forwarded-For", "192.0.2.1"); w.Code != 200 {
 			t.Fatalf("status %d with the password", w.Code)
 		}
 	}
-	for _, path := range []string{"/", "/app.js", "/api/state", "/api/live", "/nothing"} {
+	for _, path := range paths {
 		w := try(page, "GET", path, here, "localhost")
 		if w.Code != 401 || !strings.HasPrefix(w.Header().Get("WWW-Authenticate"), "Basic ") {
 			t.Errorf("%s without: status %d, header %v", path, w.Code, w.Header())
 		}
 	}
-	if w := try(page, "POST", "/api/ban", here, "localhost", "Content-Type", "application/json"); w.Code != 401 {
-		t.Errorf("an action without: status %d", w.Code)
+	for _, header := range [][]string{nil, {"Authorization", "Bearer secret"}, {"Cookie", "streamlimit-monitor-=secret"}} {
+		if w := try(page, "POST", "/api/ban?token=secret", here, "localhost", append(header, "Content-Type", "application/json")...); w.Code != 401 {
+			t.Errorf("an action with %v: status %d", header, w.Code)
+		}
 	}
-	refused := 0
-	for _, wrong := range append(make([]string, 30), "Secret", "secret ", "secretsecret") {
-		switch w := try(page, "GET", "/", elsewhere, "x", "Authorization", basic(wrong)); w.Code {
-		case 401:
-		case 429:
-			refused++
-		default:
+	if w := try(page, "GET", "/?token=secret", here, "localhost"); w.Code != 401 || w.Header().Get("Set-Cookie") != "" {
+		t.Errorf("the password as a token: status %d, %v", w.Code, w.Header())
+	}
+	for _, wrong := range []string{"", "Secret", "secret ", "secretsecret", "secret\x00"} {
+		if w := try(page, "GET", "/", elsewhere, "x", "Authorization", basic(wrong)); w.Code != 401 {
 			t.Errorf("password %q: status %d", wrong, w.Code)
 		}
 	}
-	if refused != 13 {
-		t.Errorf("%d of 33 guesses were not looked at, want 13", refused)
+	if strings.Contains(log.String(), "secret") {
+		t.Errorf("log %s", log)
 	}
-	if w := try(page, "GET", "/", "198.51.100.1:1", "x", "Authorization", basic("secret")); w.Code != 200 {
-		t.Errorf("status %d for another address", w.Code)
+}
+
+// Guesses are counted by client. Nobody's guesses keep out who has the secret.
+func TestGuesses(t *testing.T) {
+	password, log := newPage(t, monitor.WithPassword("secret"))
+	byToken, token, _ := newTokenPage(t)
+	for _, c := range []struct {
+		page         http.Handler
+		right, wrong string
+	}{{password, basic("secret"), basic("guess")}, {byToken, "Bearer " + token, "Bearer guess"}} {
+		guess := func(peer string, header ...string) int {
+			return try(c.page, "GET", "/api/state", peer, "x", append(header, "Authorization", c.wrong)...).Code
+		}
+		enter := func(peer string, header ...string) {
+			t.Helper()
+			w := try(c.page, "GET", "/api/state", peer, "x", append(header, "Authorization", c.right)...)
+			if w.Code != 200 {
+				t.Errorf("%s %v: status %d with the right one", peer, header, w.Code)
+			}
+		}
+		for i := range 30 { // all of one client: IPv6 is counted by /64
+			peer, want := fmt.Sprintf("[2001:db8::%x]:%d", i+1, i+1), 401
+			if i >= 20 {
+				want = 429
+			}
+			if status := guess(peer); status != want {
+				t.Errorf("guess %d: status %d, want %d", i, status, want)
+			}
+			enter(peer)
+		}
+		if status := guess("[2001:db8:0:1::1]:1"); status != 401 {
+			t.Errorf("another /64: status %d", status)
+		}
+		for i := range 25 { // behind a trusted proxy
+			want := 401
+			if i >= 20 {
+				want = 429
+			}
+			if status := guess("10.0.0.1:1", "X-Forwarded-For", "127.0.0.1, 203.0.113.9"); status != want {
+				t.Errorf("guess %d: status %d, want %d", i, status, want)
+			}
+		}
+		enter("10.0.0.1:1", "X-Forwarded-For", "203.0.113.9")
+		if status := guess("10.0.0.1:1", "X-Forwarded-For", "203.0.113.10"); status != 401 {
+			t.Errorf("another client of the proxy: status %d", status)
+		}
+		for i := range 25 { // who is no proxy can't be many
+			if status := guess(elsewhere, "X-Forwarded-For", fmt.Sprintf("192.0.2.%d", i)); (status == 429) != (i >= 20) {
+				t.Errorf("guess %d: status %d", i, status)
+			}
+		}
+		for i := range 10_001 { // more clients than are counted
+			if status := guess(fmt.Sprintf("[2001:db9:0:%x::1]:1", i)); status != 401 {
+				t.Fatalf("guess %d: status %d", i, status)
+			}
+		}
+		enter("[2001:db9:ffff::1]:1")
+		enter("[2001:db9::1]:1")
+	}
+	if n := strings.Count(log.String(), "someone guesses"); n != 1 || strings.Contains(log.String(), "guess ") {
+		t.Errorf("%d lines of guesses: %s", n, log)
+	}
+}
+
+// BenchmarkGuess measures how many guesses a core judges.
+func BenchmarkGuess(b *testing.B) {
+	page, _ := newPage(b, monitor.WithPassword("secret"))
+	r := httptest.NewRequest("GET", "/api/state", nil)
+	r.SetBasicAuth("any", "guess")
+	for b.Loop() {
+		page.ServeHTTP(httptest.NewRecorder(), r)
 	}
 }
 
 func TestAuthorize(t *testing.T) {
-	page := newPage(t, monitor.WithAuthorize(func(r *http.Request) bool { return r.Header.Get("User") == "ann" }))
+	page, _ := newPage(t, monitor.WithAuthorize(func(r *http.Request) bool { return r.Header.Get("User") == "ann" }))
 	if w := try(page, "GET", "/", elsewhere, "x", "User", "ann"); w.Code != 200 {
 		t.Errorf("status %d", w.Code)
 	}
@@ -134,7 +304,8 @@ func TestAuthorize(t *testing.T) {
 
 // Only the page itself can act, and only if it may.
 func TestActionsAreGuarded(t *testing.T) {
-	page, readOnly := newPage(t), newPage(t, monitor.WithReadOnly())
+	page, _ := newPage(t, monitor.WithAuthorize(anyone))
+	readOnly, _ := newPage(t, monitor.WithAuthorize(anyone), monitor.WithReadOnly())
 	for _, c := range []struct {
 		page   http.Handler
 		method string
@@ -164,21 +335,41 @@ func TestActionsAreGuarded(t *testing.T) {
 	}
 }
 
-// Answers can't be framed, cached, or taken for anything but what they are.
-func TestFieldsOfAnswers(t *testing.T) {
-	page := newPage(t)
-	for path, status := range map[string]int{"/": 200, "/app.js": 200, "/style.css": 200, "/api/state": 200, "/api/none": 404, "/none": 404} {
-		w := try(page, "GET", path, here, "localhost")
-		h := w.Header()
-		if w.Code != status || !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'; script-src 'self'") ||
-			h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cache-Control") != "no-store" || h.Get("Access-Control-Allow-Origin") != "" {
-			t.Errorf("%s: status %d, header %v", path, w.Code, h)
+// Responses can't be framed, cached, or taken for anything but what they are, and
+// lead nowhere but to relative addresses.
+func TestFieldsOfResponses(t *testing.T) {
+	page, _ := newPage(t, monitor.WithAuthorize(anyone))
+	mounted := http.StripPrefix("/a/b", page)
+	for path, status := range map[string]int{
+		"/": 200, "/index.html": 200, "/app.js": 200, "/style.css": 200, "/api/state": 200, "/api/history?minutes=5": 200, "/api/live?poll=1": 200,
+		"/api": 404, "/api/": 404, "/api/none": 404, "/none": 404, "/app.js/": 404, "//": 404, "//api/state": 404, "/./": 404, "/api/../": 404, "/..": 404,
+		"/%2e%2e/": 404, "/%2F%2Fevil.example/": 404, "//evil.example/%2e%2e": 404, "": 200, "?x=1": 200, "/assets/": 404, "/.": 404,
+	} {
+		for _, ranges := range []string{"", "bytes=99999999-", "bytes=0-1"} {
+			w := try(mounted, "GET", "/a/b"+path, here, "localhost", "Range", ranges, "If-None-Match", "*", "If-Modified-Since", "Fri, 01 Jan 2100 00:00:00 GMT")
+			h := w.Header()
+			if w.Code != status || !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'; script-src 's") ||
+				h.Get("X-Content-Type-Options") != "nosniff" || h.Get("X-Frame-Options") != "DENY" || h.Get("Referrer-Policy") != "no-referrer" ||
+				h.Get("Cache-Control") != "no-store" || h.Get("ETag")+h.Get("Last-Modified") != "" || h.Get("Access-Control-Allow-Origin") != "" || h.Get("Location") != "" {
+				t.Errorf("%s %s: status %d, header %v", path, ranges, w.Code, h)
+			}
 		}
 	}
 	if w := try(page, "POST", "/", here, "localhost"); w.Code != 405 {
 		t.Errorf("POST /: status %d", w.Code)
 	}
-	if w := try(http.StripPrefix("/a/b", page), "GET", "/a/b?x=1", here, "localhost"); w.Code != 302 || w.Header().Get("Location") != "./b/?x=1" {
-		t.Errorf("status %d, Location %q", w.Code, w.Header().Get("Location"))
+}
+
+// The page refers to addresses relative to its own only.
+func TestRelativeAddresses(t *testing.T) {
+	page, _ := newPage(t, monitor.WithAuthorize(anyone))
+	absolute := regexp.MustCompile(`(href|src|action)=["']?(/|\w+:)|["'\x60]/[a-z]|url\(`)
+	for _, path := range []string{"/", "/app.js", "/live.js", "/actions.js", "/key.js", "/dom.js", "/chart.js", "/replay.js", "/format.js", "/style.css"} {
+		w := try(page, "GET", path, here, "localhost")
+		for _, found := range absolute.FindAllString(w.Body.String(), -1) {
+			if found != `href="data:` { // the icon
+				t.Errorf("%s: %s", path, found)
+			}
+		}
 	}
 }

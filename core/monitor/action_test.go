@@ -96,7 +96,7 @@ func TestActions(t *testing.T) {
 		recorder := monitor.NewRecorder(store)
 		limiter := core.New(store, core.WithObserver(recorder), core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 		limiter.Meet(api, costs)
-		s := &site{Server: httptest.NewServer(http.StripPrefix("/ratelimit", monitor.New(limiter, recorder))), limiter: limiter, recorder: recorder}
+		s := &site{Server: httptest.NewServer(http.StripPrefix("/ratelimit", monitor.New(limiter, recorder, monitor.WithAuthorize(anyone)))), limiter: limiter, recorder: recorder}
 		defer limiter.Close()
 		defer s.Close()
 		defer recorder.Close()
@@ -225,7 +225,7 @@ func TestUntoldMonitor(t *testing.T) {
 		}
 		limiter := core.New(store, options...)
 		t.Cleanup(func() { limiter.Close() })
-		monitor.New(limiter, recorder)
+		monitor.New(limiter, recorder, monitor.WithAuthorize(anyone))
 		if n := strings.Count(log.String(), "STREAMLIMIT_W010"); n != map[bool]int{false: 1}[told] {
 			t.Errorf("told %v: %q", told, log.String())
 		}

@@ -2,31 +2,37 @@ package monitor
 
 import (
 	"embed"
-	"io/fs"
 	"net/http"
-	"strings"
+	"path"
 )
 
 //go:embed assets
 var files embed.FS
 
-// assets serves the page's files.
-func assets() http.Handler {
-	page, err := fs.Sub(files, "assets")
-	if err != nil {
-		panic(err) // the name is not one
+// mediaTypes are those of the page's files, whatever the machine knows of types.
+var mediaTypes = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+}
+
+// asset serves the page's files. Unlike [http.FileServer] it never redirects, and
+// leaves Cache-Control as it is in every response.
+func asset(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		refuse(w, http.StatusMethodNotAllowed, "the page is only read")
+		return
 	}
-	files := http.FileServerFS(page)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			refuse(w, http.StatusMethodNotAllowed, "the page is only read")
-			return
-		}
-		if _, err := fs.Stat(page, strings.TrimPrefix(r.URL.Path, "/")); err != nil && r.URL.Path != "/" {
-			refuse(w, http.StatusNotFound, "the monitor has no such file")
-			return
-		}
-		files.ServeHTTP(w, r)
-	})
+	name := r.URL.Path
+	if name == "/" {
+		name = "/index.html"
+	}
+	data, err := files.ReadFile("assets" + name)
+	if err != nil {
+		refuse(w, http.StatusNotFound, "the monitor has no such file")
+		return
+	}
+	w.Header().Set("Content-Type", mediaTypes[path.Ext(name)])
+	_, _ = w.Write(data)
 }

@@ -3,6 +3,7 @@ package monitor
 import (
 	"context"
 	"net/http"
+	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,8 +19,9 @@ type Handler struct {
 	reader   *Reader
 	mux      *http.ServeMux
 
-	guard    *guard // nil without a password
+	secret   *secret // nil with WithAuthorize alone
 	may      func(*http.Request) bool
+	showLink func(query string)
 	readOnly bool
 	keyName  func(policy, key string) string
 
@@ -33,22 +35,35 @@ type Handler struct {
 type Option func(*Handler)
 
 // WithPassword lets in whoever sends the password, with any user name, by HTTP
-// Basic: serve the page over TLS. "" changes nothing.
+// Basic authentication. Serve the page over TLS then. "" changes nothing.
+//
+// Take a long random password. Guesses are counted and logged, but each is looked
+// at: see "Who gets in" in the package comment.
 func WithPassword(password string) Option {
 	return func(h *Handler) {
 		if password != "" {
-			h.guard = newGuard(password)
+			h.secret = newPassword(password)
 		}
 	}
 }
 
-// WithAuthorize lets in the requests that f reports true for, from anywhere: for a
-// service that knows its users. With a password a request needs both.
+// WithAuthorize lets in the requests for which f returns true, without a token: for
+// a service that knows its users. With [WithPassword] a request needs both.
 func WithAuthorize(f func(*http.Request) bool) Option {
 	if f == nil {
 		panic("monitor: WithAuthorize: nil function: leave the option out")
 	}
 	return func(h *Handler) { h.may = f }
+}
+
+// WithLink passes the query of the link, "?token=...", to show, for a program that
+// knows the address of the page. The default is to log the query. [New] calls show
+// once, and not with [WithPassword] or [WithAuthorize].
+func WithLink(show func(query string)) Option {
+	if show == nil {
+		panic("monitor: WithLink: nil function: leave the option out")
+	}
+	return func(h *Handler) { h.showLink = show }
 }
 
 // WithReadOnly serves the page without its actions.
@@ -65,11 +80,12 @@ func WithKeyNames(f func(policy, key string) string) Option {
 
 const warnUntold = "STREAMLIMIT_W010"
 
-// New makes the page of a limiter, for a place of its own in a server, the prefix
-// of which is stripped (see [http.StripPrefix]). Without [WithPassword] or
-// [WithAuthorize] it is for clients on the same machine only: those whose
-// connection comes from a loopback address and was not forwarded by a proxy, and
-// that ask for a loopback host.
+// New makes the page of a limiter. It handles requests whose prefix is stripped:
+// see [http.StripPrefix].
+//
+// Without [WithPassword] or [WithAuthorize], New makes a random token and logs it
+// once, as the query of a link. The token is the only way in, from this machine
+// too: see "Who gets in" in the package comment.
 func New(limiter *core.Limiter, recorder *Recorder, options ...Option) *Handler {
 	if limiter == nil || recorder == nil {
 		panic("monitor: New: nil limiter or recorder: make them with core.New and monitor.NewRecorder")
@@ -78,6 +94,9 @@ func New(limiter *core.Limiter, recorder *Recorder, options ...Option) *Handler 
 		limiter: limiter, recorder: recorder, mux: http.NewServeMux(),
 		reader:  &Reader{feed: recorder.feed, self: recorder.id, picture: recorder.picture},
 		keyName: func(string, string) string { return "" },
+		showLink: func(query string) {
+			limiter.Logger().Info("streamlimit: add this to the address of the monitor to open it", "link", query)
+		},
 	}
 	for _, o := range options {
 		if o == nil {
@@ -89,11 +108,22 @@ func New(limiter *core.Limiter, recorder *Recorder, options ...Option) *Handler 
 		warning.Log(limiter.Logger(), warnUntold, "the monitor is not told of its limiter's decisions; give core.New the option core.WithObserver(recorder)")
 	}
 	recorder.Follow(limiter)
-	if h.guard != nil {
-		recorder.onClose(h.guard.close)
-	}
+	h.protect()
 	h.routes()
 	return h
+}
+
+// protect makes a token where nothing else says who gets in.
+func (h *Handler) protect() {
+	if h.secret == nil && h.may == nil {
+		made, token := newToken()
+		h.secret = made
+		h.showLink("?" + tokenName + "=" + token)
+	}
+	if h.secret != nil {
+		h.secret.open(h.limiter)
+		h.recorder.onClose(h.secret.close)
+	}
 }
 
 func (h *Handler) routes() {
@@ -107,10 +137,12 @@ func (h *Handler) routes() {
 	} {
 		h.mux.Handle("/api/"+name, h.action(do))
 	}
-	h.mux.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) {
+	none := func(w http.ResponseWriter, _ *http.Request) {
 		refuse(w, http.StatusNotFound, "the monitor has no such address, or not for this method")
-	})
-	h.mux.Handle("/", assets())
+	}
+	h.mux.HandleFunc("/api/", none)
+	h.mux.HandleFunc("/api", none) // else the mux redirects, to an absolute path
+	h.mux.HandleFunc("/", asset)
 }
 
 // clock is the one that all that is shown goes by.
@@ -128,32 +160,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Frame-Options", "DENY")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-store")
-	if !h.admits(w, r) {
-		return
-	}
 	if r.Context().Value(http.ServerContextKey) == nil {
 		// Not net/http's server: Fiber uses the context again after the request, while
 		// a client of the store may still look at it.
 		r = r.WithContext(context.Background())
 	}
+	if !h.admits(w, r) {
+		return
+	}
 	switch {
 	case r.URL.Path == "":
-		toSlash(w, r)
+		move(w, addSlash)
 	case !strings.HasPrefix(r.URL.Path, "/"):
 		refuse(w, http.StatusNotFound, "strip the prefix without its last slash, so that the path begins with one")
+	case !clean(r.URL.Path):
+		refuse(w, http.StatusNotFound, "the monitor has no such address") // the mux would redirect, to an absolute path
 	default:
 		h.mux.ServeHTTP(w, r)
 	}
 }
 
-// toSlash leads from the mount point to the same with a slash, by which the page's
-// relative addresses go. The prefix is stripped from all but the request's URI.
-func toSlash(w http.ResponseWriter, r *http.Request) {
-	uri, query, asked := strings.Cut(r.RequestURI, "?")
-	to := "./" + uri[strings.LastIndexByte(uri, '/')+1:] + "/"
-	if asked {
-		to += "?" + query
-	}
-	w.Header().Set("Location", to)
-	w.WriteHeader(http.StatusFound)
+// clean reports whether a path has no empty elements, "." or "..".
+func clean(p string) bool {
+	c := path.Clean(p)
+	return !strings.Contains(p, "//") && (p == c || p == c+"/")
 }

@@ -38,6 +38,7 @@ func newSite(t *testing.T, store core.Store, options ...monitor.Option) *site {
 	recorder := monitor.NewRecorder(store)
 	limiter := core.New(store, core.WithObserver(recorder))
 	limiter.Meet(api, costs)
+	options = append([]monitor.Option{monitor.WithAuthorize(anyone)}, options...)
 	mux := http.NewServeMux()
 	mux.Handle("/ratelimit/", http.StripPrefix("/ratelimit", monitor.New(limiter, recorder, options...)))
 	s := &site{Server: httptest.NewServer(mux), limiter: limiter, recorder: recorder}
@@ -48,6 +49,9 @@ func newSite(t *testing.T, store core.Store, options ...monitor.Option) *site {
 	})
 	return s
 }
+
+// anyone may see the page.
+func anyone(*http.Request) bool { return true }
 
 func redisStore(t *testing.T, server *redistest.Server) core.Store {
 	return redisstream.New(server.Client(), redisstream.WithTimeout(10*time.Second))

@@ -1,0 +1,113 @@
+package monitor
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// tokenName is the parameter of the link, and begins the names of its cookies.
+const tokenName = "token"
+
+// cookieName begins the name of the cookie, which the port ends: cookies are of a
+// host, and two servers on one host shall not replace each other's.
+const cookieName = "streamlimit-monitor-"
+
+// tokens returns what a request sends as the token: in the link, as a cookie, or in
+// the Authorization field, for scripts.
+func tokens(r *http.Request) (all []string) {
+	if token := linkToken(r); token != "" {
+		all = append(all, token)
+	}
+	for _, c := range r.Cookies() {
+		if strings.HasPrefix(c.Name, cookieName) {
+			all = append(all, c.Value)
+		}
+	}
+	if kind, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(kind, "Bearer") {
+		all = append(all, strings.TrimLeft(token, " "))
+	}
+	return all
+}
+
+// linkToken returns the token of the link that the request follows, or "".
+func linkToken(r *http.Request) string {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return ""
+	}
+	return r.URL.Query().Get(tokenName)
+}
+
+// followed reports whether the request follows the link. It then sets the cookie,
+// and redirects to the same address without the token.
+//
+// Neither needs to know where the page is mounted or what a proxy makes of its
+// address. A cookie without a path is for the directory of the address that the
+// browser has asked for. The redirect is relative.
+func (s *secret) followed(w http.ResponseWriter, r *http.Request) bool {
+	token := linkToken(r)
+	if !s.is(token) {
+		return false
+	}
+	if r.URL.Path == "" {
+		move(w, addSlash) // with the token: from here the cookie would be for the directory above
+		return true
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: cookieName + port(r.Host), Value: token,
+		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: secure(r),
+	})
+	if r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		// The link was followed from another site's page. A redirect is still the
+		// other site's request, with which a browser does not send the cookie.
+		move(w, dropQuery)
+		return true
+	}
+	query := r.URL.Query()
+	query.Del(tokenName)
+	to := "./" + r.URL.EscapedPath()[strings.LastIndexByte(r.URL.EscapedPath(), '/')+1:]
+	if len(query) > 0 {
+		to += "?" + query.Encode()
+	}
+	w.Header().Set("Location", to)
+	w.WriteHeader(http.StatusSeeOther)
+	return true
+}
+
+func port(host string) string {
+	_, port, _ := net.SplitHostPort(host)
+	for _, c := range port {
+		if c < '0' || c > '9' {
+			return ""
+		}
+	}
+	return port
+}
+
+// secure reports whether the browser uses TLS. A client that forges the fields
+// harms its own cookie only.
+func secure(r *http.Request) bool {
+	return r.TLS != nil || strings.HasPrefix(strings.ToLower(r.Header.Get("X-Forwarded-Proto")), "https") ||
+		strings.Contains(strings.ToLower(r.Header.Get("Forwarded")), "proto=https")
+}
+
+// Scripts that lead to the page. A server behind a proxy does not know the name of
+// the directory that it is in, which a relative redirect from there would need.
+const (
+	addSlash  = `if (!location.pathname.endsWith("/")) location.replace(location.pathname + "/" + location.search + location.hash);`
+	dropQuery = `location.replace(location.pathname + location.hash);`
+)
+
+// move responds with a page that does nothing but run the script.
+func move(w http.ResponseWriter, script string) {
+	digest := sha256.Sum256([]byte(script))
+	header := w.Header()
+	header.Set("Content-Security-Policy", "default-src 'none'; script-src 'sha256-"+base64.StdEncoding.EncodeToString(digest[:])+"'; "+
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = io.WriteString(w, "<!doctype html><title>Rate limits</title><script>"+script+"</script>"+
+		"<p>The page is at this address without a query, and with a slash at the end.\n")
+}
