@@ -30,7 +30,7 @@ func TestMonitor(t *testing.T) {
 
 func monitor(t *testing.T, s *server) {
 	t.Helper()
-	c := client{} // without X-Forwarded-For, which the monitor takes for a proxy's
+	c := client{cookie: follow(t, s)}
 	for path, kind := range map[string]string{"": "text/html", "style.css": "text/css", "app.js": "text/javascript"} {
 		if a := c.want(t, s, 200, "GET /ratelimit/"+path); mediaType(t, a) != kind || len(a.body) == 0 {
 			t.Errorf("/ratelimit/%s is %s", path, mediaType(t, a))
@@ -60,12 +60,45 @@ func monitor(t *testing.T, s *server) {
 	if entries, _ := key["entries"].([]any); len(entries) == 0 || key["allowed"] != false {
 		t.Errorf("key %v", key)
 	}
-	live(t, s)
+	live(t, s, c)
 	c.want(t, s, http.StatusNoContent, "POST /ratelimit/api/reset", `{"policy":"strict","key":"127.0.0.1"}`)
 	c.want(t, s, 200, "GET /strict")
-	if a := (client{address: "127.0.0.1"}).do(t, s, "GET /ratelimit/"); a.status != 403 {
-		t.Errorf("status %d through a proxy", a.status)
+	for _, c := range []client{{}, {address: "127.0.0.1"}, {cookie: c.cookie[:len(c.cookie)-1]}, newClient()} {
+		for _, path := range []string{"", "/", "/app.js", "/api/state", "/api/live", "/?token=", "/?token=wrong"} {
+			if a := c.do(t, s, "GET /ratelimit"+path); a.status != 401 || strings.Contains(mediaType(t, a), "html") || a.header.Get("Set-Cookie") != "" {
+				t.Errorf("/ratelimit%s: status %d, %v", path, a.status, a.header)
+			}
+		}
+		c.want(t, s, 401, "POST /ratelimit/api/ban", `{"key":"127.0.0.1","seconds":60}`)
 	}
+	c.want(t, s, 200, "GET /strict")
+}
+
+// follow follows the link that the server has printed, as far as the redirect, and
+// returns the cookie. It is for the path of the monitor, by the link's own.
+func follow(t *testing.T, s *server) (cookie string) {
+	t.Helper()
+	client := &http.Client{
+		Transport:     transport.Transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Get(s.Link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	at, token, _ := strings.Cut(s.Link, "?token=")
+	cookies := resp.Cookies()
+	if at != s.URL+"/ratelimit/" || len(token) < 22 || resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "./" || len(cookies) != 1 {
+		t.Fatalf("%s: status %d, %v", s.Link, resp.StatusCode, resp.Header)
+	}
+	if c := cookies[0]; c.Value != token || c.Path != "" || c.Domain != "" || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode {
+		t.Errorf("cookie %+v", c)
+	}
+	if strings.Contains(s.Log(), token) {
+		t.Error("the token is in the log")
+	}
+	return cookies[0].Name + "=" + cookies[0].Value
 }
 
 // find is the element of that name.
@@ -82,11 +115,11 @@ func find(list any, name string) map[string]any {
 // live checks the events, for longer than the server's time to read a request: a
 // stream of them, which ends with the server, or where the framework has none, the
 // answer to one who asks each second.
-func live(t *testing.T, s *server) {
+func live(t *testing.T, s *server, c client) {
 	t.Helper()
 	if s.framework == "fiber" {
-		(client{}).want(t, s, http.StatusNotImplemented, "GET /ratelimit/api/live")
-		lines := strings.Split(strings.TrimSpace(string((client{}).want(t, s, 200, "GET /ratelimit/api/live?poll=1").body)), "\n")
+		c.want(t, s, http.StatusNotImplemented, "GET /ratelimit/api/live")
+		lines := strings.Split(strings.TrimSpace(string(c.want(t, s, 200, "GET /ratelimit/api/live?poll=1").body)), "\n")
 		for i, line := range lines {
 			var e struct {
 				Event string
@@ -111,6 +144,7 @@ func live(t *testing.T, s *server) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header.Set("Cookie", c.cookie)
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +174,8 @@ func TestMonitorPassword(t *testing.T) {
 	for _, framework := range frameworks {
 		t.Run(framework, func(t *testing.T) {
 			s := start(t, framework, "MONITOR_PASSWORD=pw")
-			for password, status := range map[string]int{"": 401, "wrong": 401, "pw": 200} {
+			status := func(password string) int {
+				t.Helper()
 				req, err := http.NewRequest(http.MethodGet, s.URL+"/ratelimit/api/state", nil)
 				if err != nil {
 					t.Fatal(err)
@@ -154,9 +189,25 @@ func TestMonitorPassword(t *testing.T) {
 					t.Fatal(err)
 				}
 				_ = resp.Body.Close()
-				if resp.StatusCode != status {
-					t.Errorf("password %q: status %d, want %d", password, resp.StatusCode, status)
+				return resp.StatusCode
+			}
+			for i := range 40 { // guesses never keep out who has the password
+				want := 401
+				if i >= 20 {
+					want = 429
 				}
+				if got := status("wrong"); got != want {
+					t.Errorf("guess %d: status %d, want %d", i, got, want)
+				}
+				if got := status("pw"); got != 200 {
+					t.Errorf("status %d with the password", got)
+				}
+			}
+			if got := status(""); got != 401 {
+				t.Errorf("status %d without the password", got)
+			}
+			if s.Link != "" || strings.Contains(s.Log(), "pw") {
+				t.Errorf("link %q, log %s", s.Link, s.Log())
 			}
 		})
 	}
@@ -168,11 +219,19 @@ func TestMonitorAtTheEnd(t *testing.T) {
 	for _, framework := range []string{"gin", "echo"} {
 		t.Run(framework, func(t *testing.T) {
 			s := start(t, framework)
-			resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(s.URL + "/ratelimit/api/live")
+			req, err := http.NewRequest(http.MethodGet, s.URL+"/ratelimit/api/live", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Cookie", follow(t, s))
+			resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Fatalf("status %d", resp.StatusCode)
+			}
 			begun := time.Now()
 			s.stop(t)
 			if took := time.Since(begun); took > 8*time.Second { // of the ten that a shutdown may take

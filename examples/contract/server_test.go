@@ -69,6 +69,7 @@ func everywhere(t *testing.T, test func(t *testing.T, s *server)) {
 type client struct {
 	address, key string
 	encoding     string // the Content-Encoding that it gives bodies; none when empty
+	cookie       string // for the monitor
 }
 
 var clients atomic.Int64
@@ -121,6 +122,9 @@ func (c client) try(s *server, line string, body ...string) (answer, error) {
 	}
 	if c.encoding != "" {
 		req.Header.Set("Content-Encoding", c.encoding)
+	}
+	if c.cookie != "" {
+		req.Header.Set("Cookie", c.cookie)
 	}
 	resp, err := transport.Do(req)
 	if err != nil {

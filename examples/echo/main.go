@@ -29,7 +29,7 @@ func main() {
 		e.Listener = l
 		return e.Start("")
 	}
-	err = service.Run(settings.Addr, serve, limits.Ending(e.Shutdown))
+	err = limits.Run(settings.Addr, serve, e.Shutdown)
 	if err := errors.Join(err, limits.Close()); err != nil {
 		service.Exit(err)
 	}

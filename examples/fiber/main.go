@@ -26,7 +26,7 @@ func main() {
 		service.Exit(err)
 	}
 	app := newRouter(limits, settings.Store())
-	err = service.Run(settings.Addr, app.Listener, limits.Ending(app.ShutdownWithContext))
+	err = limits.Run(settings.Addr, app.Listener, app.ShutdownWithContext)
 	if err := errors.Join(err, limits.Close()); err != nil {
 		service.Exit(err)
 	}

@@ -24,7 +24,7 @@ func main() {
 		service.Exit(err)
 	}
 	server := &http.Server{Handler: newRouter(limits, settings.Store()), ReadTimeout: 5 * time.Second}
-	err = service.Run(settings.Addr, server.Serve, limits.Ending(server.Shutdown))
+	err = limits.Run(settings.Addr, server.Serve, server.Shutdown)
 	if err := errors.Join(err, limits.Close()); err != nil {
 		service.Exit(err)
 	}

@@ -14,7 +14,7 @@ func TestFrameworks(t *testing.T) {
 	for _, framework := range program.Servers {
 		t.Run(framework, func(t *testing.T) {
 			server := program.Start(t, framework, "REDIS_URL=redis://"+redis.Addr+"/0")
-			b := open(t, server.URL+"/ratelimit/")
+			b := open(t, server.Link)
 			b.live()
 			for range 7 {
 				resp, err := client.Get(server.URL + "/strict")

@@ -81,7 +81,7 @@ func TestChartsByKey(t *testing.T) {
 func TestConnectionLost(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))
-	h := monitor.New(here.limiter, here.recorder)
+	h := monitor.New(here.limiter, here.recorder, monitor.WithAuthorize(anyone))
 	var away atomic.Bool
 	outage, begin := context.WithCancel(t.Context()) // ends the streams
 	b := open(t, here.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -113,7 +113,7 @@ func TestConnectionLost(t *testing.T) {
 func TestStreamsHeldUp(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))
-	h := monitor.New(here.limiter, here.recorder)
+	h := monitor.New(here.limiter, here.recorder, monitor.WithAuthorize(anyone))
 	b := open(t, here.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/api/live" && r.FormValue("poll") == "" {
 			<-r.Context().Done()
@@ -132,7 +132,7 @@ func TestMountedBelow(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))
 	mux := http.NewServeMux()
-	h := http.StripPrefix("/deep/down", monitor.New(here.limiter, here.recorder))
+	h := http.StripPrefix("/deep/down", monitor.New(here.limiter, here.recorder, monitor.WithAuthorize(anyone)))
 	mux.Handle("/deep/down/", h)
 	mux.Handle("/deep/down", h)
 	server := httptest.NewServer(mux)

@@ -34,10 +34,16 @@ func newProcess(t *testing.T, redis *redistest.Server) *process {
 	return p
 }
 
-// page serves the process's monitor, and is its address.
+// page serves the process's monitor, and returns its link: with a token, unless the
+// options say who gets in.
 func (p *process) page(options ...monitor.Option) string {
-	return p.serve(monitor.New(p.limiter, p.recorder, options...))
+	query := ""
+	h := monitor.New(p.limiter, p.recorder, append(options, monitor.WithLink(func(q string) { query = q }))...)
+	return p.serve(h) + query
 }
+
+// anyone may see the page.
+func anyone(*http.Request) bool { return true }
 
 func (p *process) serve(h http.Handler) string {
 	mux := http.NewServeMux()

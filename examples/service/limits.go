@@ -1,7 +1,6 @@
 package service
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,11 +14,15 @@ import (
 	"github.com/streamlimit/streamlimit/core/redisstream"
 )
 
+// mount is where the monitor is.
+const mount = "/ratelimit"
+
 // Limits are what the routes are limited by.
 type Limits struct {
 	*core.Limiter
 	Policies Policies
 	Monitor  http.Handler // for /ratelimit/, which it is to be stripped of
+	link     string       // its query with the token; "" with a password
 	recorder *monitor.Recorder
 	watcher  *policyfile.Watcher // of the policy file; nil without one
 }
@@ -38,11 +41,10 @@ func (s Settings) NewLimits() (*Limits, error) {
 		core.WithKeySecret(s.KeySecret),
 		core.WithObserver(recorder),
 	)
-	page := monitor.New(limiter, recorder, monitor.WithPassword(s.MonitorPassword))
-	l := &Limits{
-		Limiter: limiter, Policies: builtIn(),
-		Monitor: http.StripPrefix("/ratelimit", page), recorder: recorder,
-	}
+	l := &Limits{Limiter: limiter, Policies: builtIn(), recorder: recorder}
+	page := monitor.New(limiter, recorder, monitor.WithPassword(s.MonitorPassword),
+		monitor.WithLink(func(query string) { l.link = query }))
+	l.Monitor = http.StripPrefix(mount, page)
 	if err := l.replacePolicies(s.PolicyFile); err != nil {
 		return nil, errors.Join(&settingsError{err}, l.Close())
 	}
@@ -73,14 +75,6 @@ func (l *Limits) replacePolicies(file string) (err error) {
 	l.watcher, err = policyfile.Watch(file, l.Limiter, l.Policies.all(),
 		policyfile.WithEnviron(policyPrefix, os.LookupEnv), policyfile.WithSignals())
 	return err
-}
-
-// Ending ends the monitor's streams, which a shutdown would wait for, before it.
-func (l *Limits) Ending(shutdown func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		_ = l.recorder.Close() // has no error
-		return shutdown(ctx)
-	}
 }
 
 // Close ends the following of the file, and closes the limiter and its store.

@@ -16,11 +16,14 @@ import (
 // shutdownTimeout is how long requests that run at the end may take, in all.
 const shutdownTimeout = 10 * time.Second
 
-// Run serves on addr until the process gets SIGTERM or SIGINT. Then shutdown is
-// to stop taking connections and to wait for the requests that run; those that
-// take longer than ten seconds are cut off. A second signal ends the process at
-// once. The error is nil after a signal.
-func Run(addr string, serve func(net.Listener) error, shutdown func(context.Context) error) error {
+// Run serves on addr until the process gets SIGTERM or SIGINT. When it is ready it
+// prints the address, and the link to the monitor if there is no password.
+//
+// At the end Run ends the monitor's streams, and shutdown is to stop taking
+// connections and to wait for the requests that run. Those that take longer than
+// ten seconds are cut off. A second signal ends the process at once. The error is
+// nil after a signal.
+func (l *Limits) Run(addr string, serve func(net.Listener) error, shutdown func(context.Context) error) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	listener, err := net.Listen("tcp", addr)
@@ -29,7 +32,12 @@ func Run(addr string, serve func(net.Listener) error, shutdown func(context.Cont
 	}
 	served := make(chan error, 1)
 	go func() { served <- serve(listener) }()
-	fmt.Println("listening on http://" + reachable(listener.Addr()))
+	at := "http://" + reachable(listener.Addr())
+	ready := "listening on " + at + "\n"
+	if l.link != "" {
+		ready += "monitor: " + at + mount + "/" + l.link + "\n"
+	}
+	fmt.Print(ready)
 
 	select {
 	case err := <-served:
@@ -40,6 +48,7 @@ func Run(addr string, serve func(net.Listener) error, shutdown func(context.Cont
 	slog.Info("stopping: finishing the requests that run")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
+	_ = l.recorder.Close() // always nil; a shutdown would wait for its streams
 	if err := shutdown(ctx); err != nil {
 		slog.Warn("some requests did not finish in time", "error", err)
 	}

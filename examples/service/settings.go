@@ -22,7 +22,7 @@ type Settings struct {
 	TrustedProxies []netip.Prefix
 	KeySecret      []byte // for digests of API keys; empty is none
 
-	MonitorPassword string // "" serves the monitor to clients on this machine only
+	MonitorPassword string // "" prints a link to the monitor with a random token instead
 }
 
 // variables are the settings, each with its flag and its environment variable.
@@ -31,7 +31,7 @@ var variables = []struct{ flag, env, standard, usage string }{
 	{"redis-url", "REDIS_URL", "", "keep the logs in the Redis at this `url`, such as redis://localhost:6379; without one, in this process's memory"},
 	{"policies", "POLICIES", "", "take policies from this YAML `file` instead of the built-in ones of the same names, again whenever it changes and on SIGHUP"},
 	{"trusted-proxies", "TRUSTED_PROXIES", "", "believe the X-Forwarded-For of peers in these `CIDRs`, separated by commas"},
-	{"monitor-password", "MONITOR_PASSWORD", "", "serve the monitor at /ratelimit/ to whoever has this `password`; without one, to this machine only"},
+	{"monitor-password", "MONITOR_PASSWORD", "", "serve the monitor at /ratelimit/ to whoever has this `password`; without one, to whoever follows the link that is printed at start"},
 	{"key-secret", "KEY_SECRET", "", "hash API keys with this `secret`"},
 }
 

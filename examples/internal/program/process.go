@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +20,7 @@ const Timeout = 30 * time.Second
 type Process struct {
 	Name string
 	URL  string        // http://host:port
+	Link string        // to the monitor, with its token; "" with a password
 	Done chan struct{} // closed when it has ended
 
 	cmd  *exec.Cmd
@@ -39,19 +41,28 @@ func Start(t testing.TB, name string, settings ...string) *Process {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ready := make(chan string, 1)
+	// The link comes next to the address, or not at all.
+	withLink := !slices.ContainsFunc(settings, func(s string) bool { return strings.HasPrefix(s, "MONITOR_PASSWORD=") })
+	ready := make(chan struct{})
 	go func() {
 		defer close(p.Done)
 		for lines := bufio.NewScanner(stdout); lines.Scan(); {
 			if url, ok := strings.CutPrefix(lines.Text(), "listening on "); ok {
-				ready <- url
+				p.URL = url
+			} else if link, ok := strings.CutPrefix(lines.Text(), "monitor: "); ok {
+				p.Link = link
+			} else {
+				continue
+			}
+			if p.URL != "" && (p.Link != "") == withLink {
+				close(ready)
 			}
 		}
 		_ = p.cmd.Wait()
 	}()
 	t.Cleanup(func() { p.Stop(t) })
 	select {
-	case p.URL = <-ready:
+	case <-ready:
 	case <-p.Done:
 		t.Fatalf("%s ended at once: %v\n%s", name, p.cmd.ProcessState, p.Log())
 	case <-time.After(Timeout):
