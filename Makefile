@@ -103,7 +103,7 @@ chromium: ## install Chromium, which the tests of the monitor's page run, unless
 	@.ci/need.sh chromium
 
 .PHONY: nginx
-nginx: ## install nginx, which a test of caches runs, unless it is there
+nginx: ## install nginx, which tests put before a service, unless it is there
 	@.ci/need.sh nginx
 
 $(GOLANGCI):

@@ -26,7 +26,10 @@ have_chromium() {
 	return 1
 }
 
-have_nginx() { command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]; }
+have_nginx() {
+	# Where Debian puts it is not in the path of every user.
+	command -v nginx >/dev/null || command -v /usr/sbin/nginx >/dev/null
+}
 
 case "${1:-}" in
 redis)
@@ -44,8 +47,8 @@ chromium)
 	apt="chromium fonts-dejavu-core" brew="chromium" check=have_chromium
 	;;
 nginx)
-	what="nginx, as a proxy that caches"
-	apt="nginx" brew="nginx" check=have_nginx
+	what="nginx, as a proxy and a cache"
+	apt="nginx-light" brew="nginx" check=have_nginx
 	;;
 *)
 	echo "usage: $0 redis|cc|chromium|nginx" >&2

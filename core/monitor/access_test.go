@@ -277,7 +277,7 @@ func TestGuesses(t *testing.T) {
 		enter("[2001:db9:ffff::1]:1")
 		enter("[2001:db9::1]:1")
 	}
-	if n := strings.Count(log.String(), "someone guesses"); n != 1 || strings.Contains(log.String(), "guess ") {
+	if n := strings.Count(log.String(), "many wrong passwords"); n != 1 || strings.Contains(log.String(), "guess ") {
 		t.Errorf("%d lines of guesses: %s", n, log)
 	}
 }

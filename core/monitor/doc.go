@@ -5,11 +5,13 @@
 //	limiter := core.New(store, core.WithObserver(recorder))
 //	page := monitor.New(limiter, recorder, monitor.WithPassword(password))
 //	mux.Handle("/ratelimit/", http.StripPrefix("/ratelimit", page))
+//	mux.Handle("/ratelimit", http.StripPrefix("/ratelimit", page))
 //	defer recorder.Close()
 //
 // The page can be mounted anywhere, with any framework that takes an
 // http.Handler, and behind proxies that change the path: all of its links are
-// relative. Mount it without the slash at the end as well.
+// relative. Mount the page without the slash at the end as well, since what a router
+// redirects to may be another path for a proxy's clients.
 //
 // # Who gets in
 //
@@ -30,7 +32,8 @@
 //
 // Each process makes its own token, and a new one when it starts. A service of
 // several processes behind one address needs a password. Whoever reads the log can
-// follow the link; so can whoever reads the log of a proxy that writes down queries.
+// follow the link, and so can readers of the log of a proxy or router that writes
+// down queries.
 //
 // Wrong guesses are counted by client, as the limiter counts clients by address:
 // behind its trusted proxies, and IPv6 by /64. After 20 in a minute, the client's

@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// tokenName is the parameter of the link, and begins the names of its cookies.
+// tokenName is the parameter of the link.
 const tokenName = "token"
 
-// cookieName begins the name of the cookie, which the port ends: cookies are of a
-// host, and two servers on one host shall not replace each other's.
+// cookieName begins the name of the cookie, and the port ends it. Browsers keep
+// cookies by host, so two servers on one host would replace each other's.
 const cookieName = "streamlimit-monitor-"
 
 // tokens returns what a request sends as the token: in the link, as a cookie, or in
@@ -77,6 +77,7 @@ func (s *secret) followed(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
+// port returns the port of a Host field, or "".
 func port(host string) string {
 	_, port, _ := net.SplitHostPort(host)
 	for _, c := range port {

@@ -115,7 +115,7 @@ func (s *secret) tooMany(r *http.Request) bool {
 		return false
 	}
 	if d, err := s.counts.Allow(r.Context(), notices, "all"); err == nil && d.Allowed {
-		s.logger.Warn("streamlimit: someone guesses the monitor's password or token", "client", client)
+		s.logger.Warn("streamlimit: many wrong passwords or tokens sent to the monitor", "client", client)
 	}
 	return true
 }

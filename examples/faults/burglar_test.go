@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/streamlimit/streamlimit/core/monitor"
+	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
 // burglar tries to get into a monitor.
@@ -18,6 +20,17 @@ type burglar struct {
 	base               string
 	login              func(*http.Request) // as who may
 	attempts, bypasses int
+}
+
+// newBurglar starts an example server, and is at it.
+func newBurglar(t *testing.T, client *http.Client, framework string, settings ...string) *burglar {
+	t.Helper()
+	server := program.Start(t, framework, settings...)
+	b := &burglar{T: t, client: client, base: server.URL, login: func(r *http.Request) { r.SetBasicAuth("any", password) }}
+	if _, token, ok := strings.Cut(server.Link, "?token="); ok {
+		b.login = func(r *http.Request) { r.AddCookie(&http.Cookie{Name: "streamlimit-monitor-", Value: token}) }
+	}
+	return b
 }
 
 // actions are the monitor's, with what each is sent.
@@ -78,8 +91,8 @@ func (b *burglar) note(what string, r *http.Request, resp *http.Response, want .
 
 // fromElsewhere are requests that a proxy has forwarded, or says so, and such for
 // another host, with which a site makes a browser on this machine ask it through
-// a name of its own. None has a password.
-func (b *burglar) fromElsewhere(status int) {
+// a name of its own. None has the password or the token.
+func (b *burglar) fromElsewhere() {
 	b.Helper()
 	for name, values := range map[string][]string{
 		"X-Forwarded-For": {"127.0.0.1", "::1", "198.51.100.1, 127.0.0.1", ""}, "Forwarded": {"for=127.0.0.1", `for="[::1]"`},
@@ -88,15 +101,15 @@ func (b *burglar) fromElsewhere(status int) {
 		for _, value := range values {
 			for _, r := range b.all() {
 				r.Header.Set(name, value)
-				b.try(name+": "+value, r, status)
+				b.try(name+": "+value, r, 401)
 			}
 		}
 	}
 	_, port, _ := strings.Cut(strings.TrimPrefix(b.base, "http://"), ":")
-	for _, host := range []string{"attacker.example", "localhost.attacker.example", "127.0.0.1.attacker.example", "192.0.2.1", "[2001:db8::1]", "0.0.0.0", "localhost."} {
+	for _, host := range []string{"attacker.example", "localhost.attacker.example", "127.0.0.1.attacker.example", "192.0.2.1", "[2001:db8::1]", "0.0.0.0", "localhost.", "localhost", "127.0.0.1", "[::1]", "[::1%25eth0]"} {
 		for _, r := range b.all() {
 			r.Host = host + ":" + port
-			b.try("Host: "+r.Host, r, status)
+			b.try("Host: "+r.Host, r, 401)
 		}
 	}
 }
@@ -105,15 +118,11 @@ func (b *burglar) fromElsewhere(status int) {
 // sends for another site.
 func (b *burglar) fromOtherSites() {
 	b.Helper()
-	login := b.login
-	if login == nil {
-		login = func(*http.Request) {}
-	}
 	for name := range actions {
 		send := func(what string, change func(*http.Request), want ...int) {
 			b.Helper()
 			r := b.action(name)
-			login(r)
+			b.login(r)
 			change(r)
 			b.try(what, r, want...)
 		}
@@ -136,35 +145,46 @@ func (b *burglar) fromOtherSites() {
 	}
 }
 
-// guess looks for the password: a few guesses are answered, and no more, whatever
-// address they claim to come from.
+// guess looks for the password or the token, whatever address the guesses claim to
+// come from.
 func (b *burglar) guess() {
 	b.Helper()
 	for _, r := range b.all() {
 		b.try("no password", r, 401)
-		r = b.view("api/state")
-		r.Header.Set("Authorization", "Bearer "+password)
-		b.try("no password", r, 401)
 	}
+	r := b.view("api/state")
+	r.Header.Set("Authorization", "Bearer "+password)
+	b.try("no password", r, 401)
 	for i := range 100 {
-		r := b.view("api/state")
-		r.Header.Set("X-Forwarded-For", fmt.Sprintf("198.51.100.%d", i))
-		r.SetBasicAuth("any", []string{"", "admin", password[1:], password + "\x00", strings.ToUpper(password)}[i%5])
-		b.try("guess", r, 401, 429)
+		guess := []string{"", "admin", password[1:], password + "\x00", strings.ToUpper(password)}[i%5]
+		for _, send := range []func(*http.Request){
+			func(r *http.Request) { r.SetBasicAuth("any", guess) },
+			func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+url.QueryEscape(guess)) },
+			func(r *http.Request) {
+				r.AddCookie(&http.Cookie{Name: "streamlimit-monitor-", Value: url.QueryEscape(guess)})
+			},
+			func(r *http.Request) { r.URL.RawQuery = "token=" + url.QueryEscape(guess) },
+		} {
+			r := b.view("")
+			r.Header.Set("X-Forwarded-For", fmt.Sprintf("198.51.100.%d", i%4))
+			send(r)
+			b.try("guess", r, 401, 429)
+		}
 	}
 }
 
-// fromOtherMachines are requests whose connections are from there.
-func (b *burglar) fromOtherMachines() {
+// fromAnywhere are requests whose connections are from other machines and from this
+// one.
+func (b *burglar) fromAnywhere() {
 	b.Helper()
 	handler := newMonitor(b.T)
 	b.base = "http://localhost"
-	for _, peer := range []string{"192.0.2.1:5", "10.0.0.1:5", "[2001:db8::1]:5", "[fe80::1%lo]:5", "169.254.0.1:5", "", "@", "localhost:5"} {
+	for _, peer := range []string{"192.0.2.1:5", "10.0.0.1:5", "[2001:db8::1]:5", "[fe80::1%lo]:5", "169.254.0.1:5", "", "@", "localhost:5", "127.0.0.1:5", "[::1]:5"} {
 		for _, r := range b.all() {
 			r.RemoteAddr, r.URL.Path = peer, strings.TrimPrefix(r.URL.Path, "/ratelimit")
 			w := httptest.NewRecorder()
 			handler.ServeHTTP(w, r)
-			b.note("from "+peer, r, w.Result(), 403)
+			b.note("from "+peer, r, w.Result(), 401)
 		}
 	}
 }
@@ -172,7 +192,7 @@ func (b *burglar) fromOtherMachines() {
 // onReadOnly is who may see the monitor but not act.
 func (b *burglar) onReadOnly() {
 	b.Helper()
-	server := httptest.NewServer(http.StripPrefix("/ratelimit", newMonitor(b.T, monitor.WithReadOnly())))
+	server := httptest.NewServer(http.StripPrefix("/ratelimit", newMonitor(b.T, monitor.WithReadOnly(), monitor.WithAuthorize(func(*http.Request) bool { return true }))))
 	defer server.Close()
 	b.base, b.client = server.URL, server.Client()
 	for name := range actions {

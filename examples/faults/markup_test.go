@@ -19,7 +19,7 @@ var markups = []string{
 
 // markup sends the texts to the service, and asks its monitor for what was sent:
 // no answer has markup. It returns how many answers there were.
-func markup(t *testing.T, client *http.Client, base string) (answers int) {
+func markup(t *testing.T, client *http.Client, base string, login func(*http.Request)) (answers int) {
 	t.Helper()
 	for i, text := range markups {
 		address := fmt.Sprintf("198.51.100.%d", i)
@@ -32,6 +32,7 @@ func markup(t *testing.T, client *http.Client, base string) (answers int) {
 	}
 	for i, text := range markups {
 		for _, req := range monitorRequests(t.Context(), base, text, fmt.Sprintf("198.51.100.%d", i)) {
+			login(req)
 			inert(t, client, req, text)
 			answers++
 		}

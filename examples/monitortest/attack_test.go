@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
+
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/monitor"
 	"github.com/streamlimit/streamlimit/core/redistest"
@@ -46,7 +48,7 @@ func TestMarkupStaysText(t *testing.T) {
 func TestCrossSite(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))
-	h := monitor.New(here.limiter, here.recorder)
+	h := monitor.New(here.limiter, here.recorder, monitor.WithAuthorize(anyone))
 	var mu sync.Mutex
 	statuses := map[int]int{}
 	target := here.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -85,6 +87,46 @@ func TestCrossSite(t *testing.T) {
 	if rules, err := here.limiter.Rules(t.Context()); err != nil || len(rules) > 0 {
 		t.Errorf("rules %v, %v; want none", rules, err)
 	}
+}
+
+// TestLink: a browser gets in by the link, typed or followed from another site, and
+// is then at an address without the token. The same browser does not get in through
+// another name that leads here.
+func TestLink(t *testing.T) {
+	t.Parallel()
+	here := newProcess(t, redistest.Start(t))
+	link := here.page()
+	address, _, _ := strings.Cut(link, "?")
+	there := func(b *tab) {
+		t.Helper()
+		b.live()
+		if at := eval[string](b, "location.href + document.cookie + document.referrer"); at != address {
+			t.Errorf("at %s", at)
+		}
+		if n := eval[int](b, `performance.getEntriesByType("navigation")[0].name.includes("token") ? 1 : 0`); n != 0 {
+			t.Error("the page's address has the token")
+		}
+	}
+	typed := open(t, link)
+	there(typed)
+	typed.do(chromedp.Navigate(strings.Replace(address, "127.0.0.1", "rebound.example", 1)))
+	typed.await("the refusal", `document.body.textContent.includes("open the monitor with the link")`)
+	typed.forgive("asked another host")
+	typed.forgive("401")
+	typed.do(chromedp.Navigate(address)) // again, with the cookie
+	there(typed)
+
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = fmt.Fprintf(w, `<a href=%q>link</a>`, link)
+	}))
+	t.Cleanup(other.Close)
+	followed := open(t, strings.Replace(other.URL, "127.0.0.1", "other.example", 1))
+	eval[bool](followed, `(document.querySelector("a").click(), true)`)
+	followed.await("the page", `location.host !== %q`, strings.TrimPrefix(other.URL, "http://"))
+	followed.await("the page", `document.querySelector("#link")`)
+	there(followed)
+	followed.forgive("asked another host")
 }
 
 // TestLogin: without the password nothing is shown, and with it everything works.

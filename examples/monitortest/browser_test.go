@@ -43,7 +43,8 @@ func open(t *testing.T, address string) *tab {
 	}
 	// Containers have no sandbox, and the page is our own.
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.NoSandbox,
-		chromedp.WindowSize(1280, 900), chromedp.Flag("disable-background-networking", true))
+		chromedp.WindowSize(1280, 900), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("host-resolver-rules", "MAP *.example 127.0.0.1"))
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(allocator)
@@ -67,6 +68,9 @@ func open(t *testing.T, address string) *tab {
 	return b
 }
 
+// icon is what a browser asks for by itself, at any time, for pages that are not ours.
+const icon = "/favicon.ico"
+
 // event notes what should not be.
 func (b *tab) event(event any) {
 	b.mu.Lock()
@@ -82,12 +86,15 @@ func (b *tab) event(event any) {
 	case *runtime.EventConsoleAPICalled:
 		note("the console has a message (%s)", e.Type)
 	case *log.EventEntryAdded:
+		if strings.HasSuffix(e.Entry.URL, icon) {
+			return
+		}
 		note("logged: %s: %s %s", e.Entry.Level, e.Entry.Text, e.Entry.URL)
 	case *page.EventJavascriptDialogOpening:
 		note("a script has run: %s", e.Message)
 	case *network.EventRequestWillBeSent:
 		to, err := url.Parse(e.Request.URL)
-		if err != nil || to.Scheme != "data" && to.Host != b.host {
+		if err != nil || to.Scheme != "data" && to.Host != b.host && to.Path != icon {
 			note("asked another host: %s", e.Request.URL)
 		}
 	}

@@ -47,7 +47,9 @@ func anyone(*http.Request) bool { return true }
 
 func (p *process) serve(h http.Handler) string {
 	mux := http.NewServeMux()
-	mux.Handle("/ratelimit/", http.StripPrefix("/ratelimit", h))
+	mounted := http.StripPrefix("/ratelimit", h)
+	mux.Handle("/ratelimit/", mounted)
+	mux.Handle("/ratelimit", mounted)
 	server := httptest.NewServer(mux)
 	p.t.Cleanup(func() {
 		p.recorder.Close() // ends the streams

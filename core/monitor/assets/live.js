@@ -47,7 +47,7 @@ export function connect(on) {
     for (;;) {
       try {
         const response = await fetch(at('./api/live?poll=1'), { signal: AbortSignal.any([stopped, AbortSignal.timeout(patience)]) });
-        if (response.status === 401 || response.status === 403) return 'the server refuses: reload the page to log in';
+        if ([401, 403, 429].includes(response.status)) return 'the server refuses: reload the page to log in, or follow its link again';
         if (!response.ok) return `status ${response.status}`;
         for (const line of (await response.text()).split('\n')) {
           if (line) { const { event, data } = JSON.parse(line); got(event, data); }
