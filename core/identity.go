@@ -19,10 +19,11 @@ type Request interface {
 	// Peer is the address at the other end of the connection, or the zero Addr
 	// when it has none (a Unix socket). It is never taken from a header.
 	Peer() netip.Addr
-	// Header is the first value of a header field, or "". The name is in the form
-	// that net/http has it in, such as X-Api-Key.
+	// Header returns the first value of a header field, or "". The name is in the
+	// form that net/http has it in, such as X-Api-Key. It finds the field in
+	// whatever case its client has written it.
 	Header(name string) string
-	// HeaderValues are all values of such a field, in order.
+	// HeaderValues returns all values of such a field, in order.
 	HeaderValues(name string) []string
 }
 

@@ -50,9 +50,11 @@ const recordKey = "github.com/streamlimit/streamlimit/echolimit"
 // writes until IPExtractor is set: trust is the limiter's own business.
 func (x *exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request().RemoteAddr) }
 
-func (x *exchange) Header(name string) string { return adapter.First(x.c.Request().Header[name]) }
+func (x *exchange) Header(name string) string { return adapter.First(x.HeaderValues(name)) }
 
-func (x *exchange) HeaderValues(name string) []string { return x.c.Request().Header[name] }
+func (x *exchange) HeaderValues(name string) []string {
+	return adapter.Values(x.c.Request().Header, name)
+}
 
 func (x *exchange) Context() context.Context { return x.c.Request().Context() }
 

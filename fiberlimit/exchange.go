@@ -68,16 +68,31 @@ func (x exchange) Peer() netip.Addr {
 	}
 }
 
-func (x exchange) Header(name string) string { return trim(x.c.Get(name)) }
+func (x exchange) Header(name string) string {
+	if x.asSent() {
+		return adapter.First(x.HeaderValues(name))
+	}
+	return trim(x.c.Get(name))
+}
 
-func (x exchange) HeaderValues(name string) []string {
-	lines := x.c.Request().Header.PeekAll(name)
-	values := make([]string, len(lines))
-	for i, line := range lines {
-		values[i] = trim(string(line))
+func (x exchange) HeaderValues(name string) (values []string) {
+	if x.asSent() {
+		x.c.Request().Header.VisitAll(func(field, value []byte) {
+			if strings.EqualFold(string(field), name) {
+				values = append(values, trim(string(value)))
+			}
+		})
+		return values
+	}
+	for _, line := range x.c.Request().Header.PeekAll(name) {
+		values = append(values, trim(string(line)))
 	}
 	return values
 }
+
+// asSent reports whether Fiber leaves the names of fields as clients write them:
+// see DisableHeaderNormalizing in [fiber.Config].
+func (x exchange) asSent() bool { return x.c.App().Server().DisableHeaderNamesNormalizing }
 
 // trim removes the white space around a field's value that is no part of it
 // and that Fiber leaves there, so that the same value has the same digest.

@@ -23,9 +23,20 @@ import (
 )
 
 func TestAdapter(t *testing.T) {
+	for name, config := range map[string]fiber.Config{
+		"default":       {},
+		"names as sent": {DisableHeaderNormalizing: true},
+	} {
+		t.Run(name, func(t *testing.T) { testAdapter(t, config) })
+	}
+}
+
+func testAdapter(t *testing.T, config fiber.Config) {
 	adaptertest.Run(t, adaptertest.Adapter[*fiber.Ctx, fiber.Handler]{
-		Name:        "fiberlimit",
-		Serve:       serve,
+		Name: "fiberlimit",
+		Serve: func(t *testing.T, app adaptertest.App[*fiber.Ctx, fiber.Handler]) string {
+			return serve(t, config, app)
+		},
 		New:         fiberlimit.New,
 		FromContext: fiberlimit.FromContext,
 		Decisions:   fiberlimit.Decisions,
@@ -107,14 +118,13 @@ func setField(name, value string) fiber.Handler {
 	}
 }
 
-func serve(t *testing.T, app adaptertest.App[*fiber.Ctx, fiber.Handler]) string {
-	f := fiber.New(fiber.Config{
-		DisableStartupMessage: true,
-		ErrorHandler: func(c *fiber.Ctx, err error) error {
-			app.OnError(err)
-			return fiber.DefaultErrorHandler(c, err)
-		},
-	})
+func serve(t *testing.T, config fiber.Config, app adaptertest.App[*fiber.Ctx, fiber.Handler]) string {
+	config.DisableStartupMessage = true
+	config.ErrorHandler = func(c *fiber.Ctx, err error) error {
+		app.OnError(err)
+		return fiber.DefaultErrorHandler(c, err)
+	}
+	f := fiber.New(config)
 	f.Use(recover.New())
 	for _, use := range app.Use {
 		f.Use(use)

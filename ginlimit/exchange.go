@@ -46,9 +46,11 @@ type recordKey struct{}
 // SetTrustedProxies is called: trust is the limiter's own business.
 func (x exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request.RemoteAddr) }
 
-func (x exchange) Header(name string) string { return adapter.First(x.c.Request.Header[name]) }
+func (x exchange) Header(name string) string { return adapter.First(x.HeaderValues(name)) }
 
-func (x exchange) HeaderValues(name string) []string { return x.c.Request.Header[name] }
+func (x exchange) HeaderValues(name string) []string {
+	return adapter.Values(x.c.Request.Header, name)
+}
 
 // Context is the request's: that of *gin.Context is never done by default. Middleware
 // can have made it of a *gin.Context, which Gin uses again.

@@ -8,7 +8,9 @@ package adapter
 
 import (
 	"context"
+	"net/http"
 	"net/netip"
+	"strings"
 
 	"github.com/streamlimit/streamlimit/core"
 )
@@ -79,7 +81,22 @@ type Exchange interface {
 	SetRecord(r *Record)
 }
 
-// First is the first of a field's values, or "".
+// Values returns the values of a field of a net/http request, in order. A server
+// of net/http brings names into the form that name is in. Code that fills in a
+// header by hand may not, so that a missing name is looked for without case.
+func Values(header http.Header, name string) []string {
+	if values, ok := header[name]; ok {
+		return values
+	}
+	for other, values := range header {
+		if strings.EqualFold(other, name) {
+			return values
+		}
+	}
+	return nil
+}
+
+// First returns the first of a field's values, or "".
 func First(values []string) string {
 	if len(values) == 0 {
 		return ""

@@ -140,6 +140,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"UntrustedPeer", checkUntrustedPeer, ""},
 		{"TrustedProxies", checkTrustedProxies, ""},
 		{"ForwardedHeader", checkForwardedHeader, ""},
+		{"FieldNames", checkFieldNames, ""},
 		{"Also", checkAlso, ""},
 		{"AlsoDecisions", checkAlsoDecisions, ""},
 		{"AlsoDenied", checkAlsoDenied, ""},

@@ -88,6 +88,41 @@ func checkTrustedProxies(t *testing.T, s suite) {
 	w.wantKey("203.0.113.8")
 }
 
+// The name of a field may be in any case, whatever the framework makes of names.
+func checkFieldNames(t *testing.T, s suite) {
+	w := s.openKey(t, byHeader("X-API-Key"))
+	for i, name := range []string{"X-Api-Key", "X-API-Key", "x-api-key", "X-API-KEY", "x-ApI-kEy"} {
+		want := http.StatusTooManyRequests
+		if i == 0 {
+			want = http.StatusOK
+		}
+		w.raw("GET /1 HTTP/1.1\r\nHost: a\r\n" + name + ": k\r\n\r\n").want(want)
+	}
+	// Lines that differ in case are lines of one field, in their order.
+	w = s.openProxied(t, "127.0.0.0/8, 10.0.0.0/8")
+	for _, lines := range []string{
+		"X-Forwarded-For: 192.0.2.1\r\nx-forwarded-for: 203.0.113.7\r\n",
+		"x-forwarded-for: 192.0.2.1\r\nX-Forwarded-For: 203.0.113.7\r\n",
+		"X-FORWARDED-FOR: 192.0.2.1, 203.0.113.7\r\nx-Forwarded-for: 10.0.0.1\r\n",
+	} {
+		w.raw("GET /1 HTTP/1.1\r\nHost: a\r\n" + lines + "\r\n").want(http.StatusOK)
+		w.wantKey("203.0.113.7")
+	}
+	w = s.openProxied(t, "127.0.0.0/8", core.WithForwardedHeader("forwarded"))
+	w.raw("GET /1 HTTP/1.1\r\nHost: a\r\nFORWARDED: for=192.0.2.1\r\nforwarded: for=203.0.113.7\r\n\r\n").want(http.StatusOK)
+	w.wantKey("203.0.113.7")
+
+	// So is that of a field that no trusted proxy has written.
+	log, logged := logAt(slog.LevelInfo)
+	limiter, _ := newLimiter(t, logged)
+	w = s.openRoute(t, limit{limiter: limiter, policy: core.NewPolicy("api", core.PerMinute(100))})
+	w.raw("GET /1 HTTP/1.1\r\nHost: a\r\nx-forwarded-for: 203.0.113.7\r\n\r\n").want(http.StatusOK)
+	w.wantKey("127.0.0.1")
+	if n := strings.Count(log.String(), "STREAMLIMIT_W001"); n != 1 {
+		t.Errorf("%d warnings that no proxy is trusted, want 1: %s", n, log.String())
+	}
+}
+
 func checkForwardedHeader(t *testing.T, s suite) {
 	w := s.openProxied(t, "127.0.0.1", core.WithForwardedHeader("x-real-ip"))
 	w.get("/1", "X-Real-IP: 203.0.113.7", "X-Forwarded-For: 192.0.2.1").want(http.StatusOK)

@@ -83,9 +83,11 @@ func exchangeOf(r *http.Request) adapter.Exchange {
 
 func (x exchange) Peer() netip.Addr { return adapter.ParsePeer(x.v.request.RemoteAddr) }
 
-func (x exchange) Header(name string) string { return adapter.First(x.v.request.Header[name]) }
+func (x exchange) Header(name string) string { return adapter.First(x.HeaderValues(name)) }
 
-func (x exchange) HeaderValues(name string) []string { return x.v.request.Header[name] }
+func (x exchange) HeaderValues(name string) []string {
+	return adapter.Values(x.v.request.Header, name)
+}
 
 func (x exchange) Context() context.Context { return x.v.request.Context() }
 
