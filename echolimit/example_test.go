@@ -116,6 +116,42 @@ func ExampleByHeader() {
 	// {"title":"Unauthorized","status":401,"detail":"the request lacks what it is counted by, such as a credential"}
 }
 
+func ExampleByBearer() {
+	limiter := core.New(core.NewMemory(), core.WithKeySecret([]byte("from your settings")))
+	defer limiter.Close()
+
+	e := echo.New()
+	e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), echolimit.WithKey(echolimit.ByBearer())))
+	e.GET("/", hello)
+
+	try(e, "/", "Authorization", "Bearer alice's")
+	try(e, "/", "Authorization", "bearer   alice's")
+	try(e, "/", "Authorization", "Bearer bob's")
+	try(e, "/")
+	// Output:
+	// 200 "api";r=0;t=3600
+	// 429 "api";r=0;t=3600
+	// 200 "api";r=0;t=3600
+	// 401
+}
+
+func ExampleByBasicUser() {
+	limiter := core.New(core.NewMemory(), core.WithKeySecret([]byte("from your settings")))
+	defer limiter.Close()
+
+	e := echo.New()
+	e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), echolimit.WithKey(echolimit.ByFirst(echolimit.ByBasicUser(), echolimit.ByAddress()))))
+	e.GET("/", hello)
+
+	try(e, "/", "Authorization", "Basic YWxpY2U6b25l") // alice:one
+	try(e, "/", "Authorization", "Basic YWxpY2U6dHdv") // alice:two
+	try(e, "/")                                        // counted by its address
+	// Output:
+	// 200 "api";r=0;t=3600
+	// 429 "api";r=0;t=3600
+	// 200 "api";r=0;t=3600
+}
+
 func ExampleBySecret() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()

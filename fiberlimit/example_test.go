@@ -116,6 +116,42 @@ func ExampleByHeader() {
 	// {"title":"Unauthorized","status":401,"detail":"the request lacks what it is counted by, such as a credential"}
 }
 
+func ExampleByBearer() {
+	limiter := core.New(core.NewMemory(), core.WithKeySecret([]byte("from your settings")))
+	defer limiter.Close()
+
+	app := fiber.New()
+	app.Use(fiberlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), fiberlimit.WithKey(fiberlimit.ByBearer())))
+	app.Get("/", hello)
+
+	try(app, "/", "Authorization", "Bearer alice's")
+	try(app, "/", "Authorization", "bearer   alice's")
+	try(app, "/", "Authorization", "Bearer bob's")
+	try(app, "/")
+	// Output:
+	// 200 "api";r=0;t=3600
+	// 429 "api";r=0;t=3600
+	// 200 "api";r=0;t=3600
+	// 401
+}
+
+func ExampleByBasicUser() {
+	limiter := core.New(core.NewMemory(), core.WithKeySecret([]byte("from your settings")))
+	defer limiter.Close()
+
+	app := fiber.New()
+	app.Use(fiberlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), fiberlimit.WithKey(fiberlimit.ByFirst(fiberlimit.ByBasicUser(), fiberlimit.ByAddress()))))
+	app.Get("/", hello)
+
+	try(app, "/", "Authorization", "Basic YWxpY2U6b25l") // alice:one
+	try(app, "/", "Authorization", "Basic YWxpY2U6dHdv") // alice:two
+	try(app, "/")                                        // counted by its address
+	// Output:
+	// 200 "api";r=0;t=3600
+	// 429 "api";r=0;t=3600
+	// 200 "api";r=0;t=3600
+}
+
 func ExampleBySecret() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()

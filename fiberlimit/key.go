@@ -28,11 +28,39 @@ func ByAddress() Key { return framework.ByAddress() }
 //
 // A client that can invent values has a new budget with each: check them
 // before, or limit by address as well.
+//
+// ByHeader panics for Authorization, Proxy-Authorization and Cookie. One credential
+// can be written in many ways there, and each would have a budget: use [ByBearer],
+// [ByBasicUser] or [BySecret].
 func ByHeader(name string) Key { return framework.ByHeader(name) }
+
+// ByBearer counts by the bearer token in the Authorization field (RFC 6750), of
+// which only a digest is kept. All ways to write one token are one key: the case
+// of the scheme, white space, and the unused last bits of a JSON Web Token. A
+// request without a bearer token is a missing key, as in [ByHeader]. A field
+// that is malformed or there twice is refused with 400.
+//
+// The token is not verified. A client that can invent tokens has a new budget
+// with each, as in [ByHeader]; after authentication, [ByFunc] counts by user.
+func ByBearer() Key { return framework.ByBearer() }
+
+// ByBasicUser counts by the user in the Authorization field of HTTP Basic
+// authentication (RFC 7617), with whatever password. Only a digest is kept, since
+// many services take an API key as the user. All ways to write one user in
+// base64 are one key; upper and lower case are different users. The rest is as
+// in [ByBearer].
+//
+// The password is not verified, so that a stranger can use up the budget of a
+// user: ByAll(ByBasicUser(), ByAddress()) keeps strangers apart.
+func ByBasicUser() Key { return framework.ByBasicUser() }
 
 // BySecret counts by the value that find returns, such as a cookie, of which
 // only a digest is kept. The name is part of the key. An empty value is a
 // missing one, as in [ByHeader].
+//
+// Return what your service looks up, such as the ID of the session, and not how
+// the client wrote it: each spelling of a value, such as in percent-encoding,
+// would have a budget.
 func BySecret(name string, find func(*fiber.Ctx) (string, error)) Key {
 	return framework.BySecret(name, find)
 }

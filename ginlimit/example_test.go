@@ -117,6 +117,42 @@ func ExampleByHeader() {
 	// {"title":"Unauthorized","status":401,"detail":"the request lacks what it is counted by, such as a credential"}
 }
 
+func ExampleByBearer() {
+	limiter := core.New(core.NewMemory(), core.WithKeySecret([]byte("from your settings")))
+	defer limiter.Close()
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), ginlimit.WithKey(ginlimit.ByBearer())))
+	router.GET("/", hello)
+
+	try(router, "/", "Authorization", "Bearer alice's")
+	try(router, "/", "Authorization", "bearer   alice's")
+	try(router, "/", "Authorization", "Bearer bob's")
+	try(router, "/")
+	// Output:
+	// 200 "api";r=0;t=3600
+	// 429 "api";r=0;t=3600
+	// 200 "api";r=0;t=3600
+	// 401
+}
+
+func ExampleByBasicUser() {
+	limiter := core.New(core.NewMemory(), core.WithKeySecret([]byte("from your settings")))
+	defer limiter.Close()
+
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), ginlimit.WithKey(ginlimit.ByFirst(ginlimit.ByBasicUser(), ginlimit.ByAddress()))))
+	router.GET("/", hello)
+
+	try(router, "/", "Authorization", "Basic YWxpY2U6b25l") // alice:one
+	try(router, "/", "Authorization", "Basic YWxpY2U6dHdv") // alice:two
+	try(router, "/")                                        // counted by its address
+	// Output:
+	// 200 "api";r=0;t=3600
+	// 429 "api";r=0;t=3600
+	// 200 "api";r=0;t=3600
+}
+
 func ExampleBySecret() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()

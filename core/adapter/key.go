@@ -35,13 +35,24 @@ func (f Framework[C]) ByAddress() Key[C] {
 // ByHeader counts by the digest of a header field's value.
 func (f Framework[C]) ByHeader(name string) Key[C] {
 	f.mustName("ByHeader", name)
-	// Some frameworks move it out of the fields.
-	f.must(!strings.EqualFold(name, "Host"), "ByHeader", `"Host" is not a field in all frameworks: use ByFunc("host", ...)`)
+	if advice := notByHeader[strings.ToLower(name)]; advice != "" {
+		f.must(false, "ByHeader", fmt.Sprintf("%q %s", http.CanonicalHeaderKey(name), advice))
+	}
 	label := strings.ToLower(name)
 	name = http.CanonicalHeaderKey(name)
 	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
 		return func(_ C, x Exchange) (string, error) { return id.Digest(label, x.Header(name)) }
 	}}
+}
+
+// notByHeader has the fields that are not counted by, each with what to use
+// instead. One credential can be written in many ways in those that hold one, and
+// each way would have a budget.
+var notByHeader = map[string]string{
+	"host":                `is not a field in all frameworks: use ByFunc("host", ...)`,
+	"authorization":       `can be written in many ways by one client: use ByBearer() or ByBasicUser(), or BySecret("user", ...) for other schemes`,
+	"proxy-authorization": `can be written in many ways by one client: use BySecret("user", ...) with what your proxy reads in it`,
+	"cookie":              `can be written in many ways by one client: use BySecret("session", ...) with the value of one cookie`,
 }
 
 // BySecret counts by the digest of what find returns.

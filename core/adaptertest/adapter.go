@@ -34,14 +34,16 @@ type Adapter[C, M any] struct {
 	FromContext func(C) (core.Decision, bool)
 	Decisions   func(C) []core.Decision
 
-	ByAddress  func() adapter.Key[C]
-	ByHeader   func(name string) adapter.Key[C]
-	BySecret   func(name string, find func(C) (string, error)) adapter.Key[C]
-	ByFunc     func(name string, find func(C) (string, error)) adapter.Key[C]
-	ByConstant func(name string) adapter.Key[C]
-	ByAll      func(...adapter.Key[C]) adapter.Key[C]
-	ByFirst    func(...adapter.Key[C]) adapter.Key[C]
-	Bind       func(*core.Limiter, adapter.Key[C]) func(C) (string, error)
+	ByAddress   func() adapter.Key[C]
+	ByHeader    func(name string) adapter.Key[C]
+	ByBearer    func() adapter.Key[C]
+	ByBasicUser func() adapter.Key[C]
+	BySecret    func(name string, find func(C) (string, error)) adapter.Key[C]
+	ByFunc      func(name string, find func(C) (string, error)) adapter.Key[C]
+	ByConstant  func(name string) adapter.Key[C]
+	ByAll       func(...adapter.Key[C]) adapter.Key[C]
+	ByFirst     func(...adapter.Key[C]) adapter.Key[C]
+	Bind        func(*core.Limiter, adapter.Key[C]) func(C) (string, error)
 
 	WithKey             func(adapter.Key[C]) adapter.Option[C]
 	WithAlso            func(*core.Policy, adapter.Key[C]) adapter.Option[C]
@@ -131,6 +133,8 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"Head", checkHead, ""},
 		{"KeyByAddress", checkKeyByAddress, ""},
 		{"KeyByHeader", checkKeyByHeader, ""},
+		{"KeyByBearer", checkKeyByBearer, ""},
+		{"KeyByBasicUser", checkKeyByBasicUser, ""},
 		{"KeyBySecret", checkKeyBySecret, ""},
 		{"KeyByFunc", checkKeyByFunc, ""},
 		{"KeyByConstant", checkKeyByConstant, ""},

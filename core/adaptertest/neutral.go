@@ -93,6 +93,8 @@ type key struct {
 
 func byAddress() *key             { return &key{by: "Address"} }
 func byHeader(name string) *key   { return &key{by: "Header", name: name} }
+func byBearer() *key              { return &key{by: "Bearer"} }
+func byBasicUser() *key           { return &key{by: "BasicUser"} }
 func byConstant(name string) *key { return &key{by: "Constant", name: name} }
 func byAll(keys ...*key) *key     { return &key{by: "All", keys: keys} }
 func byFirst(keys ...*key) *key   { return &key{by: "First", keys: keys} }
@@ -221,6 +223,10 @@ func (a Adapter[C, M]) key(k *key) adapter.Key[C] {
 	switch k.by {
 	case "Header":
 		return a.ByHeader(k.name)
+	case "Bearer":
+		return a.ByBearer()
+	case "BasicUser":
+		return a.ByBasicUser()
 	case "Secret":
 		return a.BySecret(k.name, find)
 	case "Func":

@@ -138,6 +138,38 @@ func ExampleByHeader() {
 	// {"title":"Unauthorized","status":401,"detail":"the request lacks what it is counted by, such as a credential"}
 }
 
+func ExampleByBearer() {
+	limiter := core.New(core.NewMemory(), core.WithKeySecret([]byte("from your settings")))
+	defer limiter.Close()
+
+	handler := httplimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), httplimit.WithKey(httplimit.ByBearer()))(hello)
+
+	try(handler, "/", "Authorization", "Bearer alice's")
+	try(handler, "/", "Authorization", "bearer   alice's")
+	try(handler, "/", "Authorization", "Bearer bob's")
+	try(handler, "/")
+	// Output:
+	// 200 "api";r=0;t=3600
+	// 429 "api";r=0;t=3600
+	// 200 "api";r=0;t=3600
+	// 401
+}
+
+func ExampleByBasicUser() {
+	limiter := core.New(core.NewMemory(), core.WithKeySecret([]byte("from your settings")))
+	defer limiter.Close()
+
+	handler := httplimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), httplimit.WithKey(httplimit.ByFirst(httplimit.ByBasicUser(), httplimit.ByAddress())))(hello)
+
+	try(handler, "/", "Authorization", "Basic YWxpY2U6b25l") // alice:one
+	try(handler, "/", "Authorization", "Basic YWxpY2U6dHdv") // alice:two
+	try(handler, "/")                                        // counted by its address
+	// Output:
+	// 200 "api";r=0;t=3600
+	// 429 "api";r=0;t=3600
+	// 200 "api";r=0;t=3600
+}
+
 func ExampleBySecret() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()

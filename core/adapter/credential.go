@@ -1,0 +1,89 @@
+package adapter
+
+import (
+	"encoding/base64"
+	"net/http"
+	"strings"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// ByBearer counts by the digest of a bearer token (RFC 6750).
+func (f Framework[C]) ByBearer() Key[C] {
+	return byCredential[C]("bearer", func(credential string) (string, bool) {
+		return canonicalToken(credential), !strings.ContainsAny(credential, " \t")
+	})
+}
+
+// ByBasicUser counts by the digest of the user of HTTP Basic (RFC 7617).
+func (f Framework[C]) ByBasicUser() Key[C] { return byCredential[C]("basic", basicUser) }
+
+// byCredential counts by the digest of what read makes of the credential of a
+// scheme. A request with a credential of another scheme has no key. One whose
+// field has no single meaning is refused, since others may read it otherwise.
+func byCredential[C any](scheme string, read func(credential string) (value string, ok bool)) Key[C] {
+	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
+		return func(_ C, x Exchange) (string, error) {
+			fields := x.HeaderValues("Authorization")
+			if len(fields) > 1 {
+				return "", malformed("more than one Authorization field")
+			}
+			given, credential := cutScheme(First(fields))
+			if !strings.EqualFold(given, scheme) {
+				return "", core.ErrNoKey
+			}
+			value, ok := read(credential)
+			if !ok {
+				return "", malformed("the Authorization field is malformed")
+			}
+			return id.Digest(scheme, value)
+		}
+	}}
+}
+
+func malformed(detail string) error { return core.Refuse(http.StatusBadRequest, detail) }
+
+// cutScheme splits the value of an Authorization field. Servers differ in the
+// white space that they accept, so any amount of it is none of the credential.
+func cutScheme(field string) (scheme, credential string) {
+	field = strings.Trim(field, " \t")
+	if i := strings.IndexAny(field, " \t"); i >= 0 {
+		return field[:i], strings.TrimLeft(field[i:], " \t")
+	}
+	return field, ""
+}
+
+// canonicalToken returns the one spelling of a token. A token is an opaque text,
+// except for a JSON Web Token. The last character of each of its parts has up to
+// four bits that most verifiers do not look at, and may have padding after it.
+func canonicalToken(token string) string {
+	parts := strings.Split(token, ".")
+	if !strings.HasPrefix(token, "eyJ") || len(parts) != 3 && len(parts) != 5 {
+		return token
+	}
+	for i, part := range parts {
+		value, err := decodeBase64(part)
+		if err != nil {
+			return token
+		}
+		parts[i] = base64.RawURLEncoding.EncodeToString(value)
+	}
+	return strings.Join(parts, ".")
+}
+
+// basicUser returns the user of a credential.
+func basicUser(credential string) (string, bool) {
+	pair, err := decodeBase64(credential)
+	if err != nil {
+		return "", false
+	}
+	user, _, ok := strings.Cut(string(pair), ":")
+	return user, ok
+}
+
+// decodeBase64 reads every spelling that some server accepts: either alphabet,
+// padding or none, and any value of the bits that are left over at the end.
+func decodeBase64(text string) ([]byte, error) {
+	text = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(text, "="))
+	return base64.RawStdEncoding.DecodeString(text)
+}
