@@ -25,6 +25,7 @@ var forms = map[string][]func(netip.Addr) string{
 	forwardedRFC7239: {
 		func(a netip.Addr) string { return `for="` + bracketed(a) + `"` },
 		func(a netip.Addr) string { return `proto=http;For="` + bracketed(a) + `:80";host="a,\"b;for=9.9.9.9"` },
+		func(a netip.Addr) string { return `for="` + bracketed(a) + `:_x";by=unknown` },
 	},
 }
 
@@ -45,6 +46,9 @@ func FuzzAddress(f *testing.F) {
 		f.Add(forged, []byte{203, 0, 113, 7}, byte(0))
 		f.Add(forged, netip.MustParseAddr("2001:db8:1:2::9").AsSlice(), byte(0xff))
 		f.Add(forged, netip.MustParseAddr("::ffff:203.0.113.7").AsSlice(), byte(0x48))
+		f.Add(forged, netip.MustParseAddr("64:ff9b::203.0.113.7").AsSlice(), byte(0x81))
+		f.Add(forged, netip.MustParseAddr("64:ff9b::10.0.0.1").AsSlice(), byte(0x81))
+		f.Add(forged, netip.MustParseAddr("2002:a00:1::1").AsSlice(), byte(0xff))
 	}
 	trusted := netip.MustParsePrefix("10.0.0.0/8")
 	proxy, outer := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("::ffff:10.0.0.2")
@@ -84,9 +88,19 @@ func FuzzAddress(f *testing.F) {
 
 // addressKey is the key that an address is to have.
 func addressKey(a netip.Addr, bits int) string {
-	if a.Is4In6() || a.Is4() {
-		four := a.As16()
-		return netip.AddrFrom4([4]byte(four[12:])).String()
+	six := a.As16()
+	four := netip.AddrFrom4([4]byte(six[12:]))
+	in := func(prefix string) bool { return netip.MustParsePrefix(prefix).Contains(a.WithZone("")) }
+	global := four.IsGlobalUnicast() && !four.IsPrivate() && !netip.MustParsePrefix("100.64.0.0/10").Contains(four)
+	switch host := in("64:ff9b::/96") || in("::ffff:0:0:0/96"); {
+	case a.Is4In6() || a.Is4() || host && global:
+		return four.String()
+	case host || in("64:ff9b:1::/48"):
+		bits = 128
+	case in("2002::/16"):
+		bits = min(bits, 48)
+	case in("2001::/32"):
+		bits = min(bits, 32)
 	}
 	return netip.PrefixFrom(a.WithZone(""), bits).Masked().String()
 }

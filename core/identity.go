@@ -40,39 +40,47 @@ type Identity struct {
 	trustUnix bool // whether a peer without an address is a trusted proxy
 
 	looked atomic.Int64 // requests that were looked at for a proxy that nobody trusts
+	remote atomic.Bool  // whether the peer of one of them was another machine
 }
 
 // digestBytes is how much of a SHA-256 digest is kept: 128 bits leave no
 // practical chance of two keys meeting.
 const digestBytes = 16
 
-// Address is the client's address as a key: "203.0.113.7", or the prefix
+// Address returns the client's address as a key: "203.0.113.7", or the prefix
 // "2001:db8::/64" for IPv6, where a client usually holds a whole /64.
 //
 // It is the peer's address, which nobody can forge. When the peer is a trusted
 // proxy it is the first address from the right of the forwarded chain that is
-// not a trusted proxy; an entry that is no address ends the walk at the last
-// address before it. A peer without an address is refused, or a trusted proxy:
-// see [WithTrustedUnixSocket]. Without any address the error is [ErrNoKey].
+// not a trusted proxy. An entry that is not an address, such as "unknown" or an
+// obfuscated node of RFC 7239, ends the walk at the last address before it. A
+// peer without an address is refused, or a trusted proxy: see
+// [WithTrustedUnixSocket]. Without any address the error is [ErrNoKey].
+//
+// A client behind a translator (NAT64, SIIT) has an address such as
+// 64:ff9b::203.0.113.7, and is counted by the IPv4 address inside. So is
+// ::ffff:203.0.113.7. 6to4 is counted by /48, and all clients of Teredo are
+// counted together. A proxy behind a translator is trusted by the address that
+// it has here: [WithTrustedProxies] needs the IPv6 form.
 func (id *Identity) Address(r Request) (string, error) {
 	addr := id.client(r)
 	if !addr.IsValid() {
+		id.warnings.say(warnNoAddress, "a peer has no address, as on a Unix socket, so its requests can't be counted by address and are refused; "+
+			"if that is your proxy, trust it with core.WithTrustedUnixSocket")
 		return "", ErrNoKey
 	}
-	if addr.Is4() {
-		return addr.String(), nil
-	}
-	prefix, err := addr.Prefix(id.bits)
-	if err != nil {
-		return "", ErrNoKey
+	prefix := clientPrefix(addr, id.bits)
+	if prefix.Addr().Is4() {
+		return prefix.Addr().String(), nil
 	}
 	return prefix.String(), nil
 }
 
+// client returns the address that [Identity.Address] makes a key of.
 func (id *Identity) client(r Request) netip.Addr {
 	peer := plain(r.Peer())
 	if len(id.proxies) == 0 && !id.trustUnix {
-		id.warnForwarded(r)
+		id.warnUntrusted(peer, r)
 	}
 	if !id.trusts(peer) {
 		return peer
@@ -108,25 +116,39 @@ func (id *Identity) trusts(addr netip.Addr) bool {
 	return false
 }
 
-// lookedAtMost is how many requests are looked at: a proxy marks each.
-const lookedAtMost = 10_000
+const (
+	// lookedAtMost is how many requests are looked at: a proxy marks each.
+	lookedAtMost = 10_000
+	// loopbackAtLeast is how many requests must come from this machine, and none
+	// from another, before that is odd. Tests, health checks and people at work on
+	// a service seldom make as many.
+	loopbackAtLeast = 1_000
+)
 
-// warnForwarded says once that a proxy seems to be in front while none is
-// trusted: then all its clients share the proxy's log.
-func (id *Identity) warnForwarded(r Request) {
+// warnUntrusted warns once that a proxy seems to be in front while none is
+// trusted: then all its clients share the proxy's log. A proxy marks requests, or
+// is the only peer, on the same machine.
+func (id *Identity) warnUntrusted(peer netip.Addr, r Request) {
 	if id.looked.Load() >= lookedAtMost {
 		return
 	}
-	id.looked.Add(1)
-	if r.Header("X-Forwarded-For") == "" && r.Header("Forwarded") == "" {
+	looked := id.looked.Add(1)
+	if r.Header("X-Forwarded-For") != "" || r.Header("Forwarded") != "" {
+		id.looked.Store(lookedAtMost)
+		id.warnings.say(warnForwarded, "a request carries X-Forwarded-For or Forwarded, but no proxy is trusted, so it is counted by the address of its peer; "+
+			"if that is your proxy, name it with core.WithTrustedProxies, else ignore this")
 		return
 	}
-	id.looked.Store(lookedAtMost)
-	id.warnings.say(warnForwarded, "a request carries X-Forwarded-For or Forwarded, but no proxy is trusted, so it is counted by the address of its peer; "+
-		"if that is your proxy, name it with core.WithTrustedProxies, else ignore this")
+	switch {
+	case !peer.IsLoopback():
+		id.remote.Store(true)
+	case looked == loopbackAtLeast && !id.remote.Load():
+		id.warnings.say(warnLoopback, "all requests so far come from this machine and say nothing of a client, so they share one log; if they come through a proxy, "+
+			"let it send X-Forwarded-For and name it with core.WithTrustedProxies, else ignore this", "requests", loopbackAtLeast)
+	}
 }
 
-// Digest is the key for a credential called name: the name and 128 bits of
+// Digest returns the key for a credential called name: the name and 128 bits of
 // the HMAC-SHA-256 of value under the secret of [WithKeySecret], or of its
 // SHA-256 without one. The value itself goes nowhere. An empty value is
 // [ErrNoKey].

@@ -145,6 +145,36 @@ func TestForwardedHeader(t *testing.T) {
 		`203.0.113.7`:                                                             "10.1.2.3",
 		`for=203.0.113.7;for=9.9.9.9`:                                             "10.1.2.3",
 		`for=203.0.113.7;host="open`:                                              "10.1.2.3",
+
+		// Ports, which may be obfuscated.
+		`for="203.0.113.7:_x"`:                "203.0.113.7",
+		`for="203.0.113.7:_gazonk.1-Z_"`:      "203.0.113.7",
+		`for="203.0.113.7:99999"`:             "203.0.113.7",
+		`for="[2001:db8::1]"`:                 "2001:db8::/64",
+		`for="[2001:db8::1]:_x"`:              "2001:db8::/64",
+		`for="[2001:db8::1]:0"`:               "2001:db8::/64",
+		`for="[::ffff:203.0.113.7]:_x"`:       "203.0.113.7",
+		`for="\2\03.0.113.7:80"`:              "203.0.113.7",
+		`for=203.0.113.7, for="10.9.9.9:_x"`:  "203.0.113.7",
+		`for=1.1.1.1, for="203.0.113.7:_a,b"`: "10.1.2.3",
+		`for="203.0.113.7:"`:                  "10.1.2.3",
+		`for="203.0.113.7:_"`:                 "10.1.2.3",
+		`for="203.0.113.7:123456"`:            "10.1.2.3",
+		`for="203.0.113.7:-1"`:                "10.1.2.3",
+		`for="203.0.113.7:_x:_y"`:             "10.1.2.3",
+		`for="[2001:db8::1]x"`:                "10.1.2.3",
+		`for="[2001:db8::1"`:                  "10.1.2.3",
+		`for="[203.0.113.7]:80"`:              "10.1.2.3",
+		`for=":80"`:                           "10.1.2.3",
+		`for=""`:                              "10.1.2.3",
+
+		// Nodes that are not addresses end the walk.
+		`for=203.0.113.7, for=unknown`:                                 "10.1.2.3",
+		`for=203.0.113.7, for="unknown:80"`:                            "10.1.2.3",
+		`for=203.0.113.7, for="_hidden:_x"`:                            "10.1.2.3",
+		`for=203.0.113.7, for=_SEVKISEK, for=10.9.9.9`:                 "10.9.9.9",
+		`for=203.0.113.7, for=unknown, for=10.7.7.7, for="10.9.9.9:_"`: "10.1.2.3",
+		`for=203.0.113.7, for=unknown, for=10.7.7.7, for="10.9.9.9:1"`: "10.7.7.7",
 	} {
 		r := request{"10.1.2.3", textproto.MIMEHeader{"Forwarded": {value}, "X-Forwarded-For": {"9.9.9.9"}}}
 		if got, err := rfc7239.Address(r); err != nil || got != want {
@@ -163,6 +193,122 @@ func TestIPv6Prefix(t *testing.T) {
 		if got, _ := identity(t, core.WithIPv6Prefix(bits)).Address(forwarded("2001:db8:1:2ff:3:4:5:6")); got != want {
 			t.Errorf("/%d: %q, want %q", bits, got, want)
 		}
+	}
+}
+
+// An address that stands for an IPv4 host is that host, where nobody else can
+// claim to be it; elsewhere its holder has one key.
+func TestAddressOfIPv4InIPv6(t *testing.T) {
+	for address, want := range map[string]string{
+		"64:ff9b::203.0.113.7":                 "203.0.113.7",
+		"64:ff9b::cb00:7108":                   "203.0.113.8",
+		"::ffff:203.0.113.7":                   "203.0.113.7",
+		"::ffff:0:203.0.113.7":                 "203.0.113.7",
+		"64:ff9b::10.0.0.1":                    "64:ff9b::a00:1/128",
+		"64:ff9b::127.0.0.1":                   "64:ff9b::7f00:1/128",
+		"64:ff9b::100.64.0.1":                  "64:ff9b::6440:1/128",
+		"64:ff9b::255.255.255.255":             "64:ff9b::ffff:ffff/128",
+		"64:ff9b::":                            "64:ff9b::/128",
+		"64:ff9b:0:0:0:1:cb00:7107":            "64:ff9b::/64",
+		"64:ff9b:1::203.0.113.7":               "64:ff9b:1::cb00:7107/128",
+		"64:ff9b:1:2::10.0.0.1":                "64:ff9b:1:2::a00:1/128",
+		"64:ff9b:2::203.0.113.7":               "64:ff9b:2::/64",
+		"2002:cb00:7107:1::1":                  "2002:cb00:7107::/48",
+		"2002:cb00:7107:ffff::2":               "2002:cb00:7107::/48",
+		"2001:0:4136:e378:8000:63bf:3fff:fdd2": "2001::/32",
+		"2001:0:1:2:3:4:5:6":                   "2001::/32",
+		"2001:1::1":                            "2001:1::/64",
+	} {
+		for _, id := range []*core.Identity{identity(t), identity(t, proxies(t, "10.0.0.0/8 127.0.0.0/8"))} {
+			if got, err := id.Address(forwarded(address, "9.9.9.9")); err != nil || got != want {
+				t.Errorf("%s: %q, %v, want %q", address, got, err, want)
+			}
+		}
+		id := identity(t, proxies(t, "192.0.2.1"))
+		if got, err := id.Address(forwarded("192.0.2.1", "9.9.9.9, "+address)); err != nil || got != want {
+			t.Errorf("%s in the chain: %q, %v, want %q", address, got, err, want)
+		}
+	}
+	// A proxy behind a translator is named as it is seen.
+	id := identity(t, proxies(t, "64:ff9b::192.0.2.1"))
+	if got, err := id.Address(forwarded("64:ff9b::192.0.2.1", "203.0.113.7")); err != nil || got != "203.0.113.7" {
+		t.Errorf("behind a translated proxy: %q, %v", got, err)
+	}
+	for bits, want := range map[int]string{32: "2002:cb00::/32", 56: "2002:cb00:7107::/48", 128: "2002:cb00:7107::/48"} {
+		if got, _ := identity(t, core.WithIPv6Prefix(bits)).Address(forwarded("2002:cb00:7107:1::1")); got != want {
+			t.Errorf("6to4 by /%d: %q, want %q", bits, got, want)
+		}
+	}
+}
+
+// warned returns the identity of a limiter, and how often its log has a code.
+func warned(t *testing.T, options ...core.Option) (*core.Identity, func(code string) int) {
+	var log lines
+	id := identity(t, append(options, log.option())...)
+	return id, log.count
+}
+
+func TestPeerWithoutAddressWarnsOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		option core.Option
+		want   int
+	}{
+		"TCP proxies trusted": {proxies(t, "10.0.0.0/8"), 1},
+		"nothing trusted":     {core.WithIPv6Prefix(64), 1},
+		"socket trusted":      {core.WithTrustedUnixSocket(), 0},
+	} {
+		id, count := warned(t, c.option)
+		for range 3 {
+			id.Address(forwarded("", "203.0.113.7"))
+		}
+		if count("STREAMLIMIT_W012") != c.want || count("core.WithTrustedUnixSocket") != c.want {
+			t.Errorf("%s: %d lines, want %d", name, count("STREAMLIMIT_W012"), c.want)
+		}
+	}
+}
+
+// A proxy on the same machine that adds nothing shows by the number of requests.
+func TestLoopbackPeersWarnOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		option core.Option
+		first  string // the peer of the first request
+		then   string // and of the others
+		want   int    // lines after 2,000 requests
+	}{
+		"loopback":              {core.WithIPv6Prefix(64), "127.0.0.1", "127.0.0.1", 1},
+		"IPv6":                  {core.WithIPv6Prefix(64), "127.0.0.2", "::1", 1},
+		"IPv4 in IPv6":          {core.WithIPv6Prefix(64), "::ffff:127.0.0.1", "::ffff:127.0.0.1", 1},
+		"another machine, once": {core.WithIPv6Prefix(64), "203.0.113.7", "127.0.0.1", 0},
+		"another machine":       {core.WithIPv6Prefix(64), "203.0.113.7", "203.0.113.8", 0},
+		"trusted":               {proxies(t, "127.0.0.1"), "127.0.0.1", "127.0.0.1", 0},
+	} {
+		id, count := warned(t, c.option)
+		ask := func(peer string, times int) {
+			for range times {
+				id.Address(request{peer: peer})
+			}
+		}
+		ask(c.first, 1)
+		ask(c.then, 998)
+		if count("") != 0 {
+			t.Errorf("%s: warned of 999 requests", name)
+		}
+		ask(c.then, 1001)
+		if count("STREAMLIMIT_W013") != c.want || count("") != c.want {
+			t.Errorf("%s: %d lines, want %d", name, count(""), c.want)
+		}
+	}
+	// A marked request says more, and is the only line.
+	id, count := warned(t)
+	for i := range 2000 {
+		r := request{peer: "127.0.0.1"}
+		if i == 100 {
+			r = forwarded("127.0.0.1", "203.0.113.7")
+		}
+		id.Address(r)
+	}
+	if count("STREAMLIMIT_W001") != 1 || count("") != 1 {
+		t.Errorf("%d lines, want the one of a forwarded field", count(""))
 	}
 }
 

@@ -36,7 +36,8 @@ type Rule struct {
 	// whole key that it is counted by under any policy, as decisions show it, or
 	// by its address. A Network is met by the address of a request, and where
 	// there is none, as for [Limiter.Allow] and [Limiter.Peek], by keys that are
-	// an address or a prefix within it. It finds no address within other keys.
+	// an address or a prefix within it. It finds no address within other keys. A
+	// client behind NAT64 is met by its IPv6 address and by the IPv4 address inside.
 	Key     string       `json:"key,omitempty"`
 	Network netip.Prefix `json:"network,omitzero"`
 

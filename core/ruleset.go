@@ -66,14 +66,20 @@ func (s *ruleset) on(key string, client netip.Prefix, now time.Time) (found Rule
 			}
 		}
 	}
+	within := func(client netip.Prefix) {
+		for _, bits := range s.lengths {
+			if bits > client.Bits() {
+				break
+			}
+			if network, err := client.Addr().Prefix(bits); err == nil {
+				consider(s.networks[network])
+			}
+		}
+	}
 	consider(s.keys[key])
-	for _, bits := range s.lengths {
-		if bits > client.Bits() {
-			break
-		}
-		if network, err := client.Addr().Prefix(bits); err == nil {
-			consider(s.networks[network])
-		}
+	within(client)
+	if inside, is4 := behindNAT64(client.Addr()); is4 && client.IsSingleIP() {
+		within(oneAddress(inside))
 	}
 	return found, ok
 }

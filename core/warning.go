@@ -28,6 +28,8 @@ const (
 	warnUnfit       = "STREAMLIMIT_W007"
 	warnRulesUnread = "STREAMLIMIT_W008"
 	warnApart       = "STREAMLIMIT_W009"
+	warnNoAddress   = "STREAMLIMIT_W012"
+	warnLoopback    = "STREAMLIMIT_W013"
 )
 
 // say writes a line, unless one with the code was written before.

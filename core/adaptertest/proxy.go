@@ -131,4 +131,16 @@ func checkForwardedHeader(t *testing.T, s suite) {
 	w = s.openProxied(t, "127.0.0.1 10.0.0.0/8", core.WithForwardedHeader("Forwarded"), core.WithIPv6Prefix(48))
 	w.get("/1", `Forwarded: for=192.0.2.1, For="[2001:db8:1:2::9]:4711";proto=https`, "Forwarded: by=_x;for=10.0.0.2").want(http.StatusOK)
 	w.wantKey("2001:db8:1::/48")
+	for element, want := range map[string]string{
+		`for="203.0.113.7:_x"`:                "203.0.113.7",
+		`for="[2001:db8:1:2::9]:_x"`:          "2001:db8:1::/48",
+		`for=203.0.113.7, for="10.0.0.2:_x"`:  "203.0.113.7",
+		`for=203.0.113.7, for=_hidden`:        "127.0.0.1",
+		`for=203.0.113.7, for=unknown`:        "127.0.0.1",
+		`for="[64:ff9b::203.0.113.7]:4711"`:   "203.0.113.7",
+		`for=192.0.2.1, for="[2002:1:2:3::]"`: "2002:1:2::/48",
+	} {
+		w.get("/1", "Forwarded: "+element).want(http.StatusOK)
+		w.wantKey(want)
+	}
 }

@@ -110,6 +110,7 @@ func checkNetwork(t *testing.T, s suite) {
 	remove := setRule(t, limiter, core.Rule{Kind: core.Block, Network: network})
 	w.get("/1", "X-User: alice", inside).want(http.StatusForbidden).wantProblem(blocked).wantNoFields()
 	w.get("/1", "X-User: alice", "X-Forwarded-For: 203.0.113.7, 127.0.0.1").want(http.StatusForbidden)
+	w.get("/1", "X-User: alice", "X-Forwarded-For: 64:ff9b::203.0.113.7").want(http.StatusForbidden)
 	w.get("/1", "X-User: alice", outside).want(http.StatusOK)
 	w.get("/1", "X-User: alice").want(http.StatusOK)
 	remove()
@@ -121,6 +122,12 @@ func checkNetwork(t *testing.T, s suite) {
 		w.get("/1", "X-User: alice", inside).want(http.StatusOK).wantNoFields()
 	}
 	w.get("/1", "X-User: alice", outside).want(http.StatusOK).wantField("RateLimit", `"api";r=4;t=60, "all";r=49;t=60`)
+
+	// The IPv6 address of a translator is as good a name of it.
+	limiter, w = s.openRules(t, options{}, proxy)
+	setRule(t, limiter, core.Rule{Kind: core.Block, Network: netip.MustParsePrefix("64:ff9b::/96")})
+	w.get("/1", "X-User: alice", "X-Forwarded-For: 64:ff9b::203.0.113.7").want(http.StatusForbidden)
+	w.get("/1", "X-User: alice", inside).want(http.StatusOK)
 
 	// Nobody gets around a rule, or into one, by a field of their own.
 	limiter, w = s.openRules(t, options{})
