@@ -12,12 +12,13 @@ import (
 )
 
 var framework = adapter.Framework[echo.Context]{
-	Name:     "echolimit",
-	Exchange: func(c echo.Context) adapter.Exchange { return &exchange{c: c} },
-	Owns:     owns,
-	Watch:    watch,
-	Respond:  respond,
-	Fail:     fail,
+	Name:      "echolimit",
+	Exchange:  func(c echo.Context) adapter.Exchange { return &exchange{c: c} },
+	Owns:      owns,
+	Malformed: malformed,
+	Watch:     watch,
+	Respond:   respond,
+	Fail:      fail,
 }
 
 // owns: an *echo.HTTPError has its status in it, for the HTTPErrorHandler,
@@ -25,6 +26,13 @@ var framework = adapter.Framework[echo.Context]{
 func owns(c echo.Context, err error) bool {
 	var own *echo.HTTPError
 	return c.Response().Committed || errors.As(err, &own)
+}
+
+// malformed: a binder of parameters returns an *echo.BindingError, which Echo's own
+// HTTPErrorHandler does not know.
+func malformed(err error) bool {
+	var own *echo.BindingError
+	return errors.As(err, &own)
 }
 
 func respond(c echo.Context, status int, contentType string, body []byte) error {

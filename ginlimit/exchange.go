@@ -2,26 +2,39 @@ package ginlimit
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"github.com/gin-gonic/gin"
+	"github.com/gin-gonic/gin/binding"
+	"github.com/go-playground/validator/v10"
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
 var framework = adapter.Framework[*gin.Context]{
-	Name:     "ginlimit",
-	Exchange: func(c *gin.Context) adapter.Exchange { return exchange{c} },
-	Owns:     owns,
-	Watch:    watch,
-	Respond:  respond,
-	Fail:     fail,
+	Name:      "ginlimit",
+	Exchange:  func(c *gin.Context) adapter.Exchange { return exchange{c} },
+	Owns:      owns,
+	Malformed: malformed,
+	Watch:     watch,
+	Respond:   respond,
+	Fail:      fail,
 }
 
 // owns: Gin has no errors that carry a status; functions of the user's abort
 // and write the response themselves.
 func owns(c *gin.Context, _ error) bool { return c.Writer.Written() }
+
+// malformed: ShouldBind returns the errors of the validator as they are.
+func malformed(err error) bool {
+	var (
+		invalid validator.ValidationErrors
+		several binding.SliceValidationError
+	)
+	return errors.As(err, &invalid) || errors.As(err, &several)
+}
 
 func respond(c *gin.Context, status int, contentType string, body []byte) error {
 	c.Data(status, contentType, body)

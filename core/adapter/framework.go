@@ -30,6 +30,11 @@ type Framework[C any] struct {
 	// that returned it has written the response already.
 	Owns func(c C, err error) bool
 
+	// Malformed reports whether err is of the framework's own kind, without a status
+	// in it, and says that the client's request can't be read. It is nil for a
+	// framework that has no such errors.
+	Malformed func(err error) bool
+
 	// Watch follows the response to the client. It is called before the handler,
 	// in limits that need to know the status.
 	Watch func(c C) Response

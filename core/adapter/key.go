@@ -63,7 +63,7 @@ func (f Framework[C]) BySecret(name string, find func(C) (string, error)) Key[C]
 		return func(c C, _ Exchange) (string, error) {
 			value, err := find(c)
 			if err != nil {
-				return "", err
+				return "", f.blame(c, err)
 			}
 			return id.Digest(name, value)
 		}
@@ -79,7 +79,7 @@ func (f Framework[C]) ByFunc(name string, find func(C) (string, error)) Key[C] {
 		return func(c C, _ Exchange) (string, error) {
 			value, err := find(c)
 			if err != nil {
-				return "", err
+				return "", f.blame(c, err)
 			}
 			if value == "" {
 				return "", core.ErrNoKey
