@@ -2,6 +2,7 @@ package echolimit_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -327,6 +328,47 @@ func TestRealIPIsNotAsked(t *testing.T) {
 	get(e, "/", "X-Forwarded-For", "203.0.113.7")
 	if key != "192.0.2.1" || own != "203.0.113.7" {
 		t.Errorf("counted by %q, RealIP is %q", key, own)
+	}
+}
+
+// The body of a request is read by the framework's own means, which fail in its own
+// ways, and a client's mistake is answered with a 4xx in each.
+func TestClientMistakes(t *testing.T) {
+	type order struct {
+		Units int64 `json:"units"`
+	}
+	for name, c := range map[string]struct {
+		body string
+		want int
+	}{
+		"good":      {`{"units":2}`, http.StatusOK},
+		"syntax":    {`{"units"}`, http.StatusBadRequest},
+		"type":      {`{"units":"two"}`, http.StatusBadRequest},
+		"cut off":   {`{"units":`, http.StatusBadRequest},
+		"too large": {`{"units":2,"note":"` + strings.Repeat("x", 200) + `"}`, http.StatusRequestEntityTooLarge},
+		"parameter": {`{"units":1}`, http.StatusBadRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			limiter := core.New(core.NewMemory())
+			defer limiter.Close()
+			cost := func(e echo.Context) (int64, error) {
+				var o order
+				if name == "parameter" {
+					return 0, echo.QueryParamsBinder(e).Int64("units", &o.Units).BindError()
+				}
+				e.Request().Body = http.MaxBytesReader(e.Response(), e.Request().Body, 100)
+				err := json.NewDecoder(e.Request().Body).Decode(&o)
+				return o.Units, err
+			}
+			e := echo.New()
+			e.POST("/", func(e echo.Context) error { return e.NoContent(http.StatusOK) },
+				echolimit.New(limiter, core.NewPolicy("tokens", core.PerHour(9), core.VariableCost()), echolimit.WithCost(cost)))
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodPost, "/?units=two", strings.NewReader(c.body))
+			if e.ServeHTTP(w, r); w.Code != c.want {
+				t.Errorf("answered %d with %s, want %d", w.Code, w.Body, c.want)
+			}
+		})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/gin-gonic/gin"
@@ -255,6 +256,45 @@ func TestClientIPIsNotAsked(t *testing.T) {
 	get(router, "/", "X-Forwarded-For", "203.0.113.7")
 	if key != "192.0.2.1" || own != "203.0.113.7" {
 		t.Errorf("counted by %q, ClientIP is %q", key, own)
+	}
+}
+
+// The body of a request is read by the framework's own means, which fail in its own
+// ways, and a client's mistake is answered with a 4xx in each.
+func TestClientMistakes(t *testing.T) {
+	type order struct {
+		Units int64 `json:"units" binding:"min=1,max=5"`
+	}
+	for name, c := range map[string]struct {
+		body string
+		want int
+	}{
+		"good":      {`{"units":2}`, http.StatusOK},
+		"syntax":    {`{"units"}`, http.StatusBadRequest},
+		"type":      {`{"units":"two"}`, http.StatusBadRequest},
+		"cut off":   {`{"units":`, http.StatusBadRequest},
+		"too large": {`{"units":2,"note":"` + strings.Repeat("x", 200) + `"}`, http.StatusRequestEntityTooLarge},
+		"empty":     {``, http.StatusBadRequest},
+		"invalid":   {`{"units":7}`, http.StatusBadRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			limiter := core.New(core.NewMemory())
+			defer limiter.Close()
+			cost := func(c *gin.Context) (int64, error) {
+				c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, 100)
+				var o order
+				err := c.ShouldBindJSON(&o)
+				return o.Units, err
+			}
+			router := gin.New()
+			router.POST("/", ginlimit.New(limiter, core.NewPolicy("tokens", core.PerHour(9), core.VariableCost()), ginlimit.WithCost(cost)),
+				func(c *gin.Context) { c.Status(http.StatusOK) })
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(c.body))
+			if router.ServeHTTP(w, r); w.Code != c.want {
+				t.Errorf("answered %d with %s, want %d", w.Code, w.Body, c.want)
+			}
+		})
 	}
 }
 

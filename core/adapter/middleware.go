@@ -188,7 +188,7 @@ func (m *Middleware[C]) charge(c C, asks []core.Ask) error {
 	}
 	cost, err := m.cost(c)
 	if err != nil {
-		return err
+		return m.framework.blame(c, err)
 	}
 	if cost == 0 {
 		cost = -1 // an error too; 0 would stand for 1

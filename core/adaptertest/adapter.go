@@ -182,6 +182,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"Shadow", checkShadow, ""},
 		{"DeniedHandler", checkDeniedHandler, ""},
 		{"ErrorHandler", checkErrorHandler, ""},
+		{"ClientMistakes", checkClientMistakes, ""},
 		{"StoreFails", checkStoreFails, ""},
 		{"FailureModes", checkFailureModes, ""},
 		{"FrameworkErrors", checkFrameworkErrors, "WithFrameworkErrors"},

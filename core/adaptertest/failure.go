@@ -1,8 +1,13 @@
 package adaptertest
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -153,6 +158,68 @@ func checkOwnErrors(t *testing.T, s suite) {
 			}
 			if w.handled() != 0 || len(w.errs) != 1 {
 				t.Errorf("%d requests passed on and %d errors handled, want 0 and 1", w.handled(), len(w.errs))
+			}
+		})
+	}
+}
+
+// A mistake of the client's that a function finds in the body is a 4xx, the same in
+// all frameworks. What else keeps a function from its answer is a 503.
+func checkClientMistakes(t *testing.T, s suite) {
+	decode := func(body string) error {
+		var v struct{ N int }
+		return json.NewDecoder(strings.NewReader(body)).Decode(&v)
+	}
+	unmarshal := func(body string) error { return json.Unmarshal([]byte(body), new(struct{ N int })) }
+	gone := &url.Error{Op: "Get", URL: "http://10.9.8.7/users", Err: io.EOF}
+	limiter, _ := newLimiter(t)
+	policy := core.NewPolicy("api", core.PerMinute(1), core.VariableCost())
+	for _, c := range []struct {
+		name string
+		err  error
+		want int
+	}{
+		{"too large", &http.MaxBytesError{Limit: 10}, http.StatusRequestEntityTooLarge},
+		{"too large, wrapped", fmt.Errorf("read: %w", &http.MaxBytesError{Limit: 10}), http.StatusRequestEntityTooLarge},
+		{"syntax", decode(`{"N"}`), http.StatusBadRequest},
+		{"type", decode(`{"N":"10.9.8.7"}`), http.StatusBadRequest},
+		{"cut off", decode(`{"N":`), http.StatusBadRequest},
+		{"nothing", decode(``), http.StatusBadRequest},
+		{"all, cut off", unmarshal(`{"N":`), http.StatusBadRequest},
+		{"all, nothing", unmarshal(``), http.StatusBadRequest},
+		{"wrapped", fmt.Errorf("cost: %w", unmarshal(`[`)), http.StatusBadRequest},
+		{"chosen", fmt.Errorf("%w: %w", core.Refuse(http.StatusTeapot, "no"), unmarshal(`[`)), http.StatusTeapot},
+		{"no key", fmt.Errorf("%w: %w", core.ErrNoKey, unmarshal(`[`)), http.StatusUnauthorized},
+		{"another", errStore, http.StatusServiceUnavailable},
+		{"wrong use of json", &json.InvalidUnmarshalError{}, http.StatusServiceUnavailable},
+		{"another service", gone, http.StatusServiceUnavailable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.err == nil {
+				t.Fatal("no error to answer")
+			}
+			fail := func(visit) (string, error) { return "", c.err }
+			var failed error
+			for name, o := range map[string]options{
+				"cost":    {cost: func(visit) (int64, error) { return 0, c.err }},
+				"key":     {key: byFunc("user", fail)},
+				"secret":  {key: byFirst(bySecret("user", fail))},
+				"also":    {also: []also{{core.NewPolicy("user", core.PerMinute(1)), byFunc("user", fail)}}},
+				"handler": {key: byFunc("user", fail), failed: func(v visit, err error) error { failed = err; return v.answer(c.want, "no") }},
+			} {
+				w := s.openRoute(t, limit{limiter, policy, o})
+				r := w.get("/1").want(c.want).wantNowhere("10.9.8.7")
+				retry := ""
+				if c.want == http.StatusServiceUnavailable && name != "handler" {
+					retry = "1"
+				}
+				r.wantField("Retry-After", retry)
+				if w.handled() != 0 {
+					t.Errorf("%s: the request came through", name)
+				}
+			}
+			if !errors.Is(failed, c.err) || core.ProblemFor(failed).Status != c.want {
+				t.Errorf("the handler was given %v, which is answered with %d, want %v with %d", failed, core.ProblemFor(failed).Status, c.err, c.want)
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package httplimit_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log"
@@ -192,6 +193,42 @@ func recovered(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// The body of a request is read by the framework's own means, which fail in its own
+// ways, and a client's mistake is answered with a 4xx in each.
+func TestClientMistakes(t *testing.T) {
+	type order struct {
+		Units int64 `json:"units"`
+	}
+	for name, c := range map[string]struct {
+		body string
+		want int
+	}{
+		"good":      {`{"units":2}`, http.StatusOK},
+		"syntax":    {`{"units"}`, http.StatusBadRequest},
+		"type":      {`{"units":"two"}`, http.StatusBadRequest},
+		"cut off":   {`{"units":`, http.StatusBadRequest},
+		"too large": {`{"units":2,"note":"` + strings.Repeat("x", 200) + `"}`, http.StatusRequestEntityTooLarge},
+		"empty":     {``, http.StatusBadRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			limiter := core.New(core.NewMemory())
+			defer limiter.Close()
+			cost := func(r *http.Request) (int64, error) {
+				var o order
+				err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 100)).Decode(&o)
+				return o.Units, err
+			}
+			handler := httplimit.New(limiter, core.NewPolicy("tokens", core.PerHour(9), core.VariableCost()), httplimit.WithCost(cost))(
+				http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(c.body))
+			if handler.ServeHTTP(w, r); w.Code != c.want {
+				t.Errorf("answered %d with %s, want %d", w.Code, w.Body, c.want)
+			}
+		})
+	}
 }
 
 // get asks for a path without a network; a name and a value of a field may
