@@ -50,9 +50,10 @@ func (w *warnings) sayOf(code string, policy *Policy, message string, args ...an
 // Logger is where the limiter writes its log lines.
 func (l *Limiter) Logger() *slog.Logger { return l.warnings.logger }
 
-// WarnAskedTwice is for adapters: one request was counted twice on one log.
+// WarnAskedTwice warns that one request was counted twice on one log. It is for
+// adapters.
 func (l *Limiter) WarnAskedTwice(policy *Policy) {
-	l.warnings.sayOf(warnAskedTwice, policy, "a request was counted twice by one policy: its middleware is on the route twice")
+	l.warnings.sayOf(warnAskedTwice, policy, "a request was counted twice by one policy: its middleware is on the route at two costs, or a handler has passed on a copy of the request")
 }
 
 // apart says that policies can't be asked together on this store.

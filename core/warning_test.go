@@ -61,7 +61,7 @@ func TestWarningLine(t *testing.T) {
 	for range 3 {
 		l.WarnAskedTwice(api)
 	}
-	const want = `level=WARN msg="streamlimit: a request was counted twice by one policy: its middleware is on the route twice" code=STREAMLIMIT_W003 ` +
+	const want = `level=WARN msg="streamlimit: a request was counted twice by one policy: its middleware is on the route at two costs, or a handler has passed on a copy of the request" code=STREAMLIMIT_W003 ` +
 		`see=https://github.com/streamlimit/streamlimit/blob/main/core/WARNINGS.md#streamlimit_w003 policy=api`
 	if got := log.String(); log.count("") != 1 || !strings.Contains(got, want) {
 		t.Errorf("log %s, want once %s", got, want)

@@ -47,8 +47,9 @@ func fail(_ echo.Context, problem core.Problem, err error) error {
 
 // exchange is one request and its response.
 type exchange struct {
-	c   echo.Context
-	own adapter.Record
+	c     echo.Context
+	own   adapter.Record
+	visit adapter.Visit
 }
 
 // recordKey is where the context keeps the record.
@@ -77,8 +78,17 @@ func (x *exchange) NewRecord() *adapter.Record { return &x.own }
 func (x *exchange) Record() *adapter.Record { return recordOf(x.c) }
 
 func recordOf(c echo.Context) *adapter.Record {
-	r, _ := c.Get(recordKey).(*adapter.Record)
-	return r
+	if r, ok := c.Get(recordKey).(*adapter.Record); ok {
+		return r
+	}
+	return adapter.RecordOf(c.Request()) // after ServeHTTP, which makes another context
 }
 
-func (x *exchange) SetRecord(r *adapter.Record) { x.c.Set(recordKey, r) }
+func (x *exchange) SetRecord(r *adapter.Record) {
+	x.c.Set(recordKey, r)
+	x.c.SetRequest(x.visit.Enter(x.c.Request(), r))
+}
+
+func (x *exchange) Leave() { x.visit.Leave() }
+
+func (x *exchange) Again() bool { return adapter.Again(x.c.Request()) }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -62,7 +63,12 @@ func TestAdapter(t *testing.T) {
 		SetContext: func(c echo.Context, ctx context.Context) {
 			c.SetRequest(c.Request().WithContext(ctx))
 		},
-		Answer:   func(c echo.Context, status int, body string) error { return c.String(status, body) },
+		Answer: func(c echo.Context, status int, body string) error { return c.String(status, body) },
+		Forward: func(c echo.Context, path string) error {
+			c.Request().URL.Path = path
+			c.Echo().ServeHTTP(c.Response(), c.Request())
+			return nil
+		},
 		Refuse:   func(_ echo.Context, status int) error { return echo.NewHTTPError(status, "refused") },
 		Endings:  endings(),
 		SetField: setField,
@@ -369,6 +375,49 @@ func TestClientMistakes(t *testing.T) {
 				t.Errorf("answered %d with %s, want %d", w.Code, w.Body, c.want)
 			}
 		})
+	}
+}
+
+// A request that a handler has made is another one than the one it has got.
+func TestForwardedClone(t *testing.T) {
+	limiter := core.New(core.NewMemory(), core.WithLogger(slog.New(slog.DiscardHandler)))
+	defer limiter.Close()
+	e := echo.New()
+	e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(9))))
+	e.GET("/old", func(c echo.Context) error {
+		r := c.Request().Clone(c.Request().Context())
+		r.URL.Path = "/new"
+		e.ServeHTTP(c.Response(), r)
+		return nil
+	})
+	e.GET("/new", func(c echo.Context) error { return c.NoContent(http.StatusOK) })
+	w := get(e, "/old")
+	if w.Code != http.StatusOK || w.Header().Get("RateLimit") != `"api";r=7;t=3600` {
+		t.Errorf("answered %d, RateLimit %s", w.Code, w.Header().Get("RateLimit"))
+	}
+}
+
+// A server removes the files of the form of the request that it has passed on.
+func TestFormIsSeenOutside(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	policy := core.NewPolicy("api", core.PerHour(9))
+	read := func(c echo.Context) error {
+		_, err := c.MultipartForm()
+		return err
+	}
+	e := echo.New()
+	e.Logger.SetOutput(io.Discard)
+	e.Use(middleware.Recover(), echolimit.New(limiter, policy))
+	e.POST("/", read, echolimit.New(limiter, core.NewPolicy("route", core.PerHour(9))))
+	e.POST("/panics", func(c echo.Context) error { _ = read(c); panic("no") })
+	for _, path := range []string{"/", "/panics"} {
+		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader("--x\r\nContent-Disposition: form-data; name=a; filename=a\r\n\r\n1\r\n--x--\r\n"))
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+		e.ServeHTTP(httptest.NewRecorder(), r)
+		if r.MultipartForm == nil || len(r.MultipartForm.File["a"]) != 1 {
+			t.Errorf("%s: the form outside is %v", path, r.MultipartForm)
+		}
 	}
 }
 

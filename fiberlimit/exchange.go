@@ -133,3 +133,8 @@ func (x exchange) Record() *adapter.Record {
 }
 
 func (x exchange) SetRecord(r *adapter.Record) { x.c.Locals(recordKey{}, r) }
+
+func (x exchange) Leave() {}
+
+// Again: the context is that of one request, also for RestartRouting.
+func (x exchange) Again() bool { return true }

@@ -74,6 +74,10 @@ func testAdapter(t *testing.T, config fiber.Config) {
 		Answer: func(c *fiber.Ctx, status int, body string) error {
 			return c.Status(status).SendString(body)
 		},
+		Forward: func(c *fiber.Ctx, path string) error {
+			c.Path(path)
+			return c.RestartRouting()
+		},
 		Refuse:   func(_ *fiber.Ctx, status int) error { return fiber.NewError(status, "refused") },
 		Endings:  endings(),
 		SetField: setField,

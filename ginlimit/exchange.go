@@ -15,7 +15,7 @@ import (
 
 var framework = adapter.Framework[*gin.Context]{
 	Name:      "ginlimit",
-	Exchange:  func(c *gin.Context) adapter.Exchange { return exchange{c} },
+	Exchange:  func(c *gin.Context) adapter.Exchange { return &exchange{c: c} },
 	Owns:      owns,
 	Malformed: malformed,
 	Watch:     watch,
@@ -50,24 +50,28 @@ func fail(c *gin.Context, problem core.Problem, err error) error {
 }
 
 // exchange is one request and its response.
-type exchange struct{ c *gin.Context }
+type exchange struct {
+	c     *gin.Context
+	own   adapter.Record
+	visit adapter.Visit
+}
 
 // recordKey is where the context keeps the record.
 type recordKey struct{}
 
 // Peer is not c.ClientIP(), which believes every peer's forwarded fields until
 // SetTrustedProxies is called: trust is the limiter's own business.
-func (x exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request.RemoteAddr) }
+func (x *exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request.RemoteAddr) }
 
-func (x exchange) Header(name string) string { return adapter.First(x.HeaderValues(name)) }
+func (x *exchange) Header(name string) string { return adapter.First(x.HeaderValues(name)) }
 
-func (x exchange) HeaderValues(name string) []string {
+func (x *exchange) HeaderValues(name string) []string {
 	return adapter.Values(x.c.Request.Header, name)
 }
 
 // Context is the request's: that of *gin.Context is never done by default. Middleware
 // can have made it of a *gin.Context, which Gin uses again.
-func (x exchange) Context() context.Context {
+func (x *exchange) Context() context.Context {
 	ctx := x.c.Request.Context()
 	if ctx.Value(gin.ContextKey) != nil {
 		return adapter.Lend(ctx)
@@ -75,18 +79,29 @@ func (x exchange) Context() context.Context {
 	return ctx
 }
 
-func (x exchange) Route() string { return x.c.FullPath() }
+func (x *exchange) Route() string { return x.c.FullPath() }
 
-func (x exchange) SetField(name string, value []string) { x.c.Writer.Header()[name] = value }
+func (x *exchange) SetField(name string, value []string) { x.c.Writer.Header()[name] = value }
 
-func (x exchange) DeleteField(name string) { delete(x.c.Writer.Header(), name) }
+func (x *exchange) DeleteField(name string) { delete(x.c.Writer.Header(), name) }
 
-func (x exchange) NewRecord() *adapter.Record { return &adapter.Record{} }
+func (x *exchange) NewRecord() *adapter.Record { return &x.own }
 
-func (x exchange) Record() *adapter.Record {
-	value, _ := x.c.Get(recordKey{})
-	r, _ := value.(*adapter.Record)
-	return r
+func (x *exchange) Record() *adapter.Record { return recordOf(x.c) }
+
+func recordOf(c *gin.Context) *adapter.Record {
+	value, _ := c.Get(recordKey{})
+	if r, ok := value.(*adapter.Record); ok {
+		return r
+	}
+	return adapter.RecordOf(c.Request) // after HandleContext, which empties the context
 }
 
-func (x exchange) SetRecord(r *adapter.Record) { x.c.Set(recordKey{}, r) }
+func (x *exchange) SetRecord(r *adapter.Record) {
+	x.c.Set(recordKey{}, r)
+	x.c.Request = x.visit.Enter(x.c.Request, r)
+}
+
+func (x *exchange) Leave() { x.visit.Leave() }
+
+func (x *exchange) Again() bool { return adapter.Again(x.c.Request) }

@@ -20,6 +20,11 @@ import (
 // fields, Retry-After among them, only when Access-Control-Expose-Headers names
 // them.
 //
+// A request is counted once by each policy and key, however often it comes to a
+// limit, such as when a handler passes it to the router again with HandleContext.
+// The response fields of the first policies stay. A request with a header of its
+// own, as Clone makes it, is another request, and counted as one.
+//
 // No cache may keep a refusal, whoever answers it: it has Cache-Control: no-store, and
 // none of the fields of a resource that middleware outside has set, such as ETag.
 //
@@ -44,8 +49,8 @@ func next(c *gin.Context) error {
 // that of the innermost limit, and whether there is one: there is none before
 // the first limit and when all limits were skipped. Of a limit of several policies
 // it is that by the policy of [New] or [WithTier], or the denial.
-func FromContext(c *gin.Context) (core.Decision, bool) { return exchange{c}.Record().Last() }
+func FromContext(c *gin.Context) (core.Decision, bool) { return recordOf(c).Last() }
 
 // Decisions are all decisions on the request so far, outer first, and those of
 // [WithAlso] after the one that they go with.
-func Decisions(c *gin.Context) []core.Decision { return exchange{c}.Record().Decisions() }
+func Decisions(c *gin.Context) []core.Decision { return recordOf(c).Decisions() }

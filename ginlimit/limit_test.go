@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -64,6 +65,11 @@ func TestAdapter(t *testing.T) {
 		},
 		Answer: func(c *gin.Context, status int, body string) error {
 			c.String(status, body)
+			return nil
+		},
+		Forward: func(c *gin.Context, path string) error {
+			c.Request.URL.Path = path
+			c.Request.Context().Value(routerKey{}).(*gin.Engine).HandleContext(c)
 			return nil
 		},
 		Refuse: func(c *gin.Context, status int) error {
@@ -127,9 +133,13 @@ func dropError[A any](f func(*gin.Context, A) error) func(*gin.Context, A) {
 	return func(c *gin.Context, a A) { _ = f(c, a) }
 }
 
+// routerKey is where handlers find the router that they pass a request to.
+type routerKey struct{}
+
 func serve(t *testing.T, app adaptertest.App[*gin.Context, gin.HandlerFunc]) string {
 	router := gin.New()
 	router.Use(gin.RecoveryWithWriter(io.Discard), func(c *gin.Context) {
+		c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), routerKey{}, router))
 		c.Next()
 		for _, err := range c.Errors {
 			app.OnError(err.Err)
@@ -295,6 +305,48 @@ func TestClientMistakes(t *testing.T) {
 				t.Errorf("answered %d with %s, want %d", w.Code, w.Body, c.want)
 			}
 		})
+	}
+}
+
+// A request that a handler has made is another one than the one it has got.
+func TestForwardedClone(t *testing.T) {
+	limiter := core.New(core.NewMemory(), core.WithLogger(slog.New(slog.DiscardHandler)))
+	defer limiter.Close()
+	router := gin.New()
+	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(9))))
+	router.GET("/old", func(c *gin.Context) {
+		c.Request = c.Request.Clone(c.Request.Context())
+		c.Request.URL.Path = "/new"
+		router.HandleContext(c)
+	})
+	router.GET("/new", func(c *gin.Context) { c.Status(http.StatusOK) })
+	w := get(router, "/old")
+	if w.Code != http.StatusOK || w.Header().Get("RateLimit") != `"api";r=7;t=3600` {
+		t.Errorf("answered %d, RateLimit %s", w.Code, w.Header().Get("RateLimit"))
+	}
+}
+
+// A server removes the files of the form of the request that it has passed on.
+func TestFormIsSeenOutside(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	policy := core.NewPolicy("api", core.PerHour(9))
+	read := func(c *gin.Context) {
+		if _, err := c.MultipartForm(); err != nil {
+			t.Error(err)
+		}
+	}
+	router := gin.New()
+	router.Use(gin.RecoveryWithWriter(io.Discard), ginlimit.New(limiter, policy))
+	router.POST("/", ginlimit.New(limiter, core.NewPolicy("route", core.PerHour(9))), read)
+	router.POST("/panics", func(c *gin.Context) { read(c); panic("no") })
+	for _, path := range []string{"/", "/panics"} {
+		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader("--x\r\nContent-Disposition: form-data; name=a; filename=a\r\n\r\n1\r\n--x--\r\n"))
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+		router.ServeHTTP(httptest.NewRecorder(), r)
+		if r.MultipartForm == nil || len(r.MultipartForm.File["a"]) != 1 {
+			t.Errorf("%s: the form outside is %v", path, r.MultipartForm)
+		}
 	}
 }
 

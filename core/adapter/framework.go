@@ -84,6 +84,14 @@ type Exchange interface {
 	// limits outside of this one, or nil.
 	Record() *Record
 	SetRecord(r *Record)
+
+	// Leave is called after SetRecord when the handlers have returned, or panicked.
+	Leave()
+
+	// Again reports whether Record is of this very request, which a handler has
+	// passed to the router again. Otherwise this is a request of its own, made by
+	// a handler from the one that was limited before.
+	Again() bool
 }
 
 // Values returns the values of a field of a net/http request, in order. A server

@@ -86,39 +86,51 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 	if err != nil {
 		return false, m.refuse(c, x, err)
 	}
-	decisions := record.decisions
-	denied := core.Denied(decisions)
-	record.newest = newest(decisions, denied)
-	record = x.Record().with(m.limiter, record)
-	x.SetRecord(record)
-	if denied != nil {
-		return false, m.refuse(c, x, denied)
+	decisions, before := record.decisions, x.Record()
+	if len(decisions) > 0 {
+		denied := core.Denied(decisions)
+		record.newest = newest(decisions, denied)
+		record = before.with(m.limiter, record)
+		x.SetRecord(record)
+		defer x.Leave()
+		if denied != nil {
+			return false, m.refuse(c, x, denied)
+		}
+		record.setFields(&record.own, x, 0)
 	}
-	record.setFields(&record.own, x, 0)
-	if m.settles() {
+	if m.settles() && !before.settles(m) {
+		decisions = append(record.standing, decisions...)
+	}
+	if m.settles() && len(decisions) > 0 {
 		return true, m.settleAfter(c, x, decisions, time.Since(begun), next)
 	}
 	return true, next(c)
 }
 
-// decide asks about the request by all policies together. The record is that of
-// this limit alone.
+// decide asks about the request by all policies together, but for those that an
+// earlier limit has asked. The record is that of this limit alone.
 func (m *Middleware[C]) decide(c C, x Exchange) (*Record, error) {
 	r := x.NewRecord()
 	r.forms = m.headers
+	if m.settles() {
+		r.settling = []any{m}
+	}
 	if len(m.counts) == 1 {
 		// As below, with nothing but the record to allocate.
 		ask, err := m.ask(c, x, 0)
 		if err != nil {
 			return nil, m.failing(c, x, err)
 		}
-		asks := [...]core.Ask{ask}
-		if err = m.charge(c, asks[:]); err != nil {
+		r.oneAsk[0], r.asks = ask, r.oneAsk[:]
+		if err = m.charge(c, r.asks); err != nil {
 			return nil, m.failing(c, x, err)
+		}
+		if r.stands(x, r.asks[0]) {
+			return r, nil
 		}
 		ctx := x.Context()
 		defer recall(ctx)
-		err = m.limiter.AllowFor(ctx, x, asks[0], &r.one[0])
+		err = m.limiter.AllowFor(ctx, x, r.asks[0], &r.one[0])
 		r.decisions = r.one[:]
 		return r, err
 	}
@@ -137,9 +149,13 @@ func (m *Middleware[C]) decide(c C, x Exchange) (*Record, error) {
 	if err != nil {
 		return nil, m.failing(c, x, err)
 	}
+	r.asks = slices.DeleteFunc(asks, func(a core.Ask) bool { return r.stands(x, a) })
+	if len(r.asks) == 0 {
+		return r, nil
+	}
 	ctx := x.Context()
 	defer recall(ctx)
-	r.decisions, err = m.limiter.AllowRequest(ctx, x, asks...)
+	r.decisions, err = m.limiter.AllowRequest(ctx, x, r.asks...)
 	return r, err
 }
 

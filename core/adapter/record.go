@@ -12,7 +12,11 @@ import (
 // beside it, can read it.
 type Record struct {
 	one       [1]core.Decision // the memory of decisions, of a limit of one policy
+	oneAsk    [1]core.Ask      // and that of asks
 	decisions []core.Decision
+	asks      []core.Ask        // what was asked for each of the decisions
+	standing  []core.Decision   // that earlier limits have made in place of this one
+	settling  []any             // the middlewares so far that settle after the handler
 	newest    int               // of the decisions: the one of the innermost limit
 	hidden    []*core.Policy    // by middleware that sets no response fields
 	forms     []core.HeaderForm // of the response fields, of all middleware so far
@@ -35,10 +39,29 @@ func newest(decisions []core.Decision, denied error) int {
 // sameDecision is whether a and b are on the same log.
 func sameDecision(a, b *core.Decision) bool { return a.Policy == b.Policy && a.Key == b.Key }
 
+// stands reports whether an earlier limit has counted this request as a asks, and
+// keeps its decision. A request is counted once by each policy and key, also when
+// a handler passes it to the router again.
+func (r *Record) stands(x Exchange, a core.Ask) bool {
+	before := x.Record()
+	if before == nil || !x.Again() {
+		return false
+	}
+	i := slices.Index(before.asks, a)
+	if i < 0 || !before.decisions[i].Counted {
+		return false
+	}
+	r.standing = append(r.standing, before.decisions[i])
+	return true
+}
+
+// settles reports whether a limit of m is outside, and corrects what it was charged.
+func (r *Record) settles(m any) bool { return r != nil && slices.Contains(r.settling, m) }
+
 // with is the record with that of one more limit. A policy that was asked again
 // for the same key stands only once, with its newest decision.
 func (r *Record) with(limiter *core.Limiter, next *Record) *Record {
-	decisions, forms := next.decisions, next.forms
+	decisions, asks, forms := next.decisions, next.asks, next.forms
 	if len(forms) == 0 {
 		for i := range decisions {
 			next.hidden = append(next.hidden, decisions[i].Policy)
@@ -47,19 +70,23 @@ func (r *Record) with(limiter *core.Limiter, next *Record) *Record {
 	if r == nil {
 		return next
 	}
+	next.settling = append(slices.Clip(r.settling), next.settling...)
 	next.decisions = make([]core.Decision, 0, len(r.decisions)+len(decisions))
+	next.asks = make([]core.Ask, 0, len(r.decisions)+len(decisions))
 	for i := range r.decisions {
 		outer := &r.decisions[i]
 		again := slices.ContainsFunc(decisions, func(d core.Decision) bool { return sameDecision(&d, outer) })
 		switch {
 		case !again:
 			next.decisions = append(next.decisions, *outer)
+			next.asks = append(next.asks, r.asks[i])
 		case outer.Counted:
 			limiter.WarnAskedTwice(outer.Policy)
 		}
 	}
 	next.newest += len(next.decisions)
 	next.decisions = append(next.decisions, decisions...)
+	next.asks = append(next.asks, asks...)
 	for _, p := range r.hidden {
 		if !slices.ContainsFunc(decisions, func(d core.Decision) bool { return d.Policy == p }) {
 			next.hidden = append(next.hidden, p)

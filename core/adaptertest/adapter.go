@@ -72,6 +72,9 @@ type Adapter[C, M any] struct {
 	// Answer writes the response.
 	Answer func(c C, status int, body string) error
 
+	// Forward passes the request to the router again, with another path.
+	Forward func(c C, path string) error
+
 	// Refuse is how a function of the user's refuses a request in the
 	// framework's own way, such as with an error that has the status in it.
 	Refuse func(c C, status int) error
@@ -188,6 +191,8 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"FrameworkErrors", checkFrameworkErrors, "WithFrameworkErrors"},
 		{"FrameworkOwnErrors", checkOwnErrors, "Refuse"},
 		{"FromContext", checkFromContext, ""},
+		{"Forward", checkForward, ""},
+		{"ForwardRefund", checkForwardRefund, ""},
 		{"Observer", checkObserver, ""},
 		{"RequestContext", checkRequestContext, "SetContext"},
 		{"KeepAlive", checkKeepAlive, ""},

@@ -114,6 +114,7 @@ type visit interface {
 	context() context.Context
 	setContext(ctx context.Context)
 	answer(status int, body string) error
+	forward(path string) error
 	refuse(status int) error
 	fromContext() (core.Decision, bool)
 	decisions() []core.Decision
@@ -130,6 +131,7 @@ func (v visitOf[C, M]) param(name string) string           { return v.a.Param(v.
 func (v visitOf[C, M]) context() context.Context           { return v.a.Context(v.c) }
 func (v visitOf[C, M]) setContext(ctx context.Context)     { v.a.SetContext(v.c, ctx) }
 func (v visitOf[C, M]) answer(status int, b string) error  { return v.a.Answer(v.c, status, b) }
+func (v visitOf[C, M]) forward(path string) error          { return v.a.Forward(v.c, path) }
 func (v visitOf[C, M]) refuse(status int) error            { return v.a.Refuse(v.c, status) }
 func (v visitOf[C, M]) fromContext() (core.Decision, bool) { return v.a.FromContext(v.c) }
 func (v visitOf[C, M]) decisions() []core.Decision         { return v.a.Decisions(v.c) }

@@ -95,9 +95,9 @@ func checkSamePolicyTwice(t *testing.T, s suite) {
 	w := s.open(t, app{limits: []limit{l}, groups: []group{{routes: []route{{path: "/twice", limits: []limit{l}}}}}})
 	w.get("/twice").want(http.StatusOK).
 		wantField("RateLimit-Policy", `"api";q=5;w=60`).
-		wantField("RateLimit", `"api";r=3;t=60`)
+		wantField("RateLimit", `"api";r=4;t=60`)
 	if n := len(w.passed[0]); n != 1 {
-		t.Errorf("%d decisions for one policy, want the newest alone", n)
+		t.Errorf("%d decisions for one policy, want 1", n)
 	}
 }
 
@@ -115,23 +115,26 @@ func checkOnePolicyTwoKeys(t *testing.T, s suite) {
 	}
 }
 
-// A policy that counts one request twice has its middleware on the route twice.
+// A policy that charges one request at two costs has its middleware on the route
+// twice.
 func checkAskedTwice(t *testing.T, s suite) {
+	two := func(visit) (int64, error) { return 2, nil }
 	for _, c := range []struct {
 		name  string
-		inner *key
+		inner options
 		most  int64
 		want  int
 	}{
-		{"the same key", nil, 9, 1},
-		{"the same key, and denied for it", nil, 1, 1},
-		{"another key", byConstant("shop"), 9, 0},
+		{"the same key", options{}, 9, 0},
+		{"another cost", options{cost: two}, 9, 1},
+		{"another cost, and denied for it", options{cost: two}, 2, 1},
+		{"another key", options{key: byConstant("shop")}, 9, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			log, logged := logAt(slog.LevelInfo)
 			limiter, _ := newLimiter(t, logged)
-			policy := core.NewPolicy("api", core.PerMinute(c.most))
-			w := s.openRoute(t, limit{limiter: limiter, policy: policy}, limit{limiter, policy, options{key: c.inner}})
+			policy := core.NewPolicy("api", core.PerMinute(c.most), core.VariableCost())
+			w := s.openRoute(t, limit{limiter: limiter, policy: policy}, limit{limiter, policy, c.inner})
 			if err := limiter.SetRule(t.Context(), core.Rule{Kind: core.Exempt, Key: "127.0.0.1"}); err != nil {
 				t.Fatal(err)
 			}

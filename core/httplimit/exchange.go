@@ -103,3 +103,11 @@ func (x exchange) NewRecord() *adapter.Record { return &x.v.own }
 func (x exchange) Record() *adapter.Record { return x.v.record }
 
 func (x exchange) SetRecord(r *adapter.Record) { x.v.record = r }
+
+func (x exchange) Leave() {}
+
+// Again compares the request with the one inside of the limit before.
+func (x exchange) Again() bool {
+	before, ok := x.v.Context.Value(visitKey{}).(*visit)
+	return ok && adapter.SameRequest(before.request, x.v.request)
+}

@@ -19,6 +19,11 @@ import (
 // of the error. Scripts of other origins can read the fields, Retry-After among
 // them, only when Access-Control-Expose-Headers names them.
 //
+// A request is counted once by each policy and key, however often it comes to a
+// limit, such as when a handler passes it to the mux again. The response fields of
+// the first policies stay. A request with a header of its own, as Clone makes it,
+// is another request, and counted as one.
+//
 // No cache may keep a refusal, whoever answers it: it has Cache-Control: no-store, and
 // none of the fields of a resource that middleware outside has set, such as ETag.
 //

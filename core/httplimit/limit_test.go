@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -68,6 +69,12 @@ func TestAdapter(t *testing.T) {
 				return nil
 			}
 			return err
+		},
+		Forward: func(r *http.Request, path string) error {
+			handler := r.Context().Value(http.ServerContextKey).(*http.Server).Handler
+			r.URL.Path = path
+			handler.ServeHTTP(r.Context().Value(writerKey{}).(http.ResponseWriter), r)
+			return nil
 		},
 		Endings:  endings(),
 		SetField: setField,
@@ -228,6 +235,24 @@ func TestClientMistakes(t *testing.T) {
 				t.Errorf("answered %d with %s, want %d", w.Code, w.Body, c.want)
 			}
 		})
+	}
+}
+
+// A request that a handler has made is another one than the one it has got.
+func TestForwardedClone(t *testing.T) {
+	limiter := core.New(core.NewMemory(), core.WithLogger(slog.New(slog.DiscardHandler)))
+	defer limiter.Close()
+	mux := http.NewServeMux()
+	handler := httplimit.New(limiter, core.NewPolicy("api", core.PerHour(9)))(mux)
+	mux.HandleFunc("/old", func(w http.ResponseWriter, r *http.Request) {
+		r = r.Clone(r.Context())
+		r.URL.Path = "/new"
+		handler.ServeHTTP(w, r)
+	})
+	mux.HandleFunc("/new", func(http.ResponseWriter, *http.Request) {})
+	w := get(handler, "/old")
+	if w.Code != http.StatusOK || w.Header().Get("RateLimit") != `"api";r=7;t=3600` {
+		t.Errorf("answered %d, RateLimit %s", w.Code, w.Header().Get("RateLimit"))
 	}
 }
 

@@ -1,0 +1,80 @@
+package adapter
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+	"sync/atomic"
+)
+
+// Visit is a request of net/http on its way through the limits of a framework, as
+// the context that it has inside of the first of them. A framework's own context
+// does not live as long: it is another one, or an empty one, when a handler passes
+// the request to the router again.
+type Visit struct {
+	context.Context // the request's before
+
+	outside, inside *http.Request
+	record          atomic.Pointer[Record] // the newest
+}
+
+// visitKey is where the context of a request keeps the visit.
+type visitKey struct{}
+
+// Value implements [context.Context].
+func (v *Visit) Value(key any) any {
+	if key == (visitKey{}) {
+		return v
+	}
+	return v.Context.Value(key)
+}
+
+func visitOf(r *http.Request) *Visit {
+	if r == nil {
+		return nil
+	}
+	v, _ := r.Context().Value(visitKey{}).(*Visit)
+	return v
+}
+
+// Enter keeps a record with the request, which goes on as the one that Enter
+// returns. It uses the memory of v for the first record.
+func (v *Visit) Enter(r *http.Request, record *Record) *http.Request {
+	if first := visitOf(r); first != nil && SameRequest(first.outside, r) {
+		first.record.Store(record)
+		return r
+	}
+	v.Context, v.outside = r.Context(), r
+	v.record.Store(record)
+	v.inside = r.WithContext(v)
+	return v.inside
+}
+
+// Leave gives what handlers have read from the request back to the one that it
+// was made from: a server removes the files of its own request's form.
+func (v *Visit) Leave() {
+	if v.inside != nil {
+		v.outside.MultipartForm = v.inside.MultipartForm
+	}
+}
+
+// RecordOf returns the newest record that is kept with the request, or nil.
+func RecordOf(r *http.Request) *Record {
+	if v := visitOf(r); v != nil {
+		return v.record.Load()
+	}
+	return nil
+}
+
+// Again reports whether the request has come through a limit before, as itself.
+func Again(r *http.Request) bool {
+	v := visitOf(r)
+	return v != nil && SameRequest(v.outside, r)
+}
+
+// SameRequest reports whether a and b are one request of a client. They share
+// their header, whatever middleware has made of their path, context and body. A
+// request that a handler has made, by NewRequest or Clone, has its own.
+func SameRequest(a, b *http.Request) bool {
+	return reflect.ValueOf(a.Header).UnsafePointer() == reflect.ValueOf(b.Header).UnsafePointer()
+}
