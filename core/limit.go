@@ -63,27 +63,42 @@ var units = []struct {
 	{day, "day", []string{"d", "days"}},
 }
 
+// ParseError is the error of [ParseLimit].
+type ParseError struct {
+	Text string // what was to be read
+	Err  error  // what is wrong with it, and what to write instead
+}
+
+// Error quotes the text.
+func (e *ParseError) Error() string { return fmt.Sprintf("core: limit %q: %v", e.Text, e.Err) }
+
+func (e *ParseError) Unwrap() error { return e.Err }
+
 // ParseLimit reads a limit such as "5/10s", "100/minute", "1000/h", "3/7d" or
 // "20/1m30s": units, a slash, and a window, which is s, m, h, d (or second,
-// minute, hour, day), a whole number of days, or a Go duration.
+// minute, hour, day), a whole number of days, or a Go duration. The error is a
+// [*ParseError].
 func ParseLimit(s string) (Limit, error) {
-	count, window, ok := strings.Cut(strings.TrimSpace(s), "/")
-	if !ok {
-		return Limit{}, fmt.Errorf(`core: limit %q: write units/window, such as "100/minute" or "5/10s"`, s)
-	}
-	limit, err := strconv.ParseInt(strings.TrimSpace(count), 10, 64)
+	l, err := parseLimit(s)
 	if err != nil {
-		return Limit{}, fmt.Errorf("core: limit %q: %q is not a whole number of units from 1 to %d", s, strings.TrimSpace(count), MaxUnits)
-	}
-	w, err := parseWindow(strings.TrimSpace(window))
-	if err != nil {
-		return Limit{}, fmt.Errorf("core: limit %q: %w", s, err)
-	}
-	l := Limit{Max: limit, Window: w}
-	if err := l.validate(); err != nil {
-		return Limit{}, fmt.Errorf("core: limit %q: %w", s, err)
+		return Limit{}, &ParseError{s, err}
 	}
 	return l, nil
+}
+
+func parseLimit(s string) (l Limit, err error) {
+	count, window, ok := strings.Cut(strings.TrimSpace(s), "/")
+	if !ok {
+		return l, errors.New(`write units/window, such as "100/minute" or "5/10s"`)
+	}
+	count = strings.TrimSpace(count)
+	if l.Max, err = strconv.ParseInt(count, 10, 64); err != nil {
+		return l, fmt.Errorf("%q is not a whole number of units from 1 to %d", count, MaxUnits)
+	}
+	if l.Window, err = parseWindow(strings.TrimSpace(window)); err != nil {
+		return l, err
+	}
+	return l, l.validate()
 }
 
 func parseWindow(s string) (time.Duration, error) {

@@ -64,8 +64,27 @@ func NewPolicy(name string, options ...PolicyOption) *Policy {
 	return p
 }
 
+// PolicyError is the error of [ParsePolicy] and [Policy.With] for a policy that
+// can't be made.
+type PolicyError struct {
+	Policy string // its name, which may be what is wrong
+	Option string // the option that does not fit, such as "Refundable"; "" for the name and the limits
+	Err    error  // what is wrong, and what to write instead
+}
+
+// Error names the policy and the option.
+func (e *PolicyError) Error() string {
+	if e.Option == "" {
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("policy %q: %s: %v", e.Policy, e.Option, e.Err)
+}
+
+func (e *PolicyError) Unwrap() error { return e.Err }
+
 // ParsePolicy makes a policy from text, such as limits from a settings file in
-// the form of [ParseLimit]. Options such as [VariableCost] may follow.
+// the form of [ParseLimit]. Options such as [VariableCost] may follow. The error is
+// a [*ParseError] or a [*PolicyError].
 func ParsePolicy(name string, limits []string, options ...PolicyOption) (*Policy, error) {
 	all := make([]PolicyOption, 0, len(limits)+len(options))
 	for _, text := range limits {
@@ -83,35 +102,41 @@ func ParsePolicy(name string, limits []string, options ...PolicyOption) (*Policy
 }
 
 func newPolicy(name string, options []PolicyOption) (*Policy, error) {
+	wrong := func(format string, args ...any) error {
+		return &PolicyError{Policy: name, Err: fmt.Errorf(format, args...)}
+	}
+	if name == "" {
+		return nil, wrong(`a policy needs a name: use one such as "api"`)
+	}
 	if err := validateName(name); err != nil {
-		return nil, err
+		return nil, wrong("policy %w", err)
 	}
 	p := &Policy{name: name}
 	for _, o := range options {
 		if o == nil {
-			return nil, fmt.Errorf("policy %q: a nil option: leave it out", name)
+			return nil, wrong("policy %q: a nil option: leave it out", name)
 		}
 		o.applyTo(p)
 	}
 	switch {
 	case len(p.limits) == 0:
-		return nil, fmt.Errorf("policy %q has no limit: add one, such as core.PerMinute(100)", name)
+		return nil, wrong("policy %q has no limit: add one, such as core.PerMinute(100)", name)
 	case len(p.limits) > MaxLimits:
-		return nil, fmt.Errorf("policy %q has %d limits: use at most %d", name, len(p.limits), MaxLimits)
+		return nil, wrong("policy %q has %d limits: use at most %d", name, len(p.limits), MaxLimits)
 	}
 	for i, l := range p.limits {
 		if err := l.validate(); err != nil {
-			return nil, fmt.Errorf("policy %q: %w", name, err)
+			return nil, wrong("policy %q: %w", name, err)
 		}
 		for _, other := range p.limits[:i] {
 			if other.Window == l.Window {
-				return nil, fmt.Errorf("policy %q has two limits for one window, %v and %v: keep the smaller", name, other, l)
+				return nil, wrong("policy %q has two limits for one window, %v and %v: keep the smaller", name, other, l)
 			}
 		}
 		p.longest = max(p.longest, l.Window)
 	}
-	if err := p.checkTraits(); err != nil {
-		return nil, fmt.Errorf("policy %q: %w", name, err)
+	if option, err := p.checkTraits(); err != nil {
+		return nil, &PolicyError{name, option, err}
 	}
 	switch {
 	case p.refundable:
@@ -140,7 +165,7 @@ func shortWindow(w time.Duration) string {
 // With is a policy like p with other settings. Limits among the options replace
 // all limits of p. Its logs are those of p if their longest window and their
 // layout are the same, so that a changed Max keeps what was counted. The error
-// is as that of [ParsePolicy].
+// is a [*PolicyError].
 func (p *Policy) With(options ...PolicyOption) (*Policy, error) {
 	all := []PolicyOption{p.traits}
 	if !slices.ContainsFunc(options, isLimit) {
@@ -163,18 +188,17 @@ func (p *Policy) same(o *Policy) bool {
 	return p == o || p.name == o.name && p.traits == o.traits && slices.Equal(p.limits, o.limits)
 }
 
+// validateName checks the name of a policy, or the one that response fields give
+// it.
 func validateName(name string) error {
-	if name == "" {
-		return fmt.Errorf(`a policy needs a name: use one such as "api"`)
-	}
 	if len(name) > maxNameLength {
-		return fmt.Errorf("policy name of %d bytes is too long: use at most %d", len(name), maxNameLength)
+		return fmt.Errorf("name of %d bytes is too long: use at most %d", len(name), maxNameLength)
 	}
 	for i := range len(name) {
 		switch c := name[i]; {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
 		default:
-			return fmt.Errorf("policy name %s: %q is not allowed: use letters, digits, '.', '_' and '-'", strconv.Quote(name), c)
+			return fmt.Errorf("name %s: %q is not allowed: use letters, digits, '.', '_' and '-'", strconv.Quote(name), c)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -160,5 +161,34 @@ func TestPolicyWith(t *testing.T) {
 		if p, err := base.With(wrong); p != nil || err == nil || !strings.HasPrefix(err.Error(), "core: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("With: %v, %v, want an error that says %q", p, err, want)
 		}
+	}
+}
+
+// Errors have types, so that settings files can say the same in their own words.
+func TestPolicyErrors(t *testing.T) {
+	base := core.NewPolicy("p", core.PerMinute(1))
+	with := func(options ...core.PolicyOption) error { _, err := base.With(options...); return err }
+	parse := func(name string, limits ...string) error { _, err := core.ParsePolicy(name, limits); return err }
+	for _, c := range []struct {
+		err          error
+		option, text string // of the error within
+		whole        string
+	}{
+		{parse("a b", "1/s"), "", `policy name "a b": ' ' is not allowed: use letters, digits, '.', '_' and '-'`, `core: policy name "a b": `},
+		{parse("", "1/s"), "", `a policy needs a name: use one such as "api"`, "core: a policy needs"},
+		{parse("p"), "", `policy "p" has no limit: add one, such as core.PerMinute(100)`, `core: policy "p" has no limit`},
+		{with(core.FieldName("a b")), "FieldName", `name "a b": ' ' is not allowed: use letters, digits, '.', '_' and '-'`, `core: policy "p": FieldName: name "a b"`},
+		{with(core.OnFailure(9)), "OnFailure", "no such mode: use core.FailClosed, core.FailOpen or core.FailLocal", `core: policy "p": OnFailure: no such`},
+		{with(core.Refundable(time.Hour)), "Refundable", "a grace of 1h0m0s is longer than half the longest window, 30s", `core: policy "p": Refundable: a grace`},
+		{with(core.Slices(1)), "Slices", "1 slices: use 2 to 1000, such as 64", `core: policy "p": Slices: 1 slices`},
+	} {
+		var wrong *core.PolicyError
+		if !errors.As(c.err, &wrong) || wrong.Option != c.option || wrong.Err.Error() != c.text || !strings.HasPrefix(c.err.Error(), c.whole) {
+			t.Errorf("%#v: %v, want one of %q: %s", wrong, c.err, c.option, c.text)
+		}
+	}
+	var unread *core.ParseError
+	if err := parse("p", "1/fortnight"); !errors.As(err, &unread) || unread.Text != "1/fortnight" || unread.Err.Error() != "unknown unit, use s, m, h, d or a Go duration" {
+		t.Errorf("%#v: %v", unread, err)
 	}
 }

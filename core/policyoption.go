@@ -75,16 +75,17 @@ func OnFailure(mode FailureMode) PolicyOption {
 	return policyOption(func(t *traits) { t.failure = mode })
 }
 
-// checkTraits completes what is set and says what does not fit.
-func (p *Policy) checkTraits() error {
+// checkTraits completes what is set. For an option that does not fit it returns
+// its name, and what is wrong.
+func (p *Policy) checkTraits() (option string, err error) {
 	if p.fieldName == "" {
 		p.fieldName = p.name
 	}
 	if err := validateName(p.fieldName); err != nil {
-		return fmt.Errorf("FieldName: %w", err)
+		return "FieldName", err
 	}
 	if p.failure > FailLocal {
-		return errors.New("OnFailure: no such mode: use core.FailClosed, core.FailOpen or core.FailLocal")
+		return "OnFailure", errors.New("no such mode: use core.FailClosed, core.FailOpen or core.FailLocal")
 	}
 	if p.refundable {
 		most := max(p.longest/2, time.Millisecond)
@@ -92,25 +93,29 @@ func (p *Policy) checkTraits() error {
 		case p.grace == 0:
 			p.within = most
 		case p.grace < time.Millisecond || p.grace%time.Millisecond != 0:
-			return fmt.Errorf("Refundable: a grace of %v: use whole milliseconds", p.grace)
+			return "Refundable", fmt.Errorf("a grace of %v: use whole milliseconds", p.grace)
 		case p.grace > most:
-			return fmt.Errorf("Refundable: a grace of %v is longer than half the longest window, %v", p.grace, most)
+			return "Refundable", fmt.Errorf("a grace of %v is longer than half the longest window, %v", p.grace, most)
 		default:
 			p.within = p.grace
 		}
 	}
-	if p.slices == 0 {
-		return nil
+	if p.slices != 0 {
+		return "Slices", p.checkSlices()
 	}
+	return "", nil
+}
+
+func (p *Policy) checkSlices() error {
 	switch {
 	case p.slices < 2 || p.slices > 1000:
-		return fmt.Errorf("Slices: %d slices: use 2 to 1000, such as 64", p.slices)
+		return fmt.Errorf("%d slices: use 2 to 1000, such as 64", p.slices)
 	case len(p.limits) > 1:
-		return errors.New("Slices: a coarse log has one limit: make a policy of each and give both to the route")
+		return errors.New("a coarse log has one limit: make a policy of each and give both to the route")
 	case p.refundable:
-		return errors.New("Slices: a coarse log can't give back units: leave out Slices or Refundable")
+		return errors.New("a coarse log can't give back units: use slices or refunds, not both")
 	case p.longest < time.Duration(p.slices)*time.Millisecond:
-		return fmt.Errorf("Slices: %d slices of a window of %v are shorter than 1ms: use fewer", p.slices, p.longest)
+		return fmt.Errorf("%d slices of a window of %v are shorter than 1ms: use fewer", p.slices, p.longest)
 	}
 	return nil
 }

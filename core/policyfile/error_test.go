@@ -123,7 +123,7 @@ func TestWrongSettings(t *testing.T) {
 		{"slices huge", "policies:\n  stocks:\n    slices: 99999999999999999999\n", `p.yaml:3: stocks: slices: "99999999999999999999": write a whole number`},
 		{"slices true", "policies:\n  stocks:\n    slices: true\n", `p.yaml:3: stocks: slices: "true": write a whole number`},
 		{"slices of two limits", "policies:\n  search:\n    shadow: true\n    slices: 64\n", `p.yaml:4: search: slices: a coarse log has one limit`},
-		{"slices and refund", "policies:\n  tokens:\n    slices: 64\n", `p.yaml:3: tokens: slices: a coarse log can't give back units: leave out slices or refund.`},
+		{"slices and refund", "policies:\n  tokens:\n    slices: 64\n", `p.yaml:3: tokens: slices: a coarse log can't give back units: use slices or refunds, not both.`},
 		{"slices of a short window", "policies:\n  stocks:\n    limits: 5/10ms\n    slices: 64\n", `p.yaml:4: stocks: slices: 64 slices of a window of 10ms are shorter than 1ms: use fewer.`},
 	}, program()...)
 }

@@ -14,7 +14,7 @@ func (r *reader) find(p pair) (*core.Policy, error) {
 	if len(r.known) == 0 {
 		_, err := core.ParsePolicy(clip(p.key), []string{"1/s"}) // is the name good?
 		if err != nil {
-			return nil, r.at(p.line, "%s", strings.TrimPrefix(err.Error(), "core: "))
+			return nil, r.at(p.line, "%v", within(err))
 		}
 		return nil, nil
 	}

@@ -1,8 +1,8 @@
 package policyfile
 
 import (
+	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -72,10 +72,11 @@ func (c *change) limits(p pair, advice string) error {
 // parseLimit reads a limit; its error begins with the text.
 func parseLimit(text string) (core.Limit, error) {
 	l, err := core.ParseLimit(clip(text))
-	if err != nil {
-		return l, fmt.Errorf("%s", strings.TrimPrefix(err.Error(), "core: limit "))
+	var unread *core.ParseError
+	if errors.As(err, &unread) {
+		return l, fmt.Errorf("%q: %w", unread.Text, unread.Err)
 	}
-	return l, nil
+	return l, err
 }
 
 func (c *change) noLimit(line int) error {
@@ -98,30 +99,30 @@ func (c *change) policy() (p *core.Policy, err error) {
 	return p, nil
 }
 
-// translate says what core does not accept in the words of the file.
+// settingOf has the settings by the options of core that they become.
+var settingOf = map[string]string{"FieldName": "header", "Refundable": "refund", "Slices": "slices"}
+
+// translate says in the words of the file what core does not accept.
 func (c *change) translate(err error) error {
-	text := strings.TrimPrefix(err.Error(), "core: ")
-	about, ok := strings.CutPrefix(text, fmt.Sprintf("policy %q: ", c.name))
-	if !ok {
-		return c.at(c.line, "%s", text)
+	var wrong *core.PolicyError
+	if !errors.As(err, &wrong) || wrong.Option == "" {
+		return c.at(c.line, "%s", within(err))
 	}
-	option, what, _ := strings.Cut(about, ": ")
-	var setting string
-	switch option {
-	case "FieldName":
-		setting, what = "header", strings.TrimPrefix(what, "policy ")
-	case "Refundable":
-		setting = "refund"
-	case "Slices":
-		setting, what = "slices", strings.NewReplacer("Slices", "slices", "Refundable", "refund").Replace(what)
-	default:
-		return c.wrong(c.line, "%s", about)
-	}
+	setting := settingOf[wrong.Option]
 	line, ok := c.lines[setting]
 	if !ok { // it is the program's
 		line = c.line
 	}
-	return c.wrong(line, "%s: %s", setting, what)
+	return c.wrong(line, "%s: %v", setting, wrong.Err)
+}
+
+// within returns what is wrong, without what a program would be told beside it.
+func within(err error) error {
+	var wrong *core.PolicyError
+	if errors.As(err, &wrong) {
+		return wrong.Err
+	}
+	return err
 }
 
 // scalar is the text of a node that a limit or a name can be.
