@@ -83,6 +83,37 @@ func TestWrongFile(t *testing.T) {
 	}, program()...)
 }
 
+// Errors have the line that an editor shows, whatever ends lines, and wherever
+// comments stand.
+func TestLineOfErrors(t *testing.T) {
+	const comments = "# one\n\n  # two\n"
+	for _, text := range []string{
+		"policies:\n  stocks: 1/s # three\n\n  # four\n  search:\n    - 20/s\n    # five\n    - @9/fortnight\n",
+		"policies:\n  # three\n  stocks: 1/s # four\n  search: @9/fortnight # five\n",
+		"policies:\n  stocks:\n    # three\n    limits: 1/s # four\n    # five\n    shadow: @yes\n",
+		"policies:\n  stocks:\n    limits: 1/s\n    # three\n\n    @limit: 1/s\n",
+		"policies:\n  stocks: \"1/s\"\n  search: [1/s, # three\n   2/m,\n   # four\n   @3/fortnight]\n",
+		"policies: # three\n\n  @nope: 1/s\n",
+		"policies:\n  stocks: 1/s # three\n  # four\n  @stocks: 2/s\n",
+		"policies:\n  stocks: 1/s\n  # three\n\t@search: 2/s\n",
+		"policies:\n  # three\n  stocks: '1/s' # four\n@other: {}\n",
+		"policies:\n  # three\n  stocks: 1/s\n  # @\x01\n",
+		"policies:\n  # three\n  search: @[1/s, 2/s]\n",
+	} {
+		text = comments + text
+		wrong := strings.Replace(text, "@", "", 1)
+		want := fmt.Sprintf("p.yaml:%d: ", 1+strings.Count(text[:strings.Index(text, "@")], "\n"))
+		for _, end := range []string{"\n", "\r\n", "\r"} {
+			for _, mark := range []string{"", "\ufeff"} {
+				_, err := Parse("p.yaml", []byte(mark+strings.ReplaceAll(wrong, "\n", end)), program()...)
+				if err == nil || !strings.HasPrefix(err.Error(), want) {
+					t.Errorf("%q with lines that end in %q: got %v, want %s", text, end, err, want)
+				}
+			}
+		}
+	}
+}
+
 func TestWrongSettings(t *testing.T) {
 	check(t, []wrongFile{
 		{"mapping", "policies:\n  stocks:\n    limit: 5/s\n", `p.yaml:3: stocks: unknown setting "limit": there are limits, shadow, header, failure, cost, refund, slices.`},

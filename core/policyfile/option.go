@@ -17,10 +17,11 @@ type options struct {
 	signals  []os.Signal
 	prefix   string
 	lookup   func(string) (string, bool) // nil for no environment
+	read     func(path string) ([]byte, error)
 }
 
 func newOptions(opts []Option) options {
-	o := options{logger: slog.Default(), interval: time.Second}
+	o := options{logger: slog.Default(), interval: time.Second, read: readFile}
 	for _, set := range opts {
 		if set == nil {
 			panic("policyfile: Watch: a nil option: leave it out")

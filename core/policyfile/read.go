@@ -1,25 +1,18 @@
 package policyfile
 
-import (
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"os"
-
-	"github.com/streamlimit/streamlimit/core"
-)
+import "github.com/streamlimit/streamlimit/core"
 
 // MaxSize is how many bytes a file may have: 1 MiB.
 const MaxSize = 1 << 20
 
 // Read makes the policies that the file at path names, in its order; the package
 // documentation has the format. With known policies, they are changes to those
-// of the same names, and other names are errors.
+// of the same names, and other names are errors. The file must be a regular one.
+// An error is returned when it can't be read within 5 seconds.
 //
 // It panics on a nil policy.
 func Read(path string, known ...*core.Policy) ([]*core.Policy, error) {
-	text, err := readFile(path)
+	text, err := (&source{path: path, read: readFile}).look(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -43,26 +36,4 @@ func Parse(name string, text []byte, known ...*core.Policy) ([]*core.Policy, err
 		policies = append(policies, policy)
 	}
 	return policies, nil
-}
-
-// readFile reads no more than shows that a file is too large.
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fileError(path, err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
-	return text, fileError(path, err)
-}
-
-// fileError names the path once.
-func fileError(path string, err error) error {
-	if err == nil {
-		return nil
-	}
-	if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
-		err = failed.Err
-	}
-	return fmt.Errorf("policyfile: %s: %w", path, err)
 }

@@ -27,8 +27,13 @@ type Watcher struct {
 	known   []*core.Policy
 	options
 
+	// turn is held by whoever reads the file. It is apart from mu, since reading may
+	// take long.
+	turn  chan struct{}
+	file  source
+	taken reading // the last that was taken over, or was wrong
+
 	mu       sync.Mutex
-	taken    reading        // the last that was taken over, or was wrong
 	policies []*core.Policy // in force
 	closed   bool
 
@@ -51,8 +56,9 @@ type reading struct{ text, failure string }
 // a second apart, so that none is taken that is half written. It does not matter
 // whether the file was written in place or renamed, or is behind symbolic links
 // as in Kubernetes. A file that becomes bad, or is gone, leaves the policies
-// as they are and is logged once as an error; a good one is logged with what has
-// changed.
+// as they are and is logged once as an error; so is one that can't be read within 5
+// seconds, such as on a network that is gone. [Watcher.Policies] and
+// [Watcher.Close] do not wait for it. A good one is logged with what has changed.
 //
 // Watch panics on a nil limiter or policy.
 func Watch(path string, limiter Replacer, known []*core.Policy, opts ...Option) (*Watcher, error) {
@@ -62,8 +68,10 @@ func Watch(path string, limiter Replacer, known []*core.Policy, opts ...Option) 
 	w := &Watcher{
 		path: path, limiter: limiter, known: latest(known),
 		options: newOptions(opts),
+		turn:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 	}
+	w.file = source{path: path, read: w.options.read}
 	if err := w.Reload(); err != nil {
 		return nil, err
 	}
@@ -81,19 +89,33 @@ func Watch(path string, limiter Replacer, known []*core.Policy, opts ...Option) 
 // Reload reads the file now and replaces the limiter's policies, also when the
 // file is the same. An error leaves them as they are; it is the caller's to log.
 func (w *Watcher) Reload() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	if !w.begin() {
+		return errClosed
+	}
+	defer w.end()
 	return w.take(w.look())
 }
 
-// Policies are the policies in force that the file or the environment names.
+// begin waits for the turn to read, and reports whether it has come before Close.
+func (w *Watcher) begin() bool {
+	select {
+	case w.turn <- struct{}{}:
+		return true
+	case <-w.stop:
+		return false
+	}
+}
+
+func (w *Watcher) end() { <-w.turn }
+
+// Policies returns the policies in force that the file or the environment names.
 func (w *Watcher) Policies() []*core.Policy {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.policies)
 }
 
-// Close ends the watching. The policies stay as they are. The error is nil.
+// Close ends the watching, at once. The policies stay as they are. The error is nil.
 func (w *Watcher) Close() error {
 	w.mu.Lock()
 	if !w.closed {
@@ -112,9 +134,11 @@ func (w *Watcher) run(signals <-chan os.Signal) {
 		defer ticker.Stop()
 		ticks = ticker.C
 	}
-	w.mu.Lock()
+	if !w.begin() {
+		return
+	}
 	last := w.taken
-	w.mu.Unlock()
+	w.end()
 	for {
 		select {
 		case <-w.stop:
@@ -133,8 +157,10 @@ func (w *Watcher) run(signals <-chan os.Signal) {
 // reads the file each time, which takes 30 µs: its time of change and size can
 // stay the same where the text does not.
 func (w *Watcher) tick(last reading) reading {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	if !w.begin() {
+		return last
+	}
+	defer w.end()
 	now, err := w.look()
 	if now == last && now != w.taken {
 		if err := w.take(now, err); err != nil {
@@ -145,7 +171,7 @@ func (w *Watcher) tick(last reading) reading {
 }
 
 func (w *Watcher) look() (reading, error) {
-	text, err := readFile(w.path)
+	text, err := w.file.look(w.stop)
 	if err != nil {
 		return reading{failure: err.Error()}, err
 	}
@@ -155,16 +181,21 @@ func (w *Watcher) look() (reading, error) {
 // take makes the policies of a reading those of the limiter, or says what is
 // wrong with it. It has what look returns.
 func (w *Watcher) take(now reading, err error) error {
-	if w.closed {
-		return errClosed
+	if errors.Is(err, errClosed) {
+		return err
 	}
 	w.taken = now
 	if err != nil {
 		return err
 	}
-	policies, err := w.read(now.text)
+	policies, err := w.parse(now.text)
 	if err != nil {
 		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return errClosed
 	}
 	w.limiter.Replace(policies...)
 	w.logger.Info("streamlimit: policies read", "file", w.path, "changes", changes(w.known, w.policies, policies))
@@ -172,8 +203,8 @@ func (w *Watcher) take(now reading, err error) error {
 	return nil
 }
 
-// read makes the policies of a file's text and the environment.
-func (w *Watcher) read(text string) ([]*core.Policy, error) {
+// parse makes the policies of a file's text and the environment.
+func (w *Watcher) parse(text string) ([]*core.Policy, error) {
 	policies, err := Parse(w.path, []byte(text), w.known...)
 	if err != nil || w.lookup == nil {
 		return policies, err

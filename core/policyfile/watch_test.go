@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -174,6 +175,173 @@ func TestWatchConfigMap(t *testing.T) {
 		time.Sleep(2500 * time.Millisecond)
 		synctest.Wait()
 		limiter.want(t, 2, "stocks: 2/second")
+	})
+}
+
+// replace puts what a function makes in the place of a file, in one step.
+func replace(t *testing.T, path string, makeAt func(path string) error) {
+	t.Helper()
+	if err := errors.Join(makeAt(path+"~"), os.Rename(path+"~", path)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Editors save a file by renaming another one to it, or by moving it away and
+// writing a new one. Between the two there is none.
+func TestWatchEditors(t *testing.T) {
+	for name, save := range map[string]func(t *testing.T, path, text string){
+		"in place": func(t *testing.T, path, text string) { write(t, path, text) },
+		"renamed": func(t *testing.T, path, text string) {
+			replace(t, path, func(path string) error { return os.WriteFile(path, []byte(text), 0o600) })
+		},
+		"moved away": func(t *testing.T, path, text string) {
+			if err := os.Rename(path, path+".bak"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second) // it is missed in one look
+			write(t, path, text)
+		},
+		"CRLF and a mark": func(t *testing.T, path, text string) {
+			write(t, path, "\ufeff# ours\r\n"+text+"\r\n")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				path := filepath.Join(dir, "p.yaml")
+				write(t, path, "policies: {a: 1/s}")
+				limiter, log := newReplacer(), &lines{}
+				w, err := Watch(path, limiter, nil, logTo(log, dir))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer w.Close()
+				log.want(t, `level=INFO file=p.yaml changes="a: new, 1/second"`)
+				time.Sleep(500 * time.Millisecond) // between looks
+				for i, text := range []string{"policies: {a: 2/s}", "policies: {a: 3/s}"} {
+					save(t, path, text)
+					time.Sleep(3 * time.Second)
+					synctest.Wait()
+					limiter.want(t, 2+i, fmt.Sprintf("a: %d/second", 2+i))
+				}
+				if text := log.text.String(); strings.Contains(text, "ERROR") {
+					t.Errorf("log %s", text)
+				}
+			})
+		})
+	}
+}
+
+// stalled is a file on a mount whose server comes and goes.
+type stalled struct {
+	mu    sync.Mutex
+	gone  chan struct{} // closed when it is back; nil while it is there
+	reads int           // that have begun
+}
+
+func (s *stalled) read(path string) ([]byte, error) {
+	s.mu.Lock()
+	s.reads++
+	gone := s.gone
+	s.mu.Unlock()
+	if gone != nil {
+		text, err := readFile(path)
+		<-gone
+		return text, err // as it was
+	}
+	return readFile(path)
+}
+
+func (s *stalled) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reads
+}
+
+// goAway has reads wait until back is called.
+func (s *stalled) goAway() (back func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	gone := make(chan struct{})
+	s.gone = gone
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.gone = nil
+		close(gone)
+	}
+}
+
+// atOnce runs f, which must not wait for anything.
+func atOnce(t *testing.T, what string, f func()) {
+	t.Helper()
+	begun := time.Now()
+	if f(); time.Since(begun) != 0 {
+		t.Errorf("%s took %v", what, time.Since(begun))
+	}
+}
+
+func TestWatchDeadMount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "p.yaml")
+		write(t, path, "policies: {a: 1/s}")
+		limiter, log, mount := newReplacer(), &lines{}, &stalled{}
+		w, err := Watch(path, limiter, nil, logTo(log, dir), func(o *options) { o.read = mount.read })
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.want(t, `level=INFO file=p.yaml changes="a: new, 1/second"`)
+
+		const slow = `policyfile: p.yaml: not read within 5s: is its file system there?`
+		back := mount.goAway()
+		before := mount.count()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		log.want(t, `level=ERROR error="`+slow+`"`)
+		if n := mount.count() - before; n != 1 {
+			t.Errorf("%d reads at a time, want 1", n)
+		}
+		atOnce(t, "Policies", func() { limiter.want(t, 1, show(w.Policies())) })
+		if err := w.Reload(); err == nil || strings.ReplaceAll(err.Error(), dir+"/", "") != slow {
+			t.Errorf("Reload: %v", err)
+		}
+
+		// What the read that was stuck has got is too old for Reload.
+		write(t, path, "policies: {a: 2/s}")
+		reloaded := make(chan error)
+		go func() { reloaded <- w.Reload() }()
+		synctest.Wait()
+		back()
+		if err := <-reloaded; err != nil {
+			t.Error(err)
+		}
+		limiter.want(t, 2, "a: 2/second")
+		log.want(t, `level=INFO file=p.yaml changes="a: 1/second -> 2/second"`)
+
+		back = mount.goAway()
+		time.Sleep(2 * time.Second)
+		go func() { reloaded <- w.Reload() }()
+		synctest.Wait()
+		atOnce(t, "Close", func() { w.Close() })
+		if err := <-reloaded; !errors.Is(err, errClosed) {
+			t.Errorf("Reload at Close: %v", err)
+		}
+		back()
+		limiter.want(t, 2, "a: 2/second")
+		log.want(t, "")
+	})
+}
+
+func TestReadDeadMount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mount := &stalled{}
+		defer mount.goAway()()
+		begun := time.Now()
+		_, err := Watch("p.yaml", newReplacer(), nil, func(o *options) { o.read = mount.read })
+		if took := time.Since(begun); !errors.Is(err, errSlow) || took != readTimeout {
+			t.Errorf("%v after %v", err, took)
+		}
 	})
 }
 

@@ -74,6 +74,7 @@ func (r *reader) document(text []byte) (*ast.MappingNode, error) {
 		return nil, r.at(1, "larger than 1 MiB: write fewer policies")
 	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff")) // some editors begin files with it
+	text = unixLines(text)
 	if i := bytes.IndexFunc(text, notText); i >= 0 {
 		return nil, r.at(1+bytes.Count(text[:i], []byte("\n")), "byte 0x%02x is no text: write YAML in UTF-8", text[i])
 	}
@@ -91,8 +92,15 @@ func (r *reader) document(text []byte) (*ast.MappingNode, error) {
 	return top, nil
 }
 
+// unixLines returns text with the line breaks that the parser counts as editors do.
+// It counts others twice after a comment.
+func unixLines(text []byte) []byte {
+	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	return bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))
+}
+
 func notText(c rune) bool {
-	return c == utf8.RuneError || unicode.IsControl(c) && c != '\n' && c != '\r' && c != '\t'
+	return c == utf8.RuneError || unicode.IsControl(c) && c != '\n' && c != '\t'
 }
 
 func (r *reader) parse(text string) (file *ast.File, err error) {

@@ -1,0 +1,93 @@
+package policyfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// readTimeout bounds how long the reading of a file may take. A local file takes
+// microseconds. One on a network whose server is gone may take for ever.
+const readTimeout = 5 * time.Second
+
+var errSlow = fmt.Errorf("not read within %v: is its file system there?", readTimeout)
+
+// source is a file that is read again and again. It is for one goroutine at a time.
+type source struct {
+	path string
+	read func(path string) ([]byte, error) // readFile, outside tests
+
+	// pending is the result of a read that has not come back so far. Nothing can end
+	// such a read, so that there is never a second one beside it.
+	pending chan contents
+}
+
+type contents struct {
+	text []byte
+	err  error
+}
+
+// look reads the file as it is now, and gives up after readTimeout or when stop is
+// closed.
+func (s *source) look(stop <-chan struct{}) ([]byte, error) {
+	timer := time.NewTimer(readTimeout)
+	defer timer.Stop()
+	late := s.pending != nil
+	for {
+		if s.pending == nil {
+			s.pending = make(chan contents, 1)
+			go func(done chan<- contents) {
+				text, err := s.read(s.path)
+				done <- contents{text, err}
+			}(s.pending)
+		}
+		select {
+		case c := <-s.pending:
+			s.pending = nil
+			if late { // it may be what the file was before
+				late = false
+				continue
+			}
+			return c.text, fileError(s.path, c.err)
+		case <-timer.C:
+			return nil, fileError(s.path, errSlow)
+		case <-stop:
+			return nil, errClosed
+		}
+	}
+}
+
+// readFile reads no more than shows that a file is too large. Only a regular file
+// has an end: a pipe waits for whoever writes to it.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		return nil, errors.New("is a directory")
+	case !mode.IsRegular():
+		return nil, errors.New("is not a regular file: copy what it gives to one, or read it yourself and use Parse")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, MaxSize+1))
+}
+
+// fileError names the path once.
+func fileError(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
+		err = failed.Err
+	}
+	return fmt.Errorf("policyfile: %s: %w", path, err)
+}
