@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -134,7 +135,17 @@ func (x exchange) Record() *adapter.Record {
 
 func (x exchange) SetRecord(r *adapter.Record) { x.c.Locals(recordKey{}, r) }
 
-func (x exchange) Leave() {}
+// Leave sets the fields again that a handler has lost by replacing the response with
+// that of another server, as proxy.Do does.
+func (x exchange) Leave() {
+	header := &x.c.Response().Header
+	x.Record().Restore(
+		func(name, value string) bool {
+			return slices.ContainsFunc(header.PeekAll(name), func(v []byte) bool { return string(v) == value })
+		},
+		header.Add,
+	)
+}
 
 // Again: the context is that of one request, also for RestartRouting.
 func (x exchange) Again() bool { return true }

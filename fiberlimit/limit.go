@@ -31,14 +31,9 @@ import (
 func New(limiter *core.Limiter, policy *core.Policy, options ...Option) fiber.Handler {
 	m := framework.New(limiter, policy, options...)
 	return func(c *fiber.Ctx) error {
-		_, err := m.Handle(c, next)
+		_, err := m.Handle(c, (*fiber.Ctx).Next)
 		return err
 	}
-}
-
-func next(c *fiber.Ctx) error {
-	defer exchange{c}.restore()
-	return c.Next()
 }
 
 // FromContext is the newest decision on the request, which in a handler is

@@ -2,7 +2,6 @@ package fiberlimit
 
 import (
 	"net/http"
-	"slices"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -27,16 +26,4 @@ func (r response) End(err error) (int, error) {
 		return late.StatusCode(), nil // is sent in place of the response
 	}
 	return r.c.Response().StatusCode(), nil
-}
-
-// restore sets the fields again that a handler has lost by replacing the response with
-// that of another server, as proxy.Do does.
-func (x exchange) restore() {
-	header := &x.c.Response().Header
-	x.Record().Restore(
-		func(name, value string) bool {
-			return slices.ContainsFunc(header.PeekAll(name), func(v []byte) bool { return string(v) == value })
-		},
-		header.Add,
-	)
 }

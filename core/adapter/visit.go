@@ -3,7 +3,6 @@ package adapter
 import (
 	"context"
 	"net/http"
-	"reflect"
 	"sync/atomic"
 )
 
@@ -50,11 +49,11 @@ func (v *Visit) Enter(r *http.Request, record *Record) *http.Request {
 	return v.inside
 }
 
-// Leave gives what handlers have read from the request back to the one that it
-// was made from: a server removes the files of its own request's form.
+// Leave writes what handlers have written into the request to the one that it was
+// made from: see [WriteBack].
 func (v *Visit) Leave() {
 	if v.inside != nil {
-		v.outside.MultipartForm = v.inside.MultipartForm
+		WriteBack(v.outside, v.inside)
 	}
 }
 
@@ -75,6 +74,4 @@ func Again(r *http.Request) bool {
 // SameRequest reports whether a and b are one request of a client. They share
 // their header, whatever middleware has made of their path, context and body. A
 // request that a handler has made, by NewRequest or Clone, has its own.
-func SameRequest(a, b *http.Request) bool {
-	return reflect.ValueOf(a.Header).UnsafePointer() == reflect.ValueOf(b.Header).UnsafePointer()
-}
+func SameRequest(a, b *http.Request) bool { return sameMap(a.Header, b.Header) }

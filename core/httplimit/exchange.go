@@ -104,6 +104,7 @@ func (x exchange) Record() *adapter.Record { return x.v.record }
 
 func (x exchange) SetRecord(r *adapter.Record) { x.v.record = r }
 
+// Leave leaves the request to New, which copies it for a skipped limit, too.
 func (x exchange) Leave() {}
 
 // Again compares the request with the one inside of the limit before.

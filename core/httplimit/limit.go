@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
 // New makes middleware that limits requests by policy. Every handler that it
@@ -41,7 +42,7 @@ func New(limiter *core.Limiter, policy *core.Policy, options ...Option) func(htt
 		}
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			inside := enter(w, r)
-			defer leave(r, inside)
+			defer adapter.WriteBack(r, inside) // also when the limit is skipped
 			// An error is of a client that does not read its answer.
 			_, _ = m.Handle(inside, serve)
 		})

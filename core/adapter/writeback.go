@@ -1,4 +1,4 @@
-package httplimit
+package adapter
 
 import (
 	"io"
@@ -6,11 +6,11 @@ import (
 	"reflect"
 )
 
-// leave has what was written into the request inside of the limit seen outside, as
-// if it were the same one. A server removes the files of its own request's form, and
-// http.ServeMux tells the middleware outside of it the pattern.
-func leave(outside, inside *http.Request) {
-	if same(outside, inside) {
+// WriteBack writes to a request what was written into the copy of it that went
+// through a limit, as if both were one. A server removes the files of its own
+// request's form, and http.ServeMux tells the middleware outside of it the pattern.
+func WriteBack(outside, inside *http.Request) {
+	if unwritten(outside, inside) {
 		return // handlers that share a request can be in limits beside each other
 	}
 	trailer := outside.Trailer
@@ -20,8 +20,8 @@ func leave(outside, inside *http.Request) {
 	}
 }
 
-// same reports whether nothing has been written into a copy of a request.
-func same(a, b *http.Request) bool {
+// unwritten reports whether nothing has been written into a copy of a request.
+func unwritten(a, b *http.Request) bool {
 	return a.Method == b.Method && a.URL == b.URL && sameMap(a.Header, b.Header) && sameBody(a.Body, b.Body) &&
 		a.ContentLength == b.ContentLength && a.Host == b.Host && sameMap(a.Form, b.Form) && sameMap(a.PostForm, b.PostForm) &&
 		a.MultipartForm == b.MultipartForm && a.RemoteAddr == b.RemoteAddr && a.RequestURI == b.RequestURI &&
