@@ -60,12 +60,7 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 	if open := v.judge(asks, client, decisions); len(open) > 0 {
 		err = l.takeAll(ctx, open, decisions)
 	}
-	if len(l.observers) > 0 {
-		took := time.Since(begun)
-		for i := range asks {
-			l.observe(ctx, r, asks[i], &decisions[i], err, took)
-		}
-	}
+	l.observeAll(ctx, r, asks, decisions, err, time.Since(begun))
 	if err != nil {
 		return nil, err
 	}

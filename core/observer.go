@@ -2,21 +2,22 @@ package core
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"reflect"
 	"slices"
 	"time"
 )
 
-// Observer is told of every decision on a request, but not of peeks: to show or
-// to count them. See [WithObserver].
+// Observer receives every decision on a request, to show or to count it. It does
+// not receive peeks. See [WithObserver].
 type Observer interface {
 	// Observe is called before the request goes on, by many goroutines at once, so
 	// it must be quick.
 	Observe(o Observation)
 }
 
-// Observation is what an [Observer] is told of a decision.
+// Observation is one decision, as an [Observer] receives it.
 type Observation struct {
 	Context context.Context // of the question: for the request's trace, and not to be kept
 
@@ -27,46 +28,45 @@ type Observation struct {
 
 	Result     Result
 	Reason     Reason
-	Source     Source        // 0 with an error
+	Source     Source        // SourceNone without a decision
 	Limit      Limit         // that binds
 	Remaining  int64         // of it
 	RetryAfter time.Duration // of a denial
 	Took       time.Duration // to decide
 	Err        error         // why there is no decision; else nil
+
+	// Before and Request count requests rather than decisions, of which a request
+	// under several policies has several. The request was Before by its earlier
+	// decisions, 0 for its first, and is Request by this one as well.
+	Before, Request Result
 }
 
-// Result is what became of a request by one policy.
+// Result is the outcome of a request under one policy. The zero Result is none.
 type Result byte
 
-// The results, in an order that stays: processes send each other counts by it.
+// The results, the gravest last: it is the result of a request that has several.
 const (
-	ResultAllowed      Result = iota
+	ResultAllowed      Result = iota + 1
+	ResultShadowDenied        // allowed; without shadow mode the policy would have denied it
 	ResultDenied              // by the limits, or a rule
-	ResultShadowDenied        // would have been denied, by a policy in shadow mode
-	ResultFallback            // decided without the store: see [Observation.CountedAs], which alone gives it
+	ResultOverloaded          // no decision, since this process is too slow: see [ErrOverloaded]
 	ResultError               // no decision
 )
 
-// CountedAs is the one result that the decision counts as where each counts once:
-// a decision that was made without the store is ResultFallback, whatever it was.
-func (o *Observation) CountedAs() Result {
-	if o.Result != ResultError && (o.Source == SourceFallback || o.Reason == ReasonFailOpen) {
-		return ResultFallback
-	}
-	return o.Result
-}
-
-// String is "allowed", "denied", "shadow_denied", "fallback" or "error".
+// String returns "allowed", "shadow_denied", "denied", "overloaded", "error", or
+// "none" for the zero Result.
 func (r Result) String() string {
 	switch r {
+	case 0:
+		return "none"
 	case ResultAllowed:
 		return "allowed"
-	case ResultDenied:
-		return "denied"
 	case ResultShadowDenied:
 		return "shadow_denied"
-	case ResultFallback:
-		return "fallback"
+	case ResultDenied:
+		return "denied"
+	case ResultOverloaded:
+		return "overloaded"
 	}
 	return "error"
 }
@@ -77,7 +77,13 @@ type Router interface {
 	Route() string
 }
 
-// WithObserver has o told of every decision. There can be several.
+// Continued is a [Request] that can have passed other limits of the same limiter.
+type Continued interface {
+	// Before returns the result of those limits, or 0 for none.
+	Before() Result
+}
+
+// WithObserver adds an observer of every decision. There can be several.
 func WithObserver(o Observer) Option {
 	if o == nil {
 		panic("core: WithObserver: nil observer: leave the option out")
@@ -85,13 +91,13 @@ func WithObserver(o Observer) Option {
 	return func(l *Limiter) { l.observers = append(l.observers, o) }
 }
 
-// Tells is whether the limiter tells o of its decisions. Observers of a type that
-// can't be compared are not found.
+// Tells reports whether o observes the limiter's decisions. Observers of a type
+// that can't be compared are not found.
 func (l *Limiter) Tells(o Observer) bool {
 	return o != nil && reflect.TypeOf(o).Comparable() && slices.Contains(l.observers, o)
 }
 
-// allowOne decides on one question, in d, which is zero, and tells the observers.
+// allowOne decides on one question, in d, which is zero, and calls the observers.
 // With an error d means nothing.
 func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, r Request, a Ask, d *Decision) error {
 	if len(l.observers) == 0 {
@@ -99,17 +105,38 @@ func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, r 
 	}
 	begun := time.Now()
 	err := l.decideOne(ctx, v, client, a, d)
-	l.observe(ctx, r, a, d, err, time.Since(begun))
+	l.observe(ctx, r, before(r), resultOf(d, err), a, d, err, time.Since(begun))
 	return err
 }
 
-func (l *Limiter) observe(ctx context.Context, r Request, a Ask, d *Decision, err error, took time.Duration) {
-	o := Observation{Context: ctx, Policy: a.Policy, Key: a.Key, Cost: a.Cost, Result: ResultError, Took: took, Err: err}
+// observeAll calls the observers for the decisions on one request.
+func (l *Limiter) observeAll(ctx context.Context, r Request, asks []Ask, decisions []Decision, err error, took time.Duration) {
+	if len(l.observers) == 0 {
+		return
+	}
+	was := before(r)
+	is := was
+	for i := range decisions {
+		is = max(is, resultOf(&decisions[i], err))
+	}
+	for i := range asks {
+		l.observe(ctx, r, was, is, asks[i], &decisions[i], err, took)
+		was = is // the first has counted the request
+	}
+}
+
+// observe calls the observers for one decision. The request was a result before
+// it, and is another by all decisions of the question.
+func (l *Limiter) observe(ctx context.Context, r Request, was, is Result, a Ask, d *Decision, err error, took time.Duration) {
+	o := Observation{
+		Context: ctx, Policy: a.Policy, Key: a.Key, Cost: a.Cost, Result: resultOf(d, err), Source: SourceNone, Took: took, Err: err,
+		Before: was, Request: max(was, is),
+	}
 	if route, ok := r.(Router); ok {
 		o.Route = route.Route()
 	}
 	if err == nil {
-		o.Result, o.Reason, o.Source = d.result(), d.Reason, d.Source
+		o.Reason, o.Source = d.Reason, d.Source
 		o.Limit, o.Remaining, o.RetryAfter = d.Limit, d.Remaining, d.RetryAfter
 	}
 	for _, observer := range l.observers {
@@ -117,8 +144,20 @@ func (l *Limiter) observe(ctx context.Context, r Request, a Ask, d *Decision, er
 	}
 }
 
-func (d *Decision) result() Result {
+// before returns the result of the limits that the request has passed, or 0.
+func before(r Request) Result {
+	if c, ok := r.(Continued); ok {
+		return c.Before()
+	}
+	return 0
+}
+
+func resultOf(d *Decision, err error) Result {
 	switch {
+	case errors.Is(err, ErrOverloaded):
+		return ResultOverloaded
+	case err != nil:
+		return ResultError
 	case !d.Allowed:
 		return ResultDenied
 	case d.WouldDeny:

@@ -3,6 +3,8 @@ package core_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,7 +50,7 @@ func TestObserver(t *testing.T) {
 	check("shadow", shadow, core.ResultShadowDenied, core.SourceMemory)
 	store.fail(errStore)
 	check("local", p, core.ResultAllowed, core.SourceFallback)
-	if o := check("closed", closed, core.ResultError, 0); !errors.Is(o.Err, errStore) {
+	if o := check("closed", closed, core.ResultError, core.SourceNone); !errors.Is(o.Err, errStore) {
 		t.Errorf("told %+v", o)
 	}
 	store.fail(nil)
@@ -70,46 +72,96 @@ func TestObserver(t *testing.T) {
 	panics(t, "leave the option out", func() { core.WithObserver(nil) })
 }
 
-// The order is that of the numbers which processes send each other.
 func TestResultString(t *testing.T) {
-	for i, want := range []string{"allowed", "denied", "shadow_denied", "fallback", "error"} {
-		if got := core.Result(i).String(); got != want {
-			t.Errorf("%d is %q, want %q", i, got, want)
+	for result, want := range map[core.Result]string{
+		0: "none", core.ResultAllowed: "allowed", core.ResultDenied: "denied", core.ResultShadowDenied: "shadow_denied",
+		core.ResultOverloaded: "overloaded", core.ResultError: "error",
+	} {
+		if got := result.String(); got != want {
+			t.Errorf("%d is %q, want %q", result, got, want)
 		}
 	}
 }
 
-// A decision without the store counts as that, and an error as an error.
-func TestCountedAs(t *testing.T) {
-	results := []core.Result{core.ResultAllowed, core.ResultDenied, core.ResultShadowDenied}
-	for _, c := range []struct {
-		source   core.Source
-		reason   core.Reason
-		fallback bool
-	}{
-		{core.SourceRedis, core.ReasonLimits, false},
-		{core.SourceMemory, core.ReasonLimits, false},
-		{core.SourceFallback, core.ReasonLimits, true},
-		{core.SourceNone, core.ReasonFailOpen, true},
-		{core.SourceNone, core.ReasonExempt, false}, // a rule needs no store
-		{core.SourceNone, core.ReasonBlocked, false},
-		{core.SourceNone, core.ReasonBanned, false},
-	} {
-		for _, result := range results {
-			o := core.Observation{Result: result, Source: c.source, Reason: c.reason}
-			want := result
-			if c.fallback {
-				want = core.ResultFallback
-			}
-			if got := o.CountedAs(); got != want || o.Result != result {
-				t.Errorf("%v by %v, %v: counts as %v, want %v", result, c.source, c.reason, got, want)
-			}
+// A decision without the store says what it was, and that the store did not make it.
+func TestOutcomesWithoutTheStore(t *testing.T) {
+	var told observed
+	store := newFailingStore()
+	store.fail(errStore)
+	l := core.New(store, core.WithObserver(&told), (&lines{}).option())
+	defer l.Close()
+	local := core.NewPolicy("local", core.PerHour(3))
+	open := core.NewPolicy("open", core.PerHour(1), core.OnFailure(core.FailOpen))
+	closed := core.NewPolicy("closed", core.PerHour(1), core.OnFailure(core.FailClosed))
+	check := func(p *core.Policy, result core.Result, source core.Source, reason core.Reason) {
+		t.Helper()
+		_, _ = l.Allow(t.Context(), p, "k")
+		if o := told.last(t); o.Result != result || o.Request != result || o.Source != source || o.Reason != reason {
+			t.Errorf("%s: %+v, want %v by %v, %v", p.Name(), o, result, source, reason)
 		}
 	}
-	for _, source := range []core.Source{0, core.SourceFallback} {
-		o := core.Observation{Result: core.ResultError, Source: source}
-		if got := o.CountedAs(); got != core.ResultError {
-			t.Errorf("an error counts as %v", got)
+	for i := range 5 {
+		result := core.ResultAllowed
+		if i >= 3 {
+			result = core.ResultDenied
+		}
+		check(local, result, core.SourceFallback, core.ReasonLimits)
+	}
+	check(open, core.ResultAllowed, core.SourceNone, core.ReasonFailOpen)
+	check(closed, core.ResultError, core.SourceNone, core.ReasonLimits)
+	store.fail(fmt.Errorf("queue: %w", core.ErrOverloaded))
+	check(closed, core.ResultOverloaded, core.SourceNone, core.ReasonLimits)
+	if o := told.last(t); !errors.Is(o.Err, core.ErrOverloaded) {
+		t.Errorf("the error is %v", o.Err)
+	}
+}
+
+// passed is a request that outer limits have decided on.
+type passed struct {
+	core.Request
+	before core.Result
+}
+
+func (p passed) Before() core.Result { return p.before }
+
+// Each request counts once, as the gravest of its results, however many policies
+// and limits it is under.
+func TestRequestsAreCountedOnce(t *testing.T) {
+	var told observed
+	l := core.New(core.NewMemory(), core.WithObserver(&told))
+	defer l.Close()
+	wide, narrow := core.NewPolicy("wide", core.PerHour(9)), core.NewPolicy("narrow", core.PerHour(1))
+	shadow := core.NewPolicy("shadow", core.PerHour(1), core.Shadow())
+	ask := func(policies ...*core.Policy) (asks []core.Ask) {
+		for _, p := range policies {
+			asks = append(asks, core.Ask{Policy: p, Key: "k"})
+		}
+		return asks
+	}
+	for i, c := range []struct {
+		r    core.Request
+		asks []core.Ask
+		want [][2]core.Result // before, and by this one
+	}{
+		{nil, ask(wide, narrow, shadow), [][2]core.Result{{0, 1}, {1, 1}, {1, 1}}},
+		{nil, ask(wide, shadow), [][2]core.Result{{0, 2}, {2, 2}}},
+		{nil, ask(wide, narrow), [][2]core.Result{{0, 3}, {3, 3}}},
+		{passed{before: core.ResultAllowed}, ask(wide), [][2]core.Result{{1, 1}}},
+		{passed{before: core.ResultAllowed}, ask(narrow), [][2]core.Result{{1, 3}}},
+		{passed{before: core.ResultAllowed}, ask(wide, narrow), [][2]core.Result{{1, 3}, {3, 3}}},
+		{passed{before: core.ResultShadowDenied}, ask(wide), [][2]core.Result{{2, 2}}},
+		{passed{}, ask(wide), [][2]core.Result{{0, 1}}},
+	} {
+		told = nil
+		if _, err := l.AllowRequest(t.Context(), c.r, c.asks...); err != nil {
+			t.Fatal(err)
+		}
+		var got [][2]core.Result
+		for _, o := range told {
+			got = append(got, [2]core.Result{o.Before, o.Request})
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("request %d is %v, want %v", i, got, c.want)
 		}
 	}
 }

@@ -82,15 +82,18 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 	if m.settles() {
 		begun = time.Now()
 	}
-	record, err := m.decide(c, x)
+	outer := x.Record()
+	before := outer.passed(m.limiter)
+	record, err := m.decide(c, x, before)
 	if err != nil {
 		return false, m.refuse(c, x, err)
 	}
-	decisions, before := record.decisions, x.Record()
+	decisions := record.decisions
 	if len(decisions) > 0 {
 		denied := core.Denied(decisions)
 		record.newest = newest(decisions, denied)
-		record = before.with(m.limiter, record)
+		record.noteResult(m.limiter, before)
+		record = outer.with(m.limiter, record)
 		x.SetRecord(record)
 		defer x.Leave()
 		if denied != nil {
@@ -98,7 +101,7 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 		}
 		record.setFields(&record.own, x, 0)
 	}
-	if m.settles() && !before.settles(m) {
+	if m.settles() && !outer.settles(m) {
 		decisions = append(record.standing, decisions...)
 	}
 	if m.settles() && len(decisions) > 0 {
@@ -108,13 +111,16 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 }
 
 // decide asks about the request by all policies together, but for those that an
-// earlier limit has asked. The record is that of this limit alone.
-func (m *Middleware[C]) decide(c C, x Exchange) (*Record, error) {
+// earlier limit has asked. The record is that of this limit alone; before is the
+// result of those outside of it.
+func (m *Middleware[C]) decide(c C, x Exchange, before core.Result) (*Record, error) {
 	r := x.NewRecord()
 	r.forms = m.headers
 	if m.settles() {
 		r.settling = []any{m}
 	}
+	r.asked = continued{x, before}
+	defer func() { r.asked = continued{} }()
 	if len(m.counts) == 1 {
 		// As below, with nothing but the record to allocate.
 		ask, err := m.ask(c, x, 0)
@@ -130,7 +136,7 @@ func (m *Middleware[C]) decide(c C, x Exchange) (*Record, error) {
 		}
 		ctx := x.Context()
 		defer recall(ctx)
-		err = m.limiter.AllowFor(ctx, x, r.asks[0], &r.one[0])
+		err = m.limiter.AllowFor(ctx, &r.asked, r.asks[0], &r.one[0])
 		r.decisions = r.one[:]
 		return r, err
 	}
@@ -155,7 +161,7 @@ func (m *Middleware[C]) decide(c C, x Exchange) (*Record, error) {
 	}
 	ctx := x.Context()
 	defer recall(ctx)
-	r.decisions, err = m.limiter.AllowRequest(ctx, x, r.asks...)
+	r.decisions, err = m.limiter.AllowRequest(ctx, &r.asked, r.asks...)
 	return r, err
 }
 

@@ -21,6 +21,37 @@ type Record struct {
 	hidden    []*core.Policy    // by middleware that sets no response fields
 	forms     []core.HeaderForm // of the response fields, of all middleware so far
 	own       fields            // that the limit sets which the record is of
+	limiter   *core.Limiter     // of the innermost limit
+	result    core.Result       // of the request, by the limits of that limiter
+	asked     continued         // while the limit decides
+}
+
+// continued is a request that outer limits have decided on.
+type continued struct {
+	Exchange
+	before core.Result
+}
+
+// Before implements [core.Continued].
+func (c *continued) Before() core.Result { return c.before }
+
+// passed returns the result of the limits of one limiter that the request has
+// passed, or 0.
+func (r *Record) passed(limiter *core.Limiter) core.Result {
+	if r == nil || r.limiter != limiter {
+		return 0
+	}
+	return r.result
+}
+
+// noteResult notes the result of a request that passes, for the limits inside.
+func (r *Record) noteResult(limiter *core.Limiter, outer core.Result) {
+	r.limiter, r.result = limiter, max(outer, core.ResultAllowed)
+	for i := range r.decisions {
+		if r.decisions[i].WouldDeny {
+			r.result = core.ResultShadowDenied
+		}
+	}
 }
 
 // newest is the decision that stands for all of one limit: the denial if there

@@ -194,6 +194,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"Forward", checkForward, ""},
 		{"ForwardRefund", checkForwardRefund, ""},
 		{"Observer", checkObserver, ""},
+		{"RequestsCountOnce", checkRequestsCountOnce, ""},
 		{"RequestContext", checkRequestContext, "SetContext"},
 		{"KeepAlive", checkKeepAlive, ""},
 		{"Concurrent", checkConcurrent, ""},

@@ -36,15 +36,58 @@ func checkObserver(t *testing.T, s suite) {
 		t.Fatalf("told of %d decisions, want 4: %+v", len(told.all), told.all)
 	}
 	for i, o := range told.all {
-		result := core.ResultAllowed
+		result, before := core.ResultAllowed, core.Result(0)
 		if i == 2 {
 			result = core.ResultDenied
+		}
+		request := []core.Result{core.ResultAllowed, core.ResultDenied}[i/2]
+		if i%2 == 1 {
+			before = request // its first decision has counted it
 		}
 		if want := []string{"api", "all"}[i%2]; o.Policy.Name() != want || o.Result != result || o.Source != core.SourceMemory || o.Cost != 1 || o.Key == "" || o.Took < 0 {
 			t.Errorf("told %+v, want a decision by %s: %s", o, want, result)
 		}
+		if o.Before != before || o.Request != request {
+			t.Errorf("decision %d: the request was %v and is %v, want %v and %v", i, o.Before, o.Request, before, request)
+		}
 		if !strings.Contains(o.Route, "id") || strings.Contains(o.Route, "secret") {
 			t.Errorf("the route is %q, want its template", o.Route)
+		}
+	}
+}
+
+// A request that stacked limits decide on is one request: the inner limit's
+// observation says what the outer one made of it.
+func checkRequestsCountOnce(t *testing.T, s suite) {
+	var told seen
+	limiter, _ := newSpy(t, core.WithObserver(&told))
+	other, _ := newSpy(t, core.WithObserver(&told)) // has not counted the request
+	policy := func(name string, most int64, o ...core.PolicyOption) *core.Policy {
+		return core.NewPolicy(name, append(o, core.PerMinute(most))...)
+	}
+	w := s.openRoute(t,
+		limit{limiter: limiter, policy: policy("outer", 9)},
+		limit{limiter: limiter, policy: policy("shadow", 1, core.Shadow())},
+		limit{limiter: limiter, policy: policy("inner", 2)},
+		limit{limiter: other, policy: policy("other", 9)})
+	for range 2 {
+		w.get("/id")
+	}
+	w.get("/id").wantDeniedBy("inner")
+	const allowed, shadow, denied = core.ResultAllowed, core.ResultShadowDenied, core.ResultDenied
+	want := [][2]core.Result{
+		{0, allowed}, {allowed, allowed}, {allowed, allowed}, {0, allowed},
+		{0, allowed}, {allowed, shadow}, {shadow, shadow}, {0, allowed},
+		{0, allowed}, {allowed, shadow}, {shadow, denied},
+	}
+	told.mu.Lock()
+	defer told.mu.Unlock()
+	if len(told.all) != len(want) {
+		t.Fatalf("told of %d decisions, want %d", len(told.all), len(want))
+	}
+	for i, o := range told.all {
+		if got := [2]core.Result{o.Before, o.Request}; got != want[i] {
+			t.Errorf("decision %d by %s: the request was %v and is %v, want %v", i, o.Policy.Name(), got[0], got[1], want[i])
 		}
 	}
 }
