@@ -21,7 +21,7 @@ func measured(t testing.TB) *telemetry.Observer {
 
 func TestObserveAllocates(t *testing.T) {
 	o := measured(t)
-	one := core.Observation{Context: context.Background(), Policy: api, Took: 1000}
+	one := core.Observation{Context: context.Background(), Policy: api, Cost: 1, Result: core.ResultAllowed, Source: core.SourceMemory, Took: 1000}
 	if n := testing.AllocsPerRun(1000, func() { o.Observe(one) }); n != 0 {
 		t.Errorf("%v allocations a decision", n)
 	}
@@ -48,7 +48,7 @@ func BenchmarkDecision(b *testing.B) {
 
 func BenchmarkObserve(b *testing.B) {
 	o := measured(b)
-	one := core.Observation{Context: context.Background(), Policy: api, Took: 1000}
+	one := core.Observation{Context: context.Background(), Policy: api, Cost: 1, Result: core.ResultAllowed, Source: core.SourceMemory, Took: 1000}
 	b.ReportAllocs()
 	for b.Loop() {
 		o.Observe(one)

@@ -6,32 +6,42 @@
 //
 // # Metrics
 //
-//   - streamlimit.requests, a counter of {request}: decisions, by policy and result.
-//   - streamlimit.decision.duration, a histogram of seconds: how long they took,
-//     by policy and result.
+//   - streamlimit.requests, a counter of {request}: requests, by policy, result and
+//     source.
+//   - streamlimit.units, a counter of {unit}: what they cost, by the same.
+//   - streamlimit.decision.duration, a histogram of seconds: how long decisions took,
+//     by the same.
 //   - streamlimit.store.down, an up-down counter of {server}: servers of the store
 //     that don't answer, and are not asked for requests, as [core.Health] has
 //     them. It needs [Observer.Watch].
 //
-// The result is one of
+// The result says what became of the request:
 //
 //   - allowed
 //   - denied, by the limits or a rule
-//   - shadow_denied: it would have been denied, by a policy in shadow mode
-//   - fallback: decided without the store, which did not answer, to allow or to deny
+//   - shadow_denied: allowed, though a policy in shadow mode would have denied it
+//   - overloaded: there is no decision, since this process is too slow
+//     ([core.ErrOverloaded])
 //   - error: there is no decision
 //
-// A request under several policies counts once for each, with the time that all
-// of them took together. The duration does not include the handler's.
+// The source says where that comes from:
 //
-// Keys, addresses and routes are no attributes: the only ones are the policy, of
-// which there are as many as [WithMaxPolicies] says, and the result.
+//   - redis, or memory: the limiter's store
+//   - fallback: the memory of this process, since the store did not answer
+//   - none: no log was asked. A rule decided, or the store did not answer and the
+//     policy is open then (allowed), or there is no decision.
+//
+// A request under several policies counts once for each, with the time that all
+// of them took together. The sum over the policies is one of decisions, not of
+// requests. The duration does not include the handler's.
+//
+// Keys, addresses and routes are never attributes. The only other one is the policy,
+// of which there are as many as [WithMaxPolicies] says.
 //
 // # Traces
 //
 // Each decision is also an event, "streamlimit.decision", of the span in the
 // context that the limiter was asked with, if there is one and it is recorded.
-// It has the policy and the result as above, whether the request was allowed,
-// its cost, and the decision's source, reason, limit, remaining and
-// retry_after, in seconds.
+// It has the policy, result and source as above, and the cost. If there is a
+// decision, it has the reason, limit, remaining and retry_after, in seconds, too.
 package telemetry

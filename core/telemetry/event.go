@@ -9,20 +9,19 @@ import (
 
 // addEvent adds a decision to the request's span. The error's text is left to
 // the log, since that of another store might say more than it should.
-func addEvent(o *core.Observation, result core.Result) {
+func addEvent(o *core.Observation) {
 	span := trace.SpanFromContext(o.Context)
 	if !span.IsRecording() {
 		return
 	}
 	attributes := []attribute.KeyValue{
 		attribute.String("policy", o.Policy.Name()),
-		attribute.String("result", result.String()),
+		attribute.String("result", o.Result.String()),
+		attribute.String("source", o.Source.String()),
 		attribute.Int64("cost", o.Cost),
 	}
-	if result != core.ResultError {
+	if o.Err == nil {
 		attributes = append(attributes,
-			attribute.Bool("allowed", o.Result != core.ResultDenied),
-			attribute.String("source", o.Source.String()),
 			attribute.String("reason", o.Reason.String()),
 			attribute.String("limit", o.Limit.String()),
 			attribute.Int64("remaining", o.Remaining),

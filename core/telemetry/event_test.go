@@ -31,10 +31,10 @@ func event(t *testing.T, e trace.Event) (attributes []attribute.KeyValue, retryA
 	return attributes, retryAfter
 }
 
-func says(policy, result string, allowed bool, source, reason, limit string, remaining int64) []attribute.KeyValue {
+func says(policy, result, source, reason, limit string, remaining int64) []attribute.KeyValue {
 	return []attribute.KeyValue{
-		attribute.String("policy", policy), attribute.String("result", result), attribute.Int64("cost", 1),
-		attribute.Bool("allowed", allowed), attribute.String("source", source), attribute.String("reason", reason),
+		attribute.String("policy", policy), attribute.String("result", result), attribute.String("source", source),
+		attribute.Int64("cost", 1), attribute.String("reason", reason),
 		attribute.String("limit", limit), attribute.Int64("remaining", remaining),
 	}
 }
@@ -48,19 +48,19 @@ func TestEvents(t *testing.T) {
 	span.End()
 
 	want := [][]attribute.KeyValue{
-		says("api", "allowed", true, "memory", "limits", "2/hour", 1),
-		says("api", "allowed", true, "memory", "limits", "2/hour", 0),
-		says("api", "denied", false, "memory", "limits", "2/hour", 0),
-		says("trial", "allowed", true, "memory", "limits", "1/hour", 0),
-		says("trial", "shadow_denied", true, "memory", "limits", "1/hour", 0),
-		says("trial", "shadow_denied", true, "memory", "limits", "1/hour", 0),
-		says("api", "denied", false, "none", "banned", "2/hour", 0),
-		says("api", "fallback", true, "fallback", "limits", "2/hour", 1),
-		says("api", "fallback", true, "fallback", "limits", "2/hour", 0),
-		says("api", "fallback", false, "fallback", "limits", "2/hour", 0),
-		says("open", "fallback", true, "none", "fail-open", "1/hour", 1),
-		says("closed", "error", false, "", "", "", 0)[:3],
-		says("closed", "error", false, "", "", "", 0)[:3],
+		says("api", "allowed", "memory", "limits", "2/hour", 1),
+		says("api", "allowed", "memory", "limits", "2/hour", 0),
+		says("api", "denied", "memory", "limits", "2/hour", 0),
+		says("trial", "allowed", "memory", "limits", "1/hour", 0),
+		says("trial", "shadow_denied", "memory", "limits", "1/hour", 0),
+		says("trial", "shadow_denied", "memory", "limits", "1/hour", 0),
+		says("api", "denied", "none", "banned", "2/hour", 0),
+		says("api", "allowed", "fallback", "limits", "2/hour", 1),
+		says("api", "allowed", "fallback", "limits", "2/hour", 0),
+		says("api", "denied", "fallback", "limits", "2/hour", 0),
+		says("open", "allowed", "none", "fail-open", "1/hour", 1),
+		says("closed", "error", "none", "", "", 0)[:4],
+		says("closed", "error", "none", "", "", 0)[:4],
 	}
 	events := spans.Ended()[0].Events()
 	if len(events) != len(want) {
@@ -71,7 +71,7 @@ func TestEvents(t *testing.T) {
 		if !slices.Equal(got, want[i]) {
 			t.Errorf("event %d says %v,\nwant %v", i, got, want[i])
 		}
-		denied := len(want[i]) > 3 && !want[i][3].Value.AsBool()
+		denied := want[i][1].Value.AsString() == "denied"
 		if in := retryAfter > 3500 && retryAfter <= 3600; in != denied || !denied && retryAfter != 0 {
 			t.Errorf("event %d: retry after %v s, denied %v", i, retryAfter, denied)
 		}
@@ -98,7 +98,7 @@ func TestEventOnRequest(t *testing.T) {
 		}
 		for j, policy := range []string{"api", "user"} {
 			got, _ := event(t, events[j])
-			if remaining := []int64{2, 9}[j] - 1 - int64(i); got[0].Value.AsString() != policy || got[7].Value.AsInt64() != remaining {
+			if remaining := []int64{2, 9}[j] - 1 - int64(i); got[0].Value.AsString() != policy || got[6].Value.AsInt64() != remaining {
 				t.Errorf("span %s, event %d says %v, want %s with %d left", span.Name(), j, got, policy, remaining)
 			}
 		}
@@ -118,7 +118,7 @@ func TestNotSampled(t *testing.T) {
 	if n := len(spans.Ended()); n != 0 {
 		t.Errorf("%d spans recorded", n)
 	}
-	if n := m.requests()[[2]string{"api", "allowed"}]; n != 1 {
+	if n := m.requests()[label{"api", "allowed", "memory"}]; n != 1 {
 		t.Errorf("counted %d", n)
 	}
 }

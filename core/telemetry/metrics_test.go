@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/httplimit"
 	"github.com/streamlimit/streamlimit/core/telemetry"
 )
 
@@ -36,6 +39,7 @@ func TestNames(t *testing.T) {
 	}
 	want := map[string]string{
 		"streamlimit.requests":          "{request}",
+		"streamlimit.units":             "{unit}",
 		"streamlimit.decision.duration": "s",
 		"streamlimit.store.down":        "{server}",
 	}
@@ -48,25 +52,90 @@ func TestRequests(t *testing.T) {
 	m := newMeter(t)
 	l, store := newLimiter(t, m.observer())
 	traffic(t.Context(), l, store)
-	want := map[[2]string]int64{}
+	want := map[label]int64{}
 	for _, policy := range []string{"api", "trial", "open", "closed"} {
-		for _, result := range []string{"allowed", "denied", "shadow_denied", "fallback", "error"} {
-			want[[2]string{policy, result}] = 0
+		sources := []string{"memory", "fallback"}
+		if policy == "open" || policy == "closed" { // which the store never decided for
+			sources = sources[1:]
+		}
+		for _, source := range sources {
+			for _, result := range []string{"allowed", "denied", "shadow_denied"} {
+				want[label{policy, result, source}] = 0
+			}
+		}
+		for _, result := range []string{"allowed", "denied", "overloaded", "error"} {
+			want[label{policy, result, "none"}] = 0
 		}
 	}
-	want[[2]string{"api", "allowed"}] = 2
-	want[[2]string{"api", "denied"}] = 2
-	want[[2]string{"api", "fallback"}] = 3
-	want[[2]string{"trial", "allowed"}] = 1
-	want[[2]string{"trial", "shadow_denied"}] = 2
-	want[[2]string{"open", "fallback"}] = 1
-	want[[2]string{"closed", "error"}] = 2
-	if got := m.requests(); !maps.Equal(got, want) {
-		t.Errorf("counted %v,\nwant    %v", got, want)
+	want[label{"api", "allowed", "memory"}] = 2
+	want[label{"api", "denied", "memory"}] = 1
+	want[label{"api", "denied", "none"}] = 1 // by a ban
+	want[label{"api", "allowed", "fallback"}] = 2
+	want[label{"api", "denied", "fallback"}] = 1
+	want[label{"trial", "allowed", "memory"}] = 1
+	want[label{"trial", "shadow_denied", "memory"}] = 2
+	want[label{"open", "allowed", "none"}] = 1
+	want[label{"closed", "error", "none"}] = 2
+	for _, name := range []string{"streamlimit.requests", "streamlimit.units"} { // of cost 1
+		if got := m.counter(name); !maps.Equal(got, want) {
+			t.Errorf("%s counted %v,\nwant    %v", name, got, want)
+		}
+		if sum := m.metric(name).Data.(metricdata.Sum[int64]); !sum.IsMonotonic {
+			t.Errorf("%s is not a counter", name)
+		}
 	}
-	sum := m.metric("streamlimit.requests").Data.(metricdata.Sum[int64])
-	if !sum.IsMonotonic {
-		t.Error("it is no counter")
+}
+
+// In an outage the metrics say what clients see: 200 200 200 429 429.
+func TestOutage(t *testing.T) {
+	m := newMeter(t)
+	l, store := newLimiter(t, m.observer())
+	store.failing.Store(true)
+	strict := core.NewPolicy("strict", core.PerMinute(3))
+	var seen []int
+	handler := httplimit.New(l, strict, httplimit.WithKey(httplimit.ByConstant("all")))(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for range 5 {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		seen = append(seen, w.Code)
+	}
+	if want := []int{200, 200, 200, 429, 429}; !slices.Equal(seen, want) {
+		t.Fatalf("clients see %v, want %v", seen, want)
+	}
+	for one, n := range m.requests() {
+		want := map[label]int64{{"strict", "allowed", "fallback"}: 3, {"strict", "denied", "fallback"}: 2}[one]
+		if n != want {
+			t.Errorf("%v: counted %d, want %d", one, n, want)
+		}
+	}
+}
+
+// An overloaded process is not a failing store.
+func TestOverloaded(t *testing.T) {
+	m := newMeter(t)
+	o := m.observer()
+	o.Observe(core.Observation{Context: t.Context(), Policy: api, Cost: 1, Result: core.ResultOverloaded, Source: core.SourceNone, Err: core.ErrOverloaded})
+	if n := m.requests()[label{"api", "overloaded", "none"}]; n != 1 {
+		t.Errorf("counted %d", n)
+	}
+}
+
+// Units are what requests cost.
+func TestUnits(t *testing.T) {
+	m := newMeter(t)
+	l, _ := newLimiter(t, m.observer())
+	tokens := core.NewPolicy("tokens", core.PerHour(10), core.VariableCost())
+	for _, cost := range []int64{4, 5, 7} {
+		if _, err := l.AllowN(t.Context(), tokens, "k", cost); err != nil {
+			t.Fatal(err)
+		}
+	}
+	units, requests := m.counter("streamlimit.units"), m.requests()
+	for result, want := range map[string][2]int64{"allowed": {9, 2}, "denied": {7, 1}} {
+		one := label{"tokens", result, "memory"}
+		if got := [2]int64{units[one], requests[one]}; got != want {
+			t.Errorf("%s: %d units of %d requests, want %d of %d", result, got[0], got[1], want[0], want[1])
+		}
 	}
 }
 
@@ -81,9 +150,11 @@ func TestAllowAll(t *testing.T) {
 		}
 	}
 	counts := m.requests()
-	for label, want := range map[[2]string]int64{{"api", "allowed"}: 2, {"api", "denied"}: 1, {"user", "allowed"}: 3, {"user", "denied"}: 0} {
-		if counts[label] != want {
-			t.Errorf("%v: counted %d, want %d", label, counts[label], want)
+	for one, want := range map[label]int64{
+		{"api", "allowed", "memory"}: 2, {"api", "denied", "memory"}: 1, {"user", "allowed", "memory"}: 3, {"user", "denied", "memory"}: 0,
+	} {
+		if counts[one] != want {
+			t.Errorf("%v: counted %d, want %d", one, counts[one], want)
 		}
 	}
 }
@@ -96,7 +167,7 @@ func TestDuration(t *testing.T) {
 	requests := m.requests()
 	data := m.metric("streamlimit.decision.duration").Data.(metricdata.Histogram[float64])
 	for _, point := range data.DataPoints {
-		label := labels(t, point.Attributes)
+		label := labelOf(t, point.Attributes)
 		if int64(point.Count) != requests[label] {
 			t.Errorf("%v: %d durations of %d requests", label, point.Count, requests[label])
 		}
@@ -116,7 +187,7 @@ func TestDuration(t *testing.T) {
 func TestDurationInSeconds(t *testing.T) {
 	m := newMeter(t)
 	o := m.observer()
-	o.Observe(core.Observation{Context: t.Context(), Policy: api, Took: 1500 * 1000}) // 1.5 ms
+	o.Observe(core.Observation{Context: t.Context(), Policy: api, Cost: 1, Result: core.ResultAllowed, Source: core.SourceMemory, Took: 1500 * 1000}) // 1.5 ms
 	point := m.metric("streamlimit.decision.duration").Data.(metricdata.Histogram[float64]).DataPoints[0]
 	if point.Sum != 0.0015 || point.BucketCounts[slices.Index(point.Bounds, 0.0025)] != 1 {
 		t.Errorf("1.5 ms are %v in %v of %v", point.Sum, point.BucketCounts, point.Bounds)

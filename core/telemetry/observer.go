@@ -22,6 +22,7 @@ var buckets = []float64{
 // all limiters of a process.
 type Observer struct {
 	requests metric.Int64Counter
+	units    metric.Int64Counter
 	duration metric.Float64Histogram
 	policies *policies
 	watched  watched
@@ -33,15 +34,18 @@ func New(opts ...Option) (*Observer, error) {
 	settings := newOptions(opts)
 	meter := settings.provider.Meter(scope)
 	o := &Observer{policies: newPolicies(settings.maxPolicies)}
-	var errs [3]error
+	var errs [4]error
 	o.requests, errs[0] = meter.Int64Counter("streamlimit.requests",
 		metric.WithUnit("{request}"),
-		metric.WithDescription("Decisions on requests, by policy and result."))
-	o.duration, errs[1] = meter.Float64Histogram("streamlimit.decision.duration",
+		metric.WithDescription("Requests that a policy decided on, by policy, result and source."))
+	o.units, errs[1] = meter.Int64Counter("streamlimit.units",
+		metric.WithUnit("{unit}"),
+		metric.WithDescription("Units that requests asked for, by policy, result and source."))
+	o.duration, errs[2] = meter.Float64Histogram("streamlimit.decision.duration",
 		metric.WithUnit("s"),
-		metric.WithDescription("How long decisions took, by policy and result."),
+		metric.WithDescription("How long decisions took, by policy, result and source."),
 		metric.WithExplicitBucketBoundaries(buckets...))
-	_, errs[2] = meter.Int64ObservableUpDownCounter("streamlimit.store.down",
+	_, errs[3] = meter.Int64ObservableUpDownCounter("streamlimit.store.down",
 		metric.WithUnit("{server}"),
 		metric.WithDescription("Servers of the store that don't answer, and are not asked for requests."),
 		metric.WithInt64Callback(o.watched.observe))
@@ -53,15 +57,9 @@ func New(opts ...Option) (*Observer, error) {
 
 // Observe measures one decision.
 func (o *Observer) Observe(one core.Observation) {
-	result := one.CountedAs()
-	attributes, isNew := o.policies.of(one.Policy.Name())
-	if isNew {
-		// From 0, so that a rate sees the first denial.
-		for i := range attributes {
-			o.requests.Add(one.Context, 0, attributes[i].add...)
-		}
-	}
-	o.requests.Add(one.Context, 1, attributes[result].add...)
-	o.duration.Record(one.Context, one.Took.Seconds(), attributes[result].record...)
-	addEvent(&one, result)
+	l := o.policies.of(one.Policy.Name()).of(one.Context, &one, o.requests, o.units)
+	o.requests.Add(one.Context, 1, l.add...)
+	o.units.Add(one.Context, one.Cost, l.add...)
+	o.duration.Record(one.Context, one.Took.Seconds(), l.record...)
+	addEvent(&one)
 }

@@ -40,7 +40,7 @@ func WithMeterProvider(provider metric.MeterProvider) Option {
 
 // WithMaxPolicies sets how many policies have metrics of their own, the first
 // ones that decide; 100 unless set. The rest are counted together, as policy
-// "other", since each adds a hundred time series.
+// "other", since each adds a hundred time series for each source.
 func WithMaxPolicies(n int) Option {
 	if n < 1 {
 		panic(fmt.Sprintf("telemetry: WithMaxPolicies: %d: use at least 1", n))

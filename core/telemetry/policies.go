@@ -1,7 +1,9 @@
 package telemetry
 
 import (
+	"context"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -14,22 +16,80 @@ import (
 // other is the policy of decisions beyond the bound.
 const other = "other"
 
-// attributes are what one policy's measurements carry, by [core.Result], made once
-// so that a measurement allocates nothing.
-type attributes [core.ResultError + 1]struct {
+// results and sources are what decisions are told apart by. A source that is not here
+// counts as the last.
+var (
+	results = [...]core.Result{core.ResultAllowed, core.ResultDenied, core.ResultShadowDenied, core.ResultOverloaded, core.ResultError}
+	sources = [...]core.Source{core.SourceRedis, core.SourceMemory, core.SourceFallback, core.SourceNone}
+)
+
+// fromNone are the results that are possible without asking a log: by a rule, by an
+// open failure mode, and without a decision. From a log they are those up to
+// fromLogs.
+var fromNone = []core.Result{core.ResultAllowed, core.ResultDenied, core.ResultOverloaded, core.ResultError}
+
+const fromLogs = 3
+
+// attributes are what one policy's measurements carry, by source and result in the
+// order above, made once so that a measurement allocates nothing.
+type attributes [len(sources)]struct {
+	begun  atomic.Bool // whether its counters are there, at 0 if nothing else
+	result [len(results)]labels
+}
+
+type labels struct {
 	add    []metric.AddOption
 	record []metric.RecordOption
 }
 
 func newAttributes(policy string) *attributes {
-	var all attributes
+	all := new(attributes)
 	for i := range all {
-		set := metric.WithAttributeSet(attribute.NewSet(
-			attribute.String("policy", policy), attribute.String("result", core.Result(i).String())))
-		all[i].add = []metric.AddOption{set}
-		all[i].record = []metric.RecordOption{set}
+		for j := range results {
+			set := metric.WithAttributeSet(attribute.NewSet(
+				attribute.String("policy", policy),
+				attribute.String("result", results[j].String()),
+				attribute.String("source", sources[i].String())))
+			all[i].result[j] = labels{[]metric.AddOption{set}, []metric.RecordOption{set}}
+		}
 	}
-	return &all
+	return all
+}
+
+// of returns the labels of a decision. The first one from a source, and with it those
+// of a failing store, start their counters at 0, so that a rate sees the first denial.
+func (a *attributes) of(ctx context.Context, one *core.Observation, counters ...metric.Int64Counter) *labels {
+	source := sourceIndex(one.Source)
+	if !a[source].begun.Load() {
+		for _, s := range []int{source, sourceIndex(core.SourceFallback), len(sources) - 1} {
+			a.begin(ctx, s, counters)
+		}
+	}
+	return &a[source].result[max(slices.Index(results[:], one.Result), 0)]
+}
+
+func (a *attributes) begin(ctx context.Context, source int, counters []metric.Int64Counter) {
+	if a[source].begun.Swap(true) {
+		return
+	}
+	possible := results[:fromLogs]
+	if sources[source] == core.SourceNone {
+		possible = fromNone
+	}
+	for j, result := range results {
+		if slices.Contains(possible, result) {
+			for _, c := range counters {
+				c.Add(ctx, 0, a[source].result[j].add...)
+			}
+		}
+	}
+}
+
+func sourceIndex(source core.Source) int {
+	if i := slices.Index(sources[:], source); i >= 0 {
+		return i
+	}
+	return len(sources) - 1
 }
 
 // policies are those met so far. The map is replaced, never changed, so reading
@@ -48,24 +108,24 @@ func newPolicies(n int) *policies {
 	return p
 }
 
-// of is the attributes of a policy; isNew is true once for each with its own.
-func (p *policies) of(name string) (a *attributes, isNew bool) {
-	if a = p.find(name); a != nil {
-		return a, false
+// of returns the attributes of a policy.
+func (p *policies) of(name string) *attributes {
+	if a := p.find(name); a != nil {
+		return a
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if a = p.find(name); a != nil {
-		return a, false
+	if a := p.find(name); a != nil {
+		return a
 	}
-	a = newAttributes(name)
+	a := newAttributes(name)
 	known := maps.Clone(*p.known.Load())
 	known[name] = a
 	p.known.Store(&known)
-	return a, true
+	return a
 }
 
-// find is nil for a policy that is still to be met.
+// find returns nil for a policy that is still to be met.
 func (p *policies) find(name string) *attributes {
 	known := *p.known.Load()
 	if a := known[name]; a != nil || len(known) < p.max {

@@ -35,14 +35,15 @@ func TestMaxPolicies(t *testing.T) {
 			counts := m.requests()
 			for i := range c.max {
 				name := policy(i).Name()
-				if a, d := counts[[2]string{name, "allowed"}], counts[[2]string{name, "denied"}]; a != 1 || d != 2 {
+				if a, d := counts[label{name, "allowed", "memory"}], counts[label{name, "denied", "memory"}]; a != 1 || d != 2 {
 					t.Errorf("%s: %d allowed and %d denied, want 1 and 2", name, a, d)
 				}
 			}
-			if a, d := counts[[2]string{"other", "allowed"}], counts[[2]string{"other", "denied"}]; a != 50 || d != 100 {
+			if a, d := counts[label{"other", "allowed", "memory"}], counts[label{"other", "denied", "memory"}]; a != 50 || d != 100 {
 				t.Errorf("other: %d allowed and %d denied, want 50 and 100", a, d)
 			}
-			if want := 5*c.max + 2; len(counts) != want {
+			// Of memory and fallback three results, and without a log four.
+			if want := 10 * (c.max + 1); len(counts) != want {
 				t.Errorf("%d label sets, want %d", len(counts), want)
 			}
 		})
@@ -71,7 +72,7 @@ func TestConcurrent(t *testing.T) {
 	wg.Wait()
 	sums, total := map[string]int64{}, int64(0)
 	for label, n := range m.requests() {
-		sums[label[0]] += n
+		sums[label.policy] += n
 		total += n
 	}
 	if want := int64(goroutines * each); total != want {

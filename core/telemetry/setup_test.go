@@ -64,25 +64,31 @@ func (m meter) metric(name string) metricdata.Metrics {
 	return metricdata.Metrics{}
 }
 
-// requests is the counter by policy and result.
-func (m meter) requests() map[[2]string]int64 {
+// label is what a series is told apart by.
+type label struct{ policy, result, source string }
+
+// requests is the counter by label.
+func (m meter) requests() map[label]int64 { return m.counter("streamlimit.requests") }
+
+func (m meter) counter(name string) map[label]int64 {
 	m.t.Helper()
-	counts := map[[2]string]int64{}
-	for _, point := range m.metric("streamlimit.requests").Data.(metricdata.Sum[int64]).DataPoints {
-		counts[labels(m.t, point.Attributes)] = point.Value
+	counts := map[label]int64{}
+	for _, point := range m.metric(name).Data.(metricdata.Sum[int64]).DataPoints {
+		counts[labelOf(m.t, point.Attributes)] = point.Value
 	}
 	return counts
 }
 
-// labels are policy and result, and fails the test if there is anything else.
-func labels(t *testing.T, set attribute.Set) [2]string {
+// labelOf fails the test if there is another attribute.
+func labelOf(t *testing.T, set attribute.Set) label {
 	t.Helper()
 	policy, hasPolicy := set.Value("policy")
 	result, hasResult := set.Value("result")
-	if !hasPolicy || !hasResult || set.Len() != 2 {
-		t.Errorf("the attributes are %s, want policy and result", set.Encoded(attribute.DefaultEncoder()))
+	source, hasSource := set.Value("source")
+	if !hasPolicy || !hasResult || !hasSource || set.Len() != 3 {
+		t.Errorf("the attributes are %s, want policy, result and source", set.Encoded(attribute.DefaultEncoder()))
 	}
-	return [2]string{policy.AsString(), result.AsString()}
+	return label{policy.AsString(), result.AsString(), source.AsString()}
 }
 
 var errStore = errors.New("no route to host")
