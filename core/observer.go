@@ -37,8 +37,10 @@ type Observation struct {
 
 	// Before and Request count requests rather than decisions, of which a request
 	// under several policies has several. The request was Before by its earlier
-	// decisions, 0 for its first, and is Request by this one as well.
+	// decisions, 0 for its first, and is Request by this one as well. BeforeRoute is
+	// the Route of the earlier ones: outside of a router it may not be known yet.
 	Before, Request Result
+	BeforeRoute     string
 }
 
 // Result is the outcome of a request under one policy. The zero Result is none.
@@ -79,8 +81,9 @@ type Router interface {
 
 // Continued is a [Request] that can have passed other limits of the same limiter.
 type Continued interface {
-	// Before returns the result of those limits, or 0 for none.
-	Before() Result
+	// Before returns the result of those limits, or 0 for none, and the request's
+	// route as far as they knew it.
+	Before() (result Result, route string)
 }
 
 // WithObserver adds an observer of every decision. There can be several.
@@ -105,7 +108,9 @@ func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, r 
 	}
 	begun := time.Now()
 	err := l.decideOne(ctx, v, client, a, d)
-	l.observe(ctx, r, before(r), resultOf(d, err), a, d, err, time.Since(begun))
+	o := observation(ctx, r, err, time.Since(begun))
+	o.Request = max(o.Before, resultOf(d, err))
+	l.observe(&o, a, d)
 	return err
 }
 
@@ -114,42 +119,40 @@ func (l *Limiter) observeAll(ctx context.Context, r Request, asks []Ask, decisio
 	if len(l.observers) == 0 {
 		return
 	}
-	was := before(r)
-	is := was
+	o := observation(ctx, r, err, took)
+	o.Request = o.Before
 	for i := range decisions {
-		is = max(is, resultOf(&decisions[i], err))
+		o.Request = max(o.Request, resultOf(&decisions[i], err))
 	}
 	for i := range asks {
-		l.observe(ctx, r, was, is, asks[i], &decisions[i], err, took)
-		was = is // the first has counted the request
+		l.observe(&o, asks[i], &decisions[i])
+		o.Before, o.BeforeRoute = o.Request, o.Route // the first has counted the request
 	}
 }
 
-// observe calls the observers for one decision. The request was a result before
-// it, and is another by all decisions of the question.
-func (l *Limiter) observe(ctx context.Context, r Request, was, is Result, a Ask, d *Decision, err error, took time.Duration) {
-	o := Observation{
-		Context: ctx, Policy: a.Policy, Key: a.Key, Cost: a.Cost, Result: resultOf(d, err), Source: SourceNone, Took: took, Err: err,
-		Before: was, Request: max(was, is),
-	}
+// observation returns what decisions on one request have in common.
+func observation(ctx context.Context, r Request, err error, took time.Duration) Observation {
+	o := Observation{Context: ctx, Took: took, Err: err}
 	if route, ok := r.(Router); ok {
 		o.Route = route.Route()
 	}
-	if err == nil {
+	if c, ok := r.(Continued); ok {
+		o.Before, o.BeforeRoute = c.Before()
+	}
+	return o
+}
+
+// observe calls the observers for one decision.
+func (l *Limiter) observe(o *Observation, a Ask, d *Decision) {
+	o.Policy, o.Key, o.Cost = a.Policy, a.Key, a.Cost
+	o.Result, o.Source = resultOf(d, o.Err), SourceNone
+	if o.Err == nil {
 		o.Reason, o.Source = d.Reason, d.Source
 		o.Limit, o.Remaining, o.RetryAfter = d.Limit, d.Remaining, d.RetryAfter
 	}
 	for _, observer := range l.observers {
-		observer.Observe(o)
+		observer.Observe(*o)
 	}
-}
-
-// before returns the result of the limits that the request has passed, or 0.
-func before(r Request) Result {
-	if c, ok := r.(Continued); ok {
-		return c.Before()
-	}
-	return 0
 }
 
 func resultOf(d *Decision, err error) Result {

@@ -122,7 +122,7 @@ type passed struct {
 	before core.Result
 }
 
-func (p passed) Before() core.Result { return p.before }
+func (p passed) Before() (core.Result, string) { return p.before, "" }
 
 // Each request counts once, as the gravest of its results, however many policies
 // and limits it is under.

@@ -83,8 +83,7 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 		begun = time.Now()
 	}
 	outer := x.Record()
-	before := outer.passed(m.limiter)
-	record, err := m.decide(c, x, before)
+	record, err := m.decide(c, x, outer)
 	if err != nil {
 		return false, m.refuse(c, x, err)
 	}
@@ -92,7 +91,7 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 	if len(decisions) > 0 {
 		denied := core.Denied(decisions)
 		record.newest = newest(decisions, denied)
-		record.noteResult(m.limiter, before)
+		record.pass()
 		record = outer.with(m.limiter, record)
 		x.SetRecord(record)
 		defer x.Leave()
@@ -111,16 +110,15 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 }
 
 // decide asks about the request by all policies together, but for those that an
-// earlier limit has asked. The record is that of this limit alone; before is the
-// result of those outside of it.
-func (m *Middleware[C]) decide(c C, x Exchange, before core.Result) (*Record, error) {
+// earlier limit has asked. The record is that of this limit alone; outer is of
+// those outside of it.
+func (m *Middleware[C]) decide(c C, x Exchange, outer *Record) (*Record, error) {
 	r := x.NewRecord()
 	r.forms = m.headers
 	if m.settles() {
 		r.settling = []any{m}
 	}
-	r.asked = continued{x, before}
-	defer func() { r.asked = continued{} }()
+	r.asked = continued{x, outer, m.limiter}
 	if len(m.counts) == 1 {
 		// As below, with nothing but the record to allocate.
 		ask, err := m.ask(c, x, 0)

@@ -23,35 +23,37 @@ type Record struct {
 	own       fields            // that the limit sets which the record is of
 	limiter   *core.Limiter     // of the innermost limit
 	result    core.Result       // of the request, by the limits of that limiter
+	route     string            // as they knew it
 	asked     continued         // while the limit decides
 }
 
 // continued is a request that outer limits have decided on.
 type continued struct {
 	Exchange
-	before core.Result
+	outer   *Record
+	limiter *core.Limiter
 }
 
 // Before implements [core.Continued].
-func (c *continued) Before() core.Result { return c.before }
-
-// passed returns the result of the limits of one limiter that the request has
-// passed, or 0.
-func (r *Record) passed(limiter *core.Limiter) core.Result {
-	if r == nil || r.limiter != limiter {
-		return 0
+func (c *continued) Before() (result core.Result, route string) {
+	if c.outer == nil || c.outer.limiter != c.limiter {
+		return 0, ""
 	}
-	return r.result
+	return c.outer.result, c.outer.route
 }
 
-// noteResult notes the result of a request that passes, for the limits inside.
-func (r *Record) noteResult(limiter *core.Limiter, outer core.Result) {
-	r.limiter, r.result = limiter, max(outer, core.ResultAllowed)
+// pass notes the result of a request that passes, for the limits inside.
+func (r *Record) pass() {
+	r.limiter = r.asked.limiter
+	r.result, _ = r.asked.Before()
+	r.result = max(r.result, core.ResultAllowed)
 	for i := range r.decisions {
 		if r.decisions[i].WouldDeny {
 			r.result = core.ResultShadowDenied
 		}
 	}
+	r.route = r.asked.Route()
+	r.asked = continued{}
 }
 
 // newest is the decision that stands for all of one limit: the denial if there

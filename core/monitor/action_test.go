@@ -184,7 +184,7 @@ func TestRedisDown(t *testing.T) {
 	eventually(t, "the page says so", func() bool {
 		var now state
 		s.get(t, "api/state", &now)
-		return len(now.Processes) == 1 && len(now.Processes[0].Down) == 1 && now.Policies[0].Fallback > 0 && now.Policies[0].Allowed == 2
+		return len(now.Processes) == 1 && len(now.Processes[0].Down) == 1 && now.Policies[0].By.Fallback > 0 && now.Policies[0].By.Redis == 2 && now.Alone != nil
 	})
 	server.Restart()
 	eventually(t, "Redis is back, and told again", func() bool {

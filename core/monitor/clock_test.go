@@ -145,7 +145,7 @@ func testPage(t *testing.T, ahead time.Duration) {
 		there.Observe(observed(api, "k", core.ResultAllowed))
 		time.Sleep(time.Second)
 	}
-	both := func(c Counts) bool { return c == Counts{Allowed: 2} }
+	both := func(c Counts) bool { return c.Allowed == 2 && c.Total() == 2 }
 	last := store.now().Truncate(time.Second).Add(-time.Second).UnixMilli()
 
 	now := decode[state](t, ask(t, page, "/api/state"))
@@ -179,7 +179,7 @@ func testPage(t *testing.T, ahead time.Duration) {
 			t.Errorf("entry %d is %d ms old", i, age)
 		}
 	}
-	keys := decode[map[string][]foundKey](t, ask(t, page, "/api/search?q=k"))["keys"]
+	keys := decode[found](t, ask(t, page, "/api/search?q=k")).Keys
 	if len(keys) != 1 || keys[0].Allowed < seconds || keys[0].Allowed > 2*seconds {
 		t.Errorf("found %+v", keys)
 	}
@@ -207,6 +207,9 @@ func testPage(t *testing.T, ahead time.Duration) {
 	now = decode[state](t, ask(t, page, "/api/state"))
 	if off := now.Now - store.now().UnixMilli(); off < -1000 || off > 0 {
 		t.Errorf("without the feed the state is %d ms off", off)
+	}
+	if a := now.Alone; a == nil || a.Others != 1 || a.Since < now.Now-12_000 || a.Since > now.Now-9_000 {
+		t.Errorf("without the feed for 10 s it is alone: %+v at %d", a, now.Now)
 	}
 
 	here.Close()
@@ -269,7 +272,7 @@ func TestFeedAnswersLate(t *testing.T) {
 				t.Errorf("%v: the clock is %v off", ahead, off)
 			}
 			// Each second since has its decision, but for the one that is under way.
-			if n := r.picture.fine.sum(store.now().UnixMilli(), 25)["api"]; n == nil || n[core.ResultAllowed] != 24 {
+			if n := r.picture.fine.sum(store.now().UnixMilli(), 25)["api"]; n == nil || n[atAllowed] != 24 {
 				t.Errorf("%v: counted %v in the last 24 seconds, want 24", ahead, n)
 			}
 			_ = r.Close()
@@ -288,7 +291,7 @@ func TestFirstSecond(t *testing.T) {
 			time.Sleep(500 * time.Millisecond)
 			r.Observe(observed(api, "k", core.ResultAllowed))
 			_ = r.Close()
-			if n := r.picture.fine.at(begun.UnixMilli())["api"]; n == nil || n[core.ResultAllowed] != 1 {
+			if n := r.picture.fine.at(begun.UnixMilli())["api"]; n == nil || n[atAllowed] != 1 {
 				t.Errorf("%v: counted %v in the first second", ahead, n)
 			}
 		})

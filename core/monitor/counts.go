@@ -1,22 +1,117 @@
 package monitor
 
 import (
+	"encoding/json"
+	"fmt"
+
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Counts are decisions. Each counts once: one without the store as Fallback,
-// whatever it was.
+// Counts are decisions, or requests, by their results. Their sum is how many there
+// were.
 type Counts struct {
 	Allowed      int64 `json:"allowed"`
 	Denied       int64 `json:"denied"`
 	ShadowDenied int64 `json:"shadowDenied"` // allowed, by a policy in shadow mode
-	Fallback     int64 `json:"fallback"`
+	Overloaded   int64 `json:"overloaded"`
 	Error        int64 `json:"error"`
+
+	// By are the same by what decided. Requests don't have it.
+	By Sources `json:"by,omitzero"`
 }
 
-// tally are counts by [core.Result], in the form in which they are added up and
-// sent.
-type tally [core.ResultError + 1]int64
+// Total returns how many there were.
+func (c Counts) Total() int64 {
+	return c.Allowed + c.Denied + c.ShadowDenied + c.Overloaded + c.Error
+}
+
+// Sources are decisions by what decided: see [core.Source].
+type Sources struct {
+	Redis    int64 `json:"redis"`
+	Lease    int64 `json:"lease"`
+	Memory   int64 `json:"memory"`
+	Fallback int64 `json:"fallback"` // this process's memory, since the store did not answer
+	None     int64 `json:"none"`     // no log was asked
+	Open     int64 `json:"open"`     // of None, those allowed since the store did not answer
+}
+
+// tally are counts in the form in which they are added up. Its places are this
+// package's own; in the feed each has its name.
+type tally [places]int64
+
+// The places of a tally: the results, the sources, and the decisions of an open
+// failure mode, which count as source none too.
+const (
+	atAllowed = iota
+	atDenied
+	atShadowDenied
+	atOverloaded
+	atError
+
+	atRedis
+	atLease
+	atMemory
+	atFallback
+	atNone
+	atOpen
+
+	places
+	results = atRedis
+)
+
+// placeNames are the names of the places in the feed.
+var placeNames = [places]string{
+	"allowed", "denied", "shadow_denied", "overloaded", "error",
+	"redis", "lease", "memory", "fallback", "none", "open",
+}
+
+// resultAt returns the place of a result that a decision has.
+func resultAt(r core.Result) int {
+	switch r {
+	case core.ResultAllowed:
+		return atAllowed
+	case core.ResultDenied:
+		return atDenied
+	case core.ResultShadowDenied:
+		return atShadowDenied
+	case core.ResultOverloaded:
+		return atOverloaded
+	}
+	return atError
+}
+
+func sourceAt(s core.Source) int {
+	switch s {
+	case core.SourceRedis:
+		return atRedis
+	case core.SourceMemory:
+		return atMemory
+	case core.SourceFallback:
+		return atFallback
+	}
+	return atNone
+}
+
+// decision counts a decision.
+func (t *tally) decision(o *core.Observation) {
+	t[resultAt(o.Result)]++
+	t[sourceAt(o.Source)]++
+	if o.Reason == core.ReasonFailOpen {
+		t[atOpen]++
+	}
+}
+
+// request counts the request of a decision, once for all its decisions: what an
+// earlier one made of it is taken back.
+func (t *tally) request(o *core.Observation) {
+	if o.Before == o.Request {
+		return
+	}
+	if o.Before != 0 {
+		t[resultAt(o.Before)]--
+	}
+	t[resultAt(o.Request)]++
+}
 
 func (t *tally) add(o *tally) {
 	for i := range t {
@@ -24,19 +119,54 @@ func (t *tally) add(o *tally) {
 	}
 }
 
-// total is how many decisions there were.
+// total is how many there were.
 func (t *tally) total() (n int64) {
-	for _, one := range t {
+	for _, one := range t[:results] {
 		n += one
 	}
 	return n
 }
 
+// counts returns the counts to show. A request that is denied a second after another
+// limit has allowed it leaves that second one too few, which is not shown.
 func (t *tally) counts() Counts {
-	return Counts{
-		Allowed: t[core.ResultAllowed], Denied: t[core.ResultDenied], ShadowDenied: t[core.ResultShadowDenied],
-		Fallback: t[core.ResultFallback], Error: t[core.ResultError],
+	if t == nil {
+		return Counts{}
 	}
+	at := func(place int) int64 { return max(t[place], 0) }
+	return Counts{
+		Allowed: at(atAllowed), Denied: at(atDenied), ShadowDenied: at(atShadowDenied), Overloaded: at(atOverloaded), Error: at(atError),
+		By: Sources{
+			Redis: at(atRedis), Lease: at(atLease), Memory: at(atMemory), Fallback: at(atFallback), None: at(atNone), Open: at(atOpen),
+		},
+	}
+}
+
+// MarshalJSON writes the places that are not 0 by their names.
+func (t *tally) MarshalJSON() ([]byte, error) {
+	text := []byte{'{'}
+	for i, n := range t {
+		if n != 0 {
+			if len(text) > 1 {
+				text = append(text, ',')
+			}
+			text = fmt.Appendf(text, `"%s":%d`, placeNames[i], n)
+		}
+	}
+	return append(text, '}'), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON writes. It passes over names that it does not
+// know.
+func (t *tally) UnmarshalJSON(data []byte) error {
+	var named map[string]int64
+	if err := json.Unmarshal(data, &named); err != nil {
+		return err
+	}
+	for i, name := range placeNames {
+		t[i] = named[name]
+	}
+	return nil
 }
 
 // other is what policies and routes count as beyond the bounds. No policy can
@@ -81,4 +211,15 @@ func (m tallies) counts() map[string]Counts {
 		counts[name] = t.counts()
 	}
 	return counts
+}
+
+// onlyName is the name of the tally in a ring of requests, which has no other.
+const onlyName = ""
+
+// requestsOf returns the tallies of a ring of requests.
+func requestsOf(t *tally) tallies {
+	if t == nil {
+		return nil
+	}
+	return tallies{onlyName: t}
 }

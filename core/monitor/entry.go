@@ -3,25 +3,32 @@ package monitor
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
 )
 
+// entryVersion is that of the entries that this package writes. It changes when the
+// meaning of a field does; a field that is new does not change it.
+const entryVersion = 2
+
 // entry is what a process tells of one second, as JSON in the feed. It takes about
-// 300 bytes, and 2 kB more every ten seconds, when it has the fields from Top on.
+// 400 bytes, and 2 kB more every ten seconds, when it has the fields from Top on.
 type entry struct {
-	Process string  `json:"id"`
-	Host    string  `json:"host"`
-	PID     int     `json:"pid"`
-	Store   string  `json:"store"`
-	Time    int64   `json:"t"` // when the second began, Unix milliseconds
-	Counts  tallies `json:"counts,omitempty"`
-	Routes  tallies `json:"routes,omitempty"`
-	P50     float64 `json:"p50"` // milliseconds, as are these
-	P99     float64 `json:"p99"`
-	Down    []Down  `json:"down,omitempty"`
+	Version  int     `json:"v"`
+	Process  string  `json:"id"`
+	Host     string  `json:"host"`
+	PID      int     `json:"pid"`
+	Store    string  `json:"store"`
+	Time     int64   `json:"t"`                  // when the second began, Unix milliseconds
+	Counts   tallies `json:"counts,omitempty"`   // decisions by policy
+	Requests *tally  `json:"requests,omitempty"` // each counts once
+	Routes   tallies `json:"routes,omitempty"`   // requests by route
+	P50      float64 `json:"p50"`                // milliseconds, as are these
+	P99      float64 `json:"p99"`
+	Down     []Down  `json:"down,omitempty"`
 
 	Top      *Top              `json:"top,omitempty"`
 	Near     map[string]int64  `json:"near,omitempty"`
@@ -99,13 +106,26 @@ func (t Traits) Policy(name string) (*core.Policy, error) {
 // maxEntry bounds an entry, in bytes.
 const maxEntry = 256 << 10
 
-// parseEntry reads an entry of the feed.
+// parseEntry reads an entry of the feed. One of another version is an error: processes
+// of two versions share a feed while one replaces the other.
 func parseEntry(data []byte) (e entry, err error) {
 	if len(data) > maxEntry {
-		return e, errors.New("monitor: an entry of the feed is too long")
+		return entry{}, errors.New("monitor: an entry of the feed is too long")
 	}
-	if err = json.Unmarshal(data, &e); err == nil && (e.Process == "" || len(e.Process) > maxProcessID) {
-		err = errors.New("monitor: an entry of the feed names no process")
+	var head struct {
+		Version int `json:"v"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return entry{}, fmt.Errorf("monitor: an entry of the feed: %w", err)
+	}
+	if head.Version != entryVersion {
+		return entry{}, fmt.Errorf("monitor: an entry of version %d, not %d", head.Version, entryVersion)
+	}
+	if err := json.Unmarshal(data, &e); err != nil {
+		return entry{}, fmt.Errorf("monitor: an entry of the feed: %w", err)
+	}
+	if e.Process == "" || len(e.Process) > maxProcessID {
+		return entry{}, errors.New("monitor: an entry of the feed names no process")
 	}
 	none := func(_ string, t *tally) bool { return t == nil }
 	maps.DeleteFunc(e.Counts, none)
@@ -115,7 +135,7 @@ func parseEntry(data []byte) (e entry, err error) {
 		e.Top.Allowed = e.Top.Allowed[:min(len(e.Top.Allowed), topKeys)]
 		e.Top.Denied = e.Top.Denied[:min(len(e.Top.Denied), topKeys)]
 	}
-	return e, err
+	return e, nil
 }
 
 const (

@@ -131,9 +131,12 @@ func (h *Handler) routes() {
 	h.mux.HandleFunc("GET /api/history", h.history)
 	h.mux.HandleFunc("GET /api/live", h.live)
 	h.mux.HandleFunc("GET /api/key", h.key)
+	h.mux.HandleFunc("POST /api/key", h.key)
 	h.mux.HandleFunc("GET /api/search", h.search)
+	h.mux.HandleFunc("POST /api/search", h.search)
 	for name, do := range map[string]func(*http.Request, request) error{
 		"reset": h.reset, "ban": h.ban, "unban": h.unban, "override": h.override, "restore": h.restore,
+		"block": h.block, "unblock": h.unblock, "exempt": h.exempt, "unexempt": h.unexempt,
 	} {
 		h.mux.Handle("/api/"+name, h.action(do))
 	}

@@ -7,17 +7,19 @@ type series struct {
 	Allowed      []int64 `json:"allowed"`
 	Denied       []int64 `json:"denied"`
 	ShadowDenied []int64 `json:"shadowDenied"`
-	Fallback     []int64 `json:"fallback"`
+	Overloaded   []int64 `json:"overloaded"`
 	Error        []int64 `json:"error"`
+	Alone        []int64 `json:"alone"` // of them, those decided without the store
 }
 
 func newSeries(n int) *series {
-	return &series{make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)}
+	return &series{make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)}
 }
 
 func (s *series) set(i int, t *tally) {
 	c := t.counts()
-	s.Allowed[i], s.Denied[i], s.ShadowDenied[i], s.Fallback[i], s.Error[i] = c.Allowed, c.Denied, c.ShadowDenied, c.Fallback, c.Error
+	s.Allowed[i], s.Denied[i], s.ShadowDenied[i], s.Overloaded[i], s.Error[i] = c.Allowed, c.Denied, c.ShadowDenied, c.Overloaded, c.Error
+	s.Alone[i] = c.By.Fallback + c.By.Open
 }
 
 func (h *Handler) history(w http.ResponseWriter, r *http.Request) {

@@ -1,36 +1,37 @@
 package monitor
 
 import (
-	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/streamlimit/streamlimit/core"
 )
 
-const (
-	maxEntries = 500 // of a log that are shown
-	maxFound   = 50  // keys that a search finds
-)
+const maxEntries = 500 // of a log that are shown
 
 // shownKey is the answer of api/key.
 type shownKey struct {
 	Policy     string       `json:"policy"`
 	Key        string       `json:"key"`
 	Name       string       `json:"name,omitempty"`
-	Limits     []shownLimit `json:"limits"`
+	Limits     []shownLimit `json:"limits"` // by the log, whatever rules say
 	Allowed    bool         `json:"allowed"`
 	RetryAfter int64        `json:"retryAfter"`
 	Entries    []shownEntry `json:"entries"`
 	Rules      []Rule       `json:"rules"`
+	Networks   bool         `json:"networks"` // there are rules on networks, and the key does not say which it is in
+	Lately     foundKey     `json:"lately"`
+	Elsewhere  []foundKey   `json:"elsewhere"` // the same key under other policies
 	Now        int64        `json:"now"`
 }
 
 type shownLimit struct {
 	Limit  core.Limit `json:"limit"`
 	Max    int64      `json:"max"`
+	Window int64      `json:"window"` // milliseconds
 	Used   int64      `json:"used"`
 	FreeIn int64      `json:"freeIn"`
 }
@@ -41,44 +42,118 @@ type shownEntry struct {
 	Refund int64 `json:"refund"`
 }
 
+// query is what api/key and api/search are asked. What somebody has typed, which may be
+// a credential, is in the body of a POST, since addresses are logged.
+type query struct {
+	Policy string `json:"policy"`
+	Key    string `json:"key"`
+	Text   string `json:"q"`
+}
+
+// queryOf reads the query of a request. If it can't be read, the request is answered.
+func queryOf(w http.ResponseWriter, r *http.Request) (q query, ok bool) {
+	if r.Method != http.MethodPost {
+		// Fiber uses the memory of a request's text again.
+		return query{strings.Clone(r.FormValue("policy")), strings.Clone(r.FormValue("key")), strings.Clone(r.FormValue("q"))}, true
+	}
+	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	if err := body.Decode(&q); err != nil {
+		refuse(w, http.StatusBadRequest, "the body must be a JSON object") // without the error, which may quote it
+		return q, false
+	}
+	return q, true
+}
+
 func (h *Handler) key(w http.ResponseWriter, r *http.Request) {
-	p, ok := h.policy(r.Context(), r.FormValue("policy"))
+	q, ok := queryOf(w, r)
+	if !ok {
+		return
+	}
+	p, ok := h.policy(r.Context(), q.Policy)
 	if !ok {
 		refuse(w, http.StatusNotFound, "no process has told of such a policy")
 		return
 	}
-	key := strings.Clone(r.FormValue("key")) // Fiber uses the memory of a request's text again
-	if key == "" {
+	if q.Key == "" {
 		refuse(w, http.StatusBadRequest, "key is missing")
 		return
 	}
-	d, err := h.limiter.Peek(r.Context(), p, key)
+	shown, err := h.inspect(r.Context(), p, q.Key)
 	if err != nil {
-		fail(w, err)
+		h.unread(w, err)
 		return
 	}
-	entries, err := h.limiter.Entries(r.Context(), p, key, maxEntries)
+	answer(w, shown)
+}
+
+// unread answers for a log that can't be read, in words for people.
+func (h *Handler) unread(w http.ResponseWriter, err error) {
+	text := "the store does not answer, so what this key has used is not known"
+	switch {
+	case errors.Is(err, core.ErrNotALog):
+		text = "something that is not a log has the key of this log in the store"
+	case errors.Is(err, core.ErrRefused):
+		text = "the store refuses to read this log: the log of this process says why"
+		h.limiter.Logger().Warn("streamlimit: monitor: the store refuses to read a log", "error", err)
+	}
+	refuse(w, http.StatusServiceUnavailable, text)
+}
+
+// inspect looks at one key. The limits are those of the log, also when a rule decides
+// without it.
+func (h *Handler) inspect(ctx context.Context, p *core.Policy, key string) (*shownKey, error) {
+	d, err := h.limiter.Peek(ctx, p, key)
 	if err != nil {
-		fail(w, err)
-		return
+		return nil, err
 	}
-	rules := h.now(r.Context()).Rules
-	shown := shownKey{
-		Policy: d.Policy.Name(), Key: d.Key, Name: h.keyName(d.Policy.Name(), d.Key), Allowed: d.Allowed && !d.WouldDeny,
-		RetryAfter: d.RetryAfter.Milliseconds(), Entries: []shownEntry{}, Rules: []Rule{}, Now: h.clock().now().UnixMilli(),
+	entries, err := h.limiter.Entries(ctx, p, key, maxEntries)
+	if err != nil {
+		return nil, err
 	}
-	for _, s := range d.States() {
-		shown.Limits = append(shown.Limits, shownLimit{s.Limit, s.Limit.Max, s.Limit.Max - s.Remaining, s.Reset.Milliseconds()})
+	usage, err := h.recorder.logs.Peek(ctx, d.Policy, d.Key, 1)
+	if err != nil {
+		return nil, err
+	}
+	now := h.now(ctx)
+	shown := &shownKey{
+		Policy: d.Policy.Name(), Key: d.Key, Name: h.keyName(d.Policy.Name(), d.Key), Allowed: usage.Allowed,
+		RetryAfter: usage.RetryAfter.Milliseconds(), Entries: []shownEntry{}, Rules: []Rule{}, Now: h.clock().now().UnixMilli(),
+	}
+	for i, l := range d.Policy.Limits() {
+		u := usage.Limits[i]
+		shown.Limits = append(shown.Limits, shownLimit{l, l.Max, l.Window.Milliseconds(), u.Used, u.FreeIn.Milliseconds()})
 	}
 	for _, e := range entries {
 		shown.Entries = append(shown.Entries, shownEntry{e.Time.UnixMilli(), e.Cost, e.Refund})
 	}
-	for _, one := range rules {
+	for _, one := range now.Rules {
 		if one.Concerns(shown.Policy, shown.Key) {
 			shown.Rules = append(shown.Rules, one)
+		} else if one.Network != "" && !isNetwork(shown.Key) {
+			shown.Networks = true
 		}
 	}
-	answer(w, shown)
+	shown.Lately, shown.Elsewhere = h.lately(shown.Policy, shown.Key, now.Now)
+	return shown, nil
+}
+
+// lately is what was decided on a key in the last minute, under a policy and under
+// others.
+func (h *Handler) lately(policy, key string, now int64) (here foundKey, elsewhere []foundKey) {
+	here = foundKey{Policy: policy, Key: key}
+	elsewhere = []foundKey{}
+	for _, k := range h.find(now, func(k foundKey) bool { return k.Key == key }) {
+		if k.Policy == policy {
+			here = k
+		} else {
+			elsewhere = append(elsewhere, k)
+		}
+	}
+	if here.Allowed+here.Denied == 0 {
+		_, here.AllowedError = h.keysOf(now, allowedOf, topAllowed)
+		_, here.DeniedError = h.keysOf(now, deniedOf, topDenied)
+	}
+	return here, elsewhere
 }
 
 // policy is the policy called name: this process's, or one that others have told
@@ -87,7 +162,7 @@ func (h *Handler) policy(ctx context.Context, name string) (*core.Policy, bool) 
 	if p, ok := h.limiter.Policy(name); ok {
 		return p, true
 	}
-	_, _ = h.reader.catchUp(ctx) // without the store, by what was read before
+	h.look(ctx) // without the store, by what was read before
 	traits, ok := h.recorder.picture.traits(name)
 	if !ok {
 		return nil, false
@@ -96,49 +171,15 @@ func (h *Handler) policy(ctx context.Context, name string) (*core.Policy, bool) 
 	return p, err == nil
 }
 
-// foundKey is a key that a search finds.
+// foundKey is a key that a search finds, with its counts of the last minute. The true
+// ones differ by the errors at most: see [TopKey].
 type foundKey struct {
 	Policy  string `json:"policy"`
 	Key     string `json:"key"`
 	Name    string `json:"name,omitempty"`
 	Allowed int64  `json:"allowed"`
 	Denied  int64  `json:"denied"`
-}
 
-func (h *Handler) search(w http.ResponseWriter, r *http.Request) {
-	now := h.now(r.Context()).Now
-	answer(w, map[string][]foundKey{"keys": h.find(strings.ToLower(r.FormValue("q")), now)})
-}
-
-// find finds keys of the last minute by a part of their text or name: all that
-// this process knows, and those that others have listed.
-func (h *Handler) find(part string, now int64) []foundKey {
-	most := slices10s * capacity
-	own := Top{Allowed: h.recorder.minute.keys(now, topAllowed, most), Denied: h.recorder.minute.keys(now, topDenied, most)}
-	found := make(map[keyName]*foundKey)
-	of := func(k TopKey) *foundKey {
-		name := keyName{k.Policy, k.Key}
-		if found[name] == nil {
-			found[name] = &foundKey{Policy: k.Policy, Key: k.Key, Name: h.keyName(k.Policy, k.Key)}
-		}
-		return found[name]
-	}
-	for _, top := range append(h.recorder.picture.tops(now, h.recorder.id), own) {
-		for _, k := range top.Allowed {
-			of(k).Allowed += k.Count
-		}
-		for _, k := range top.Denied {
-			of(k).Denied += k.Count
-		}
-	}
-	keys := []foundKey{}
-	for _, k := range found {
-		if strings.Contains(strings.ToLower(k.Key), part) || strings.Contains(strings.ToLower(k.Name), part) {
-			keys = append(keys, *k)
-		}
-	}
-	slices.SortFunc(keys, func(a, b foundKey) int {
-		return cmp.Or(cmp.Compare(b.Allowed+b.Denied, a.Allowed+a.Denied), cmp.Compare(a.Policy, b.Policy), cmp.Compare(a.Key, b.Key))
-	})
-	return keys[:min(len(keys), maxFound)]
+	AllowedError int64 `json:"allowedError"`
+	DeniedError  int64 `json:"deniedError"`
 }

@@ -28,17 +28,26 @@ const (
 type shownSecond struct {
 	Time     int64             `json:"t"`
 	Policies map[string]Counts `json:"policies"`
+	Requests Counts            `json:"requests"`
 	Routes   map[string]Counts `json:"routes"`
 	Top      Top               `json:"top"`
 }
 
 func (h *Handler) secondAt(t int64) shownSecond {
 	p := h.recorder.picture
-	s := shownSecond{Time: t, Top: mergeTops(append(p.tops(t, h.recorder.id), h.recorder.minute.top(t)))}
+	s := shownSecond{Time: t, Top: h.top(t)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.Policies, s.Routes = p.fine.at(t).counts(), p.routes.at(t).counts()
+	s.Requests = p.requests.at(t)[onlyName].counts()
 	return s
+}
+
+// top are the keys of all processes.
+func (h *Handler) top(now int64) Top {
+	allowed, _ := h.keysOf(now, allowedOf, topAllowed)
+	denied, _ := h.keysOf(now, deniedOf, topDenied)
+	return Top{Allowed: allowed[:min(len(allowed), topKeys)], Denied: denied[:min(len(denied), topKeys)]}
 }
 
 // live streams events until the client goes or the recorder is closed. Where

@@ -7,9 +7,14 @@ import (
 )
 
 // TopKey is one of the keys with the most requests of the last minute under a
-// policy. The true count differs from Count by at most Error, which is 0 while a
-// process meets no more than 512 keys in ten seconds, and else at most a 128th of
-// the minute's decisions.
+// policy. The true count is between Count-Error and Count+Error.
+//
+// A process counts its keys exactly while it meets no more than 512 in ten seconds,
+// and else to a 128th of its decisions in the minute. It tells the others of the 20
+// with the highest counts, every ten seconds. Where 20 are told, a key that is not
+// among them can have as many as the last, which is at most a twentieth of that
+// process's decisions. So Error is 0 where each process tells of the key, or of fewer
+// than 20 keys.
 type TopKey struct {
 	Policy string `json:"policy"`
 	Key    string `json:"key"`
@@ -69,18 +74,32 @@ func (m *minute) top(now int64) Top {
 // near is how many keys are near their limit, by policy, as far as they are listed.
 func (m *minute) near(now int64) map[string]int64 {
 	keys := make(map[string]int64)
-	for _, k := range m.keys(now, topNear, slices10s*capacity) {
+	for _, k := range m.keys(now, topNear, allKeys) {
 		keys[k.Policy]++
 	}
 	return keys
 }
 
+// allKeys is enough for all that are listed in a minute.
+const allKeys = slices10s * capacity
+
+// list are all keys that are listed.
+func (m *minute) list(now int64, which int) list {
+	keys, bound := m.ranked(now, which, allKeys)
+	return list{keys, bound}
+}
+
 // keys are up to most keys, highest counts first.
 func (m *minute) keys(now int64, which, most int) []TopKey {
+	keys, _ := m.ranked(now, which, most)
+	return keys
+}
+
+// ranked also returns the bound of what a key that is not listed can have.
+func (m *minute) ranked(now int64, which, most int) (keys []TopKey, bound int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	sums := make(map[keyName]TopKey)
-	var bound int64
 	for i := range m.slices {
 		s := &m.slices[i]
 		if age := now/sliceMilli - s.number; age < 0 || age >= slices10s {
@@ -94,7 +113,7 @@ func (m *minute) keys(now int64, which, most int) []TopKey {
 			sums[key] = sum
 		})
 	}
-	return ranked(sums, bound, most)
+	return ranked(sums, bound, most), bound
 }
 
 // ranked are up to most of the keys, highest counts first; bound is added to the

@@ -120,9 +120,14 @@ func eventually(t *testing.T, what string, f func() bool) {
 }
 
 type state struct {
-	Now       int64
-	ReadOnly  bool
-	Source    string
+	Now      int64
+	ReadOnly bool
+	Source   string
+	Alone    *struct {
+		Since  int64
+		Others int
+	}
+	Requests  monitor.Counts
 	Processes []monitor.Process
 	Policies  []struct {
 		monitor.Counts
@@ -163,7 +168,7 @@ func TestProcessesAreMerged(t *testing.T) {
 	b.allow(t, costs, "other", 2)
 	for _, s := range []*site{a, b} {
 		eventually(t, "both processes' counts", func() bool {
-			return s.counts(t, "api") == monitor.Counts{Allowed: 5, Denied: 3} && s.counts(t, "costs") == monitor.Counts{Allowed: 2}
+			return s.counts(t, "api") == monitor.Counts{Allowed: 5, Denied: 3, By: monitor.Sources{Redis: 8}} && s.counts(t, "costs") == monitor.Counts{Allowed: 2, By: monitor.Sources{Redis: 2}}
 		})
 		var now state
 		s.get(t, "api/state", &now)

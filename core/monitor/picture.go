@@ -25,6 +25,7 @@ type picture struct {
 	mu        sync.Mutex
 	fine      ring
 	coarse    ring
+	requests  ring // of one name
 	routes    ring
 	processes map[string]*process
 	policies  map[string]Traits
@@ -44,7 +45,8 @@ func newPicture() *picture {
 		clock:     newClock(),
 		fine:      newRing(second1, 300, maxPolicies),
 		coarse:    newRing(10*second1, 360, maxPolicies),
-		routes:    newRing(second1, 30, maxRoutes),
+		requests:  newRing(second1, 300, 1),
+		routes:    newRing(second1, 60, maxRoutes),
 		processes: make(map[string]*process),
 		policies:  make(map[string]Traits),
 	}
@@ -78,8 +80,9 @@ func (p *picture) add(e entry, at int64) {
 	now := p.clock.now().UnixMilli()
 	p.fine.add(t, now, e.Counts)
 	p.coarse.add(t, now, e.Counts)
+	p.requests.add(t, now, requestsOf(e.Requests))
 	p.routes.add(t, now, e.Routes)
-	e.Top, e.Near, e.Policies, e.Routes = nil, nil, nil, nil
+	e.Top, e.Near, e.Policies, e.Counts, e.Routes = nil, nil, nil, nil, nil
 	one.last, one.seen = e, at
 }
 
@@ -95,51 +98,62 @@ func (p *picture) forget(now int64) {
 	}
 }
 
-// tops are the keys that the processes but one have listed.
-func (p *picture) tops(now int64, but string) (tops []Top) {
+// list are keys by their counts, highest first. A key that is not listed has floor at
+// most.
+type list struct {
+	keys  []TopKey
+	floor int64
+}
+
+func allowedOf(t Top) []TopKey { return t.Allowed }
+func deniedOf(t Top) []TopKey  { return t.Denied }
+
+// lists are what the processes but one have listed. In one that lists as many keys as
+// it may, another key can have as many as the last of them.
+func (p *picture) lists(now int64, but string, of func(Top) []TopKey) (lists []list) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id, one := range p.processes {
-		if id != but && now-one.topAt < topLife {
-			tops = append(tops, one.top)
+		if id == but || now-one.topAt >= topLife {
+			continue
 		}
+		l := list{keys: of(one.top)}
+		if n := len(l.keys); n >= topKeys {
+			l.floor = l.keys[n-1].Count + l.keys[n-1].Error
+		}
+		lists = append(lists, l)
 	}
-	return tops
+	return lists
 }
 
-// mergeTops merges the keys of processes.
-func mergeTops(tops []Top) Top {
+// mergeTops merges the keys of all processes.
+func (p *picture) mergeTops(now int64) Top {
 	return Top{
-		Allowed: mergeKeys(tops, func(t Top) []TopKey { return t.Allowed }),
-		Denied:  mergeKeys(tops, func(t Top) []TopKey { return t.Denied }),
+		Allowed: mergeKeys(p.lists(now, "", allowedOf), topKeys),
+		Denied:  mergeKeys(p.lists(now, "", deniedOf), topKeys),
 	}
 }
 
-// mergeKeys adds up the counts of each key. In a process that does not list a key
-// it can have as many as the last that is listed.
-func mergeKeys(tops []Top, of func(Top) []TopKey) []TopKey {
+// mergeKeys adds up the counts of each key, and returns up to most of them. What a key
+// can have in addition, where it is not listed, is in its error.
+func mergeKeys(lists []list, most int) []TopKey {
 	sums := make(map[keyName]TopKey)
 	listed := make(map[keyName]int64) // by those that list it
 	var unlisted int64
-	for _, top := range tops {
-		keys := of(top)
-		var floor int64
-		if len(keys) >= topKeys {
-			floor = keys[len(keys)-1].Count + keys[len(keys)-1].Error
-		}
-		unlisted += floor
-		for _, k := range keys {
+	for _, l := range lists {
+		unlisted += l.floor
+		for _, k := range l.keys {
 			name := keyName{k.Policy, k.Key}
 			sum := sums[name]
 			sum.Count += k.Count
 			sum.Error += k.Error
 			sums[name] = sum
-			listed[name] += floor
+			listed[name] += l.floor
 		}
 	}
 	for name, sum := range sums {
 		sum.Error += unlisted - listed[name]
 		sums[name] = sum
 	}
-	return ranked(sums, 0, topKeys)
+	return ranked(sums, 0, most)
 }

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -19,16 +20,16 @@ func TestForeignEntries(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"", "null", "[]", "{}", `{"id":""}`, `{"id":7}`, `{"id":"` + strings.Repeat("x", 100) + `"}`,
-		`{"id":"a","t":-1,"counts":{"p":[1]}}`, `{"id":"a","t":9223372036854775807,"counts":{"p":[1]}}`,
-		`{"id":"a","t":-9223372036854775808,"counts":{"p":[1]}}`, `{"id":"a","t":1,"counts":{"p":null},"routes":{"r":null},"policies":{"p":null}}`,
-		`{"id":"a","t":2,"counts":{"p":[1,2,3,4,5,6,7,8,9]},"top":{"allowed":null}}`,
-		`{"id":"a","t":3,"counts":"` + strings.Repeat("x", maxEntry) + `"}`,
+		"", "null", "[]", "{}", `{"id":""}`, `{"id":7}`, `{"v":2,"id":""}`, `{"v":2,"id":7}`, `{"v":"2","id":"a"}`, `{"v":3,"id":"a"}`, `{"v":2,"id":"` + strings.Repeat("x", 100) + `"}`,
+		`{"v":2,"id":"a","t":-1,"counts":{"p":{"allowed":1}}}`, `{"v":2,"id":"a","t":9223372036854775807,"counts":{"p":{"allowed":1}}}`,
+		`{"v":2,"id":"a","t":-9223372036854775808,"counts":{"p":{"allowed":1}}}`, `{"v":2,"id":"a","t":1,"counts":{"p":null},"routes":{"r":null},"policies":{"p":null}}`,
+		`{"v":2,"id":"a","t":2,"counts":{"p":{"allowed":1,"from the future":9}},"requests":null,"top":{"allowed":null}}`,
+		`{"v":2,"id":"a","t":3,"counts":{"p":[1]}}`, `{"v":2,"id":"a","t":3,"counts":"` + strings.Repeat("x", maxEntry) + `"}`,
 	} {
 		add(text)
 	}
 	for i := range 1000 {
-		add(fmt.Sprintf(`{"id":"p%d","t":%d,"counts":{"n%d":[1]},"routes":{"r%d":[1]},"policies":{"n%d":{"limits":["1/s"]}},"top":{"allowed":[%s{}]}}`,
+		add(fmt.Sprintf(`{"v":2,"id":"p%d","t":%d,"counts":{"n%d":{"allowed":1}},"requests":{"allowed":1},"routes":{"r%d":{"allowed":1}},"policies":{"n%d":{"limits":["1/s"]}},"top":{"allowed":[%s{}]}}`,
 			i, now, i, i, i, strings.Repeat(`{"key":"k"},`, 100)))
 	}
 	pic := p.show(now + second1)
@@ -44,21 +45,53 @@ func TestForeignEntries(t *testing.T) {
 	}
 }
 
+// What is in an entry comes back the same, by names, so that no order of constants is
+// what processes have to agree on.
+func TestEntryVersions(t *testing.T) {
+	all := new(tally)
+	for i := range all {
+		all[i] = int64(i + 1)
+	}
+	e := entry{Version: entryVersion, Process: "a", Counts: tallies{"p": all, "none": {}}, Requests: &tally{atDenied: -1}}
+	data, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `"p":{"allowed":1,"denied":2,"shadow_denied":3,"overloaded":4,"error":5,"redis":6,"lease":7,"memory":8,"fallback":9,"none":10,"open":11}`
+	if !strings.Contains(string(data), want) || !strings.Contains(string(data), `"v":2`) {
+		t.Errorf("%s, want %s in it", data, want)
+	}
+	back, err := parseEntry(data)
+	if err != nil || *back.Counts["p"] != *all || *back.Counts["none"] != (tally{}) || *back.Requests != (tally{atDenied: -1}) {
+		t.Errorf("came back as %+v, %v", back, err)
+	}
+
+	// Entries of the versions before and after are passed over, and are no crash.
+	for _, text := range []string{
+		`{"id":"old","host":"h","pid":1,"store":"redis","t":1,"counts":{"p":[5,3,0,2,0]},"routes":{"/r":[5,3,0,2,0]},"p50":1,"p99":2}`,
+		`{"v":3,"id":"new","counts":["what", {"is":"this"}]}`,
+	} {
+		if e, err := parseEntry([]byte(text)); err == nil {
+			t.Errorf("%s was read as %+v", text, e)
+		}
+	}
+}
+
 // An entry that is there twice counts once, and one of a process whose clock is
 // wrong counts when it came.
 func TestEntriesCountOnce(t *testing.T) {
 	p := newPicture()
 	now := time.Now().Truncate(time.Second).UnixMilli()
-	e := entry{Process: "a", Time: now - second1, Counts: tallies{"p": {core.ResultAllowed: 3}}}
+	e := entry{Process: "a", Time: now - second1, Counts: tallies{"p": {atAllowed: 3}}}
 	p.add(e, now)
 	p.add(e, now+1)
 	for i, off := range []int64{-3 * history, -3000, 3000, 3 * history} {
-		p.add(entry{Process: fmt.Sprint("off", i), Time: now - second1 + off, Counts: tallies{"p": {core.ResultAllowed: 1}}}, now)
+		p.add(entry{Process: fmt.Sprint("off", i), Time: now - second1 + off, Counts: tallies{"p": {atAllowed: 1}}}, now)
 	}
-	if got := p.fine.at(now - second1)["p"][core.ResultAllowed]; got != 7 {
+	if got := p.fine.at(now - second1)["p"][atAllowed]; got != 7 {
 		t.Errorf("%d allowed, want 7", got)
 	}
-	if got := p.coarse.sum(now, 2)["p"][core.ResultAllowed]; got != 7 {
+	if got := p.coarse.sum(now, 2)["p"][atAllowed]; got != 7 {
 		t.Errorf("%d allowed by ten seconds, want 7", got)
 	}
 }
@@ -92,12 +125,12 @@ func TestReaderGoesByTheFeedsClock(t *testing.T) {
 	for _, ahead := range skews {
 		store := newSkewedStore(ahead)
 		defer store.Close()
-		data := fmt.Appendf(nil, `{"id":"a","t":%d,"counts":{"p":[5]}}`, store.now().UnixMilli()-second1)
+		data := fmt.Appendf(nil, `{"v":2,"id":"a","t":%d,"counts":{"p":{"allowed":5}},"requests":{"allowed":4}}`, store.now().UnixMilli()-second1)
 		if _, err := store.AddEntry(t.Context(), data); err != nil {
 			t.Fatal(err)
 		}
 		pic, err := Read(t.Context(), store)
-		if err != nil || len(pic.Processes) != 1 || pic.Processes[0].Rate != 5 || len(pic.Policies) != 1 || pic.Policies[0].Allowed != 5 {
+		if err != nil || len(pic.Processes) != 1 || pic.Processes[0].Rate != 4 || len(pic.Policies) != 1 || pic.Policies[0].Allowed != 5 {
 			t.Errorf("%v: %+v, %v", ahead, pic, err)
 		}
 	}

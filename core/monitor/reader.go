@@ -34,6 +34,7 @@ type Reader struct {
 	after string // the ID of the last entry
 	read  time.Time
 	err   error
+	seen  int64 // when all was read, by the feed's clock in Unix milliseconds; 0 for never
 }
 
 // NewReader makes a reader. The error is that the store has no feed, as one in
@@ -86,6 +87,9 @@ func (r *Reader) catchUp(ctx context.Context) (more bool, err error) {
 		if r.err = err; !more {
 			r.read = time.Now()
 		}
+		if err == nil && !more {
+			r.seen = r.picture.clock.now().UnixMilli()
+		}
 	}()
 	if err := r.picture.clock.ask(ctx, r.feed); err != nil {
 		return false, err
@@ -110,6 +114,14 @@ func (r *Reader) catchUp(ctx context.Context) (more bool, err error) {
 			return true, nil
 		}
 	}
+}
+
+// blind reports whether the last reading failed, and when the one before it was that
+// did not; 0 for never.
+func (r *Reader) blind() (since int64, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seen, r.err != nil
 }
 
 // idTime is the time in an entry's ID, Unix milliseconds.

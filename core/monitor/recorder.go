@@ -32,7 +32,8 @@ type Recorder struct {
 	feed   Feed
 	id     string
 	host   string
-	store  string
+	store  string     // its kind
+	logs   core.Store // whose decisions are recorded
 	shards []shard
 	next   atomic.Uint32
 	near   sync.Pool // of *shard: hands a processor the shard that it had before
@@ -67,6 +68,7 @@ func NewRecorder(store core.Store) *Recorder {
 		panic("monitor: NewRecorder: nil store: use that of the limiter")
 	}
 	r := newRecorder(feedOf(store))
+	r.logs = store
 	go r.run()
 	return r
 }
@@ -195,7 +197,7 @@ func (r *Recorder) detailsDue(now int64) bool {
 
 // collect empties the shards into the entry of the second that began at t.
 func (r *Recorder) collect(t int64) entry {
-	e := entry{Process: r.id, Host: r.host, PID: os.Getpid(), Store: r.store, Time: t}
+	e := entry{Version: entryVersion, Process: r.id, Host: r.host, PID: os.Getpid(), Store: r.store, Time: t}
 	var took latency
 	for i := range r.shards {
 		s := &r.shards[i]
@@ -214,8 +216,14 @@ func (r *Recorder) collect(t int64) entry {
 				r.meet(p.policy) // else the limiter says what it is
 			}
 		}
+		if s.spare.requests != (tally{}) {
+			if e.Requests == nil {
+				e.Requests = new(tally)
+			}
+			e.Requests.add(&s.spare.requests)
+		}
 		for name, n := range s.spare.routes {
-			if n.total() == 0 {
+			if *n == (tally{}) {
 				continue
 			}
 			if e.Routes == nil {

@@ -24,9 +24,11 @@ var (
 func observed(p *core.Policy, key string, result core.Result) core.Observation {
 	return core.Observation{
 		Policy: p, Key: key, Route: "/route", Cost: 1, Result: result, Source: core.SourceRedis,
-		Limit: p.Limit(0), Remaining: 50, Took: 100 * time.Microsecond,
+		Limit: p.Limit(0), Remaining: 50, Took: 100 * time.Microsecond, Request: result,
 	}
 }
+
+var errStore = errors.New("no answer")
 
 // tickAt has the recorder's clock be at the end of a second.
 func tickAt(r *Recorder, end time.Time) {
@@ -51,6 +53,12 @@ func TestCountsAreExact(t *testing.T) {
 				if i%20 == 4 {
 					o.Source = core.SourceFallback
 				}
+				if o.Result == core.ResultError {
+					o.Source, o.Err = core.SourceNone, errStore
+				}
+				if i%20 == 5 { // the second decision on one request
+					o.Before = core.ResultAllowed
+				}
 				if w == 0 && i%1000 == 0 {
 					runtime.Gosched()
 				}
@@ -70,21 +78,27 @@ func TestCountsAreExact(t *testing.T) {
 		end = end.Add(time.Millisecond) // all within a minute
 		tickAt(r, end)
 	}
-	// Of each 20 decisions: allowed are 0, 8, 12, 16 (4 is by fallback), denied 1, 5, …
+	// Of each 20 decisions there are five of each result. One is by fallback.
 	got := r.picture.fine.sum(end.UnixMilli(), 60)
 	sum := *got["api"]
 	sum.add(got["search"])
-	want := tally{4, 5, 5, 1, 5} // the order that others read
+	want := tally{atAllowed: 5, atDenied: 5, atShadowDenied: 5, atError: 5, atRedis: 14, atFallback: 1, atNone: 5}
+	requests := tally{atAllowed: 4, atDenied: 5, atShadowDenied: 5, atError: 5}
 	for i := range want {
 		want[i] *= workers * each / 20
+		requests[i] *= workers * each / 20
 	}
 	if sum != want {
 		t.Errorf("counted %v, want %v", sum, want)
 	}
+	if got := *r.picture.requests.sum(end.UnixMilli(), 60)[onlyName]; got != requests {
+		t.Errorf("counted requests %v, want %v", got, requests)
+	}
 	if n := got["search"].total(); n != workers*each/10 {
 		t.Errorf("%d by policy search, want %d", n, workers*each/10)
 	}
-	if got := *r.picture.routes.sum(end.UnixMilli(), 30)["/route"]; got.total() != want.total() {
+	// The route was not known to the first decision on a request.
+	if got := *r.picture.routes.sum(end.UnixMilli(), 60)["/route"]; got.total() != want.total() {
 		t.Errorf("%v of the route, want %v", got, want)
 	}
 	// There were 100 keys: few enough to be exact.
@@ -107,7 +121,7 @@ func TestObserveAllocates(t *testing.T) {
 		i := 0
 		n := testing.AllocsPerRun(6000, func() {
 			i++
-			r.Observe(observed(api, keys[i%distinct], core.Result(i%2)))
+			r.Observe(observed(api, keys[i%distinct], []core.Result{core.ResultAllowed, core.ResultDenied}[i%2]))
 		})
 		if n != 0 {
 			t.Errorf("%v allocations with %d keys", n, distinct)
@@ -128,7 +142,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	r := newRecorder(nil)
 	end := time.Now().Truncate(time.Second)
 	for i := range 200_000 {
-		o := observed(api, fmt.Sprint("2001:db8::", i%100_000), core.Result(i%2))
+		o := observed(api, fmt.Sprint("2001:db8::", i%100_000), []core.Result{core.ResultAllowed, core.ResultDenied}[i%2])
 		o.Remaining = 0
 		o.Route = fmt.Sprint("/", i%1000)
 		r.Observe(o)
@@ -215,7 +229,7 @@ func TestEntriesAreFew(t *testing.T) {
 			if e.Top != nil {
 				details = append(details, i)
 			}
-			if e.Top == nil && len(data) > 400 {
+			if e.Top == nil && len(data) > 450 {
 				t.Errorf("an entry of %d bytes: %s", len(data), data)
 			}
 		}
@@ -379,7 +393,7 @@ func TestFeedFails(t *testing.T) {
 		end = end.Add(time.Second)
 		tickAt(r, end)
 	}
-	if n := r.picture.fine.sum(end.UnixMilli(), 60)["api"]; n == nil || n[core.ResultAllowed] != 5 {
+	if n := r.picture.fine.sum(end.UnixMilli(), 60)["api"]; n == nil || n[atAllowed] != 5 {
 		t.Errorf("counted %v", n)
 	}
 }

@@ -6,14 +6,23 @@ import "time"
 // to the one that ended at least a second before now: processes tell of a second
 // when it is over. It has what the last Read has read.
 func (r *Reader) Seconds(now time.Time, n int) map[string][]Counts {
-	p := r.picture
+	return r.picture.seconds(&r.picture.fine, now, n)
+}
+
+// Requests are the counts of requests in the same seconds. It is nil when there was
+// none.
+func (r *Reader) Requests(now time.Time, n int) []Counts {
+	return r.picture.seconds(&r.picture.requests, now, n)[onlyName]
+}
+
+func (p *picture) seconds(of *ring, now time.Time, n int) map[string][]Counts {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n = min(n, len(p.fine.slots))
+	n = min(n, len(of.slots))
 	begin := now.UnixMilli() - int64(n+1)*second1
 	all := make(map[string][]Counts)
 	for i := range n {
-		for name, t := range p.fine.at(begin + int64(i)*second1) {
+		for name, t := range of.at(begin + int64(i)*second1) {
 			if all[name] == nil {
 				all[name] = make([]Counts, n)
 			}

@@ -18,6 +18,7 @@ type shard struct {
 // second is what was decided within a second.
 type second struct {
 	policies map[string]*seen
+	requests tally
 	routes   tallies
 	top      [tops]summary // as topAllowed and the others say
 	took     latency
@@ -43,12 +44,15 @@ func newSecond() *second {
 }
 
 func (s *second) observe(o *core.Observation) {
-	result := o.CountedAs()
-	s.of(o.Policy).tally[result]++
+	s.of(o.Policy).decision(o)
+	s.requests.request(o)
 	if o.Route != "" {
-		s.routes.of(o.Route, maxRoutes)[result]++
+		if o.BeforeRoute != o.Route {
+			o.Before = 0 // the route was not known when the request was counted
+		}
+		s.routes.of(o.Route, maxRoutes).request(o)
 	}
-	if o.Result == core.ResultError {
+	if o.Err != nil {
 		return
 	}
 	s.took.add(o.Took)
@@ -87,6 +91,7 @@ func (s *second) clear() {
 	for _, p := range s.policies {
 		p.tally = tally{}
 	}
+	s.requests = tally{}
 	if len(s.routes) >= maxRoutes {
 		clear(s.routes)
 	}

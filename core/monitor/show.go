@@ -16,6 +16,7 @@ type Picture struct {
 	Now       time.Time
 	Processes []Process // seen within the last hour, by host
 	Policies  []Policy  // by name
+	Requests  Counts    // each once, whatever it is under
 	Routes    map[string]Counts
 	Top       Top
 }
@@ -30,7 +31,8 @@ type Process struct {
 	Down  []Down  `json:"down"`
 	P50   float64 `json:"p50"` // how long decisions take, in milliseconds
 	P99   float64 `json:"p99"`
-	Rate  int64   `json:"rate"` // decisions a second
+	Rate  int64   `json:"rate"`           // requests a second
+	Self  bool    `json:"self,omitempty"` // serves the page; not known to a [Reader]
 }
 
 // Policy is a policy that processes have told of, with the counts of the last
@@ -45,11 +47,12 @@ type Policy struct {
 
 // show is the picture at a time.
 func (p *picture) show(now int64) Picture {
-	pic := Picture{Now: time.UnixMilli(now), Top: mergeTops(p.tops(now, ""))}
+	pic := Picture{Now: time.UnixMilli(now), Top: p.mergeTops(now)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pic.Processes, pic.Policies = p.showProcesses(now), p.showPolicies(now)
-	pic.Routes = p.routes.sum(now, 30).counts()
+	pic.Requests = p.requests.sum(now, 60)[onlyName].counts()
+	pic.Routes = p.routes.sum(now, 60).counts()
 	return pic
 }
 
@@ -64,10 +67,8 @@ func (p *picture) showProcesses(now int64) []Process {
 			ID: e.Process, Host: e.Host, PID: e.PID, Seen: one.seen, Store: e.Store,
 			Down: append([]Down{}, e.Down...), P50: e.P50, P99: e.P99,
 		}
-		if now-one.seen < rateLife {
-			for _, t := range e.Counts {
-				s.Rate += t.total()
-			}
+		if now-one.seen < rateLife && e.Requests != nil {
+			s.Rate = max(e.Requests.total(), 0)
 		}
 		shown = append(shown, s)
 	}

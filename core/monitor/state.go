@@ -15,10 +15,23 @@ type state struct {
 	Now       int64     `json:"now"`
 	ReadOnly  bool      `json:"readOnly"`
 	Source    string    `json:"source"`
+	Alone     *alone    `json:"alone,omitempty"`
 	Processes []Process `json:"processes"`
+	Requests  Counts    `json:"requests"`
 	Policies  []Policy  `json:"policies"`
 	Rules     []Rule    `json:"rules"`
 }
+
+// alone says that the other processes can't be seen: the store does not say what they
+// tell. What is shown of the time since then is this process's alone.
+type alone struct {
+	Since  int64 `json:"since"`  // when they were last seen, Unix milliseconds; 0 for never
+	Others int   `json:"others"` // how many were seen within the hour before
+}
+
+// stateTime bounds how long the state waits for the store, twice: the page takes its
+// connection for lost after six seconds.
+const stateTime = 2 * time.Second
 
 // known is the state as it was at a time, so that many who watch cost the store no
 // more than one.
@@ -37,8 +50,8 @@ func (h *Handler) now(ctx context.Context) state {
 	}
 	// Without the store this process's own numbers are there, and the rules that
 	// were read last.
-	_, _ = h.reader.catchUp(ctx)
-	if rules, err := h.limiter.Rules(ctx); err == nil {
+	h.look(ctx)
+	if rules, err := h.rules(ctx); err == nil {
 		h.known.rules = make([]Rule, len(rules))
 		for i, r := range rules {
 			h.known.rules[i] = ShowRule(r)
@@ -51,11 +64,40 @@ func (h *Handler) now(ctx context.Context) state {
 		p.Overridden = slices.ContainsFunc(h.known.rules, func(r Rule) bool { return r.Kind == core.Override && r.Policy == p.Name })
 	}
 	h.known.state = state{
-		Now: pic.Now.UnixMilli(), ReadOnly: h.readOnly, Source: h.recorder.store,
-		Processes: pic.Processes, Policies: pic.Policies, Rules: append([]Rule{}, h.known.rules...),
+		Now: pic.Now.UnixMilli(), ReadOnly: h.readOnly, Source: h.recorder.store, Alone: h.alone(pic.Processes),
+		Processes: pic.Processes, Requests: pic.Requests, Policies: pic.Policies, Rules: append([]Rule{}, h.known.rules...),
 	}
 	h.known.at = time.Now()
 	return h.known.state
+}
+
+// look reads what the other processes tell, as far as the store says it in time.
+func (h *Handler) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stateTime)
+	defer cancel()
+	_, _ = h.reader.catchUp(ctx) // alone says so
+}
+
+func (h *Handler) rules(ctx context.Context) ([]core.Rule, error) {
+	ctx, cancel := context.WithTimeout(ctx, stateTime)
+	defer cancel()
+	return h.limiter.Rules(ctx)
+}
+
+// alone is nil while the other processes can be seen, and marks this one.
+func (h *Handler) alone(processes []Process) *alone {
+	since, blind := h.reader.blind()
+	a := alone{Since: since}
+	for i := range processes {
+		p := &processes[i]
+		if p.Self = p.ID == h.recorder.id; !p.Self {
+			a.Others++
+		}
+	}
+	if !blind {
+		return nil
+	}
+	return &a
 }
 
 // forget has the next state be read anew, after an action.
@@ -70,10 +112,11 @@ func (h *Handler) state(w http.ResponseWriter, r *http.Request) { answer(w, h.no
 // essence is the state without what changes all the time.
 func (s *state) essence() string {
 	brief := struct {
+		Alone     *alone
 		Processes []any
 		Policies  []any
 		Rules     []Rule
-	}{Rules: s.Rules}
+	}{Alone: s.Alone, Rules: s.Rules}
 	for _, p := range s.Processes {
 		brief.Processes = append(brief.Processes, []any{p.ID, p.Down})
 	}

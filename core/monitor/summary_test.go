@@ -98,19 +98,59 @@ func TestTopKeysKeepTheirBounds(t *testing.T) {
 }
 
 // Keys of several processes add up, with the error of those that don't list them.
-func TestMergedTops(t *testing.T) {
-	full := make([]TopKey, topKeys)
-	for i := range full {
-		full[i] = TopKey{Policy: "p", Key: fmt.Sprint("k", i), Count: int64(100 - i), Error: 1}
+func TestMergedLists(t *testing.T) {
+	full := list{floor: 82} // down to 81, give or take 1
+	for i := range topKeys {
+		full.keys = append(full.keys, TopKey{Policy: "p", Key: fmt.Sprint("k", i), Count: int64(100 - i), Error: 1})
 	}
-	merged := mergeTops([]Top{{Allowed: full}, {Allowed: []TopKey{{Policy: "p", Key: "k0", Count: 7}, {Policy: "p", Key: "new", Count: 1000}}}})
+	merged := mergeKeys([]list{full, {keys: []TopKey{{Policy: "p", Key: "k0", Count: 7}, {Policy: "p", Key: "new", Count: 1000}}}}, topKeys)
 	want := []TopKey{
-		{"p", "new", 1000, 82}, // the first lists down to 81, give or take 1
+		{"p", "new", 1000, 82},
 		{"p", "k0", 107, 1},
 		{"p", "k1", 99, 1},
 	}
-	if len(merged.Allowed) != topKeys || fmt.Sprint(merged.Allowed[:3]) != fmt.Sprint(want) {
-		t.Errorf("merged %v, want %v", merged.Allowed, want)
+	if len(merged) != topKeys || fmt.Sprint(merged[:3]) != fmt.Sprint(want) {
+		t.Errorf("merged %v, want %v", merged, want)
+	}
+}
+
+// With 75 keys in three processes the counts of others are estimates, within the error
+// that is shown with them, and at most a twentieth of what each of them has decided. A
+// key that all processes tell of is exact, and so are all where each has fewer than 20.
+func TestErrorsOfMergedProcesses(t *testing.T) {
+	for _, keys := range []int{19, 75} {
+		p := newPicture()
+		now := p.clock.now().UnixMilli()
+		exact := make(map[string]int64)
+		random := rand.New(rand.NewPCG(4, 5))
+		var total int64
+		for process := range 3 {
+			var m minute
+			s := newSecond()
+			add := func(key string) {
+				s.top[topDenied].add(keyName{"p", key}, 1, 0)
+				exact[key]++
+				total++
+			}
+			for range 1000 {
+				add(fmt.Sprint("k", random.IntN(keys-1)))
+			}
+			for range 500 {
+				add("everywhere")
+			}
+			m.add(now, s)
+			top := m.top(now)
+			p.add(entry{Version: entryVersion, Process: fmt.Sprint(process), Time: now, Top: &top}, now)
+		}
+		merged := p.mergeTops(now).Denied
+		if len(merged) < min(keys, topKeys) || merged[0] != (TopKey{"p", "everywhere", 1500, 0}) {
+			t.Errorf("%d keys: merged %v", keys, merged)
+		}
+		for _, k := range merged {
+			if off := k.Count - exact[k.Key]; max(off, -off) > k.Error || k.Error > total/20 || keys < topKeys && k.Error != 0 {
+				t.Errorf("%d keys: %+v, truly %d of %d", keys, k, exact[k.Key], total)
+			}
+		}
 	}
 }
 

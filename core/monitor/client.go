@@ -1,0 +1,68 @@
+package monitor
+
+import (
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// block, exempt and what ends them are about the client in key: an address or a network
+// is matched with the addresses of requests, and anything else with keys.
+
+func (h *Handler) block(r *http.Request, asked request) error {
+	return h.setClient(r, core.Block, asked)
+}
+
+func (h *Handler) exempt(r *http.Request, asked request) error {
+	return h.setClient(r, core.Exempt, asked)
+}
+
+func (h *Handler) unblock(r *http.Request, asked request) error {
+	return h.endClient(r, core.Block, asked)
+}
+
+func (h *Handler) unexempt(r *http.Request, asked request) error {
+	return h.endClient(r, core.Exempt, asked)
+}
+
+// setClient makes a rule for as many seconds as are asked, or without end for 0.
+func (h *Handler) setClient(r *http.Request, kind core.RuleKind, asked request) error {
+	if asked.Key == "" {
+		return errNoKey
+	}
+	rule := clientRule(kind, asked.Key)
+	switch {
+	case asked.Seconds == 0:
+	case asked.Seconds >= 0.001 && asked.Seconds <= maxBan.Seconds():
+		rule.Until = time.Now().Add(time.Duration(asked.Seconds * float64(time.Second)))
+	default:
+		return core.Refuse(http.StatusBadRequest, "seconds is from 0.001 to 31536000, a year, or 0 for no end")
+	}
+	return h.limiter.SetRule(r.Context(), rule)
+}
+
+func (h *Handler) endClient(r *http.Request, kind core.RuleKind, asked request) error {
+	if asked.Key == "" {
+		return errNoKey
+	}
+	// A rule that a program has made can be about an address as a key.
+	for _, rule := range []core.Rule{clientRule(kind, asked.Key), {Kind: kind, Key: asked.Key}} {
+		if found, err := h.limiter.DeleteRule(r.Context(), rule.ID()); err != nil || found {
+			return err
+		}
+	}
+	return core.Refuse(http.StatusNotFound, "no such rule is in force")
+}
+
+// clientRule is a rule about a key, an address or a network.
+func clientRule(kind core.RuleKind, client string) core.Rule {
+	if network, err := netip.ParsePrefix(client); err == nil {
+		return core.Rule{Kind: kind, Network: network}
+	}
+	if addr, err := netip.ParseAddr(client); err == nil {
+		return core.Rule{Kind: kind, Network: netip.PrefixFrom(addr.WithZone(""), addr.BitLen())}
+	}
+	return core.Rule{Kind: kind, Key: client}
+}

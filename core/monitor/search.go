@@ -1,0 +1,191 @@
+package monitor
+
+import (
+	"cmp"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// maxFound is how many keys a search finds.
+const maxFound = 50
+
+// found is the answer of api/search.
+type found struct {
+	Keys []foundKey `json:"keys"`
+
+	// Guesses are keys that what was typed may be counted by, if Keys is empty: an
+	// address as limiters write it, or a digest.
+	Guesses []string `json:"guesses"`
+
+	// Digest is that of what was typed, as keys of credentials have it after their
+	// name. It is empty for what is no credential.
+	Digest string `json:"digest"`
+}
+
+// search finds keys by a part of their text, or of their name; asked with POST, also by
+// the credential that they are the digest of. What was typed goes nowhere else.
+func (h *Handler) search(w http.ResponseWriter, r *http.Request) {
+	q, ok := queryOf(w, r)
+	if !ok {
+		return
+	}
+	now := h.now(r.Context()).Now
+	part, digest := strings.ToLower(q.Text), ""
+	if r.Method == http.MethodPost {
+		digest = h.digestOf(q.Text)
+	}
+	f := found{Guesses: []string{}, Digest: digest}
+	f.Keys = h.find(now, func(k foundKey) bool {
+		return strings.Contains(strings.ToLower(k.Key), part) || strings.Contains(strings.ToLower(k.Name), part) ||
+			digest != "" && strings.Contains(k.Key, "="+digest)
+	})
+	if len(f.Keys) == 0 && r.Method == http.MethodPost {
+		f.Guesses = h.guesses(q.Text, digest, now)
+	}
+	answer(w, f)
+}
+
+// hexDigest is a digest as [core.Identity.Digest] writes it, with its name.
+var hexDigest = regexp.MustCompile(`([^=:,\s]+)=([0-9a-f]{32})`)
+
+// digestOf is the digest of a credential, which may be preceded by its name, as in
+// "x-api-key=...". It is "" for an address, and for what has a digest in it already.
+func (h *Handler) digestOf(text string) string {
+	if text == "" || isNetwork(text) || hexDigest.MatchString(text) {
+		return ""
+	}
+	if _, value, ok := strings.Cut(text, "="); ok && value != "" {
+		text = value
+	}
+	key, err := h.limiter.Identity().Digest("x", text)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimPrefix(key, "x=")
+}
+
+// guesses are the keys that text may be counted by.
+func (h *Handler) guesses(text, digest string, now int64) []string {
+	if isNetwork(text) {
+		if addr, err := netip.ParseAddr(text); err == nil {
+			if key, err := h.limiter.Identity().Address(address(addr)); err == nil {
+				return []string{key}
+			}
+		}
+		return []string{text}
+	}
+	name, _, named := strings.Cut(text, "=")
+	if digest == "" {
+		if named {
+			return []string{text} // with a digest in it
+		}
+		return []string{}
+	}
+	names := h.credentials(now)
+	if !named {
+		guesses := make([]string, 0, len(names))
+		for _, name := range names {
+			guesses = append(guesses, name+"="+digest)
+		}
+		return guesses
+	}
+	guesses := []string{name + "=" + digest}
+	if !slices.Contains(names, name) { // else the value is a credential
+		guesses = append([]string{text}, guesses...)
+	}
+	return guesses
+}
+
+// credentials are the names that the keys of the last minute, and of rules, have
+// digests under.
+func (h *Handler) credentials(now int64) (names []string) {
+	add := func(key string) {
+		for _, m := range hexDigest.FindAllStringSubmatch(key, -1) {
+			if !slices.Contains(names, m[1]) && m[1] != "sha256" {
+				names = append(names, m[1])
+			}
+		}
+	}
+	for _, k := range h.lastMinute(now) {
+		add(k.Key)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.known.rules {
+		add(r.Key)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// address is a request that comes from one, for the key that it has then.
+type address netip.Addr
+
+var _ core.Request = address{}
+
+func (a address) Peer() netip.Addr           { return netip.Addr(a) }
+func (address) Header(string) string         { return "" }
+func (address) HeaderValues(string) []string { return nil }
+
+// isNetwork reports whether a key is an address or a prefix.
+func isNetwork(key string) bool {
+	if _, err := netip.ParseAddr(key); err == nil {
+		return true
+	}
+	_, err := netip.ParsePrefix(key)
+	return err == nil
+}
+
+// find finds keys of the last minute, those denied most first.
+func (h *Handler) find(now int64, is func(foundKey) bool) []foundKey {
+	found := slices.DeleteFunc(h.lastMinute(now), func(k foundKey) bool { return !is(k) })
+	slices.SortFunc(found, func(a, b foundKey) int {
+		return cmp.Or(cmp.Compare(b.Denied, a.Denied), cmp.Compare(b.Allowed, a.Allowed), cmp.Compare(a.Policy, b.Policy), cmp.Compare(a.Key, b.Key))
+	})
+	return found[:min(len(found), maxFound)]
+}
+
+// lastMinute are all keys of the last minute that this process knows, and those that
+// others have listed.
+func (h *Handler) lastMinute(now int64) []foundKey {
+	allowed, allowedUnlisted := h.keysOf(now, allowedOf, topAllowed)
+	denied, deniedUnlisted := h.keysOf(now, deniedOf, topDenied)
+	keys := make(map[keyName]*foundKey)
+	of := func(k TopKey) *foundKey {
+		name := keyName{k.Policy, k.Key}
+		if keys[name] == nil {
+			keys[name] = &foundKey{
+				Policy: k.Policy, Key: k.Key, Name: h.keyName(k.Policy, k.Key), AllowedError: allowedUnlisted, DeniedError: deniedUnlisted,
+			}
+		}
+		return keys[name]
+	}
+	for _, k := range allowed {
+		one := of(k)
+		one.Allowed, one.AllowedError = k.Count, k.Error
+	}
+	for _, k := range denied {
+		one := of(k)
+		one.Denied, one.DeniedError = k.Count, k.Error
+	}
+	all := make([]foundKey, 0, len(keys))
+	for _, k := range keys {
+		all = append(all, *k)
+	}
+	return all
+}
+
+// keysOf merges the keys of all processes, this one's in full, and returns what a key
+// that is not there can have at most.
+func (h *Handler) keysOf(now int64, of func(Top) []TopKey, which int) (keys []TopKey, unlisted int64) {
+	lists := append(h.recorder.picture.lists(now, h.recorder.id, of), h.recorder.minute.list(now, which))
+	for _, l := range lists {
+		unlisted += l.floor
+	}
+	return mergeKeys(lists, len(lists)*allKeys), unlisted
+}
