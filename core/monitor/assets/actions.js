@@ -53,15 +53,60 @@ export function reset(policy, key) {
   });
 }
 
+const lengths = [['seconds', 1], ['minutes', 60], ['hours', 3600], ['days', 86400]];
+
+// lengthFields ask for how long; nothing is 0 where that is allowed.
+function lengthFields(label, value) {
+  const count = el('input', { id: 'length-count', type: 'number', min: '1', max: '10000', value, required: value !== '' });
+  const unit = el('select', { id: 'length-unit', 'aria-label': 'unit' },
+    ...lengths.map(([text, seconds]) => el('option', { value: seconds, selected: seconds === 60 }, text)));
+  return {
+    fields: [el('label', { for: 'length-count' }, label), el('div', { class: 'pair' }, count, unit)],
+    seconds: () => Number(count.value) * Number(unit.value),
+  };
+}
+
 export function ban(key) {
-  const count = el('input', { id: 'ban-count', type: 'number', min: '1', max: '10000', value: '10', required: true });
-  const unit = el('select', { id: 'ban-unit', 'aria-label': 'unit' }, ...[['seconds', 1], ['minutes', 60], ['hours', 3600], ['days', 86400]]
-    .map(([text, seconds]) => el('option', { value: seconds, selected: seconds === 60 }, text)));
-  const fields = [el('label', { for: 'ban-count' }, 'For how long'), el('div', { class: 'pair' }, count, unit)];
+  const { fields, seconds } = lengthFields('For how long', '10');
   ask('Ban this key?', `${key} is denied everything, under every policy, until the ban ends.`, 'Ban', fields, async () => {
-    const seconds = Number(count.value) * Number(unit.value);
-    await post('./api/ban', { key, seconds });
-    return `${key} is banned for ${duration(seconds * 1000)}.`;
+    await post('./api/ban', { key, seconds: seconds() });
+    return `${key} is banned for ${duration(seconds() * 1000)}.`;
+  });
+}
+
+// client asks for an address, a network or a key, to make a rule about it.
+function client(title, text, yes, path, done, whom) {
+  const field = el('input', { id: 'client', value: whom, required: true, autocomplete: 'off', spellcheck: 'false', 'aria-describedby': 'client-help' });
+  const { fields, seconds } = lengthFields('For how long; empty: until you end it', '');
+  const all = [el('label', { for: 'client' }, 'Address, network or key'), field,
+    el('small', { id: 'client-help' }, 'An address or a network, such as 198.51.100.0/24, is matched with the addresses of requests, whatever they are counted by. ' +
+      'Anything else is a key as this page shows it, never the credential itself.'), ...fields];
+  ask(title, text, yes, all, async () => {
+    const key = field.value.trim();
+    await post(path, { key, seconds: seconds() });
+    return `${key} is ${done}${seconds() ? ` for ${duration(seconds() * 1000)}` : ''}.`;
+  });
+}
+
+export function block(whom = '') {
+  client('Block a client?', 'It is denied everything, under every policy.', 'Block', './api/block', 'blocked', whom);
+}
+
+export function exempt(whom = '') {
+  client('Exempt a client?', 'All its requests pass, and none is counted.', 'Exempt', './api/exempt', 'exempt', whom);
+}
+
+export function unblock(key) {
+  ask('End this block?', `${key} is limited as before.`, 'Unblock', [], async () => {
+    await post('./api/unblock', { key });
+    return `${key} is not blocked any more.`;
+  });
+}
+
+export function unexempt(key) {
+  ask('End this exemption?', `${key} is limited as everybody.`, 'End', [], async () => {
+    await post('./api/unexempt', { key });
+    return `${key} is not exempt any more.`;
   });
 }
 

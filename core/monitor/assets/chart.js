@@ -1,18 +1,15 @@
-// A chart of requests a second: five areas on one another, and their figures at a moment.
+// A chart of requests a second: five areas on one another, a strip below where they were decided without the store,
+// and the figures at a moment.
 
 import { el, setText } from './dom.js';
 import { rate, time } from './format.js';
-
-export const kinds = [
-  ['allowed', 'allowed'],
-  ['denied', 'denied'],
-  ['shadowDenied', 'would be denied'],
-  ['fallback', 'by this process alone'],
-  ['error', 'no decision'],
-];
+import { alone, kinds } from './now.js';
 
 const width = 600;
 const height = 120;
+
+const shown = [...kinds, ['alone', 'without the store']];
+const rows = shown.map(([kind]) => kind);
 
 // Series is what one history answer holds, moved on by the seconds that follow.
 export class Series {
@@ -30,11 +27,11 @@ export class Series {
     if (this.step !== 1000 || ahead < -this.length) return;
     for (const name of Object.keys(policies)) this.policies[name] ??= {};
     for (const [name, policy] of Object.entries(this.policies)) {
-      for (const [kind] of kinds) {
+      for (const kind of rows) {
         const counts = (policy[kind] ??= new Array(this.length).fill(0));
         for (let i = 0; i < Math.min(ahead, this.length); i++) { counts.shift(); counts.push(0); }
         const i = at - this.first - Math.max(0, ahead);
-        if (i >= 0) counts[i] = policies[name]?.[kind] ?? 0;
+        if (i >= 0) counts[i] = (kind === 'alone' ? alone(policies[name]) : policies[name]?.[kind]) ?? 0;
       }
     }
     this.first += Math.max(0, ahead);
@@ -46,6 +43,9 @@ export class Series {
     return Array.from({ length: this.length }, (_, i) => ((counts[i] ?? 0) * 1000) / this.step);
   }
 
+  // has reports whether a policy has any.
+  has(name) { return kinds.some(([kind]) => this.policies[name]?.[kind]?.some((n) => n > 0)); }
+
   moment(i) { return (this.first + i) * this.step; }
 }
 
@@ -54,6 +54,7 @@ export class Chart {
     this.name = name;
     this.at = null; // the moment pointed at, as a place in the series
     this.areas = kinds.map(([kind]) => el('path', { class: `area ${kind}` }));
+    this.strip = el('path', { class: 'strip' });
     this.cross = el('line', { class: 'cross', y1: 0, y2: height, visibility: 'hidden' });
     this.svg = el('svg', {
       viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', role: 'img', tabindex: '0',
@@ -61,13 +62,13 @@ export class Chart {
       onpointerleave: () => this.point(null),
       onblur: () => this.point(null),
       onkeydown: (e) => this.key(e),
-    }, el('line', { class: 'grid', x2: width, y1: height / 2, y2: height / 2 }), ...this.areas, this.cross);
+    }, el('line', { class: 'grid', x2: width, y1: height / 2, y2: height / 2 }), ...this.areas, this.strip, this.cross);
     this.top = el('span', { class: 'peak' });
     this.from = el('span');
     this.when = el('span', { class: 'when' });
-    this.figures = kinds.map(() => el('dd'));
+    this.figures = shown.map(() => el('dd'));
     this.legend = el('dl', { class: 'legend' },
-      ...kinds.map(([kind, text], i) => el('div', { class: kind }, el('dt', {}, text), this.figures[i])));
+      ...shown.map(([kind, text], i) => el('div', { class: kind }, el('dt', {}, text), this.figures[i])));
     this.element = el('figure', { class: 'chart' }, el('div', { class: 'plot' }, this.top, this.svg),
       el('p', { class: 'axis' }, this.from, this.when, el('span', {}, 'now')), this.legend);
   }
@@ -89,6 +90,11 @@ export class Chart {
       this.areas[k].setAttribute('d', any ? `M${there.join('L')}L${back.join('L')}Z` : '');
       this.legend.children[k].hidden = k > 1 && !any;
     });
+    const without = series.of(this.name, 'alone');
+    const half = width / (2 * (n - 1));
+    this.strip.setAttribute('d', without.map((v, i) => (v > 0 ? `M${(Number(x(i)) - half).toFixed(1)} ${height - 3}h${(2 * half).toFixed(1)}` : '')).join(''));
+    this.legend.children[kinds.length].hidden = !without.some((v) => v > 0);
+    rates.push(without);
     setText(this.top, `${rate(peak)}/s`);
     setText(this.from, n * series.step > 600_000 ? '1 hour ago' : '5 minutes ago');
     this.rates = rates;
@@ -99,13 +105,13 @@ export class Chart {
     const n = this.series.length;
     if (n === 0) return;
     const i = Math.max(0, Math.min(n - 1, this.at ?? n - 1));
-    kinds.forEach((_, k) => setText(this.figures[k], `${rate(this.rates[k][i])}/s`));
+    shown.forEach((_, k) => setText(this.figures[k], `${rate(this.rates[k][i])}/s`));
     setText(this.when, this.at === null ? '' : time(this.series.moment(i)));
     const x = n < 2 ? 0 : (i * width) / (n - 1);
     this.cross.setAttribute('x1', x);
     this.cross.setAttribute('x2', x);
     this.cross.setAttribute('visibility', this.at === null ? 'hidden' : 'visible');
-    const said = kinds.map(([, text], k) => [text, this.rates[k][i]]).filter(([, v], k) => k < 2 || v > 0);
+    const said = shown.map(([, text], k) => [text, this.rates[k][i]]).filter(([, v], k) => k < 2 || v > 0);
     this.svg.setAttribute('aria-label', `${this.name}, requests a second ${this.at === null ? 'now' : `at ${time(this.series.moment(i))}`}: ` +
       `${said.map(([text, v]) => `${rate(v)} ${text}`).join(', ')}. Arrow keys move in time.`);
   }

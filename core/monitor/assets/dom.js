@@ -26,8 +26,8 @@ export class Keeper {
   }
 
   show(items) {
-    // Rows don't move away under the pointer.
-    const held = this.parent.matches('tbody:hover, tbody:focus-within');
+    // What is in use does not move away.
+    const held = this.parent.matches('tbody:hover, tbody:focus-within, .policies:hover, .policies:focus-within');
     const before = this.kept;
     this.kept = new Map();
     let place = this.parent.firstElementChild;
@@ -42,7 +42,7 @@ export class Keeper {
       else this.parent.insertBefore(row.element, held ? null : place);
     }
     for (const [id, row] of before) {
-      if (held) this.kept.set(id, row);
+      if (held && this.parent.matches('tbody')) this.kept.set(id, row);
       else row.element.remove();
     }
   }

@@ -33,14 +33,5 @@ export function time(ms, exact = false) {
   return exact ? `${text}.${String(d.getMilliseconds()).padStart(3, '0')}` : text;
 }
 
-const windows = { second: 1000, minute: 60_000, hour: 3_600_000, day: 86_400_000 };
-const goUnits = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000, ms: 1, us: 1e-3, 'µs': 1e-3 };
-
-// windowOf is the window of a limit such as "5/minute" or "5/1m30s", in milliseconds.
-export function windowOf(limit) {
-  const text = limit.slice(limit.indexOf('/') + 1);
-  if (windows[text]) return windows[text];
-  let sum = 0;
-  for (const [, n, unit] of text.matchAll(/([\d.]+)(ms|us|µs|[dhms])/g)) sum += n * goUnits[unit];
-  return sum || 1000;
-}
+// estimate is a count that may be off by error.
+export const estimate = (count, error) => (error ? `about ${whole.format(count)} (± ${whole.format(error)})` : whole.format(count));

@@ -1,25 +1,28 @@
 // A key's page: how much of each limit is used, what can be done, and its log.
 
-import { ban, reset, unban } from './actions.js';
+import { ban, block, reset, unban, unblock, unexempt } from './actions.js';
 import { Keeper, el, setText } from './dom.js';
-import { duration, number } from './format.js';
-import { get } from './live.js';
+import { duration, estimate, number } from './format.js';
+import { ask } from './live.js';
 import { Replay } from './replay.js';
 
 export const keyLink = (policy, key) => `#/key/${encodeURIComponent(policy)}/${encodeURIComponent(key)}`;
 
 const refresh = 1000; // between two looks at the key
+const again = 5000; // after one that failed
+
+const times = (n, error) => `${estimate(n, error)} ${n === 1 && !error ? 'time' : 'times'}`;
 
 // keyPage fills parent with the key that is opened.
 export function keyPage(parent, serverNow) {
   let wanted = null;
   let shown = null;
   let readAt = 0; // serverNow when shown was read
-  let readOnly = false;
+  let state = {};
   let page = null;
   let timer;
 
-  addEventListener('state', (e) => { readOnly = e.detail.readOnly; if (page && shown) page.update(shown); });
+  addEventListener('state', (e) => { state = e.detail; if (page && shown) page.update(shown); });
   addEventListener('changed', () => look());
   setInterval(() => { if (page && shown) page.tick(); }, 200);
 
@@ -27,37 +30,56 @@ export function keyPage(parent, serverNow) {
     clearTimeout(timer);
     const asked = wanted;
     if (!asked) return;
+    let wait = refresh;
     if (!document.hidden) {
       try {
-        const answer = await get('./api/key', asked);
+        const answer = await ask('./api/key', asked);
         if (asked !== wanted) return;
         shown = answer;
         readAt = serverNow();
         page.update(shown);
       } catch (problem) {
         if (asked !== wanted) return;
+        shown = null;
+        wait = again;
         page.fail(problem);
       }
     }
     clearTimeout(timer);
-    timer = setTimeout(look, refresh);
+    timer = setTimeout(look, wait);
   }
 
   function build({ policy, key }) {
     const title = el('h1', { id: 'key-title' }, key);
     const under = el('p', { class: 'muted' }, 'under policy ', el('b', {}, policy));
+    const wrong = el('div', { class: 'failed', role: 'alert', hidden: true });
+    const sentence = el('p');
+    wrong.append(sentence, el('button', { type: 'button', class: 'main', onclick: () => look() }, 'Retry'));
     const verdict = el('p', { class: 'verdict' });
     const spoken = el('p', { class: 'unseen', role: 'status' }); // without times, which never rest
-    const wrong = el('p', { class: 'wrong', role: 'alert', hidden: true });
+    const lately = el('p', { class: 'lately' });
+    const elsewhere = el('p', { class: 'elsewhere' });
     const bars = el('div', { class: 'usages' });
-    const unlimit = el('button', { type: 'button', onclick: () => reset(policy, key) }, 'Reset…');
-    const deny = el('button', { type: 'button', onclick: () => ban(key) }, 'Ban…');
-    const undeny = el('button', { type: 'button', onclick: () => unban(key) }, 'Unban…');
+    const button = (text, act) => el('button', { type: 'button', onclick: act }, text);
+    const unlimit = button('Reset…', () => reset(policy, key));
+    const deny = button('Ban…', () => ban(shown.key));
+    const undeny = button('Unban…', () => unban(shown.key));
+    const shut = button('Block…', () => block(shown.key));
+    const unshut = button('Unblock…', () => unblock(ruleOf('block').key || ruleOf('block').network));
+    const uncount = button('End exemption…', () => unexempt(ruleOf('exempt').key || ruleOf('exempt').network));
+    const actions = el('div', { class: 'buttons' }, unlimit, deny, undeny, shut, unshut, uncount);
     const replay = new Replay();
+    const body = el('div', { hidden: true }, verdict, spoken, lately, elsewhere, bars, replay.element);
     parent.replaceChildren(
       el('p', {}, el('a', { href: '#/' }, '← All policies')),
-      el('div', { class: 'bar' }, el('div', {}, title, under), el('div', { class: 'buttons' }, unlimit, deny, undeny)),
-      wrong, verdict, spoken, bars, replay.element);
+      el('div', { class: 'bar' }, el('div', {}, title, under), actions),
+      wrong, body);
+    actions.hidden = true;
+
+    const rulesNow = () => (shown?.rules ?? []).filter((r) => !r.until || r.until > serverNow());
+    const ruleOf = (kind) => rulesNow().find((r) => r.kind === kind);
+    // deciding is the rule that decides without the log: the first of these.
+    const deciding = () => ruleOf('block') ?? ruleOf('ban') ?? ruleOf('exempt');
 
     const limits = new Keeper(bars, (l) => l.limit, (l) => {
       const fill = el('div', { class: 'fill' });
@@ -75,43 +97,70 @@ export function keyPage(parent, serverNow) {
         setText(used, `${number(now.used)} of ${number(now.max)} used`);
         const left = now.freeIn - (serverNow() - readAt);
         const room = now.max - now.used;
-        if (room > 0) setText(next, `${number(room)} free${left > 0 ? `, more in ${duration(left)}` : ''}`);
+        if (deciding()) setText(next, 'not asked: a rule decides');
+        else if (room > 0) setText(next, `${number(room)} free${left > 0 ? `, more in ${duration(left)}` : ''}`);
         else setText(next, left > 0 ? `next slot in ${duration(left)}` : 'a slot is free');
       };
       return { element, update };
     });
 
-    function rulesNow() {
-      const past = serverNow() - readAt;
-      const rules = (shown.rules ?? []).filter((r) => !r.until || r.until > serverNow());
-      const banned = rules.find((r) => r.kind === 'ban' && r.key);
-      const wait = shown.retryAfter - past;
-      const words = rules.map((r) => `${{ ban: 'banned', block: 'blocked', exempt: 'exempt', override: 'limits overridden' }[r.kind]}${r.until ? ` for ${duration(r.until - serverNow())}` : ''}`);
-      const refused = rules.some((r) => r.kind === 'ban' || r.kind === 'block');
-      if (!refused) words.push(shown.allowed ? 'a request would be allowed now' : wait > 0 ? `denied, the next request fits in ${duration(wait)}` : 'the next request fits now');
-      setText(verdict, `${words.join(', ')}.`);
-      setText(spoken, refused ? 'refused by a rule' : shown.allowed ? 'a request would be allowed' : 'denied');
-      verdict.dataset.allowed = !refused && (shown.allowed || wait <= 0);
-      undeny.hidden = readOnly || !banned;
-      deny.hidden = readOnly || Boolean(banned);
-      unlimit.hidden = readOnly;
+    function showVerdict() {
+      const wait = shown.retryAfter - (serverNow() - readAt);
+      const fits = shown.allowed || wait <= 0;
+      const rule = deciding();
+      const refused = rule && rule.kind !== 'exempt';
+      const words = rulesNow().map((r) => {
+        const name = { ban: 'banned', block: 'blocked', exempt: 'exempt', override: 'limits overridden' }[r.kind];
+        return `${name}${r.network ? ` by ${r.network}` : ''}${r.until ? ` for ${duration(r.until - serverNow())}` : ''}`;
+      });
+      if (refused) words.push('every request is denied');
+      else if (rule) words.push('every request passes, uncounted');
+      else words.push(shown.allowed ? 'a request would be allowed now' : wait > 0 ? `denied, the next request fits in ${duration(wait)}` : 'the next request fits now');
+      const unless = shown.networks && !rule ? ' A rule on its network may decide first: the key does not say where a request comes from.' : '';
+      setText(verdict, `${words.join(', ')}.${unless}`);
+      setText(spoken, refused ? 'refused by a rule' : rule ? 'exempt' : shown.allowed ? 'a request would be allowed' : 'denied');
+      verdict.dataset.allowed = !refused && (Boolean(rule) || fits);
+      const may = (b, ok) => { b.hidden = state.readOnly || !ok; };
+      may(unlimit, true);
+      may(undeny, ruleOf('ban')?.key);
+      may(deny, !ruleOf('ban'));
+      may(shut, !ruleOf('block'));
+      may(unshut, ruleOf('block'));
+      may(uncount, ruleOf('exempt'));
+    }
+
+    function showLately() {
+      const { denied, deniedError, allowed, allowedError } = shown.lately;
+      setText(lately, `In the last minute: denied ${times(denied, deniedError)}, allowed ${times(allowed, allowedError)}${state.alone ? ', by this process alone' : ''}.`);
+      if (shown.elsewhere.length === 0) setText(elsewhere, 'No process tells of it under another policy in the last minute.');
+      else {
+        elsewhere.replaceChildren('Also under ', ...shown.elsewhere.flatMap((k, i) => [i ? ', ' : '', el('a', { href: keyLink(k.policy, k.key) }, k.policy),
+          ` (denied ${estimate(k.denied, k.deniedError)}, allowed ${estimate(k.allowed, k.allowedError)})`]), '.');
+      }
     }
 
     return {
       update(now) {
         wrong.hidden = true;
-        if (now.name) { setText(title, now.name); setText(under, `under policy ${policy}, key ${key}`); }
+        body.hidden = false;
+        actions.hidden = false;
+        if (now.name) { setText(title, now.name); setText(under, `under policy ${policy}, key ${now.key}`); }
         limits.show(now.limits);
         replay.show(now);
-        rulesNow();
+        showLately();
+        showVerdict();
       },
       tick() {
         for (const [id, row] of limits.kept) row.update(shown.limits.find((l) => l.limit === id));
-        rulesNow();
+        showVerdict();
       },
       fail(problem) {
+        replay.stop();
         wrong.hidden = false;
-        setText(wrong, problem.status === 404 ? `There is no policy ${policy} here: it may not have met a request yet.` : `This key can’t be read now: ${problem.message}.`);
+        body.hidden = true;
+        actions.hidden = true;
+        setText(sentence, problem.status === 404 ? `There is no policy ${policy} here: no process has told of it within the hour.`
+          : `This key can’t be read now: ${problem.message}.`);
       },
       close() { replay.stop(); },
     };
@@ -133,4 +182,3 @@ export function keyPage(parent, serverNow) {
     },
   };
 }
-

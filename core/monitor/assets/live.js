@@ -34,7 +34,7 @@ export function connect(on) {
   async function broken() {
     rest();
     const here = (asking = new AbortController());
-    const why = streams ? '' : await ask(here.signal);
+    const why = streams ? '' : await poll(here.signal);
     if (here.signal.aborted) return;
     streams = false;
     const wait = Math.min(longest, 1000 * 2 ** tries++);
@@ -42,8 +42,8 @@ export function connect(on) {
     timer = setTimeout(stream, wait);
   }
 
-  // ask polls for as long as that works, and says why it does not.
-  async function ask(stopped) {
+  // poll asks for as long as that works, and says why it does not.
+  async function poll(stopped) {
     for (;;) {
       try {
         const response = await fetch(at('./api/live?poll=1'), { signal: AbortSignal.any([stopped, AbortSignal.timeout(patience)]) });
@@ -74,6 +74,11 @@ export function connect(on) {
 // get fetches JSON; an error has what the server says of it.
 export async function get(path, parameters = {}) {
   return (await call(`${path}?${new URLSearchParams(parameters)}`)).json();
+}
+
+// ask is get for what may not be in an address.
+export async function ask(path, body) {
+  return (await post(path, body)).json();
 }
 
 export function post(path, body) {

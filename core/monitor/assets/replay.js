@@ -2,7 +2,7 @@
 // Left of now is what happened, right of it what comes if nobody asks again.
 
 import { el, setText } from './dom.js';
-import { number, time, windowOf } from './format.js';
+import { number, time } from './format.js';
 
 const width = 1000;
 const height = 200;
@@ -49,7 +49,7 @@ export class Replay {
     this.key = key;
     const limits = key.limits.map((l) => l.limit);
     if (this.choice.children.length !== limits.length || limits.some((l, i) => this.choice.children[i].value !== l)) {
-      this.limit = limits.includes(this.limit) ? this.limit : limits.reduce((a, b) => (windowOf(b) > windowOf(a) ? b : a));
+      this.limit = limits.includes(this.limit) ? this.limit : key.limits.reduce((a, b) => (b.window > a.window ? b : a)).limit;
       this.choice.replaceChildren(...limits.map((l) => el('option', { value: l, selected: l === this.limit }, l)));
       this.chooser.hidden = limits.length < 2;
     }
@@ -58,9 +58,9 @@ export class Replay {
 
   draw() {
     const { now, entries, limits, rules } = this.key;
-    const { max } = limits.find((l) => l.limit === this.limit);
-    this.window = windowOf(this.limit);
-    this.from = now - Math.min(Math.max(...limits.map((l) => windowOf(l.limit))), 10 * this.window);
+    const { max, window } = limits.find((l) => l.limit === this.limit);
+    this.window = window;
+    this.from = now - Math.min(Math.max(...limits.map((l) => l.window)), 10 * window);
     this.to = now + this.window;
     this.limitMax = max;
     this.steps = steps(entries, this.window);

@@ -1,0 +1,48 @@
+// What is wrong: the page's connection, or the processes' store.
+
+import { byId, setText } from './dom.js';
+import { number, time } from './format.js';
+
+const many = (n, one, more) => (n === 1 ? one : `${number(n)} ${more}`);
+
+// unseen says that the other processes can't be seen, and since when.
+function unseen({ alone, processes }) {
+  const others = many(alone.others, 'one other process', 'other processes');
+  const words = [];
+  if (!alone.since) words.push('Only this process is seen: Redis has not answered since it began to look for others.');
+  else if (alone.others) words.push(`Only this process is seen since ${time(alone.since)}: Redis does not tell what the ${others.replace('one ', '')} ${alone.others === 1 ? 'does' : 'do'}.`);
+  else words.push(`Only this process is seen since ${time(alone.since)}: Redis does not tell what others do.`);
+  const down = processes.some((p) => p.self && p.down?.length);
+  words.push(down ? 'It decides without Redis, as each policy says. All figures are its own.' : 'All figures are its own.');
+  return words.join(' ');
+}
+
+function cut({ processes }) {
+  const down = processes.filter((p) => p.down?.length).length;
+  if (!down) return '';
+  return `${down} of ${many(processes.length, 'one process', 'processes')} ${down === 1 ? 'gets' : 'get'} no answer from a server of the store, and meanwhile ` +
+    `${down === 1 ? 'decides' : 'decide'} without it, as each policy says.`;
+}
+
+export const banners = {
+  // link reports whether the connection's state has changed.
+  link(now, text) {
+    const link = byId('link');
+    const changed = link.dataset.state !== now;
+    link.dataset.state = now;
+    setText(link, now === 'lost' ? 'connection lost' : text);
+    byId('lost').hidden = now !== 'lost';
+    setText(byId('lost'), now === 'lost' ? text : '');
+    return changed;
+  },
+
+  state(state) {
+    byId('readonly').hidden = !state.readOnly;
+    const source = byId('source');
+    setText(source, state.alone ? 'only this process seen' : state.source === 'redis' ? 'all processes on this Redis' : 'this process only');
+    source.classList.toggle('warn', Boolean(state.alone));
+    const text = state.alone ? unseen(state) : cut(state);
+    byId('down').hidden = text === '';
+    setText(byId('down'), text);
+  },
+};

@@ -1,0 +1,41 @@
+// What the server sent last, which all parts of the page show.
+
+export const latest = {
+  state: { now: Date.now(), policies: [], processes: [], rules: [], requests: {} },
+  seconds: [], // newest last
+  ahead: 0, // of the server's clock, milliseconds
+};
+
+export const serverNow = () => Date.now() + latest.ahead;
+
+export const sum = (items, of) => items.reduce((all, item) => all + (of(item) ?? 0), 0);
+
+// The kinds that add up to all decisions, and what they are called.
+export const kinds = [
+  ['allowed', 'allowed'],
+  ['denied', 'denied'],
+  ['shadowDenied', 'would be denied'],
+  ['overloaded', 'overloaded'],
+  ['error', 'no decision'],
+];
+
+export const decided = (counts) => sum(kinds, ([kind]) => counts?.[kind]);
+
+// passed are those that clients saw pass: a policy in shadow mode denies nothing.
+export const passed = (counts) => (counts?.allowed ?? 0) + (counts?.shadowDenied ?? 0);
+
+// alone are those that were decided without the store.
+export const alone = (counts) => (counts?.alone ?? (counts?.by?.fallback ?? 0) + (counts?.by?.open ?? 0));
+
+export function takeState(state) {
+  latest.state = state;
+  latest.ahead = state.now - Date.now();
+}
+
+export function takeSecond(second) {
+  const { seconds } = latest;
+  const again = seconds.findIndex((s) => s.t === second.t);
+  if (again >= 0) seconds[again] = second;
+  else seconds.push(second);
+  while (seconds.length > 60) seconds.shift();
+}

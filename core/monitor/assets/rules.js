@@ -1,0 +1,41 @@
+// Rules in force, and what makes and ends them.
+
+import { block, exempt, restore, unban, unblock, unexempt } from './actions.js';
+import { Table, byId, el, setText } from './dom.js';
+import { duration } from './format.js';
+import { latest, serverNow } from './now.js';
+
+const ends = {
+  ban: ['Unban…', (r) => unban(r.key)],
+  block: ['Unblock…', (r) => unblock(r.key || r.network)],
+  exempt: ['End…', (r) => unexempt(r.key || r.network)],
+  override: ['Restore…', (r) => restore(r.policy)],
+};
+
+const rules = new Table(byId('rules'), {
+  label: 'Rules in force', columns: ['Rule', 'For', 'Ends', ''], idOf: (r) => r.id,
+  empty: 'None: every policy has its own limits, and nobody is banned, blocked or exempt.',
+  cells([kind, whom, until, act], rule) {
+    act.className = 'number';
+    const [text, end] = ends[rule.kind] ?? [];
+    const button = el('button', { type: 'button', onclick: () => end(rule) }, text, el('span', { class: 'unseen' }, ` ${rule.key || rule.network || rule.policy}`));
+    if (end && !(rule.kind === 'ban' && !rule.key)) act.append(button);
+    return (r) => {
+      setText(kind, r.kind);
+      setText(whom, r.kind === 'override' ? `${r.policy}: ${r.limits.join(', ')}` : r.key || r.network);
+      setText(until, r.until ? `in ${duration(r.until - serverNow())}` : 'never');
+      button.hidden = latest.state.readOnly;
+    };
+  },
+});
+
+const add = byId('rules-add');
+add.append(el('button', { type: 'button', onclick: () => block() }, 'Block…'), el('button', { type: 'button', onclick: () => exempt() }, 'Exempt…'));
+
+export function showRules() {
+  const { state } = latest;
+  add.hidden = state.readOnly;
+  rules.show((state.rules ?? []).filter((r) => !r.until || r.until > serverNow()));
+}
+
+setInterval(showRules, 1000);
