@@ -36,7 +36,7 @@ type action func(ctx context.Context, s streams) error
 
 var commands = []command{
 	topCommand, policiesCommand, inspectCommand, resetCommand,
-	banCommand, unbanCommand, overrideCommand, restoreCommand, rulesCommand, benchCommand,
+	banCommand, unbanCommand, blockCommand, exemptCommand, overrideCommand, restoreCommand, rulesCommand, digestCommand, benchCommand,
 }
 
 // usageError is one that a look at the command's help would have prevented.
@@ -118,7 +118,7 @@ func (c command) explain(w io.Writer, f *flag.FlagSet) {
 
 const conventions = `
 Keys are as decisions show them: an address, name=value, or of a credential its
-digest, such as x-api-key=<digest>. A service with a prefix needs -prefix.
+digest, such as x-api-key=<digest>, which digest makes. A service with a prefix needs -prefix.
 With -json, times are Unix milliseconds and durations milliseconds.
 Exit codes: 0 done, 1 failed, 2 wrong use.
 `

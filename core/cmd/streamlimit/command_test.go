@@ -17,7 +17,10 @@ func TestEachCommandHasHelp(t *testing.T) {
 		}
 		for _, args := range [][]string{{"help", c.name}, {c.name, "-h"}} {
 			r := toolAnswers(t, "", args...)
-			r.want(t, exitOK, c.about, "-redis", "-json", "-prefix")
+			r.want(t, exitOK, c.about, "-json")
+			if c.name != "digest" { // which asks no Redis
+				r.want(t, exitOK, "-redis", "-prefix")
+			}
 			if r.err != "" {
 				t.Errorf("%v writes to stderr: %s", args, r.err)
 			}
@@ -61,6 +64,13 @@ func TestWrongUse(t *testing.T) {
 		{"ban -key k", "-for is missing"},
 		{"ban -for 10m", "-key is missing"},
 		{"unban", "-key is missing"},
+		{"block", "give one of -network and -key"},
+		{"exempt -key k -network 192.0.2.0/24", "give one of -network and -key"},
+		{"block -network 192.0.2.0/33", "-network: "},
+		{"block -network lan", "write it as 198.51.100.0/24"},
+		{"exempt -key k -for -1m", "-for is -1m0s"},
+		{"digest -name a:b", "-name is"},
+		{"digest -secret NO_SUCH_VARIABLE", "the environment has no NO_SUCH_VARIABLE"},
 		{"override -limits 5/second", "-policy is missing"},
 		{"override -policy api", "-limits is missing"},
 		{"override -policy api -limits 5/fortnight", "5/fortnight"},
@@ -82,7 +92,7 @@ func TestRedisThatDoesNotAnswer(t *testing.T) {
 	server := redistest.Start(t)
 	server.Kill()
 	for _, args := range []string{
-		"policies", "inspect -policy api -key k", "reset -policy api -key k", "ban -key k -for 1m", "unban -key k",
+		"policies", "inspect -policy api -key k", "reset -policy api -key k", "ban -key k -for 1m", "unban -key k", "block -key k", "exempt -network 192.0.2.1",
 		"override -policy api -limits 5/second", "restore -policy api", "rules", "rules -delete x", "bench", "top -once",
 	} {
 		r := tool(t, server, strings.Fields(args)...)

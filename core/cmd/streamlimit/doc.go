@@ -7,12 +7,15 @@
 //	streamlimit reset -policy search -key 192.0.2.1
 //	streamlimit ban -key 192.0.2.1 -for 10m
 //	streamlimit unban -key 192.0.2.1
+//	streamlimit block -network 198.51.100.0/24
+//	streamlimit exempt -network 203.0.113.0/28 -for 1h
+//	streamlimit digest -name x-api-key                   # of the API key on standard input
 //	streamlimit override -policy search -limits 5/second,1000/hour
 //	streamlimit restore -policy search
 //	streamlimit rules                                    # overrides, bans and others
 //	streamlimit bench -n 100000 -callers 64
 //
-// Each takes -redis URL, or the environment's REDIS_URL, and -json. What processes
+// Each but digest takes -redis URL, or the environment's REDIS_URL, and all take -json. What processes
 // decide, and the policies' limits, are what a recorder of package monitor tells in
 // each of them; the rest works without.
 //

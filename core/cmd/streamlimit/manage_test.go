@@ -72,7 +72,7 @@ func TestPoliciesAreThoseOfAllProcesses(t *testing.T) {
 	r := tool(t, server, "policies", "-json")
 	r.want(t, exitOK)
 	r.decode(t, &all)
-	if len(all) != 2 || all[0].Name != "api" || all[0].Allowed != 5 || all[0].Denied != 2 || all[0].Overridden || all[0].Failure != "local" {
+	if len(all) != 2 || all[0].Name != "api" || all[0].Allowed != 5 || all[0].Denied != 2 || all[0].Overridden || all[0].Failure != "local" || all[0].By.Redis != 7 {
 		t.Fatalf("%+v", all)
 	}
 	if c := all[1]; !c.Overridden || c.Limits[0] != core.PerMinute(9) || !c.Cost || c.Refundable == 0 {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -15,9 +17,11 @@ var policiesCommand = command{
 	about: "lists the policies of all processes, and what they decided in the last minute",
 	help: `
 Policies are those that processes have told of within the last hour: those with a
-recorder of package monitor. Failure is what becomes of requests when Redis does
-not answer: local, in each process's memory; open or closed. Further requests in the list are those that a shadow
-would have denied, those decided without Redis, and those not decided.
+recorder of package monitor. Those that deny most come first. Failure is what becomes
+of requests when Redis does not answer: local, in each process's memory; open or
+closed. Further are how many requests a shadow would have denied, how many were
+decided without Redis (they count as allowed or denied, too), and how many were not
+decided.
 
 	streamlimit policies`,
 	flags: func(f *flag.FlagSet) action {
@@ -45,15 +49,20 @@ would have denied, those decided without Redis, and those not decided.
 				return err
 			}
 			rows := [][]string{{"POLICY", "LIMITS", "FAILURE", "ALLOWED", "DENIED", "SHARE", "FURTHER"}}
-			for _, p := range picture.Policies {
+			for _, p := range byDenials(picture.Policies) {
 				rows = append(rows, []string{
 					clean(p.Name), limits(p.Limits), clean(p.Failure), decimal(p.Allowed), decimal(p.Denied),
-					share(p.Denied, decided(p.Counts)), further(p),
+					share(p.Denied, p.Total()), further(p),
 				})
 			}
 			return table(s.out, rows)
 		}
 	},
+}
+
+// byDenials are the policies, those that deny most first.
+func byDenials(policies []monitor.Policy) []monitor.Policy {
+	return slices.SortedStableFunc(slices.Values(policies), func(a, b monitor.Policy) int { return cmp.Compare(b.Denied, a.Denied) })
 }
 
 // override marks the policies that a rule gives other limits.
@@ -65,11 +74,6 @@ func override(policies []monitor.Policy, rules []core.Rule) {
 			}
 		}
 	}
-}
-
-// decided are the decisions of the last minute.
-func decided(c monitor.Counts) int64 {
-	return c.Allowed + c.Denied + c.ShadowDenied + c.Fallback + c.Error
 }
 
 // further is what there is to know of a policy beside its limits and counts.
@@ -87,7 +91,9 @@ func further(p monitor.Policy) string {
 		words = append(words, "overridden")
 	}
 	add(p.ShadowDenied, "%d would be denied")
-	add(p.Fallback, "%d without Redis")
+	add(p.By.Fallback, "%d by a process alone")
+	add(p.By.Open, "%d let pass without Redis")
+	add(p.Overloaded, "%d overloaded")
 	add(p.Error, "%d not decided")
 	add(p.NearLimit, "%d near a limit")
 	return strings.Join(words, ", ")

@@ -135,18 +135,16 @@ func (s *screen) title(f *frame) {
 	}
 }
 
+// totals count requests, each once.
 func (s *screen) totals(f *frame) {
-	var rate, minute monitor.Counts
-	for _, p := range s.last.picture.Policies {
-		minute.Allowed += p.Allowed + p.ShadowDenied
-		minute.Denied += p.Denied
-		one := s.last.rate(p.Name)
-		rate.Allowed += one.Allowed + one.ShadowDenied
-		rate.Denied += one.Denied
+	var rate monitor.Counts
+	if all := s.last.requests; len(all) > 0 {
+		rate = all[len(all)-1]
 	}
-	f.put(1, 0, 18, green, fmt.Sprintf("%d/s allowed", rate.Allowed))
+	minute := s.last.picture.Requests
+	f.put(1, 0, 18, green, fmt.Sprintf("%d/s allowed", rate.Allowed+rate.ShadowDenied))
 	f.put(1, 19, 18, red, fmt.Sprintf("%d/s denied", rate.Denied))
-	f.put(1, 38, f.width-38-16, plain, share(minute.Denied, minute.Allowed+minute.Denied)+" denied in a minute")
+	f.put(1, 38, f.width-38-16, plain, share(minute.Denied, minute.Total())+" denied in a minute")
 	f.right(1, max(f.width-15, 0), 15, plain, processes(len(s.last.picture.Processes)))
 }
 

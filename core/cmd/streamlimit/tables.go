@@ -9,7 +9,7 @@ import (
 
 // policies shows requests a second by policy, those allowed above those denied.
 func (s *screen) policies(f *frame, row int) int {
-	all := s.last.picture.Policies
+	all := byDenials(s.last.picture.Policies)
 	if len(all) == 0 {
 		return s.nothing(f, row, "No process has told of a policy within the last hour: they need a recorder of package monitor.")
 	}
@@ -29,7 +29,7 @@ func (s *screen) policies(f *frame, row int) int {
 		if row, ok := s.line(f, row+1, 2*i); ok {
 			f.put(row, 0, name, bold, p.Name)
 			f.put(row, name+1, limit, plain, limits(p.Limits))
-			f.right(row, name+limit+2, denied, plain, share(p.Denied, decided(p.Counts)))
+			f.right(row, name+limit+2, denied, plain, share(p.Denied, p.Total()))
 			f.right(row, name+limit+denied+2, rate, green, decimal(now.Allowed+now.ShadowDenied))
 			f.put(row, chart, seconds, green, bars(passed, highest))
 		}
@@ -63,8 +63,8 @@ func most(values []int64) (highest int64) {
 func (s *screen) keys(f *frame, row int) int {
 	half := f.width/2 - 1
 	top := s.last.picture.Top
-	s.ranking(f, row, 0, half, green, "ALLOWED MOST", top.Allowed)
-	s.ranking(f, row, half+2, half, red, "DENIED MOST", top.Denied)
+	s.ranking(f, row, 0, half, red, "DENIED MOST", top.Denied)
+	s.ranking(f, row, half+2, half, green, "ALLOWED MOST", top.Allowed)
 	return max(len(top.Allowed), len(top.Denied))
 }
 

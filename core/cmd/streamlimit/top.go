@@ -16,8 +16,9 @@ var topCommand = command{
 	name:  "top",
 	about: "shows live what all processes decide",
 	help: `
-The processes need a recorder of package monitor. Requests a second are those of
-policies, allowed above denied; keys and shares are of the last minute.
+The processes need a recorder of package monitor. The line on top counts requests;
+policies, those that deny most first, count their decisions a second, allowed above
+denied. Keys and shares are of the last minute.
 
 	tab, arrows   another table, scroll
 	p             hold the picture, and go on

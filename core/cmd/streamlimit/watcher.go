@@ -28,8 +28,10 @@ type reading struct {
 	at      time.Time
 	picture monitor.Picture
 	seconds map[string][]monitor.Counts // the last maxSeconds, by policy
-	rules   []core.Rule
-	err     error
+
+	requests []monitor.Counts // in the same seconds, each once
+	rules    []core.Rule
+	err      error
 }
 
 func (w *watcher) read(ctx context.Context) reading {
@@ -40,7 +42,7 @@ func (w *watcher) read(ctx context.Context) reading {
 	if err != nil {
 		return reading{at: time.Now(), err: w.target.down(err)}
 	}
-	r := reading{at: picture.Now, picture: picture, seconds: w.reader.Seconds(picture.Now, maxSeconds)}
+	r := reading{at: picture.Now, picture: picture, seconds: w.reader.Seconds(picture.Now, maxSeconds), requests: w.reader.Requests(picture.Now, maxSeconds)}
 	for _, rule := range w.rules {
 		if rule.Until.IsZero() || r.at.Before(rule.Until) {
 			r.rules = append(r.rules, rule)
@@ -96,6 +98,7 @@ func (w *watcher) watch(ctx context.Context, to chan<- reading) {
 type shownPicture struct {
 	Now       int64                     `json:"now"`
 	Error     string                    `json:"error,omitempty"`
+	Requests  *monitor.Counts           `json:"requests,omitempty"` // of the last minute, each once
 	Policies  []shownPolicy             `json:"policies,omitzero"`
 	Top       *monitor.Top              `json:"top,omitempty"`
 	Routes    map[string]monitor.Counts `json:"routes,omitzero"`
@@ -121,6 +124,7 @@ func (r reading) show() shownPicture {
 	for _, p := range r.picture.Policies {
 		shown.Policies = append(shown.Policies, shownPolicy{p, r.rate(p.Name)})
 	}
+	shown.Requests = &r.picture.Requests
 	shown.Top, shown.Routes, shown.Processes = &r.picture.Top, r.picture.Routes, r.picture.Processes
 	return shown
 }
