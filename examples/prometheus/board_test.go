@@ -8,6 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql/parser"
+
 	"github.com/streamlimit/streamlimit/core"
 )
 
@@ -40,63 +44,75 @@ func readBoard(t *testing.T) (b board) {
 
 var (
 	metricName = regexp.MustCompile(`streamlimit_\w+`)
-	resultName = regexp.MustCompile(`result=~?"([^"]*)"`)
+	labelValue = regexp.MustCompile(`(result|source)=~?"([^"]*)"`)
 	variable   = regexp.MustCompile(`\$([a-z]\w*)`)
 	byLabels   = regexp.MustCompile(`by \(([^)]*)\)`)
 )
 
+// lease is the source of decisions that no log was asked for, by a policy that has
+// leases: the service has none.
+const lease = "lease"
+
+// exported is what the service exports, after requests of all kinds.
+type exported struct {
+	metrics map[string]bool            // and whether they were asked for
+	values  map[string]map[string]bool // of the labels result and source
+}
+
+func export(t *testing.T) exported {
+	t.Helper()
+	s := serve(t, core.NewMemory())
+	s.traffic()
+	e := exported{map[string]bool{}, map[string]map[string]bool{"result": {}, "source": {lease: true, "redis": true}}}
+	for sample := range s.scrape() {
+		name, labels, _ := strings.Cut(sample, "{")
+		e.metrics[name] = false
+		for _, found := range labelValue.FindAllStringSubmatch(labels, -1) {
+			e.values[found[1]][found[2]] = true
+		}
+	}
+	return e
+}
+
+// ask checks that an expression is one of PromQL, on what is exported.
+func (e exported) ask(t *testing.T, title, expr string, labels ...string) {
+	t.Helper()
+	names := metricName.FindAllString(expr, -1)
+	if len(names) == 0 {
+		t.Errorf("%s: no metric in %q", title, expr)
+	}
+	for _, name := range names {
+		if _, ok := e.metrics[name]; !ok {
+			t.Errorf("%s: nothing exports %s", title, name)
+		}
+		e.metrics[name] = true
+	}
+	for _, found := range labelValue.FindAllStringSubmatch(expr, -1) {
+		for value := range strings.SplitSeq(found[2], "|") {
+			if !e.values[found[1]][value] {
+				t.Errorf("%s: there is no %s %q", title, found[1], value)
+			}
+		}
+	}
+	for _, found := range byLabels.FindAllStringSubmatch(expr, -1) {
+		for label := range strings.SplitSeq(found[1], ", ") {
+			if !slices.Contains(append(labels, "policy", "result", "source", "le"), label) {
+				t.Errorf("%s: there is no label %q", title, label)
+			}
+		}
+	}
+}
+
 // The board asks for what the service exports, by labels that are there, and
 // shows all of it.
 func TestBoard(t *testing.T) {
-	s := serve(t, core.NewMemory())
-	s.traffic()
-	metrics, results := map[string]bool{}, map[string]bool{}
-	for sample := range s.scrape() {
-		name, labels, _ := strings.Cut(sample, "{")
-		metrics[name] = false
-		if found := resultName.FindStringSubmatch(labels); found != nil {
-			results[found[1]] = true
-		}
-	}
+	e := export(t)
 	b := readBoard(t)
 	var variables []string
 	for _, v := range b.Templating.List {
 		variables = append(variables, v.Name)
-	}
-	ask := func(title, expr string) {
-		names := metricName.FindAllString(expr, -1)
-		if len(names) == 0 {
-			t.Errorf("%s: no metric in %q", title, expr)
-		}
-		for _, name := range names {
-			if _, ok := metrics[name]; !ok {
-				t.Errorf("%s: nothing exports %s", title, name)
-			}
-			metrics[name] = true
-		}
-		for _, found := range resultName.FindAllStringSubmatch(expr, -1) {
-			for result := range strings.SplitSeq(found[1], "|") {
-				if !results[result] {
-					t.Errorf("%s: there is no result %q", title, result)
-				}
-			}
-		}
-		for _, found := range byLabels.FindAllStringSubmatch(expr, -1) {
-			for label := range strings.SplitSeq(found[1], ", ") {
-				if !slices.Contains([]string{"policy", "result", "le"}, label) {
-					t.Errorf("%s: there is no label %q", title, label)
-				}
-			}
-		}
-		for _, found := range variable.FindAllStringSubmatch(expr, -1) {
-			if !slices.Contains(variables, found[1]) {
-				t.Errorf("%s: there is no variable $%s", title, found[1])
-			}
-		}
-	}
-	for _, v := range b.Templating.List {
 		if v.Definition != "" {
-			ask("variable "+v.Name, v.Definition)
+			e.ask(t, "variable "+v.Name, v.Definition)
 		}
 	}
 	for _, panel := range b.Panels {
@@ -104,12 +120,52 @@ func TestBoard(t *testing.T) {
 			t.Errorf("%s asks for nothing", panel.Title)
 		}
 		for _, target := range panel.Targets {
-			ask(panel.Title, target.Expr)
+			e.ask(t, panel.Title, target.Expr)
+			for _, found := range variable.FindAllStringSubmatch(target.Expr, -1) {
+				if !slices.Contains(variables, found[1]) {
+					t.Errorf("%s: there is no variable $%s", panel.Title, found[1])
+				}
+			}
+			filled := strings.NewReplacer("$__rate_interval", "5m", "$policy", ".*").Replace(target.Expr)
+			if _, err := parser.ParseExpr(filled); err != nil {
+				t.Errorf("%s: %v", panel.Title, err)
+			}
+		}
+	}
+	for _, name := range []string{
+		"streamlimit_requests_total", "streamlimit_units_total", "streamlimit_decision_duration_seconds_bucket", "streamlimit_store_down",
+	} {
+		if !e.metrics[name] {
+			t.Errorf("no panel shows %s", name)
+		}
+	}
+}
+
+// The alerts are rules that Prometheus accepts, on what the service exports.
+func TestAlerts(t *testing.T) {
+	e := export(t)
+	text, err := os.ReadFile("alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, errs := rulefmt.Parse(text, false, model.UTF8Validation)
+	for _, err := range errs {
+		t.Error(err)
+	}
+	if len(errs) > 0 {
+		t.FailNow()
+	}
+	for _, group := range rules.Groups {
+		for _, rule := range group.Rules {
+			e.ask(t, rule.Alert, rule.Expr, "instance") // the label of a scrape
+			if rule.Alert == "" || rule.For == 0 || rule.Labels["severity"] == "" || rule.Annotations["summary"] == "" || rule.Annotations["description"] == "" {
+				t.Errorf("%s lacks a name, time, severity, summary or description", rule.Alert)
+			}
 		}
 	}
 	for _, name := range []string{"streamlimit_requests_total", "streamlimit_decision_duration_seconds_bucket", "streamlimit_store_down"} {
-		if !metrics[name] {
-			t.Errorf("no panel shows %s", name)
+		if !e.metrics[name] {
+			t.Errorf("no alert is on %s", name)
 		}
 	}
 }

@@ -6,7 +6,8 @@
 //	  - job_name: streamlimit
 //	    static_configs: [{targets: ["localhost:8080"]}]
 //
-// In Grafana, import board.json, which stands beside this file.
+// In Grafana, import board.json, which stands beside this file. Sample alerts for
+// Prometheus are in alerts.yml.
 package main
 
 import (

@@ -100,16 +100,18 @@ func TestScrape(t *testing.T) {
 	s.traffic()
 	samples := s.scrape()
 	s.want(samples, map[string]float64{
-		`streamlimit_requests_total{policy="api",result="allowed"}`:         16,
-		`streamlimit_requests_total{policy="api",result="denied"}`:          0,
-		`streamlimit_requests_total{policy="strict",result="allowed"}`:      5,
-		`streamlimit_requests_total{policy="strict",result="denied"}`:       1,
-		`streamlimit_requests_total{policy="trial",result="allowed"}`:       2,
-		`streamlimit_requests_total{policy="trial",result="shadow_denied"}`: 1,
-		`streamlimit_requests_total{policy="api",result="error"}`:           0,
+		`streamlimit_requests_total{policy="api",result="allowed",source="memory"}`:         16,
+		`streamlimit_requests_total{policy="api",result="denied",source="memory"}`:          0,
+		`streamlimit_requests_total{policy="strict",result="allowed",source="memory"}`:      5,
+		`streamlimit_requests_total{policy="strict",result="denied",source="memory"}`:       1,
+		`streamlimit_requests_total{policy="trial",result="allowed",source="memory"}`:       2,
+		`streamlimit_requests_total{policy="trial",result="shadow_denied",source="memory"}`: 1,
+		`streamlimit_requests_total{policy="api",result="denied",source="fallback"}`:        0,
+		`streamlimit_requests_total{policy="api",result="error",source="none"}`:             0,
+		`streamlimit_units_total{policy="api",result="allowed",source="memory"}`:            16,
 
-		`streamlimit_decision_duration_seconds_count{policy="api",result="allowed"}`:            16,
-		`streamlimit_decision_duration_seconds_bucket{policy="api",result="allowed",le="+Inf"}`: 16,
+		`streamlimit_decision_duration_seconds_count{policy="api",result="allowed",source="memory"}`:            16,
+		`streamlimit_decision_duration_seconds_bucket{policy="api",result="allowed",source="memory",le="+Inf"}`: 16,
 		`streamlimit_store_down`: 0,
 	})
 	for name := range samples {
@@ -119,6 +121,7 @@ func TestScrape(t *testing.T) {
 	}
 }
 
+// Without Redis the metrics say what clients get, and that processes decide alone.
 func TestRedisDown(t *testing.T) {
 	server := redistest.Start(t)
 	store, err := redisstream.Open("redis://"+server.Addr, redisstream.WithTimeout(time.Second))
@@ -128,20 +131,28 @@ func TestRedisDown(t *testing.T) {
 	s := serve(t, store)
 	s.get("/")
 	s.want(s.scrape(), map[string]float64{
-		`streamlimit_requests_total{policy="api",result="allowed"}`: 1,
-		`streamlimit_store_down`:                                    0,
+		`streamlimit_requests_total{policy="api",result="allowed",source="redis"}`: 1,
+		`streamlimit_store_down`: 0,
 	})
-	const fallback = `streamlimit_requests_total{policy="api",result="fallback"}`
 	server.Kill()
-	sent := 0.0
+	got := map[int]float64{}
 	s.await("a server down", func(samples map[string]float64) bool {
-		if status, _ := s.get("/"); status != http.StatusOK && status != http.StatusTooManyRequests {
-			t.Errorf("status %d without Redis", status)
-		}
-		sent++
+		status, _ := s.get("/strict")
+		got[status]++
 		return samples["streamlimit_store_down"] == 1
 	})
-	s.want(s.scrape(), map[string]float64{fallback: sent})
+	for got[http.StatusTooManyRequests] < 2 { // what the limit of strict denies
+		status, _ := s.get("/strict")
+		got[status]++
+	}
+	s.want(s.scrape(), map[string]float64{
+		`streamlimit_requests_total{policy="strict",result="allowed",source="fallback"}`: got[http.StatusOK],
+		`streamlimit_requests_total{policy="strict",result="denied",source="fallback"}`:  got[http.StatusTooManyRequests],
+		`streamlimit_requests_total{policy="strict",result="error",source="none"}`:       0,
+	})
+	if len(got) != 2 {
+		t.Errorf("statuses %v without Redis", got)
+	}
 	server.Restart()
 	s.await("none down", func(samples map[string]float64) bool { return samples["streamlimit_store_down"] == 0 })
 }
