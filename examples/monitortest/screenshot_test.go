@@ -3,6 +3,7 @@ package monitortest
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"image"
 	"image/color"
 	"image/draw"
@@ -24,76 +25,279 @@ import (
 
 const (
 	pictures = "../../core/monitor/screenshots" // only written when SCREENSHOTS is set
-	most     = 150 << 10                        // bytes of a picture
+	most     = 200 << 10                        // bytes of a picture
 )
 
-// TestScreenshots: on screens of all widths nothing is cut off, light or dark.
-func TestScreenshots(t *testing.T) {
-	t.Parallel()
-	write := os.Getenv("SCREENSHOTS") != ""
-	redis := redistest.Start(t)
-	here, there := newProcess(t, redis), newProcess(t, redis)
-	lasting := 3 * time.Second
-	if write {
-		lasting = 5 * time.Minute // what the charts show
+// lasting is how long the traffic lasts that a picture shows.
+func lasting(picture time.Duration) time.Duration {
+	if os.Getenv("SCREENSHOTS") == "" {
+		return 3 * time.Second
 	}
-	traffic(here, there, lasting)
+	return picture
+}
 
-	b := open(t, here.page())
-	b.live()
-	for _, picture := range []struct {
-		name, scheme, hash string
-		width, height      int64
-	}{
-		{"light.png", "light", "#/", 1280, 1000},
-		{"dark.png", "dark", "#/", 1280, 1000},
-		{"phone.png", "light", "#/", 390, 844},
-		{"key.png", "light", "#/key/search/203.0.113.5", 1280, 800},
-		{"key-phone.png", "dark", "#/key/search/203.0.113.5", 390, 844},
-	} {
-		_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: picture.scheme}}})
-		b.must("colours", err)
-		b.do(chromedp.EmulateViewport(picture.width, picture.height))
-		eval[bool](b, `(location.hash = %q, true)`, picture.hash)
-		b.await("the page", `document.querySelector(location.hash === "#/" ? "#top-allowed a" : ".entry")`)
-		traffic(here, there, 3*time.Second) // to show what comes each second
-		if wide := eval[int64](b, `document.documentElement.scrollWidth`); wide > picture.width {
-			t.Errorf("%s: %d wide, on a screen of %d", picture.name, wide, picture.width)
-		}
-		shot, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
-		b.must("picture", err)
-		shot = small(t, shot)
-		if len(shot) > most {
-			t.Errorf("%s: %d bytes, want at most %d", picture.name, len(shot), most)
-		}
-		if write {
-			b.must("picture", os.MkdirAll(pictures, 0o755))
-			b.must("picture", os.WriteFile(filepath.Join(pictures, picture.name), shot, 0o644))
-		}
+// shoot shows a page on a screen, fails if anything is cut off, and writes the picture
+// if it is to be kept.
+func (b *tab) shoot(name, scheme string, width, height int64) {
+	b.t.Helper()
+	b.screen(scheme, width, height)
+	if wide := eval[int64](b, `document.documentElement.scrollWidth`); wide > width {
+		b.t.Errorf("%s: %d wide, on a screen of %d", name, wide, width)
+	}
+	shot, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	b.must("picture", err)
+	shot = small(b.t, shot)
+	if len(shot) > most {
+		b.t.Errorf("%s: %d bytes, want at most %d", name, len(shot), most)
+	}
+	if os.Getenv("SCREENSHOTS") != "" {
+		b.must("picture", os.MkdirAll(pictures, 0o755))
+		b.must("picture", os.WriteFile(filepath.Join(pictures, name), shot, 0o644))
 	}
 }
 
-// traffic is that of a day, in little.
-func traffic(here, there *process, lasting time.Duration) {
-	search := core.NewPolicy("search", core.PerSecond(10), core.PerMinute(100))
-	stocks := core.NewPolicy("stocks", core.PerMinute(100))
-	login := core.NewPolicy("login", core.PerMinute(5), core.Refundable(0))
-	trial := core.NewPolicy("trial", core.PerMinute(60), core.Shadow())
-	clients := []string{"203.0.113.5", "203.0.113.77", "198.51.100.20", "192.0.2.9", "user=ann", "user=bert"}
+func (b *tab) screen(scheme string, width, height int64) {
+	b.t.Helper()
+	_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+	b.must("colors", err)
+	b.do(chromedp.EmulateViewport(width, height))
+}
+
+var (
+	search  = core.NewPolicy("search", core.PerSecond(10), core.PerMinute(100))
+	stocks  = core.NewPolicy("stocks", core.PerMinute(100))
+	login   = core.NewPolicy("login", core.PerMinute(5), core.Refundable(0))
+	trial   = core.NewPolicy("trial", core.PerMinute(60), core.Shadow())
+	clients = []string{"203.0.113.5", "203.0.113.77", "198.51.100.20", "192.0.2.9", "user=ann", "user=bert"}
+)
+
+// day is the traffic of a day, in little: some requests are under two policies.
+func day(l *ledger, lasting time.Duration, processes ...*process) {
 	begun := time.Now()
 	for i := 0; time.Since(begun) < lasting; i++ {
 		wave := 1 + math.Sin(float64(i)/300)
-		for p, policy := range []*core.Policy{search, stocks, trial} {
-			process := []*process{here, there}[rand.IntN(2)]
-			if rand.Float64() < wave/float64(2+p) {
-				process.ask(policy, clients[rand.IntN(1+rand.IntN(len(clients)))], 1)
-			}
+		one := processes[rand.IntN(len(processes))]
+		key := clients[rand.IntN(1+rand.IntN(len(clients)))]
+		if rand.Float64() < wave/2 {
+			l.ask(one, "/search", key, search, trial)
 		}
-		if rand.IntN(30) == 0 {
-			here.ask(login, clients[rand.IntN(len(clients))], 1)
+		if rand.Float64() < wave/3 {
+			l.ask(one, "/stocks/:symbol/history", key, stocks)
+		}
+		if rand.IntN(15) == 0 {
+			l.ask(one, "/login", key, login)
 		}
 		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// TestBusy: on a busy day the page says what was decided, light or dark, on a desk or
+// on a phone.
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	here, there := newProcess(t, redis), newProcess(t, redis)
+	here.limiter.Meet(core.NewPolicy("export", core.PerHour(3)))
+	must(t, here.limiter.SetRule(t.Context(), core.Rule{Kind: core.Exempt, Key: "user=monitoring"}))
+	must(t, here.limiter.Override(t.Context(), "stocks", core.PerMinute(60)))
+	b := open(t, here.page())
+	b.live()
+	l := newLedger(t)
+	for range 7 {
+		l.ask(here, "/login", clients[0], login) // so that somebody is denied
+	}
+	for i, picture := range []struct {
+		name, scheme  string
+		width, height int64
+	}{
+		{"light.png", "light", 1280, 1000},
+		{"dark.png", "dark", 1280, 1000},
+		{"phone.png", "light", 390, 844},
+	} {
+		b.screen(picture.scheme, picture.width, picture.height)
+		day(l, lasting([]time.Duration{5 * time.Minute, 7 * time.Second, 7 * time.Second}[i]), here, there)
+		b.shoot(picture.name, picture.scheme, picture.width, picture.height)
+		l.check(b, readStatements(b))
+	}
+	l.settle(b)
+}
+
+// TestManyPolicies: with 24 policies those who are denied are on the first screen, the
+// policies that deny most come first, and idle ones take a line.
+func TestManyPolicies(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	here, there := newProcess(t, redis), newProcess(t, redis)
+	var policies []*core.Policy
+	for i := range 24 {
+		policies = append(policies, core.NewPolicy(fmt.Sprintf("policy-%02d", i), core.PerMinute(int64(20+i))))
+	}
+	here.limiter.Meet(policies...)
+	b := open(t, here.page())
+	b.live()
+	b.screen("light", 1280, 800)
+	l := newLedger(t)
+	for begun := time.Now(); time.Since(begun) < lasting(2*time.Minute); {
+		for i, p := range policies[:14] {
+			for range rand.IntN(i + 2) {
+				l.ask([]*process{here, there}[rand.IntN(2)], "/"+p.Name(), fmt.Sprintf("198.51.100.%d", rand.IntN(6)), p)
+			}
+		}
+		time.Sleep(300 * time.Millisecond)
+	}
+	for range 30 {
+		l.ask(here, "/"+policies[13].Name(), "203.0.113.99", policies[13])
+	}
+	for range 60 {
+		l.ask(there, "/"+policies[3].Name(), "203.0.113.99", policies[3])
+	}
+	b.await("who is denied", `document.querySelector("#top-denied tbody")?.innerText.includes("203.0.113.99")`)
+	b.shoot("policies.png", "light", 1280, 800)
+	seen := readStatements(b)
+	l.check(b, seen)
+	if seen.DeniedTop < 0 || seen.DeniedRows[min(len(seen.DeniedRows), 5)-1] > 800 {
+		t.Errorf("the keys denied begin at %v px, with rows that end at %v", seen.DeniedTop, seen.DeniedRows)
+	}
+	if len(seen.Idle) != 10 {
+		t.Errorf("%d policies are idle, want 10: %v", len(seen.Idle), seen.Idle)
+	}
+	for i, height := range seen.IdleHeights {
+		if height > 48 {
+			t.Errorf("%s takes %v px", seen.Idle[i], height)
+		}
+	}
+	l.settle(b)
+}
+
+// TestOutage: while Redis is stopped and three processes go on, each page says that it
+// sees one process and since when, and counts what that one decides.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	var processes []*process
+	for range 3 {
+		processes = append(processes, newProcess(t, redis))
+	}
+	here := processes[0]
+	b := open(t, here.page())
+	b.live()
+	before := newLedger(t)
+	day(before, lasting(3*time.Minute), processes...)
+	b.await("all processes", `document.querySelectorAll("#processes tbody tr").length === 3 && document.querySelector("[data-tile=Processes] dd").textContent === "3"`)
+	b.await("that all are seen", `document.querySelector("#source").textContent === "all processes on this Redis" && !document.querySelector("#down").checkVisibility()`)
+	killed := time.Now()
+	redis.Kill()
+
+	strict := core.NewPolicy("strict", core.PerMinute(3))
+	l := newLedger(t)
+	for _, one := range processes {
+		for range 5 {
+			l.ask(one, "/strict", "203.0.113.5", strict)
+		}
+	}
+	day(l, lasting(40*time.Second), processes...)
+	b.await("that it is alone", `document.querySelector("#source").textContent === "only this process seen"`)
+	seen := readStatements(b)
+	for deadline := time.Now().Add(patience); !seen.says("strict", "3 allowed", "2 denied", "5 of them decided by a process alone"); seen = readStatements(b) {
+		if time.Now().After(deadline) {
+			t.Fatalf("of strict it says %q", seen.policy("strict"))
+		}
+		day(l, 200*time.Millisecond, processes...)
+	}
+	b.shoot("outage.png", "light", 1280, 1000)
+	seen = readStatements(b)
+
+	since := seen.since(t, seen.Down, `^Only this process is seen since ([\d:]+): Redis does not tell what the 2 other processes do\. It decides without Redis, as each policy says\. All figures are its own\.$`)
+	if off := since.Sub(killed); off < -7*time.Second || off > time.Second {
+		t.Errorf("the others are not seen since %v, %v after Redis was stopped", since, off)
+	}
+	if note := seen.Tiles["Processes"]; note.Value != "1" || note.Note != "2 others not seen since "+since.Format(time.TimeOnly) {
+		t.Errorf("processes: %+v", note)
+	}
+	var unseen int
+	for _, row := range seen.Processes {
+		if row[1] == "not seen since "+since.Format(time.TimeOnly) && row[2] == "–" {
+			unseen++
+		}
+	}
+	if unseen != 2 || len(seen.Processes) != 3 {
+		t.Errorf("processes %q: want two that are not seen", seen.Processes)
+	}
+	for _, tile := range []string{"Allowed", "Denied"} {
+		if note := seen.Tiles[tile].Note; !bytes.HasSuffix([]byte(note), []byte("by this process alone")) {
+			t.Errorf("%s: %q", tile, note)
+		}
+	}
+	if n := l.windows(func(r asked) int64 { return r.count(here, func(d decided) bool { return d.without }) }); !n.has(seen.number(t, seen.Tiles["Without the store"].Value), 2) {
+		t.Errorf("%+v decided without the store, truly %v", seen.Tiles["Without the store"], n)
+	}
+	// A key's page is one sentence, and a way to try again.
+	b.failed("strict", "203.0.113.5", "This key can’t be read now: the store does not answer, so what this key has used is not known.")
+	redis.Restart()
+	b.press("Retry")
+	b.await("the key's page", `document.querySelector(".verdict")?.checkVisibility() && !document.querySelector(".failed").checkVisibility()`)
+	b.forgive("503")
+	eval[bool](b, `(location.hash = "#/", true)`)
+	b.await("that all are seen again", `document.querySelector("#source").textContent === "all processes on this Redis" && !document.querySelector("#down").checkVisibility()`)
+}
+
+// TestKeyPage: of a banned key the page says one thing, how often it was denied, and
+// where else it is seen.
+func TestKeyPage(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	here, there := newProcess(t, redis), newProcess(t, redis)
+	const key = "203.0.113.5"
+	l := newLedger(t)
+	b := open(t, here.page())
+	b.live()
+	day(l, lasting(90*time.Second), here, there)
+	for range 7 {
+		l.ask(there, "/login", key, login)
+	}
+	must(t, here.limiter.Ban(t.Context(), key, time.Hour))
+	for range 4 {
+		l.ask(here, "/login", key, login)
+	}
+	b.goTo("login", key)
+	for _, picture := range []struct {
+		name, scheme  string
+		width, height int64
+	}{{"key.png", "light", 1280, 800}, {"key-phone.png", "dark", 390, 844}} {
+		b.screen(picture.scheme, picture.width, picture.height)
+		b.await("the ban", `document.querySelector(".verdict").textContent.match(/^banned for (1 h|59 min)( \d+ s)?, every request is denied\.$/) && document.querySelector(".verdict").dataset.allowed === "false"`)
+		// The bar, the log and the instant say the same.
+		b.await("one truth", `document.querySelector(".usage b").textContent === "5 of 5 used" && document.querySelector(".next").textContent === "not asked: a rule decides" &&
+			document.querySelector(".readout").textContent.startsWith("5 of 5 used at ") && document.querySelectorAll(".entry").length === 5`)
+		denied := l.windows(func(r asked) int64 { return r.of(key, login, "denied") })
+		b.await("how often it was denied", `[%s].some((n) => document.querySelector(".lately").textContent.startsWith("In the last minute: denied " + n + " times, allowed "))`, denied.list())
+		b.await("its other policies", `[...document.querySelectorAll(".elsewhere a")].map((a) => a.textContent).sort().join() === "search,stocks,trial"`)
+		if n := eval[int](b, `[...document.querySelectorAll("#key button")].filter((b) => b.checkVisibility() && b.textContent === "Ban…").length`); n != 0 {
+			t.Error("a ban is offered to a key that is banned")
+		}
+		b.shoot(picture.name, picture.scheme, picture.width, picture.height)
+	}
+	eval[bool](b, `(document.querySelector(".elsewhere a").click(), true)`)
+	b.await("the other policy's page", `document.querySelector("#key .muted b")?.textContent !== "login" && document.querySelector(".verdict")?.textContent.startsWith("banned for ")`)
+	b.failed("nosuch", key, "There is no policy nosuch here: no process has told of it within the hour.")
+	b.forgive("404")
+}
+
+// failed shows a key that can't be read.
+func (b *tab) failed(policy, key, sentence string) {
+	b.t.Helper()
+	eval[bool](b, `Boolean(location.hash = "#/key/" + encodeURIComponent(%q) + "/" + encodeURIComponent(%q))`, policy, key)
+	b.await("why the key can't be read", `document.querySelector(".failed")?.checkVisibility() && document.querySelector(".failed p").textContent === %q`, sentence)
+	if shown := eval[string](b, `[...document.querySelectorAll("#key button, #key .usages, #key .replay")].filter((e) => e.checkVisibility()).map((e) => e.textContent).join()`); shown != "Retry" {
+		b.t.Errorf("beside the sentence there is %q", shown)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

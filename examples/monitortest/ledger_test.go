@@ -1,0 +1,377 @@
+package monitortest
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// ledger is what was truly asked and decided, for the page to be read against.
+type ledger struct {
+	t *testing.T
+
+	mu  sync.Mutex
+	all []asked
+}
+
+// asked is one request.
+type asked struct {
+	at        time.Time
+	by        *process
+	route     string
+	key       string
+	decisions []decided
+}
+
+type decided struct {
+	policy, result string
+	without        bool // the store
+}
+
+func newLedger(t *testing.T) *ledger { return &ledger{t: t} }
+
+// onRoute is a request of a route, and of nobody's address.
+type onRoute string
+
+func (onRoute) Peer() netip.Addr             { return netip.Addr{} }
+func (onRoute) Header(string) string         { return "" }
+func (onRoute) HeaderValues(string) []string { return nil }
+func (r onRoute) Route() string              { return string(r) }
+
+func (l *ledger) ask(p *process, route, key string, policies ...*core.Policy) {
+	l.t.Helper()
+	asks := make([]core.Ask, len(policies))
+	for i, policy := range policies {
+		asks[i] = core.Ask{Policy: policy, Key: key}
+	}
+	all, err := p.limiter.AllowRequest(l.t.Context(), onRoute(route), asks...)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	one := asked{at: time.Now(), by: p, route: route, key: key}
+	for _, d := range all {
+		result := "allowed"
+		if !d.Allowed {
+			result = "denied"
+		} else if d.WouldDeny {
+			result = "would be denied"
+		}
+		one.decisions = append(one.decisions, decided{d.Policy.Name(), result, d.Source == core.SourceFallback})
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, one)
+}
+
+// count is how many of the decisions, by a process if it is given, are so.
+func (r asked) count(by *process, is func(decided) bool) (n int64) {
+	if by != nil && by != r.by {
+		return 0
+	}
+	for _, d := range r.decisions {
+		if is(d) {
+			n++
+		}
+	}
+	return n
+}
+
+// of is 1 if that became of the key's request under the policy.
+func (r asked) of(key string, p *core.Policy, result string) int64 {
+	if key != r.key {
+		return 0
+	}
+	return r.count(nil, func(d decided) bool { return d.policy == p.Name() && d.result == result })
+}
+
+// passed is whether the client saw it pass.
+func (r asked) passed() bool {
+	return r.count(nil, func(d decided) bool { return d.result == "denied" }) == 0
+}
+
+// between are the least and the most that a figure of the last minute can have been when
+// the page was told of it: at most seven seconds ago.
+type between struct{ least, most int64 }
+
+func (b between) has(n, off int64) bool { return n >= b.least-off && n <= b.most+off }
+
+// list are all figures, for a script.
+func (b between) list() string {
+	var all []string
+	for n := b.least; n <= b.most; n++ {
+		all = append(all, strconv.FormatInt(n, 10))
+	}
+	return strings.Join(all, ",")
+}
+
+// windows are the sums over the minutes that ended lately.
+func (l *ledger) windows(count func(asked) int64) between { return l.over(60, 7, count) }
+
+func (l *ledger) over(seconds, ago int64, count func(asked) int64) (b between) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now().Unix()
+	for end := now - ago; end <= now; end++ {
+		var sum int64
+		for _, r := range l.all {
+			if at := r.at.Unix(); at > end-seconds && at <= end {
+				sum += count(r)
+			}
+		}
+		if end == now-ago {
+			b = between{sum, sum}
+		}
+		b = between{min(b.least, sum), max(b.most, sum)}
+	}
+	return b
+}
+
+// statements are what the page says.
+type statements struct {
+	Tiles    map[string]struct{ Value, Note string }
+	Policies []struct{ Name, Counts string }
+	Idle     []string
+	Denied   [][]string // key, policy, count
+	Allowed  [][]string
+	Routes   [][]string
+	Rules    [][]string
+
+	Processes    [][]string
+	Down, Source string
+
+	DeniedTop   float64
+	DeniedRows  []float64 // where each ends
+	IdleHeights []float64
+}
+
+// readStatements reads all that the overview says, at one moment.
+func readStatements(b *tab) statements {
+	b.t.Helper()
+	return eval[statements](b, `(() => {
+		const rows = (id) => [...document.querySelectorAll(id + " tbody tr")].map((r) => [...r.children].map((c) => c.textContent.trim()));
+		const boxes = (id) => [...document.querySelectorAll(id + " tbody tr")].map((r) => r.getBoundingClientRect());
+		const visible = (id) => { const e = document.querySelector(id); return e.checkVisibility() ? e.textContent : ""; };
+		return {
+			Tiles: Object.fromEntries([...document.querySelectorAll("[data-tile]")].map((t) => [t.dataset.tile, { Value: t.children[1].textContent, Note: t.children[2].textContent }])),
+			Policies: [...document.querySelectorAll("#policies [data-policy]")].map((p) => ({ Name: p.dataset.policy, Counts: p.querySelector(".counts").textContent })),
+			Idle: [...document.querySelectorAll("#idle [data-policy]")].map((r) => r.dataset.policy),
+			Denied: rows("#top-denied"), Allowed: rows("#top-allowed"), Routes: rows("#routes"), Rules: rows("#rules"), Processes: rows("#processes"),
+			Down: visible("#down"), Source: visible("#source"),
+			DeniedTop: boxes("#top-denied")[0]?.top ?? -1, DeniedRows: boxes("#top-denied").map((r) => r.bottom), IdleHeights: boxes("#idle").map((r) => r.height),
+		};
+	})()`)
+}
+
+func (s statements) policy(name string) string {
+	for _, p := range s.Policies {
+		if p.Name == name {
+			return p.Counts
+		}
+	}
+	return ""
+}
+
+// says is whether a policy's sentence has all the parts.
+func (s statements) says(policy string, parts ...string) bool {
+	said := strings.Split(strings.TrimPrefix(s.policy(policy), "Last minute: "), " · ")
+	return !slices.ContainsFunc(parts, func(part string) bool {
+		return !slices.ContainsFunc(said, func(one string) bool { return one == part || strings.HasPrefix(one, part+" (") })
+	})
+}
+
+// since reads a time of today from a text.
+func (s statements) since(t *testing.T, text, pattern string) time.Time {
+	t.Helper()
+	found := regexp.MustCompile(pattern).FindStringSubmatch(text)
+	if found == nil {
+		t.Fatalf("it says %q, want %s", text, pattern)
+	}
+	at, err := time.Parse(time.TimeOnly, found[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	return time.Date(now.Year(), now.Month(), now.Day(), at.Hour(), at.Minute(), at.Second(), 0, time.Local)
+}
+
+func (s statements) number(t *testing.T, text string) int64 {
+	t.Helper()
+	n, err := strconv.ParseInt(strings.ReplaceAll(text, ",", ""), 10, 64)
+	if err != nil {
+		t.Fatalf("%q is not a number", text)
+	}
+	return n
+}
+
+var (
+	countsOf = regexp.MustCompile(`([\d,]+) (allowed|denied|would be denied)`)
+	shareOf  = regexp.MustCompile(`\((\d+) %\)`)
+	estimate = regexp.MustCompile(`^(?:about )?([\d,]+)(?: \(± ([\d,]+)\))?`)
+)
+
+// check compares each statement with what was asked and decided. What a second's
+// boundary parts is let pass.
+func (l *ledger) check(b *tab, s statements) {
+	b.t.Helper()
+	const off = 3
+	figure := func(what, text string, count func(asked) int64) {
+		b.t.Helper()
+		n := s.number(b.t, text)
+		if truth := l.windows(count); !truth.has(n, off) {
+			b.t.Errorf("%s: the page says %d, truly %+v", what, n, truth)
+		}
+	}
+	request := func(passed bool) func(asked) int64 {
+		return func(r asked) int64 {
+			if r.passed() == passed {
+				return 1
+			}
+			return 0
+		}
+	}
+	rate := func(tile string, passed bool) {
+		b.t.Helper()
+		text := strings.TrimSuffix(s.Tiles[tile].Value, "/s")
+		n, err := strconv.ParseFloat(strings.ReplaceAll(text, ",", ""), 64)
+		truth := l.over(5, 4, request(passed))
+		if err != nil || n < float64(truth.least-off)/5-0.5 || n > float64(truth.most+off)/5+0.5 {
+			b.t.Errorf("%s: the page says %s, truly %+v in 5 s", tile, s.Tiles[tile].Value, truth)
+		}
+	}
+	rate("Allowed", true)
+	rate("Denied", false)
+	figure("without the store", s.Tiles["Without the store"].Value, func(r asked) int64 { return r.count(nil, func(d decided) bool { return d.without }) })
+	processes := map[*process]bool{}
+	for _, r := range l.all {
+		processes[r.by] = true
+	}
+	if n := s.Tiles["Processes"]; n.Value != fmt.Sprint(len(s.Processes)) || len(s.Processes) < len(processes) {
+		b.t.Errorf("%+v processes, of %q", n, s.Processes)
+	}
+	if s.Source != "all processes on this Redis" || s.Down != "" {
+		b.t.Errorf("the page says %q, %q", s.Source, s.Down)
+	}
+
+	last := int64(1 << 62)
+	for _, p := range s.Policies {
+		var all, denied int64
+		for _, found := range countsOf.FindAllStringSubmatch(p.Counts, -1) {
+			figure(p.Name+" "+found[2], found[1], func(r asked) int64 {
+				return r.count(nil, func(d decided) bool { return d.policy == p.Name && d.result == found[2] })
+			})
+			n := s.number(b.t, found[1])
+			all += n
+			if found[2] == "denied" {
+				denied = n
+			}
+		}
+		if share := shareOf.FindStringSubmatch(p.Counts); share != nil && all > 0 {
+			if want := 100 * float64(denied) / float64(all); float64(s.number(b.t, share[1])) < want-1 || float64(s.number(b.t, share[1])) > want+1 {
+				b.t.Errorf("%s: %q", p.Name, p.Counts)
+			}
+		}
+		if denied > last {
+			b.t.Errorf("%s comes after one with fewer denials", p.Name)
+		}
+		last = denied
+	}
+	for _, name := range s.Idle {
+		if n := l.over(300, 0, func(r asked) int64 { return r.count(nil, func(d decided) bool { return d.policy == name }) }); n.most > 0 {
+			b.t.Errorf("%s is said to be idle, and decided %d times", name, n.most)
+		}
+	}
+	keys := func(what string, rows [][]string, result func(string) bool) {
+		b.t.Helper()
+		for _, row := range rows {
+			found := estimate.FindStringSubmatch(row[2])
+			if found == nil {
+				b.t.Fatalf("%s: %q", what, row)
+			}
+			var errors int64
+			if found[2] != "" {
+				errors = s.number(b.t, found[2])
+			}
+			key, _, _ := strings.Cut(row[0], " ")
+			// Others tell of their keys every ten seconds, which are kept by as many.
+			truth := l.over(60, 11, func(r asked) int64 {
+				if r.key != key {
+					return 0
+				}
+				return r.count(nil, func(d decided) bool { return d.policy == row[1] && result(d.result) })
+			})
+			longer := l.over(70, 0, func(r asked) int64 {
+				if r.key != key {
+					return 0
+				}
+				return r.count(nil, func(d decided) bool { return d.policy == row[1] && result(d.result) })
+			})
+			if n := s.number(b.t, found[1]); n < truth.least-errors-off && n < truth.least-truth.most/2 || n > longer.most+errors+off {
+				b.t.Errorf("%s: %q, truly %+v, in 70 s %d", what, row, truth, longer.most)
+			}
+		}
+	}
+	keys("denied", s.Denied, func(result string) bool { return result == "denied" })
+	keys("allowed", s.Allowed, func(result string) bool { return result != "denied" })
+	for _, row := range s.Routes {
+		for i, passed := range []bool{true, false} {
+			figure("route "+row[0], row[1+i], func(r asked) int64 {
+				if r.route != row[0] {
+					return 0
+				}
+				return request(passed)(r)
+			})
+		}
+	}
+}
+
+// settle waits until all is told, and then wants the page to be exact: the ledger's
+// requests are all within the last minute, unless the traffic was for a picture.
+func (l *ledger) settle(b *tab) {
+	b.t.Helper()
+	l.mu.Lock()
+	begun := l.all[0].at
+	l.mu.Unlock()
+	if time.Since(begun) > 40*time.Second {
+		return
+	}
+	total := func(policy, result string) (n int64) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, r := range l.all {
+			n += r.count(nil, func(d decided) bool { return d.policy == policy && d.result == result })
+		}
+		return n
+	}
+	names := map[string]bool{}
+	l.mu.Lock()
+	for _, r := range l.all {
+		for _, d := range r.decisions {
+			names[d.policy] = true
+		}
+	}
+	l.mu.Unlock()
+	for name := range names {
+		parts := []string{fmt.Sprintf("%d allowed", total(name, "allowed")), fmt.Sprintf("%d denied", total(name, "denied"))}
+		if n := total(name, "would be denied"); n > 0 {
+			parts = append(parts, fmt.Sprintf("%d would be denied", n))
+		}
+		for deadline := begun.Add(58 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+			s := readStatements(b)
+			if s.says(name, parts...) {
+				break
+			}
+			if time.Now().After(deadline) {
+				b.t.Errorf("of %s it says %q, want %q", name, s.policy(name), parts)
+				return
+			}
+		}
+	}
+}
