@@ -12,7 +12,7 @@ const (
 	// of all processes are there.
 	arrival = 300 * time.Millisecond
 
-	stateInterval = 5 * time.Second
+	stateInterval = 2 * time.Second
 
 	// writeTime is how long one who watches may take to read an event.
 	writeTime = 10 * time.Second

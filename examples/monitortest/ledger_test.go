@@ -98,7 +98,7 @@ func (r asked) passed() bool {
 }
 
 // between are the least and the most that a figure of the last minute can have been when
-// the page was told of it: at most seven seconds ago.
+// the page was told of it: at most five seconds ago.
 type between struct{ least, most int64 }
 
 func (b between) has(n, off int64) bool { return n >= b.least-off && n <= b.most+off }
@@ -113,7 +113,7 @@ func (b between) list() string {
 }
 
 // windows are the sums over the minutes that ended lately.
-func (l *ledger) windows(count func(asked) int64) between { return l.over(60, 7, count) }
+func (l *ledger) windows(count func(asked) int64) between { return l.over(60, 5, count) }
 
 func (l *ledger) over(seconds, ago int64, count func(asked) int64) (b between) {
 	l.mu.Lock()

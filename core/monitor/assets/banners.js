@@ -13,7 +13,8 @@ function unseen({ alone, processes }) {
   else if (alone.others) words.push(`Only this process is seen since ${time(alone.since)}: Redis does not tell what the ${others.replace('one ', '')} ${alone.others === 1 ? 'does' : 'do'}.`);
   else words.push(`Only this process is seen since ${time(alone.since)}: Redis does not tell what others do.`);
   const down = processes.some((p) => p.self && p.down?.length);
-  words.push(down ? 'It decides without Redis, as each policy says. All figures are its own.' : 'All figures are its own.');
+  if (down) words.push('It decides without Redis, as each policy says.');
+  words.push(alone.since ? 'Figures since then are its own.' : 'All figures are its own.');
   return words.join(' ');
 }
 

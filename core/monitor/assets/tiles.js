@@ -28,13 +28,14 @@ export function drawTiles() {
   const last = seconds.slice(-averaged);
   const mean = (of) => sum(last, (s) => of(s.requests)) / Math.max(1, last.length);
   const here = state.alone ? 'by this process alone' : '';
+  const long = state.alone && state.now - state.alone.since > 60_000; // else others are in the last minute
   const minute = state.requests ?? {};
   const without = sum(state.policies, alone);
   const none = sum(state.policies, (p) => p.error + p.overloaded);
   const near = sum(state.policies, (p) => p.nearLimit);
   tiles.show([
     { name: 'Allowed', value: `${rate(mean(passed))}/s`, note: here || `over ${averaged} seconds`, kind: 'allowed' },
-    { name: 'Denied', value: `${rate(mean((r) => r?.denied))}/s`, note: `${percent(minute.denied ?? 0, decided(minute))} of the last minute${here && `, ${here}`}`, kind: 'denied' },
+    { name: 'Denied', value: `${rate(mean((r) => r?.denied))}/s`, note: `${percent(minute.denied ?? 0, decided(minute))} of the last minute${long ? `, ${here}` : ''}`, kind: 'denied' },
     { name: 'Near their limit', value: number(near), note: near === 1 ? 'key' : 'keys' },
     { name: 'Without the store', value: number(without), note: `decisions in the last minute${none ? `; ${number(none)} more failed` : ''}`, kind: without || none ? 'trouble' : '' },
     processes(state),
