@@ -1,6 +1,9 @@
 package monitortest
 
 import (
+	"net/http"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -112,4 +115,88 @@ func TestSearch(t *testing.T) {
 	b.do(enter())
 	b.await("its page", `document.querySelector("#key-title")?.textContent === "user=carl" && document.querySelector(".meter")?.ariaValueNow === "0"`)
 	b.await("that its log is empty", `document.querySelector(".replay").textContent.includes("The log is empty")`)
+}
+
+// TestSearchByCredential: a key is found by the API key that it is the digest of. What is
+// typed is in no address, neither of the page nor of what it asks for.
+func TestSearchByCredential(t *testing.T) {
+	t.Parallel()
+	const secret = "sk_live_51Hn8"
+	here := newProcess(t, redistest.Start(t))
+	key, err := here.limiter.Identity().Digest("x-api-key", secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := here.limiter.Identity().Digest("x-api-key", secret+"-other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := core.NewPolicy("api", core.PerHour(3))
+	here.ask(policy, key, 4)
+	var mu sync.Mutex
+	var addresses []string
+	h := monitor.New(here.limiter, here.recorder)
+	b := open(t, here.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		addresses = append(addresses, r.RequestURI)
+		mu.Unlock()
+		h.ServeHTTP(w, r)
+	})))
+	b.live()
+	b.await("the policy", `document.querySelector("[data-policy=api]")`)
+	b.enter("#q", secret)
+	b.await("the key", `document.querySelector("#found-keys tbody a")?.textContent === %q && document.querySelector("#found-keys td:last-child").textContent === "1, 3"`, key)
+	_, digest, _ := strings.Cut(key, "=")
+	b.await("the digest", `document.querySelector(".digest").checkVisibility() && document.querySelector(".digest").textContent === "As a credential, its digest is %s."`, digest)
+	b.enter("#q", secret+"-other")
+	b.await("where it may be", `document.querySelector(".guesses b")?.textContent === %q`, other)
+	eval[bool](b, `(document.querySelector("#found-keys button.tag").focus(), true)`)
+	b.do(enter())
+	b.await("its page", `document.querySelector("#key-title")?.textContent === %q && document.querySelector(".meter")?.ariaValueNow === "0"`, other)
+	b.enter("#q", "x-api-key="+secret)
+	b.await("the key again", `document.querySelector("#found-keys tbody a")?.textContent === %q`, key)
+	mu.Lock()
+	defer mu.Unlock()
+	for _, address := range append(addresses, eval[string](b, "location.href")) {
+		if strings.Contains(address, secret) {
+			t.Errorf("the credential is in %s", address)
+		}
+	}
+}
+
+// TestBlockAndExempt: a network is blocked and exempt on the page, for all processes.
+func TestBlockAndExempt(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	here, there := newProcess(t, redis), newProcess(t, redis)
+	policy := core.NewPolicy("strict", core.PerHour(1))
+	b := open(t, here.page())
+	b.live()
+	b.press("Block…")
+	b.enter("#client", "198.51.100.77/24")
+	b.confirm("Block", "198.51.100.77/24 is blocked.")
+	there.becomes(policy, "198.51.100.9", false)
+	b.await("the rule", `document.querySelector("#rules tbody").innerText.replace(/\s+/g, " ").startsWith("block 198.51.100.0/24 never Unblock…")`)
+	b.press("Exempt…")
+	b.enter("#client", "user=ann")
+	b.enter("#length-count", "10")
+	b.confirm("Exempt", "user=ann is exempt for 10 min.")
+	there.ask(policy, "user=ann", 1)
+	for deadline := time.Now().Add(patience); there.ask(policy, "user=ann", 3) != 3; {
+		if time.Now().After(deadline) {
+			t.Fatal("user=ann is still limited")
+		}
+	}
+	b.await("the policy", `document.querySelector("[data-policy=strict]")`)
+	b.goTo("strict", "198.51.100.9")
+	b.await("that it is blocked", `document.querySelector(".verdict").textContent === "blocked by 198.51.100.0/24, every request is denied."`)
+	b.press("Unblock…")
+	b.confirm("Unblock", "198.51.100.0/24 is not blocked any more.")
+	there.becomes(policy, "198.51.100.9", true)
+	b.goTo("strict", "user=ann")
+	b.await("that it is exempt", `document.querySelector(".verdict").textContent.match(/^exempt for (10|9) min.*, every request passes, uncounted\.$/)`)
+	b.press("End exemption…")
+	b.confirm("End", "user=ann is not exempt any more.")
+	eval[bool](b, `(location.hash = "#/", true)`)
+	b.await("no rule", `document.querySelector("#rules .empty").checkVisibility()`)
 }

@@ -1,0 +1,232 @@
+package monitor_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/monitor"
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+// A client is blocked and exempt by its network, an address or a key, and both end.
+func TestBlockAndExempt(t *testing.T) {
+	onStores(t, func(t *testing.T, store core.Store) {
+		s := newSite(t, store)
+		act := func(name, body string, status int) {
+			t.Helper()
+			if a := s.ask(t, "POST", "api/"+name, body); a.StatusCode != status {
+				t.Errorf("%s %s: status %d, want %d: %s", name, body, a.StatusCode, status, a.body)
+			}
+		}
+		reason := func(key string, want core.Reason) {
+			t.Helper()
+			if d, err := s.limiter.Peek(t.Context(), api, key); err != nil || d.Reason != want {
+				t.Errorf("%s is decided by %v, want %v; %v", key, d.Reason, want, err)
+			}
+		}
+		act("block", `{"key":"198.51.100.77/24"}`, 204)
+		reason("198.51.100.9", core.ReasonBlocked)
+		act("exempt", `{"key":"2001:db8::1","seconds":60}`, 204)
+		reason("2001:db8::1", core.ReasonExempt)
+		reason("2001:db8::2", core.ReasonLimits)
+		act("block", `{"key":"user=ann","seconds":3600}`, 204)
+		reason("user=ann", core.ReasonBlocked)
+
+		rules, err := s.limiter.Rules(t.Context())
+		if err != nil || len(rules) != 3 {
+			t.Fatalf("rules %v, %v", rules, err)
+		}
+		for _, r := range rules {
+			if left := time.Until(r.Until); (r.Key == "user=ann") != (left > 50*time.Minute) || r.Kind == core.Exempt && (left <= 0 || left > time.Minute) {
+				t.Errorf("%s ends at %v", r.ID(), r.Until)
+			}
+		}
+		act("unblock", `{"key":"198.51.100.0/24"}`, 204)
+		reason("198.51.100.9", core.ReasonLimits)
+		act("unexempt", `{"key":"2001:db8::1/128"}`, 204)
+		act("unblock", `{"key":"user=ann"}`, 204)
+		reason("user=ann", core.ReasonLimits)
+
+		// A program may have blocked an address as a key.
+		if err := s.limiter.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "192.0.2.1"}); err != nil {
+			t.Fatal(err)
+		}
+		act("unblock", `{"key":"192.0.2.1"}`, 204)
+		act("unblock", `{"key":"192.0.2.1"}`, 404)
+		act("unexempt", `{"key":"user=ann"}`, 404)
+		act("block", `{}`, 400)
+		act("exempt", `{"seconds":1}`, 400)
+		act("block", `{"key":"k","seconds":-1}`, 400)
+		act("block", `{"key":"k","seconds":1e300}`, 400)
+		if rules, err := s.limiter.Rules(t.Context()); err != nil || len(rules) != 0 {
+			t.Errorf("rules %v, %v; want none", rules, err)
+		}
+	})
+}
+
+// A key is found by the credential that it is the digest of, which goes nowhere: into no
+// log, and not into the store.
+func TestSearchByCredential(t *testing.T) {
+	const secret = "sk_live_51Hn8"
+	server := redistest.Start(t)
+	store := redisStore(t, server)
+	var log lines
+	recorder := monitor.NewRecorder(store)
+	limiter := core.New(store, core.WithObserver(recorder), core.WithKeySecret([]byte("pepper")),
+		core.WithLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+	s := &site{Server: httptest.NewServer(http.StripPrefix("/ratelimit", monitor.New(limiter, recorder))), limiter: limiter, recorder: recorder}
+	defer limiter.Close()
+	defer s.Close()
+	defer recorder.Close()
+	key, err := limiter.Identity().Digest("x-api-key", secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type found struct {
+		Keys    []struct{ Key string }
+		Guesses []string
+		Digest  string
+	}
+	search := func(q string) (f found) {
+		t.Helper()
+		a := s.ask(t, "POST", "api/search", fmt.Sprintf(`{"q":%q}`, q))
+		if a.StatusCode != 200 {
+			t.Fatalf("%q: status %d: %s", q, a.StatusCode, a.body)
+		}
+		if strings.Contains(a.body, secret) {
+			t.Errorf("%q is answered with %s", q, a.body)
+		}
+		if err := json.Unmarshal([]byte(a.body), &f); err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	_, digest, _ := strings.Cut(key, "=")
+	if f := search(secret); len(f.Keys) != 0 || len(f.Guesses) != 0 || f.Digest != digest {
+		t.Errorf("before its first request: %+v", f)
+	}
+	joined, err := core.JoinKeys("192.0.2.1", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.allow(t, api, key, 1)
+	s.allow(t, costs, joined, 1)
+	for _, q := range []string{secret, "x-api-key=" + secret, key, digest} {
+		eventually(t, "the key is found", func() bool {
+			f := search(q)
+			keys := map[string]bool{}
+			for _, k := range f.Keys {
+				keys[k.Key] = true
+			}
+			return len(f.Keys) == 2 && keys[key] && keys[joined]
+		})
+	}
+	// What is not found may be counted by one of these.
+	other, err := limiter.Identity().Digest("x-api-key", "another")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := strings.Replace(other, "x-api-key", "user", 1)
+	for q, want := range map[string]string{
+		"another": "[" + other + "]", "x-api-key=another": "[" + other + "]", "user=another": "[user=another " + named + "]",
+		"203.0.113.9": "[203.0.113.9]", "2001:db8::1": "[2001:db8::/64]", "2001:db8::/64": "[2001:db8::/64]", "": "[]",
+	} {
+		f := search(q)
+		if got := fmt.Sprint(f.Guesses); q != "" && (got != want || len(f.Keys) != 0) || (f.Digest != "") != strings.Contains(q, "another") {
+			t.Errorf("%q: %+v, want guesses %s", q, f, want)
+		}
+	}
+	// A GET, whose address is logged, does not look for credentials.
+	var get found
+	if s.get(t, "api/search?q="+secret, &get); len(get.Keys) != 0 || get.Digest != "" || len(get.Guesses) != 0 {
+		t.Errorf("by GET: %+v", get)
+	}
+	if a := s.ask(t, "POST", "api/search", `{"q":"`+secret); a.StatusCode != 400 || strings.Contains(a.body, secret) {
+		t.Errorf("status %d: %s", a.StatusCode, a.body)
+	}
+	_ = recorder.Close()
+	kept := log.String()
+	client := server.Client()
+	for _, name := range client.Keys(t.Context(), "*").Val() {
+		dump, err := client.Dump(t.Context(), name).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept += name + dump
+	}
+	if strings.Contains(kept, secret) || strings.Contains(kept, "another") {
+		t.Error("the credential is in the log or in Redis")
+	}
+}
+
+// A banned key's limits are what its log says, and it is told what was decided lately and
+// under which other policies.
+func TestKeyOfABannedClient(t *testing.T) {
+	onStores(t, func(t *testing.T, store core.Store) {
+		s := newSite(t, store)
+		s.allow(t, api, "k", 7)
+		s.allow(t, costs, "k", 2)
+		if err := s.limiter.Ban(t.Context(), "k", time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		s.allow(t, api, "k", 3)
+		if err := s.limiter.SetRule(t.Context(), core.Rule{Kind: core.Block, Network: netip.MustParsePrefix("192.0.2.0/24")}); err != nil {
+			t.Fatal(err)
+		}
+		type counted struct {
+			Policy          string
+			Allowed, Denied int64
+			DeniedError     int64
+		}
+		var k struct {
+			Limits    []struct{ Max, Window, Used, FreeIn int64 }
+			Entries   []struct{ Cost int64 }
+			Rules     []struct{ Kind string }
+			Networks  bool
+			Lately    counted
+			Elsewhere []counted
+		}
+		eventually(t, "the denials are counted", func() bool {
+			k.Rules, k.Elsewhere = nil, nil
+			s.get(t, "api/key?policy=api&key=k", &k)
+			return k.Lately == counted{"api", 5, 5, 0}
+		})
+		var logged int64
+		for _, e := range k.Entries {
+			logged += e.Cost
+		}
+		if l := k.Limits[0]; l.Used != 5 || l.Max != 5 || l.Window != 60_000 || l.FreeIn <= 0 || logged != l.Used {
+			t.Errorf("limits %+v, with %d in the log", k.Limits, logged)
+		}
+		if len(k.Rules) != 1 || k.Rules[0].Kind != "ban" || !k.Networks {
+			t.Errorf("rules %+v, networks %v", k.Rules, k.Networks)
+		}
+		if len(k.Elsewhere) != 1 || k.Elsewhere[0] != (counted{"costs", 2, 0, 0}) {
+			t.Errorf("elsewhere %+v", k.Elsewhere)
+		}
+		a := s.ask(t, "POST", "api/key", `{"policy":"api","key":"k"}`)
+		if a.StatusCode != 200 || !strings.Contains(a.body, `"policy":"api"`) {
+			t.Errorf("by POST: %d, %s", a.StatusCode, a.body)
+		}
+	})
+}
+
+// Without Redis a key can't be read, which is said in words for people.
+func TestKeyWithoutRedis(t *testing.T) {
+	server := redistest.Start(t)
+	s := newSite(t, redisStore(t, server))
+	s.allow(t, api, "k", 1)
+	server.Kill()
+	a := s.ask(t, "POST", "api/key", `{"policy":"api","key":"k"}`)
+	if want := "the store does not answer, so what this key has used is not known"; a.StatusCode != 503 || !strings.Contains(a.body, want) || strings.Contains(a.body, server.Addr) {
+		t.Errorf("status %d: %s, want %q", a.StatusCode, a.body, want)
+	}
+}
