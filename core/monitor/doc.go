@@ -61,13 +61,23 @@
 // entry a second to the store's feed (see [Feed]), and none while nothing
 // happens. Processes read the feed only while somebody watches.
 //
-// A store that does not answer slows no request and loses no decision: only what
-// the other processes would have been told is lost. Each page goes on showing its
-// own process.
+// A store that does not answer slows no request and loses no decision of a page's own
+// process, which are counted as what they were: allowed or denied. What the other
+// processes do meanwhile is not seen. The page says so, since when, and that its figures
+// are those of one process. What they would have told is lost.
 //
 // # What it counts
 //
-// Each decision counts as one of the [Counts], exactly. Those of the keys with
-// most requests of the last minute are estimates, each with its bound: see
+// Each decision counts once under its policy, by its result and by what decided: see
+// [Counts]. Requests count once, whatever number of policies and limits they are under,
+// as the gravest of their results: in the figures on top, by route and by process.
+//
+// The keys with most requests of the last minute are estimates, each with its bound: see
 // [TopKey]. Policies beyond 128, and routes beyond 256, count as "(other)".
+//
+// # Keys and credentials
+//
+// The page finds a key by a part of it, or by the credential that it is the digest of, as
+// this process's limiter makes them. What is typed is sent in the body of a request. It is
+// not kept, logged, or part of an address.
 package monitor
