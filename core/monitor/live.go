@@ -20,6 +20,9 @@ const (
 	// maxStreams bounds those who watch a process at a time.
 	maxStreams = 100
 
+	// shownSeconds is how many seconds the page keeps.
+	shownSeconds = 60
+
 	// recent is how many seconds one who polls is told of, to miss none.
 	recent = 3
 )
@@ -86,6 +89,7 @@ func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
 	}
 	var essence string
 	var told, end time.Time
+	var sent int64 // the last second
 	for open := true; open; {
 		now := h.now(r.Context())
 		if e := now.essence(); e != essence || time.Since(told) >= stateInterval {
@@ -93,7 +97,15 @@ func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
 			open = send("state", now)
 		}
 		end = endAfter(end, h.clock().now().Add(-arrival))
-		open = open && send("second", h.secondAt(end.Add(-2*time.Second).UnixMilli()))
+		last := end.Add(-2 * time.Second).UnixMilli()
+		from := last
+		if sent > 0 && sent < last {
+			from = max(sent+second1, last-shownSeconds*second1) // a timer that was late leaves none out
+		}
+		for t := from; open && t <= last; t += second1 {
+			open = send("second", h.secondAt(t))
+		}
+		sent = last
 		select {
 		case <-time.After(end.Add(arrival).Sub(h.clock().now())):
 		case <-r.Context().Done():

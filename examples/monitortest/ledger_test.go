@@ -112,13 +112,12 @@ func (b between) list() string {
 	return strings.Join(all, ",")
 }
 
-// windows are the sums over the minutes that ended lately.
-func (l *ledger) windows(count func(asked) int64) between { return l.over(60, 5, count) }
-
-func (l *ledger) over(seconds, ago int64, count func(asked) int64) (b between) {
+// over are the sums over so many seconds that ended at a time, and up to ago seconds
+// before.
+func (l *ledger) over(at time.Time, seconds, ago int64, count func(asked) int64) (b between) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now().Unix()
+	now := at.Unix()
 	for end := now - ago; end <= now; end++ {
 		var sum int64
 		for _, r := range l.all {
@@ -136,6 +135,8 @@ func (l *ledger) over(seconds, ago int64, count func(asked) int64) (b between) {
 
 // statements are what the page says.
 type statements struct {
+	at time.Time
+
 	Tiles    map[string]struct{ Value, Note string }
 	Policies []struct{ Name, Counts string }
 	Idle     []string
@@ -155,7 +156,7 @@ type statements struct {
 // readStatements reads all that the overview says, at one moment.
 func readStatements(b *tab) statements {
 	b.t.Helper()
-	return eval[statements](b, `(() => {
+	s := eval[statements](b, `(() => {
 		const rows = (id) => [...document.querySelectorAll(id + " tbody tr")].map((r) => [...r.children].map((c) => c.textContent.trim()));
 		const boxes = (id) => [...document.querySelectorAll(id + " tbody tr")].map((r) => r.getBoundingClientRect());
 		const visible = (id) => { const e = document.querySelector(id); return e.checkVisibility() ? e.textContent : ""; };
@@ -168,6 +169,8 @@ func readStatements(b *tab) statements {
 			DeniedTop: boxes("#top-denied")[0]?.top ?? -1, DeniedRows: boxes("#top-denied").map((r) => r.bottom), IdleHeights: boxes("#idle").map((r) => r.height),
 		};
 	})()`)
+	s.at = time.Now()
+	return s
 }
 
 func (s statements) policy(name string) string {
@@ -225,7 +228,7 @@ func (l *ledger) check(b *tab, s statements) {
 	figure := func(what, text string, count func(asked) int64) {
 		b.t.Helper()
 		n := s.number(b.t, text)
-		if truth := l.windows(count); !truth.has(n, off) {
+		if truth := l.over(s.at, 60, 5, count); !truth.has(n, off) {
 			b.t.Errorf("%s: the page says %d, truly %+v", what, n, truth)
 		}
 	}
@@ -241,7 +244,7 @@ func (l *ledger) check(b *tab, s statements) {
 		b.t.Helper()
 		text := strings.TrimSuffix(s.Tiles[tile].Value, "/s")
 		n, err := strconv.ParseFloat(strings.ReplaceAll(text, ",", ""), 64)
-		truth := l.over(5, 4, request(passed))
+		truth := l.over(s.at, 5, 4, request(passed))
 		if err != nil || n < float64(truth.least-off)/5-0.5 || n > float64(truth.most+off)/5+0.5 {
 			b.t.Errorf("%s: the page says %s, truly %+v in 5 s", tile, s.Tiles[tile].Value, truth)
 		}
@@ -284,7 +287,7 @@ func (l *ledger) check(b *tab, s statements) {
 		last = denied
 	}
 	for _, name := range s.Idle {
-		if n := l.over(300, 0, func(r asked) int64 { return r.count(nil, func(d decided) bool { return d.policy == name }) }); n.most > 0 {
+		if n := l.over(s.at, 300, 0, func(r asked) int64 { return r.count(nil, func(d decided) bool { return d.policy == name }) }); n.most > 0 {
 			b.t.Errorf("%s is said to be idle, and decided %d times", name, n.most)
 		}
 	}
@@ -301,13 +304,13 @@ func (l *ledger) check(b *tab, s statements) {
 			}
 			key, _, _ := strings.Cut(row[0], " ")
 			// Others tell of their keys every ten seconds, which are kept by as many.
-			truth := l.over(60, 11, func(r asked) int64 {
+			truth := l.over(s.at, 60, 11, func(r asked) int64 {
 				if r.key != key {
 					return 0
 				}
 				return r.count(nil, func(d decided) bool { return d.policy == row[1] && result(d.result) })
 			})
-			longer := l.over(70, 0, func(r asked) int64 {
+			longer := l.over(s.at, 70, 0, func(r asked) int64 {
 				if r.key != key {
 					return 0
 				}

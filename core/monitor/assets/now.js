@@ -2,7 +2,7 @@
 
 export const latest = {
   state: { now: Date.now(), policies: [], processes: [], rules: [], requests: {} },
-  seconds: [], // newest last
+  seconds: [], // of the last minute, newest last
   ahead: 0, // of the server's clock, milliseconds
 };
 
@@ -32,10 +32,8 @@ export function takeState(state) {
   latest.ahead = state.now - Date.now();
 }
 
+// takeSecond keeps the seconds of the last minute.
 export function takeSecond(second) {
-  const { seconds } = latest;
-  const again = seconds.findIndex((s) => s.t === second.t);
-  if (again >= 0) seconds[again] = second;
-  else seconds.push(second);
-  while (seconds.length > 60) seconds.shift();
+  const oldest = second.t - 60_000;
+  latest.seconds = [...latest.seconds.filter((s) => s.t > oldest && s.t !== second.t), second].sort((a, b) => a.t - b.t);
 }
