@@ -58,8 +58,8 @@
 // # What it costs
 //
 // A decision costs its request about 100 ns and no memory. Each process adds an
-// entry a second to the store's feed (see [Feed]), and none while nothing
-// happens. Processes read the feed only while somebody watches.
+// entry a second to the store's feed (see [Feed]), and none when nothing has
+// happened for a minute. Processes read the feed only while somebody watches.
 //
 // A store that does not answer slows no request and loses no decision of a page's own
 // process, which are counted as what they were: allowed or denied. What the other

@@ -58,7 +58,7 @@ type told struct {
 	traits   map[string]Traits // by that limiter
 	down     []Down
 	details  int64 // when they were last told; Unix milliseconds
-	stale    bool  // there are newer ones
+	stale    bool  // they change, if only since a minute passes
 }
 
 // NewRecorder makes a recorder that tells of its decisions through store's feed,
@@ -184,7 +184,8 @@ func (r *Recorder) tick(end time.Time) {
 	if news || due {
 		top := r.minute.top(e.Time)
 		e.Top, e.Near, e.Policies = &top, r.minute.near(e.Time), r.told.traits
-		r.told.details, r.told.stale = e.Time, false
+		// Told again until the minute is empty, or others would show its keys for longer.
+		r.told.details, r.told.stale = e.Time, len(top.Allowed)+len(top.Denied) > 0
 	}
 	r.picture.add(e, r.picture.clock.now().UnixMilli())
 	r.tell(e)

@@ -205,14 +205,14 @@ func (f *testFeed) EntriesAfter(context.Context, string, int, func(string, []byt
 	return errors.New("not for this test")
 }
 
-// A process says what it is when that changes, and every ten seconds; while
-// nothing happens, nothing.
+// A process says what it is when that changes, and every ten seconds; when nothing has
+// happened for a minute, nothing.
 func TestEntriesAreFew(t *testing.T) {
 	feed := &testFeed{}
 	r := newRecorder(feed)
 	end := time.Unix(1_700_000_000, 0)
 	var details []int
-	for i := range 60 {
+	for i := range 180 {
 		if i < 25 || i == 50 {
 			r.Observe(observed(api, "k", core.ResultAllowed))
 		}
@@ -234,12 +234,16 @@ func TestEntriesAreFew(t *testing.T) {
 			}
 		}
 	}
-	// 33: what was decided since 23. 60: not told, since the test is over.
-	if got, want := fmt.Sprint(details), "[0 10 13 23 33 50]"; got != want {
+	// 103: nobody has decided anything since 50, and the keys are gone.
+	if got, want := fmt.Sprint(details), "[0 10 13 23 33 43 53 63 73 83 93 103]"; got != want {
 		t.Errorf("told of everything at %v, want %v", got, want)
 	}
-	if n := len(feed.entries); n != 27 {
-		t.Errorf("%d entries, want 25 while there were decisions, one of the last of them, and one later", n)
+	if n := len(feed.entries); n != 34 {
+		t.Errorf("%d entries, want 26 for the seconds with decisions, and 8 later", n)
+	}
+	last, err := parseEntry(feed.entries[len(feed.entries)-1])
+	if err != nil || last.Top == nil || len(last.Top.Allowed) != 0 {
+		t.Errorf("the last entry is %+v, %v; want one without keys", last, err)
 	}
 }
 

@@ -82,9 +82,15 @@ type logged struct {
 	Refund int64 `json:"refund"`
 }
 
-// inspect looks at a key, at a time by the clock of the feed, which is that of the
-// entries.
-func inspect(ctx context.Context, limiter *core.Limiter, feed monitor.Feed, p *core.Policy, key string, most int) (*inspection, error) {
+// fedStore is a store with a feed.
+type fedStore interface {
+	core.Store
+	monitor.Feed
+}
+
+// inspect looks at a key, at a time by the store's clock, which is that of the entries.
+// The use of the limits is the log's, also when a rule decides without it.
+func inspect(ctx context.Context, limiter *core.Limiter, store fedStore, p *core.Policy, key string, most int) (*inspection, error) {
 	rules, err := limiter.Rules(ctx)
 	if err != nil {
 		return nil, err
@@ -93,7 +99,11 @@ func inspect(ctx context.Context, limiter *core.Limiter, feed monitor.Feed, p *c
 	if err != nil {
 		return nil, err
 	}
-	now, err := feed.Now(ctx)
+	usage, err := store.Peek(ctx, d.Policy, d.Key, 1)
+	if err != nil {
+		return nil, err
+	}
+	now, err := store.Now(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -108,8 +118,9 @@ func inspect(ctx context.Context, limiter *core.Limiter, feed monitor.Feed, p *c
 			i.Rules = append(i.Rules, shown)
 		}
 	}
-	for _, l := range d.States() {
-		i.Limits = append(i.Limits, use{l.Limit, l.Limit.Max - l.Remaining, l.Remaining, l.Reset.Milliseconds()})
+	for n, l := range d.Policy.Limits() {
+		u := usage.Limits[n]
+		i.Limits = append(i.Limits, use{l, u.Used, max(l.Max-u.Used, 0), u.FreeIn.Milliseconds()})
 	}
 	if most == 0 {
 		return i, nil

@@ -49,6 +49,9 @@ func TestInspectShowsUseRefundsAndBans(t *testing.T) {
 	if cost-refund != 5 || refund != 4 || len(found.Entries) != 4 {
 		t.Errorf("entries %+v: want 3 of cost 9, and a refund of 4", found.Entries)
 	}
+	if l := found.Limits[0]; l.Used != 5 || l.Left != 95 || l.FreeIn <= 0 {
+		t.Errorf("%+v: want what the log says, though the key is banned", l)
+	}
 	tool(t, server, "inspect", "-policy", "costs", "-key", client).want(t, exitOK,
 		"a request is denied for", "(banned)", "ban "+client+" until", "100/minute", "1000/hour", "REFUND")
 }
