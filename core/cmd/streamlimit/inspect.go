@@ -118,6 +118,9 @@ func inspect(ctx context.Context, limiter *core.Limiter, store fedStore, p *core
 			i.Rules = append(i.Rules, shown)
 		}
 	}
+	if d.Reason == core.ReasonLimits {
+		i.Allowed, i.RetryAfter = usage.Allowed, usage.RetryAfter.Milliseconds() // of one look with the limits
+	}
 	for n, l := range d.Policy.Limits() {
 		u := usage.Limits[n]
 		i.Limits = append(i.Limits, use{l, u.Used, max(l.Max-u.Used, 0), u.FreeIn.Milliseconds()})
