@@ -235,6 +235,28 @@ func testPage(t *testing.T, ahead time.Duration) {
 	}
 }
 
+// A page that is opened in an outage has never seen the others, and does not say since
+// when it has not.
+func TestAloneFromTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newSkewedStore(0)
+		store.fail(errStore)
+		here := NewRecorder(store)
+		limiter := core.New(store, core.WithObserver(here))
+		page := New(limiter, here, forAll)
+		defer limiter.Close()
+		defer here.Close()
+		if now := decode[state](t, ask(t, page, "/api/state")); now.Alone == nil || *now.Alone != (alone{}) {
+			t.Errorf("alone: %+v", now.Alone)
+		}
+		store.fail(nil)
+		time.Sleep(freshness)
+		if now := decode[state](t, ask(t, page, "/api/state")); now.Alone != nil {
+			t.Errorf("it sees the feed, and is alone: %+v", now.Alone)
+		}
+	})
+}
+
 // Without a feed the clock is the process's own.
 func TestPageWithoutFeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

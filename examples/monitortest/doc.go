@@ -2,6 +2,9 @@
 // browser, behind a real nginx, before real Redis servers. They need Chromium or
 // Chrome, and nginx.
 //
-//	go test ./monitortest                          # from the examples module
-//	SCREENSHOTS=1 go test -run Screen ./monitortest   # writes core/monitor/screenshots, in six minutes
+//	go test ./monitortest # from the examples module
+//
+// With SCREENSHOTS=1 they write core/monitor/screenshots, in six minutes:
+//
+//	SCREENSHOTS=1 go test -run 'Busy|ManyPolicies|Outage|KeyPage' ./monitortest
 package monitortest
