@@ -22,8 +22,8 @@ type state struct {
 	Rules     []Rule    `json:"rules"`
 }
 
-// alone says that the other processes can't be seen: the store does not say what they
-// tell. What is shown of the time since then is this process's alone.
+// alone says that the other processes can't be seen, since what they publish can't be
+// read from the store. What is shown of the time since then is this process's alone.
 type alone struct {
 	Since  int64 `json:"since"`  // when they were last seen, Unix milliseconds; 0 for never
 	Others int   `json:"others"` // how many were seen within the hour before

@@ -205,7 +205,7 @@ func TestOutage(t *testing.T) {
 	}
 	seen = b.shoot("outage.png", "light", 1280, 1000)
 
-	since := seen.since(t, seen.Down, `^Only this process is seen since ([\d:]+): Redis does not tell what the 2 other processes do\. It decides without Redis, as each policy says\. Figures since then are its own\.$`)
+	since := seen.since(t, seen.Down, `^Only this process is seen since ([\d:]+): what the 2 other processes publish can’t be read from Redis\. It decides without Redis, as each policy says\. Figures since then are its own\.$`)
 	if off := since.Sub(killed); off < -7*time.Second || off > time.Second {
 		t.Errorf("the others are not seen since %v, %v after Redis was stopped", since, off)
 	}
@@ -285,7 +285,7 @@ func TestKeyPage(t *testing.T) {
 	}
 	eval[bool](b, `(document.querySelector(".elsewhere a").click(), true)`)
 	b.await("the other policy's page", `document.querySelector("#key .muted b")?.textContent !== "login" && document.querySelector(".verdict")?.textContent.startsWith("banned for ")`)
-	b.failed("nosuch", key, "There is no policy nosuch here: no process has told of it within the hour.")
+	b.failed("nosuch", key, "There is no policy nosuch here: no process has reported it within the hour.")
 	b.forgive("404")
 }
 

@@ -3,15 +3,10 @@
 import { byId, setText } from './dom.js';
 import { number, time } from './format.js';
 
-const many = (n, one, more) => (n === 1 ? one : `${number(n)} ${more}`);
-
 // unseen says that the other processes can't be seen, and since when.
 function unseen({ alone, processes }) {
-  const others = many(alone.others, 'one other process', 'other processes');
-  const words = [];
-  if (!alone.since) words.push('Only this process is seen: Redis has not answered since it began to look for others.');
-  else if (alone.others) words.push(`Only this process is seen since ${time(alone.since)}: Redis does not tell what the ${others.replace('one ', '')} ${alone.others === 1 ? 'does' : 'do'}.`);
-  else words.push(`Only this process is seen since ${time(alone.since)}: Redis does not tell what others do.`);
+  const others = alone.others === 0 ? 'others publish' : alone.others === 1 ? 'the other process publishes' : `the ${number(alone.others)} other processes publish`;
+  const words = [`Only this process is seen${alone.since ? ` since ${time(alone.since)}` : ''}: what ${others} can’t be read from Redis.`];
   const down = processes.some((p) => p.self && p.down?.length);
   if (down) words.push('It decides without Redis, as each policy says.');
   words.push(alone.since ? 'Figures since then are its own.' : 'All figures are its own.');
@@ -21,7 +16,7 @@ function unseen({ alone, processes }) {
 function cut({ processes }) {
   const down = processes.filter((p) => p.down?.length).length;
   if (!down) return '';
-  return `${down} of ${many(processes.length, 'one process', 'processes')} ${down === 1 ? 'gets' : 'get'} no answer from a server of the store, and meanwhile ` +
+  return `${number(down)} of ${number(processes.length)} ${processes.length === 1 ? 'process' : 'processes'} ${down === 1 ? 'gets' : 'get'} no answer from a server of the store, and meanwhile ` +
     `${down === 1 ? 'decides' : 'decide'} without it, as each policy says.`;
 }
 

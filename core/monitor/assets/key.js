@@ -132,7 +132,7 @@ export function keyPage(parent, serverNow) {
     function showLately() {
       const { denied, deniedError, allowed, allowedError } = shown.lately;
       setText(lately, `In the last minute: denied ${times(denied, deniedError)}, allowed ${times(allowed, allowedError)}${state.alone ? ', by this process alone' : ''}.`);
-      if (shown.elsewhere.length === 0) setText(elsewhere, 'No process tells of it under another policy in the last minute.');
+      if (shown.elsewhere.length === 0) setText(elsewhere, 'No process reports it under another policy in the last minute.');
       else {
         elsewhere.replaceChildren('Also under ', ...shown.elsewhere.flatMap((k, i) => [i ? ', ' : '', el('a', { href: keyLink(k.policy, k.key) }, k.policy),
           ` (denied ${estimate(k.denied, k.deniedError)}, allowed ${estimate(k.allowed, k.allowedError)})`]), '.');
@@ -159,7 +159,7 @@ export function keyPage(parent, serverNow) {
         wrong.hidden = false;
         body.hidden = true;
         actions.hidden = true;
-        setText(sentence, problem.status === 404 ? `There is no policy ${policy} here: no process has told of it within the hour.`
+        setText(sentence, problem.status === 404 ? `There is no policy ${policy} here: no process has reported it within the hour.`
           : `This key can’t be read now: ${problem.message}.`);
       },
       close() { replay.stop(); },

@@ -9,7 +9,7 @@ import { keyCells, keyId } from './top.js';
 
 const found = new Table(byId('found-keys'), {
   label: 'Keys found', columns: ['Key', 'Policy', '#Denied, allowed in a minute'], idOf: keyId,
-  empty: 'No key like this has made a request in the last minute, as far as processes tell.',
+  empty: 'No key like this has made a request in the last minute, as far as processes report.',
   cells: keyCells((k) => `${estimate(k.denied, k.deniedError)}, ${estimate(k.allowed, k.allowedError)}`),
 });
 const digest = el('p', { class: 'digest', hidden: true });
