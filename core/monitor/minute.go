@@ -7,7 +7,8 @@ import (
 )
 
 // TopKey is one of the keys with the most requests of the last minute under a
-// policy. The true count is between Count-Error and Count+Error.
+// policy. The true count is between Count-Error and Count+Error. A minute is six slices of
+// ten seconds here, and the newest of them is under way: 50 to 60 seconds.
 //
 // A process counts its keys exactly while it meets no more than 512 in ten seconds,
 // and else to a 128th of its decisions in the minute. It tells the others of the 20
