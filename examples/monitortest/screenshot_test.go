@@ -290,6 +290,7 @@ func TestKeyPage(t *testing.T) {
 		if n := eval[int](b, `[...document.querySelectorAll("#key button")].filter((b) => b.checkVisibility() && b.textContent === "Ban…").length`); n != 0 {
 			t.Error("a ban is offered to a key that is banned")
 		}
+		b.await("the page", `document.querySelector(".verdict").checkVisibility()`)
 		b.shoot(picture.name, picture.scheme, picture.width, picture.height)
 	}
 	eval[bool](b, `(document.querySelector(".elsewhere a").click(), true)`)

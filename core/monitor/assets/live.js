@@ -73,24 +73,28 @@ export function connect(on) {
 
 // get fetches JSON; an error has what the server says of it.
 export async function get(path, parameters = {}) {
-  return (await call(`${path}?${new URLSearchParams(parameters)}`)).json();
+  return read(await call(`${path}?${new URLSearchParams(parameters)}`));
 }
 
 // ask is get for what may not be in an address.
 export async function ask(path, body) {
-  return (await post(path, body)).json();
+  return read(await post(path, body));
 }
 
 export function post(path, body) {
   return call(path, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
 }
 
+const silent = () => new Error('the server does not answer');
+
+const read = (response) => response.json().catch(() => { throw silent(); });
+
 async function call(path, options) {
   let response;
   try {
     response = await fetch(at(path), { signal: AbortSignal.timeout(10_000), ...options });
   } catch {
-    throw new Error('the server does not answer');
+    throw silent();
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
