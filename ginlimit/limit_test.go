@@ -310,7 +310,8 @@ func TestClientMistakes(t *testing.T) {
 
 // A request that a handler has made is another one than the one it has got.
 func TestForwardedClone(t *testing.T) {
-	limiter := core.New(core.NewMemory(), core.WithLogger(slog.New(slog.DiscardHandler)))
+	var requests counted
+	limiter := core.New(core.NewMemory(), core.WithLogger(slog.New(slog.DiscardHandler)), core.WithObserver(&requests))
 	defer limiter.Close()
 	router := gin.New()
 	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(9))))
@@ -323,6 +324,18 @@ func TestForwardedClone(t *testing.T) {
 	w := get(router, "/old")
 	if w.Code != http.StatusOK || w.Header().Get("RateLimit") != `"api";r=7;t=3600` {
 		t.Errorf("answered %d, RateLimit %s", w.Code, w.Header().Get("RateLimit"))
+	}
+	if requests != 2 {
+		t.Errorf("%d requests counted, want 2", requests)
+	}
+}
+
+// counted observes how many requests there are.
+type counted int
+
+func (n *counted) Observe(o core.Observation) {
+	if o.Before == 0 {
+		*n++
 	}
 }
 

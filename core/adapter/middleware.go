@@ -91,7 +91,7 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 	if len(decisions) > 0 {
 		denied := core.Denied(decisions)
 		record.newest = newest(decisions, denied)
-		record.pass()
+		record.noteResult()
 		record = outer.with(m.limiter, record)
 		x.SetRecord(record)
 		defer x.Leave()

@@ -27,7 +27,8 @@ type Record struct {
 	asked     continued         // while the limit decides
 }
 
-// continued is a request that outer limits have decided on.
+// continued is a request that outer limits have decided on, unless a handler has made
+// another one of it.
 type continued struct {
 	Exchange
 	outer   *Record
@@ -36,20 +37,24 @@ type continued struct {
 
 // Before implements [core.Continued].
 func (c *continued) Before() (result core.Result, route string) {
-	if c.outer == nil || c.outer.limiter != c.limiter {
+	if c.outer == nil || c.outer.limiter != c.limiter || !c.Again() {
 		return 0, ""
 	}
 	return c.outer.result, c.outer.route
 }
 
-// pass notes the result of a request that passes, for the limits inside.
-func (r *Record) pass() {
+// noteResult notes the result of the request, for the limits that it comes to after this
+// one: those inside, or those on the route to which a denied request is passed.
+func (r *Record) noteResult() {
 	r.limiter = r.asked.limiter
 	r.result, _ = r.asked.Before()
 	r.result = max(r.result, core.ResultAllowed)
 	for i := range r.decisions {
-		if r.decisions[i].WouldDeny {
-			r.result = core.ResultShadowDenied
+		switch d := &r.decisions[i]; {
+		case !d.Allowed:
+			r.result = max(r.result, core.ResultDenied)
+		case d.WouldDeny:
+			r.result = max(r.result, core.ResultShadowDenied)
 		}
 	}
 	r.route = r.asked.Route()

@@ -195,6 +195,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"ForwardRefund", checkForwardRefund, ""},
 		{"Observer", checkObserver, ""},
 		{"RequestsCountOnce", checkRequestsCountOnce, ""},
+		{"ForwardCountsOnce", checkForwardCountsOnce, ""},
 		{"RequestContext", checkRequestContext, "SetContext"},
 		{"KeepAlive", checkKeepAlive, ""},
 		{"Concurrent", checkConcurrent, ""},

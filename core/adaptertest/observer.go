@@ -1,6 +1,8 @@
 package adaptertest
 
 import (
+	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -89,5 +91,34 @@ func checkRequestsCountOnce(t *testing.T, s suite) {
 		if got := [2]core.Result{o.Before, o.Request}; got != want[i] {
 			t.Errorf("decision %d by %s: the request was %v and is %v, want %v", i, o.Policy.Name(), got[0], got[1], want[i])
 		}
+	}
+}
+
+// A request that a handler passes to the router again stays one request, also when
+// it was denied.
+func checkForwardCountsOnce(t *testing.T, s suite) {
+	var told seen
+	limiter, _ := newSpy(t, core.WithObserver(&told))
+	api, sorry := core.NewPolicy("api", core.PerMinute(1)), core.NewPolicy("sorry", core.PerMinute(9))
+	forward := func(v visit) error { return v.forward("/sorry") }
+	denied := options{denied: func(v visit, _ core.Decision) error { return forward(v) }}
+	w := s.open(t, app{groups: []group{{routes: []route{
+		{path: "/api", limits: []limit{{limiter, api, denied}}, handler: forward},
+		{path: "/sorry", limits: []limit{{limiter: limiter, policy: sorry}}},
+	}}}})
+	w.get("/api").want(http.StatusOK)
+	w.get("/api").want(http.StatusOK)
+	want := [][2]core.Result{
+		{0, core.ResultAllowed}, {core.ResultAllowed, core.ResultAllowed},
+		{0, core.ResultDenied}, {core.ResultDenied, core.ResultDenied},
+	}
+	told.mu.Lock()
+	defer told.mu.Unlock()
+	var got [][2]core.Result
+	for _, o := range told.all {
+		got = append(got, [2]core.Result{o.Before, o.Request})
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("requests were and are %v, want %v", got, want)
 	}
 }
