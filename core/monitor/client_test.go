@@ -82,7 +82,8 @@ func TestSearchByCredential(t *testing.T) {
 	recorder := monitor.NewRecorder(store)
 	limiter := core.New(store, core.WithObserver(recorder), core.WithKeySecret([]byte("pepper")),
 		core.WithLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
-	s := &site{Server: httptest.NewServer(http.StripPrefix("/ratelimit", monitor.New(limiter, recorder))), limiter: limiter, recorder: recorder}
+	page := monitor.New(limiter, recorder, monitor.WithAuthorize(anyone))
+	s := &site{Server: httptest.NewServer(http.StripPrefix("/ratelimit", page)), limiter: limiter, recorder: recorder}
 	defer limiter.Close()
 	defer s.Close()
 	defer recorder.Close()
