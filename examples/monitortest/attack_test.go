@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -161,4 +162,22 @@ func TestLogin(t *testing.T) {
 	b.goTo("strict", "192.0.2.1")
 	b.press("Ban…")
 	b.confirm("Ban", "is banned")
+}
+
+// TestLoggedOut: a page whose cookie is not right any more says so, and what to do.
+func TestLoggedOut(t *testing.T) {
+	t.Parallel()
+	here := newProcess(t, redistest.Start(t))
+	here.ask(core.NewPolicy("api", core.PerHour(3)), "ann", 1)
+	var out atomic.Bool
+	b := open(t, here.page(monitor.WithAuthorize(func(*http.Request) bool { return !out.Load() })))
+	b.live()
+	b.await("the policy", `document.querySelector("[data-policy=api]")`)
+	b.goTo("api", "ann")
+	out.Store(true)
+	b.failed("api", "ann", "This key can’t be read now: the server refuses: reload the page to log in, or follow its link again.")
+	out.Store(false)
+	b.press("Retry")
+	b.await("the key", `document.querySelector(".verdict")?.checkVisibility()`)
+	b.forgive("403")
 }

@@ -3,13 +3,14 @@
 import { ban, block, reset, unban, unblock, unexempt } from './actions.js';
 import { Keeper, el, setText } from './dom.js';
 import { duration, estimate, number } from './format.js';
-import { ask } from './live.js';
+import { ask, refusal, refuses } from './live.js';
 import { Replay } from './replay.js';
 
 export const keyLink = (policy, key) => `#/key/${encodeURIComponent(policy)}/${encodeURIComponent(key)}`;
 
 const refresh = 1000; // between two looks at the key
 const again = 5000; // after one that failed
+const loggedOut = 60_000; // after one that was refused: wrong secrets are counted
 
 const times = (n, error) => `${estimate(n, error)} ${n === 1 && !error ? 'time' : 'times'}`;
 
@@ -41,7 +42,7 @@ export function keyPage(parent, serverNow) {
       } catch (problem) {
         if (asked !== wanted) return;
         shown = null;
-        wait = again;
+        wait = refuses(problem) ? loggedOut : again;
         page.fail(problem);
       }
     }
@@ -160,7 +161,7 @@ export function keyPage(parent, serverNow) {
         body.hidden = true;
         actions.hidden = true;
         setText(sentence, problem.status === 404 ? `There is no policy ${policy} here: no process has reported it within the hour.`
-          : `This key can’t be read now: ${problem.message}.`);
+          : `This key can’t be read now: ${refuses(problem) ? refusal : problem.message}.`);
       },
       close() { replay.stop(); },
     };

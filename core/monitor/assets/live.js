@@ -6,6 +6,10 @@ const at = (path) => new URL(path, location.origin + location.pathname);
 const patience = 6000; // events come each second
 const longest = 15_000; // between two tries
 
+// refuses reports whether a response or an error is that of somebody who is not logged in.
+export const refuses = ({ status }) => [401, 403, 429].includes(status);
+export const refusal = 'the server refuses: reload the page to log in, or follow its link again';
+
 // connect calls on.event(name, data) and on.link(state, text); state is "live" or "lost".
 export function connect(on) {
   let source, timer, asking, tries = 0, streams = false;
@@ -47,7 +51,7 @@ export function connect(on) {
     for (;;) {
       try {
         const response = await fetch(at('./api/live?poll=1'), { signal: AbortSignal.any([stopped, AbortSignal.timeout(patience)]) });
-        if ([401, 403, 429].includes(response.status)) return 'the server refuses: reload the page to log in, or follow its link again';
+        if (refuses(response)) return refusal;
         if (!response.ok) return `status ${response.status}`;
         for (const line of (await response.text()).split('\n')) {
           if (line) { const { event, data } = JSON.parse(line); got(event, data); }
