@@ -69,6 +69,7 @@ func (v *server) newBatch(waiters []*waiter) *batch {
 	}
 	v.sent = time.Now()
 	batch := &batch{waiters: waiters, number: v.number, begun: v.sent}
+	v.newest = batch
 	batch.Context, batch.listen = context.Background(), v.batcher.transport.timeout+listenLonger
 	return batch
 }

@@ -24,6 +24,7 @@ func TestDenialsAreRemembered(t *testing.T) {
 		return u
 	}
 	flood := func(p *core.Policy) int {
+		s.check.running.Wait() // which counts as well
 		before := commands(t, rdb)
 		for range 100 {
 			if u := denied(p); u.Recalled != cacheable(p) {

@@ -47,8 +47,10 @@ func (s *Store) AddEntry(ctx context.Context, data []byte) (time.Time, error) {
 // keepFeed sets the feed's time to live, and reports whether there is a feed.
 func (s *Store) keepFeed(ctx context.Context) (bool, error) {
 	cmd := redis.NewBoolCmd(ctx, "pexpire", s.prefix+feedSuffix, feedLife.Milliseconds())
-	err := s.plain(ctx, s.prefix+feedSuffix, cmd)
-	return cmd.Val(), err
+	if err := s.plain(ctx, s.prefix+feedSuffix, cmd); err != nil {
+		return false, err
+	}
+	return cmd.Val(), nil
 }
 
 // feedTime has the feed's key, which it does not use, since in a Cluster or Ring

@@ -173,7 +173,8 @@ func TestTogetherIsOneRoundTrip(t *testing.T) {
 			}
 		}
 	}
-	takeAll() // loads the script
+	takeAll()              // loads the script
+	s.check.running.Wait() // which counts as well
 	before := commands(t, rdb)
 	for range 20 {
 		takeAll()

@@ -51,6 +51,7 @@ type server struct {
 	number   uint64 // of the last waiter
 	round    uint64 // of the last batch
 	inFlight int
+	newest   *batch    // of those in flight, or the last that was
 	sent     time.Time // when the newest request began
 
 	answers  int           // how many requests were answered
@@ -63,6 +64,8 @@ type server struct {
 	// knows; the client's pool has the last word.
 	ready      int
 	building   int
+	attempts   uint64    // to connect, so far
+	fresh      uint64    // attempts before this one say nothing any more
 	wanted     time.Time // when the first connection was needed first
 	met        bool      // there was a connection once
 	failed     error     // of the last attempt to connect, nil after a success
@@ -113,7 +116,7 @@ func (v *server) admit(t *waiter) error {
 	now := time.Now()
 	if v.ready == 0 && v.inFlight == 0 {
 		if v.failed != nil && v.building < maxBuilding && !now.Before(v.retry) {
-			v.failed = nil // somebody has to wait for the next attempt
+			v.failed, v.fresh = nil, v.attempts+1 // somebody has to wait for the next attempt
 			v.build(&t.charges[0])
 		}
 		if err := v.unconnected(now); err != nil {
@@ -283,7 +286,12 @@ func (v *server) expire() {
 			if waited >= v.batcher.transport.timeout {
 				err = v.silent
 			}
-		case waited >= v.batcher.waitBound():
+		case waited < v.batcher.waitBound():
+		case v.batcher.exhausted(t.charges[0].log):
+			err = errPool
+		case !v.answered.After(t.since) && v.newest != nil && !v.newest.wasSent():
+			err = v.tooLate(errNoConnection) // a connection that was believed to be there is built
+		default:
 			err = errWaited
 		}
 		if err == nil {
@@ -373,8 +381,8 @@ func (v *server) isSilent() bool {
 func (v *server) lost() { v.ready = max(0, v.ready-1) }
 
 // failedToAnswer notes that a decision which was sent at a time has no answer, or
-// had no connection from then on. If none was answered since, those who wait do
-// so in vain.
+// had no connection from then on. If none was answered since, those who wait do so
+// in vain, and who comes waits for no longer than the timeout until one is.
 func (v *server) failedToAnswer(c *charge, at time.Time, err error) {
 	v.script = v.batcher.transport.timeout // perhaps it had others to answer first
 	v.report(c, err)
@@ -397,11 +405,13 @@ func (v *server) build(c *charge) {
 		return
 	}
 	v.building++
+	v.attempts++
 	v.retry = now.Add(rebuild)
-	go v.connect(*c)
+	go v.connect(*c, v.attempts)
 }
 
-func (v *server) connect(c charge) {
+// connect makes an attempt to connect.
+func (v *server) connect(c charge, attempt uint64) {
 	trip, err := v.batcher.transport.connect(c.log)
 	v.mu.Lock()
 	v.building--
@@ -422,7 +432,7 @@ func (v *server) connect(c charge) {
 		}
 	case v.batcher.exhausted(c.log), errors.Is(err, core.ErrClosed):
 	default:
-		if v.building == 0 { // else another attempt has begun since
+		if attempt >= v.fresh {
 			v.failed = err
 		}
 		v.report(&c, fmt.Errorf("%w: %w", errNoConnection, err))

@@ -27,8 +27,9 @@ func TestOneRoundTripPerDecision(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
 	for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
-		take(t, s, p, "warm") // loads the script
-		awaitCheck(s)         // which runs one, too
+		take(t, s, p, "warm")  // loads the script
+		awaitCheck(s)          // which runs one, too
+		s.check.running.Wait() // which counts as well
 		before := commands(t, rdb)
 		for i := range 50 {
 			take(t, s, p, fmt.Sprint("key-", i%7))

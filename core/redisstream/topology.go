@@ -210,8 +210,10 @@ func (t *topology) server(ctx context.Context, keys ...string) (string, error) {
 		call = append(call, key)
 	}
 	cmd := redis.NewStringCmd(ctx, call...)
-	err := t.process(ctx, keys[0], cmd)
-	return cmd.Val(), err
+	if err := t.process(ctx, keys[0], cmd); err != nil {
+		return "", err // the client may still use the command
+	}
+	return cmd.Val(), nil
 }
 
 // runIDSource writes nothing, so that a full server and a replica run it too. It

@@ -107,6 +107,9 @@ func (f *request) sentAt() (at time.Time, sent bool) {
 	return time.Time{}, false
 }
 
+// wasSent reports whether the command was written to a connection.
+func (f *request) wasSent() bool { return f.state.Load() > notSent }
+
 // callOff keeps the command from being written, and reports whether it was in
 // time for that.
 func (f *request) callOff() bool {
