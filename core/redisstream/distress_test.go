@@ -103,7 +103,7 @@ func TestBurst(t *testing.T) {
 // server is not to blame.
 func TestBusyProcess(t *testing.T) {
 	server := redistest.Start(t)
-	s, err := Open("redis://"+server.Addr)
+	s, err := Open("redis://" + server.Addr)
 	must(t, err)
 	l := core.New(s)
 	defer l.Close()
@@ -152,7 +152,7 @@ func TestFarServer(t *testing.T) {
 				proxy.Delay(0, trip*time.Millisecond)
 				for name, open := range map[string]func() *Store{
 					"Open": func() *Store {
-						s, err := Open("redis://"+proxy.Addr)
+						s, err := Open("redis://" + proxy.Addr)
 						must(t, err)
 						return s
 					},
