@@ -78,8 +78,9 @@ func (v *server) newBatch(waiters []*waiter) *batch {
 func (v *server) runBatches(batch *batch) {
 	for batch != nil {
 		current := batch
-		timer := time.AfterFunc(v.batcher.transport.timeout, func() { v.timeOut(current) })
-		batch.timer.Store(timer)
+		timer := time.AfterFunc(time.Hour, func() { v.timeOut(current) })
+		batch.timer.Store(timer) // before it can fire
+		timer.Reset(v.batcher.transport.timeout)
 		results, err := v.sendBatch(batch)
 		timer.Stop()
 		v.mu.Lock()
@@ -347,20 +348,19 @@ func (r *result) deny() core.Usage {
 
 // deliver answers the waiters of a group that were claimed.
 func (r *result) deliver() {
+	for _, t := range r.shared { // first: the others' usages are their callers' then
+		if t.script == nil {
+			t.usage[0] = r.deny()
+		} else {
+			t.usages = slices.Clone(r.group[0].usages)
+		}
+		t.answer(nil)
+	}
 	for i, t := range r.group {
 		if r.err == nil && !t.apartFromOthers() && t.args == nil {
 			t.usage[0] = r.usageOf(i)
 		}
 		t.answer(r.err)
-	}
-	for _, t := range r.shared {
-		t.usages = t.usages[:0]
-		if t.script == nil {
-			t.usage[0] = r.deny()
-		} else {
-			t.usages = append(t.usages, r.group[0].usages...)
-		}
-		t.answer(nil)
 	}
 }
 

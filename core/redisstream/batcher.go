@@ -2,6 +2,7 @@ package redisstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -290,7 +291,7 @@ func (v *server) arrival(ctx context.Context, t *waiter) error {
 	switch state {
 	case waiting:
 		v.queue.remove(t)
-		if v.silent != nil {
+		if v.silent != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			// It would not have been answered, whatever its caller's deadline.
 			v.report(&t.charges[0], v.silent)
 		}

@@ -1,6 +1,7 @@
 package redisstream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -335,7 +336,11 @@ func (v *server) finish(batch *batch, c *charge, err error) {
 			v.report(c, nil)
 		}
 	case errors.Is(err, core.ErrClosed):
-	case sent && answered(err): // such as by a server that loads its data
+	case !sent && errors.Is(err, context.Canceled): // by a caller who waited for a connection
+	case sent && answered(err):
+		if errors.Is(err, core.ErrRefused) || errors.Is(err, core.ErrNotALog) {
+			v.answered, v.silent = now, nil // unlike a server that loads its data
+		}
 		v.report(c, err)
 	case !sent && v.batcher.exhausted(c.log):
 	case !sent && errors.Is(err, errNoConnection): // none within the timeout

@@ -107,6 +107,20 @@ func (f *request) sentAt() (at time.Time, sent bool) {
 	return time.Time{}, false
 }
 
+// again notes that the command, or the next one, is yet to be written. It reports
+// whether the request goes on: not if it was called off.
+func (f *request) again() bool {
+	for {
+		state := f.state.Load()
+		if state == calledOff {
+			return false
+		}
+		if f.state.CompareAndSwap(state, notSent) {
+			return true
+		}
+	}
+}
+
 // wasSent reports whether the command was written to a connection.
 func (f *request) wasSent() bool { return f.state.Load() > notSent }
 
@@ -143,6 +157,9 @@ func (t *transport) send(f *request, sc *script, call []any) ([]int64, error) {
 		return nil, core.ErrClosed
 	}
 	f.attach(call)
+	if !f.again() {
+		return nil, errCalledOff
+	}
 	others := -1 // connections to try after one that leads nowhere; below 0 until they are counted
 	for {
 		cmd := newOnce(f, call)
@@ -170,6 +187,9 @@ func (t *transport) send(f *request, sc *script, call []any) ([]int64, error) {
 			call = slices.Delete(slices.Clone(call), 4, 5)
 			call[2] = 1
 		case what == elsewhere && others != 0:
+			if !f.again() {
+				return nil, errCalledOff
+			}
 			if others < 0 {
 				others = int(t.rdb.PoolStats().IdleConns) + 1
 			}
@@ -197,11 +217,16 @@ func neverArrived(err error) bool {
 // how long the server took to answer on it. It reads a bit of the log. A
 // connection of the pool that has broken meanwhile is followed by another.
 func (t *transport) connect(log string) (trip time.Duration, err error) {
-	for range 1 + staleConnections {
+	for stale := staleConnections; stale >= 0; stale-- {
 		if t.closed.Load() {
 			return 0, core.ErrClosed
 		}
-		f := request{Context: context.Background(), listen: connectTimeout}
+		// A connection that was dropped without a word answers nothing. The last try has
+		// the time that a new one may need.
+		f := request{Context: context.Background(), listen: t.timeout}
+		if stale == 0 {
+			f.listen = connectTimeout
+		}
 		call := []any{"xrange", log, "-", "+", "count", 1}
 		f.attach(call)
 		err = t.process(&f, unrepeated{redis.NewXMessageSliceCmd(&f, call...)})
@@ -210,7 +235,7 @@ func (t *transport) connect(log string) (trip time.Duration, err error) {
 			t.answered()
 			return time.Since(at), nil
 		}
-		if !sent || late(err) {
+		if !sent {
 			break
 		}
 	}
