@@ -134,6 +134,9 @@ func (v *server) timeOut(batch *batch) {
 		due = batch.begun.Add(b.bound) // a new connection may take that long
 	}
 	if left := time.Until(due); left > 0 {
+		if !batch.wasSent() {
+			left = min(left, tick) // the server may be found silent meanwhile
+		}
 		batch.timer.Load().Reset(left)
 		return
 	}

@@ -3,6 +3,7 @@ package faults
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -124,6 +125,8 @@ func hotKeyWorker() {
 			group.Go(func() {
 				for range times {
 					switch d, err := limiter.Allow(ctx, hotPolicies[i], "hot"); {
+					case errors.Is(err, core.ErrOverloaded):
+						denied.Add(1) // the documented answer to a caller who comes too late
 					case err != nil:
 						failed.Add(1)
 					case d.Allowed:

@@ -136,10 +136,23 @@ func eval[T any](b *tab, expression string, args ...any) T {
 	return value
 }
 
+// holds reports whether an expression is true. It is not while the page changes.
+func (b *tab) holds(expression string, args ...any) bool {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	is, err := chromedp.Run(ctx, chromedp.Evaluate[bool](fmt.Sprintf("Boolean("+expression+")", args...)))
+	if err != nil && strings.Contains(err.Error(), "navigated or closed") {
+		return false
+	}
+	b.must(expression, err)
+	return is
+}
+
 // await waits until an expression is true.
 func (b *tab) await(what, expression string, args ...any) {
 	b.t.Helper()
-	for deadline := time.Now().Add(patience); !eval[bool](b, "Boolean("+expression+")", args...); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !b.holds(expression, args...); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("not within %v: %s\n%s", patience, what, eval[string](b, "document.body.innerText"))
 		}
