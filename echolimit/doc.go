@@ -23,16 +23,15 @@
 //
 // The reasons:
 //
-//   - Outside of the limit: CORS. It answers a preflight, which is not counted then, and
-//     gives refusals the fields without which a browser shows scripts no status. A limit
-//     outside of CORS counts preflights.
-//   - Outside: what finds out who a client is, if that is the key.
-//   - Inside of the limit: caches of responses, and those for idempotent requests. Outside
-//     they answer clients with what others got.
+//   - Outside of the limit: CORS. It answers preflights, so they are not counted, and adds
+//     fields to refusals. Without those fields a browser hides the status from scripts.
+//   - Outside: authentication, if the key is the user that it finds.
+//   - Inside of the limit: response and idempotency caches. Outside they answer clients
+//     with responses to others.
 //   - Inside: timeouts, and what answers errors or changes a status, if [WithRefund] or
-//     [WithSettle] are to know it.
+//     [WithSettle] depend on that status.
 //
-// A function for [WithCost] that reads the body leaves it to the handler as it was:
+// A function for [WithCost] that reads the body must restore it for the handler:
 //
 //	echolimit.WithCost(func(c echo.Context) (int64, error) {
 //		r := c.Request()
@@ -44,14 +43,14 @@
 //		return tokensIn(body)
 //	})
 //
-// Bound the body before, with middleware.BodyLimit outside of the limit.
+// Limit the size of the body first, with middleware.BodyLimit outside of the limit.
 //
-// A gateway and the service behind it that limit by policies of one name give a client
-// that name twice in RateLimit. [core.FieldName] gives one of them another name there.
+// If a gateway and the service behind it have policies of the same name, RateLimit lists
+// the name twice. [core.FieldName] gives one of the policies another name there.
 //
 // # Tests
 //
 // A request from httptest.NewRequest comes from 192.0.2.1. One from http.NewRequest
-// that is served without a network has no RemoteAddr, and is refused with 401: set it, or
-// use httptest.
+// has no RemoteAddr unless it goes through a network, and is refused with 401. Set
+// RemoteAddr, or use httptest.
 package echolimit

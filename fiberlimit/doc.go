@@ -23,22 +23,21 @@
 //
 // The reasons:
 //
-//   - Outside of the limit: CORS. It answers a preflight, which is not counted then, and
-//     gives refusals the fields without which a browser shows scripts no status. A limit
-//     outside of CORS counts preflights.
-//   - Outside: what finds out who a client is, if that is the key.
-//   - Inside of the limit: cache and idempotency. Outside they answer clients with what
-//     others got, and Fiber's cache keeps refusals although these forbid it. Where a
-//     cache must be outside, its Next leaves out what is limited.
+//   - Outside of the limit: CORS. It answers preflights, so they are not counted, and adds
+//     fields to refusals. Without those fields a browser hides the status from scripts.
+//   - Outside: authentication, if the key is the user that it finds.
+//   - Inside of the limit: cache and idempotency. Outside they answer clients with
+//     responses to others, and Fiber's cache keeps refusals despite their no-store. If a
+//     cache must be outside, let its Next skip the limited routes.
 //   - Inside: timeouts, and what answers errors or changes a status, if [WithRefund] or
-//     [WithSettle] are to know it.
+//     [WithSettle] depend on that status.
 //
-// A function for [WithCost] may read the body with c.Body: the handler finds it there as
-// well. With StreamRequestBody it reads c.Context().RequestBodyStream, and nobody else
-// can after it.
+// A function for [WithCost] may read the body with c.Body: the handler can read it
+// again. With StreamRequestBody the function reads c.Context().RequestBodyStream, and the
+// handler can't read the body again.
 //
-// A gateway and the service behind it that limit by policies of one name give a client
-// that name twice in RateLimit. [core.FieldName] gives one of them another name there.
+// If a gateway and the service behind it have policies of the same name, RateLimit lists
+// the name twice. [core.FieldName] gives one of the policies another name there.
 //
 // # Tests
 //
@@ -47,7 +46,7 @@
 //
 // # Prefork
 //
-// With Prefork each child is a process with a memory of its own: with [core.NewMemory]
-// and 8 children a client gets up to 8 times the limit, on one connection after another.
+// With Prefork each child is a process with its own memory. With [core.NewMemory]
+// and 8 children, a client that reconnects gets up to 8 times the limit.
 // Share the limits in Redis instead.
 package fiberlimit

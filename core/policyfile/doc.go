@@ -42,7 +42,7 @@
 //	policies.yaml:7: search: "20/fortnight": unknown unit, use s, m, h, d or a Go duration
 //
 // A file is one YAML document of at most [MaxSize] bytes, in a regular file. Anchors,
-// aliases, tags and merge keys are not read. Lines may end as on any system.
+// aliases, tags and merge keys are not read. Lines may end as they do on any system.
 //
 // # Environment
 //

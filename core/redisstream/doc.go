@@ -19,9 +19,9 @@
 // an entry.
 //
 // Decisions that come while others are under way share round trips. A denial also
-// answers those who had begun to wait before it was asked for, with the same policy,
-// key and cost. It is cached until an entry leaves its log, and for a second at most:
-// that is how long a reset by another process can go unseen. The RetryAfter of a
+// answers decisions with the same policy, key and cost that began to wait before it was
+// sent. It is cached until an entry leaves its log, and for a second at most: a reset by
+// another process can go unseen for that long. The RetryAfter of a
 // cached denial can be late by one round trip. Denials by policies with refunds or
 // costs are not cached.
 //
@@ -37,13 +37,13 @@
 // logs a warning when they evict keys, are too old, or need a client for a Cluster.
 //
 // A server in cluster mode with one shard works with any client, and so does a client
-// in a wrapper. The health of servers is known for each server unless a wrapper hides
-// a Cluster or Ring.
+// in a wrapper. The store tracks health for each server, unless a wrapper hides a
+// Cluster or Ring.
 //
 // Leave stream-node-max-entries or stream-node-max-bytes above 0: they are 100 and 4096
-// unless set. With both at 0 the server keeps a stream in one node, which grows as long
-// as its key is busy, whatever is trimmed. The store warns of it where the user may
-// read the configuration (config|get).
+// unless set. With both at 0 the server keeps a stream in one node, which grows while
+// its key is busy, despite trimming. The store warns of this when the user may read the
+// configuration (config|get).
 //
 // An ACL user needs the keys streamlimit:* and the commands evalsha, eval, unlink,
 // ping, info, time, xtrim, xlen, xadd, xdel, xrange, xrevrange, copy, rename,
@@ -55,19 +55,19 @@
 //   - command, cluster|slots and asking, for a Cluster.
 //
 // The protocol (2 or 3) and TLS make no difference. By default a client given to [New]
-// also tries client|setinfo and client|maint_notifications, and works without. Each
+// also tries client|setinfo and client|maint_notifications, and works without them. Each
 // try adds an entry to ACL LOG. DisableIdentity and a MaintNotificationsConfig with
 // ModeDisabled in the options of go-redis avoid that; clients of [Open] have both.
 // Without the command info, the store does not check the servers, and its tries are
 // in ACL LOG too.
 //
-// Where the user lacks another command, or the server by rename-command, a decision
+// When the user lacks another command, or rename-command has removed it, a decision
 // that needs it is an error and counts nothing. Copy and rename are the exception:
 // without them each log takes 4 kB more.
 //
 // By default go-redis writes a line to standard error for each failed dial. The clients
 // of [Open] do not. For others, and for those of sentinels, [redis.SetLogger] or the
-// package logging of go-redis change it, for all clients of the program.
+// package logging of go-redis change that, for all clients of the program.
 //
 // A Cluster refuses all keys while one primary is gone, unless
 // cluster-require-full-coverage is no: set that, so that the keys of the others go
@@ -93,21 +93,20 @@
 //     refused at once with [core.ErrOverloaded]. It counts against no server.
 //   - Building a connection. It happens in the background, for as long as the client
 //     allows, and the connection is kept. Requests wait up to a second for the first
-//     connection of a process. Later, a server without a connection is one that does
-//     not answer.
+//     connection of a process. Later, a server without a connection counts as
+//     one that does not answer.
 //   - The answer: at most the timeout, 100 ms unless [WithTimeout] says otherwise, from
 //     when the decision is written to a connection. A decision that is not answered by
 //     then is an error and counts as a failure of the server.
 //
 // So a caller waits at most for the wait bound and the timeout together. While this
-// process is starved of processors, it gives replies that may have arrived more time.
-// A caller's own deadline ends its wait, and the limiter's failure mode decides for it;
-// the store still listens for the answer, so an impatient caller is not taken for an
-// outage. The context of a caller reaches the client only while the caller waits.
+// process is starved of processors, it allows more time for replies that may have arrived.
+// When a caller's own deadline ends its wait, the limiter's failure mode decides. The
+// store still waits for the answer, so a short deadline is not taken for an outage. The context of a caller reaches the client only while the caller waits.
 //
 // A decision is never sent twice when its script may have run, so a request is counted
-// at most once. One that was surely not received, since its connection was found
-// broken, is sent on another connection. What the errors of a server mean is in the
+// at most once. A decision that the server surely did not receive, because its
+// connection was broken, is sent on another connection. What the errors of a server mean is in the
 // files states.go and handshake.go of this package.
 //
 // Replication is asynchronous: a failover loses the entries that the lost primary

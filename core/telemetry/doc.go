@@ -8,9 +8,9 @@
 //
 //   - streamlimit.requests, a counter of {request}: requests, by policy, result and
 //     source.
-//   - streamlimit.units, a counter of {unit}: what they cost, by the same.
+//   - streamlimit.units, a counter of {unit}: what requests cost, by the same attributes.
 //   - streamlimit.decision.duration, a histogram of seconds: how long decisions took,
-//     by the same.
+//     by the same attributes.
 //   - streamlimit.store.down, an up-down counter of {server}: servers of the store
 //     that don't answer, and are not asked for requests, as [core.Health] has
 //     them. It needs [Observer.Watch].
@@ -20,28 +20,28 @@
 //   - allowed
 //   - denied, by the limits or a rule
 //   - shadow_denied: allowed, though a policy in shadow mode would have denied it
-//   - overloaded: there is no decision, since this process is too slow
+//   - overloaded: there is no decision because this process is too slow
 //     ([core.ErrOverloaded])
 //   - error: there is no decision
 //
-// The source says where that comes from:
+// The source says what decided:
 //
 //   - redis, or memory: the limiter's store
-//   - fallback: the memory of this process, since the store did not answer
-//   - none: no log was asked. A rule decided, or the store did not answer and the
-//     policy is open then (allowed), or there is no decision.
+//   - fallback: the memory of this process, because the store did not answer
+//   - none: no log was asked. A rule decided, the store did not answer and the policy
+//     fails open (allowed), or there is no decision.
 //
 // A request under several policies counts once for each, with the time that all
 // of them took together. The sum over the policies is one of decisions, not of
 // requests. The duration does not include the handler's.
 //
-// Keys, addresses and routes are never attributes. The only other one is the policy,
-// of which there are as many as [WithMaxPolicies] says.
+// Keys, addresses and routes are never attributes. The only attribute beside
+// result and source is the policy. [WithMaxPolicies] bounds how many there are.
 //
 // # Traces
 //
 // Each decision is also an event, "streamlimit.decision", of the span in the
 // context that the limiter was asked with, if there is one and it is recorded.
-// It has the policy, result and source as above, and the cost. If there is a
-// decision, it has the reason, limit, remaining and retry_after, in seconds, too.
+// It has the policy, result and source as above, and the cost. With a decision, it
+// also has the reason, limit, remaining, and retry_after in seconds.
 package telemetry
