@@ -70,8 +70,10 @@ func WithTrustedUnixSocket() Option {
 	return func(l *Limiter) { l.identity.trustUnix = true }
 }
 
-// WithFailureMode says what happens to requests when the store does not answer,
-// for policies without an [OnFailure] of their own; [FailLocal] unless set.
+// WithFailureMode sets what happens to requests when the store does not answer,
+// for policies without an [OnFailure] of their own. The default is [FailLocal].
+// When this process is overloaded (see [ErrOverloaded]), FailLocal refuses as
+// FailClosed does, since the store still has the budget.
 func WithFailureMode(mode FailureMode) Option {
 	if mode == FailDefault || mode > FailLocal {
 		panic("core: WithFailureMode: no such mode: use core.FailClosed, core.FailOpen or core.FailLocal")
