@@ -22,7 +22,7 @@ ABOUT_TIME = ^TestRow3[0-4]|^TestBurst|^TestBusyProcess|^TestFarServer|^TestImpa
 
 .PHONY: test
 test: redis cc chromium nginx ## test all modules with the race detector, and then what is about time without it
-	CGO_ENABLED=1 go test -race -timeout 15m work
+	CGO_ENABLED=1 go test -race -timeout 20m work
 	go test -count=1 -p 1 -timeout 10m -run '$(ABOUT_TIME)' ./core/redisstream ./examples/faults
 
 .PHONY: test-alone

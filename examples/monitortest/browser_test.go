@@ -136,13 +136,14 @@ func eval[T any](b *tab, expression string, args ...any) T {
 	return value
 }
 
-// holds reports whether an expression is true. It is not while the page changes.
+// holds reports whether an expression is true. It is not while the page changes, or
+// lacks an element.
 func (b *tab) holds(expression string, args ...any) bool {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	is, err := chromedp.Run(ctx, chromedp.Evaluate[bool](fmt.Sprintf("Boolean("+expression+")", args...)))
-	if err != nil && strings.Contains(err.Error(), "navigated or closed") {
+	if err != nil && (strings.Contains(err.Error(), "navigated or closed") || strings.Contains(err.Error(), "properties of null")) {
 		return false
 	}
 	b.must(expression, err)
