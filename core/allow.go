@@ -19,8 +19,8 @@ import (
 // trip. On a Cluster or Ring it is so for logs of the same key. Logs of different
 // keys are asked one by one there, and what one gave is given back when another
 // denies: for a moment, others may be denied for it. Such policies must be
-// [Refundable]; the error is an [ErrApart] otherwise. Never is more admitted
-// than any limit allows.
+// [Refundable]; the error is an [ErrApart] otherwise. No limit is ever
+// exceeded.
 //
 // The same policy and key twice is an [ErrAskedTwice], and so are two policies of one
 // name with the same key; no question at all is an [ErrNoPolicy].
@@ -146,7 +146,7 @@ func (v *view) answer(a Ask, client netip.Prefix) (Decision, bool) {
 	return Decision{}, false
 }
 
-// fits is whether the limits can ever admit a cost.
+// fits reports whether every limit could admit cost.
 func (p *Policy) fits(cost int64) bool {
 	for _, l := range p.limits {
 		if cost > l.Max {

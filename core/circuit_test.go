@@ -139,7 +139,7 @@ func TestCircuitOfOneHiccup(t *testing.T) {
 	})
 }
 
-// What is no failure of the store does not open its circuit.
+// What is not a failure of the store does not open its circuit.
 func TestCircuitStaysClosed(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()

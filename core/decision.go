@@ -75,11 +75,11 @@ type Decision struct {
 	Allowed bool    // whether the policy lets the request pass; for a peek, whether it would
 	Reason  Reason
 
-	// Counted is whether the units were taken: the request was allowed, by the
+	// Counted reports whether the units were taken: the request was allowed, by the
 	// limits, and by those of all policies that were asked together.
 	Counted bool
 
-	// WouldDeny is whether a policy in shadow mode would have denied the
+	// WouldDeny reports whether a policy in shadow mode would have denied the
 	// request, which is Allowed nevertheless.
 	WouldDeny bool
 
@@ -149,7 +149,7 @@ func (d *Decision) States() []LimitState {
 	return states
 }
 
-// binds is whether s says more about what the client may do next than o.
+// binds reports whether s says more about what the client may do next than o.
 func (s LimitState) binds(o LimitState) bool {
 	switch {
 	case s.Violated != o.Violated:
@@ -186,7 +186,7 @@ func decisionOf(a Ask, u Usage) Decision {
 	return d
 }
 
-// shown is whether clients are told of the decision: it is one, made by limits
+// shown reports whether clients are told of the decision: it is one, made by limits
 // that they can meet.
 func (d *Decision) shown() bool {
 	return d.Policy != nil && !d.Policy.shadow && d.Source != SourceNone

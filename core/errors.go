@@ -9,7 +9,7 @@ import (
 var (
 	// ErrCost is returned for a cost that can never be admitted: below 1, above
 	// one of the policy's limits, or other than 1 for a policy without
-	// [VariableCost]. Waiting does not help, so it is no denial. Above a limit of
+	// [VariableCost]. Retrying cannot succeed, so this is an error, not a denial. Above a limit of
 	// a policy in shadow mode, the request is allowed: see Decision.WouldDeny.
 	ErrCost = errors.New("core: cost can never be admitted")
 
@@ -114,7 +114,7 @@ func Denied(decisions []Decision) error {
 
 func (d *Decision) denies() bool { return !d.Allowed && d.Policy != nil }
 
-// outlasts is whether the client must wait longer for d than for o, of two
+// outlasts reports whether the client must wait longer for d than for o, of two
 // denials.
 func (d *Decision) outlasts(o *Decision) bool {
 	if blocked, before := d.Reason == ReasonBlocked, o.Reason == ReasonBlocked; blocked || before {

@@ -156,7 +156,7 @@ func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Ask, failed error
 }
 
 // errBeside is for questions that were asked together with one whose log is none,
-// which is no matter of theirs.
+// which does not concern them.
 var errBeside = errors.New("core: asked together with a policy whose log is none")
 
 // unknown is the usage of a log that nobody has asked.

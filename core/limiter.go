@@ -40,7 +40,7 @@ type Limiter struct {
 //
 //	limiter := core.New(core.NewMemory())
 //
-// A store that does not answer is no error: see [WithFailureMode]. It panics when
+// A store that does not answer is not an error: see [WithFailureMode]. It panics when
 // the store is nil. Close it to end its goroutines, one that looks for changed
 // rules, and one for each server that does not answer, which asks it now and
 // then. Make one for the process, not for each request.

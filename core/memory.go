@@ -22,8 +22,8 @@ const sweepInterval = time.Second
 //
 // It is bounded: when the maximum number of keys is reached, those whose
 // entries have all left their windows are forgotten. A key with live entries
-// never is, since that would give its client a new budget: while all are live, a
-// request with a new key gets [ErrStoreFull] and known keys go on as before. A
+// is kept, since to forget it would give its client a new budget. While all are live,
+// a request with a new key gets [ErrStoreFull] and known keys go on as before. A
 // log has at most as many entries as its longest window has milliseconds, and as
 // its limit has units.
 type Memory struct {

@@ -183,7 +183,7 @@ func isLimit(o PolicyOption) bool {
 	return ok
 }
 
-// same is whether decisions by p and o are the same.
+// same reports whether decisions by p and o are the same.
 func (p *Policy) same(o *Policy) bool {
 	return p == o || p.name == o.name && p.traits == o.traits && slices.Equal(p.limits, o.limits)
 }

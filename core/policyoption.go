@@ -41,17 +41,17 @@ func VariableCost() PolicyOption { return policyOption(func(t *traits) { t.costs
 // What was given back is available at once. It may count again as used for a
 // moment: while its request is about to leave a window, for as long as the
 // slowest refund on the log has taken of late, and no longer than grace. A limit
-// whose window is shorter than that sees no refunds. Never is more admitted
-// than a limit allows.
+// whose window is shorter than that sees no refunds. A refund
+// never admits more than the limit.
 func Refundable(grace time.Duration) PolicyOption {
 	return policyOption(func(t *traits) { t.refundable, t.grace = true, grace })
 }
 
 // Slices makes the policy's logs coarse, for big limits: a log has at most n+1
 // entries, whatever the limit, from 2 to 1000. Requests within one n-th of the
-// window share an entry, which has the time of the last of them. So never is
-// more admitted than the limit allows, and units come back up to Window/n later
-// than they would; 64 is a good number. Such a policy has one limit and is not
+// window share an entry, which has the time of the last of them. So the
+// limit is never exceeded, and units come back up to Window/n later than they
+// would; 64 is a good number. Such a policy has one limit and is not
 // [Refundable].
 func Slices(n int) PolicyOption { return policyOption(func(t *traits) { t.slices = n }) }
 
@@ -120,10 +120,10 @@ func (p *Policy) checkSlices() error {
 	return nil
 }
 
-// VariableCost is whether requests of the policy may cost more than 1 unit.
+// VariableCost reports whether requests of the policy may cost more than 1 unit.
 func (p *Policy) VariableCost() bool { return p.costs }
 
-// Refundable is whether units can be given back, and within which time.
+// Refundable reports whether units can be given back, and within which time.
 func (p *Policy) Refundable() (grace time.Duration, ok bool) { return p.within, p.refundable }
 
 // Slice is the length of time within which requests share an entry; 0 when each
@@ -140,7 +140,7 @@ func (p *Policy) Slice() time.Duration {
 // FieldName is the policy's name in the response fields and problem documents.
 func (p *Policy) FieldName() string { return p.fieldName }
 
-// Shadow is whether the policy counts and reports, and denies nothing.
+// Shadow reports whether the policy only counts and reports, and denies nothing.
 func (p *Policy) Shadow() bool { return p.shadow }
 
 // OnFailure is what happens when the store does not answer; [FailDefault] when

@@ -66,7 +66,7 @@ func (r Rule) ID() string {
 	return string(r.Kind) + " key " + shownKey(r.Key)
 }
 
-// ended is whether the rule is over at a time.
+// ended reports whether the rule is over at a time.
 func (r Rule) ended(now time.Time) bool { return !r.Until.IsZero() && !now.Before(r.Until) }
 
 // The years that a rule's end can be in: those of the stores' clocks, and which

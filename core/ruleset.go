@@ -53,7 +53,7 @@ func newRuleset(rules []Rule, version string, now time.Time) ruleset {
 	return s
 }
 
-// judges is whether there are rules on clients at all.
+// judges reports whether there are rules on clients at all.
 func (s *ruleset) judges() bool { return len(s.keys) > 0 || len(s.networks) > 0 }
 
 // on is the rule that decides on a client, which is counted by key and comes
@@ -84,7 +84,7 @@ func (s *ruleset) on(key string, client netip.Prefix, now time.Time) (found Rule
 	return found, ok
 }
 
-// before is whether r decides on a client rather than o: by their kinds, and
+// before reports whether r decides on a client rather than o: by their kinds, and
 // the one that lasts longer of two bans.
 func (r Rule) before(o Rule) bool {
 	if r.Kind != o.Kind {

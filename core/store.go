@@ -101,7 +101,7 @@ type Usage struct {
 	Allowed bool
 	Source  Source
 
-	// Recalled is whether the store knew it without asking: a denial that is still
+	// Recalled reports whether the store knew it without asking: a denial that is still
 	// true. It says nothing about whether the store would answer.
 	Recalled bool
 

@@ -127,7 +127,7 @@ func (w *warnings) ifInHandler() {
 	}
 }
 
-// servesRequest is whether a function of this name is one of a server, or a
+// servesRequest reports whether a function of this name is one of a server, or a
 // handler's.
 func servesRequest(function string) bool {
 	return strings.HasSuffix(function, ".ServeHTTP") || // of net/http and httptest, and what implements http.Handler

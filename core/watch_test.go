@@ -160,7 +160,7 @@ func TestUnreadRules(t *testing.T) {
 		down.Store(false)
 		time.Sleep(time.Second)
 		if log.String() != "" {
-			t.Errorf("a store that is down is no matter of the rules: %s", log.String())
+			t.Errorf("a store that is down does not concern the rules: %s", log.String())
 		}
 		failing.Store(true)
 		time.Sleep(time.Hour)
@@ -172,7 +172,7 @@ func TestUnreadRules(t *testing.T) {
 		}
 		// The rule is set, but not known to be: an error says so.
 		if err := l.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "other"}); err == nil {
-			t.Error("a rule that was not read back is no error")
+			t.Error("a rule that was not read back is not an error")
 		}
 		if _, err := l.Rules(t.Context()); err == nil {
 			t.Error("rules that can't be read are listed")

@@ -25,7 +25,7 @@ type Framework[C any] struct {
 	// Exchange is the request and its response behind a context.
 	Exchange func(c C) Exchange
 
-	// Owns is whether the framework answers err in its own way: err is of the
+	// Owns reports whether the framework answers err in its own way: err is of the
 	// framework's own kind, with a status in it, or the function of the user's
 	// that returned it has written the response already.
 	Owns func(c C, err error) bool

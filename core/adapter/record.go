@@ -74,7 +74,7 @@ func newest(decisions []core.Decision, denied error) int {
 	return slices.IndexFunc(decisions, func(d core.Decision) bool { return sameDecision(&d, &limited.Decision) })
 }
 
-// sameDecision is whether a and b are on the same log.
+// sameDecision reports whether a and b are on the same log.
 func sameDecision(a, b *core.Decision) bool { return a.Policy == b.Policy && a.Key == b.Key }
 
 // stands reports whether an earlier limit has counted this request as a asks, and

@@ -31,7 +31,7 @@ func (a Adapter[C, M]) suite() suite {
 	return s
 }
 
-// has is whether the framework has what a field of Adapter stands for.
+// has reports whether the framework has what a field of Adapter stands for.
 func (s suite) has(field string) bool { return !slices.Contains(s.lacks, field) }
 
 type app struct {

@@ -31,7 +31,7 @@ func (b *bench) pick(quick, full int) int {
 	return full
 }
 
-// enough is whether there have been enough rounds: as many as wanted, or two on a
+// enough reports whether there have been enough rounds: as many as wanted, or two on a
 // machine that is slower than expected.
 func (b *bench) enough(round, wanted int) bool {
 	return round >= wanted || round >= 2 && time.Since(b.began) > b.due

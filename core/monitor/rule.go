@@ -29,7 +29,7 @@ func ShowRule(r core.Rule) Rule {
 	return shown
 }
 
-// Concerns is whether the rule changes what becomes of a key under the policy of
+// Concerns reports whether the rule changes what becomes of a key under the policy of
 // that name, as far as the key tells: one of a network is about keys that are an
 // address or a prefix within it.
 func (r Rule) Concerns(policy, key string) bool {

@@ -16,8 +16,8 @@ import (
 // the transport returns, sooner or later, from all that it is given.
 //
 // A decision that finds its server idle is sent alone and at once. While requests
-// are in flight, others wait, and then share one. Every caller has its answer by
-// the wait bound and the timeout: the batcher calls off what has waited too long.
+// are in flight, others wait, and then share one. The
+// batcher calls off what has waited too long: see the package's documentation.
 type batcher struct {
 	transport *transport
 	topology  *topology

@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	// cacheAtMost is how long a denial is remembered, so that a log that another
+	// cacheAtMost bounds the time that a denial is cached, so that a log that another
 	// process resets is soon seen to be empty.
 	cacheAtMost = time.Second
 
-	// cacheShards and cachedInShard bound what is remembered: 16,384 denials.
+	// cacheShards and cachedInShard bound what is cached: 16,384 denials.
 	cacheShards   = 16
 	cachedInShard = 1024
 )
 
 // cache holds denials that would be the same if Redis was asked again: while a log
 // is full, nothing enters it, and until its first entry leaves, nothing about it
-// changes. A flood of denied requests so costs Redis next to nothing.
+// changes. So a flood of denied requests costs Redis next to nothing.
 type cache struct {
 	now    func() time.Time
 	seed   maphash.Seed
@@ -31,10 +31,10 @@ type cache struct {
 type cacheShard struct {
 	mu        sync.RWMutex
 	kept      map[denied]denial
-	forgotten atomic.Uint64 // how often something was
+	forgotten atomic.Uint64 // counts the calls of forget
 }
 
-// denied is what a denial is about: with other limits it might be none.
+// denied names what a denial is about. With other limits there might be none.
 type denied struct {
 	policy *core.Policy
 	key    string
@@ -54,7 +54,7 @@ func newCache() *cache {
 	return d
 }
 
-// cacheable is whether denials of the policy stay true until an entry leaves:
+// cacheable reports whether denials of the policy stay true until an entry leaves:
 // not where units are given back, or where a smaller cost might fit.
 func cacheable(p *core.Policy) bool {
 	return p.Layout() != core.Refunded && !p.VariableCost()
@@ -64,7 +64,7 @@ func (d *cache) shard(key string) *cacheShard {
 	return &d.shards[maphash.String(d.seed, key)%cacheShards]
 }
 
-// recall is a denial that is remembered, as it is now.
+// get returns a denial that is cached, as it is now.
 func (d *cache) get(p *core.Policy, key string) (core.Usage, bool) {
 	s, now := d.shard(key), d.now()
 	s.mu.RLock()
@@ -88,7 +88,7 @@ func (d *cache) get(p *core.Policy, key string) (core.Usage, bool) {
 	return u, true
 }
 
-// sending is when a request is sent, and what was forgotten before it.
+// sending holds when a request was sent, and what was forgotten before it.
 type sending struct {
 	at        time.Time
 	forgotten uint64
@@ -98,7 +98,7 @@ func (d *cache) sending(key string) sending {
 	return sending{at: d.now(), forgotten: d.shard(key).forgotten.Load()}
 }
 
-// remember keeps the denial of a request.
+// put caches the denial of a request that was sent then.
 func (d *cache) put(p *core.Policy, key string, u core.Usage, sent sending) {
 	valid := min(u.RetryAfter, cacheAtMost)
 	for i := range p.Len() {
@@ -124,7 +124,7 @@ func (d *cache) put(p *core.Policy, key string, u core.Usage, sent sending) {
 	s.kept[about] = kept
 }
 
-// makeRoom forgets one of a few denials, preferably one that is true no longer.
+// makeRoom forgets one of a few denials, preferably one that is not true any more.
 func (s *cacheShard) makeRoom(now time.Time) {
 	tried := 0
 	for about, kept := range s.kept { // in random order
@@ -135,7 +135,7 @@ func (s *cacheShard) makeRoom(now time.Time) {
 	}
 }
 
-// forget is for a log that is empty now, whatever the limits it was denied by.
+// forget drops the denials on a log that is empty now, under whatever limits.
 func (d *cache) forget(p *core.Policy, key string) {
 	s := d.shard(key)
 	s.mu.Lock()

@@ -15,7 +15,7 @@ import (
 
 // Before Redis 7.2 a server's clock goes on while a script runs. Here it goes on by
 // a millisecond with every reading, more than any server's, and windows are of a few
-// readings. Never is more in one than the limit, whether
+// readings. No window has more than the limit, whether
 // requests come alone, in groups, with others in one script, or by several policies.
 func TestClockGoesOnWithinScripts(t *testing.T) {
 	server := redistest.Start(t)

@@ -90,7 +90,7 @@ func FuzzParseReply(f *testing.F) {
 	})
 }
 
-// wellFormed is whether each policy's reply stands behind its length.
+// wellFormed reports whether each policy's reply stands behind its length.
 func wellFormed(replies []int64, asks []core.Ask) bool {
 	for _, a := range asks {
 		want := int64(3 + 2*a.Policy.Len())

@@ -78,7 +78,7 @@ func TestRing(t *testing.T) {
 	}
 }
 
-// A Redis that does not answer is no error of Open: it is reported, and the
+// A Redis that does not answer is not an error of Open: it is reported, and the
 // store works as soon as Redis does.
 func TestOpenDeadRedis(t *testing.T) {
 	server := redistest.Start(t)

@@ -252,7 +252,7 @@ func TestProxyRuleInAPipeline(t *testing.T) {
 		t.Errorf("replies %q, %q, %q", first.Val(), second.Val(), third.Val())
 	}
 	if err == nil || script.Err() == nil {
-		t.Error("the cut reply is no error")
+		t.Error("the cut reply is not an error")
 	}
 	if n := server.Client().Get(t.Context(), "n").Val(); n != "1" {
 		t.Errorf("the script ran %q times, want once", n)

@@ -131,7 +131,7 @@ func (s *Server) Restart() {
 	s.t.Fatalf("redistest: the server does not restart: %v", err)
 }
 
-// alive is whether the server was started and not killed.
+// alive reports whether the server was started and not killed.
 func (s *Server) alive() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -70,7 +70,7 @@ func (m *model) used(window, now int64) (units, first int64) {
 	return units, first
 }
 
-// room is whether cost fits all limits at now, if nothing is added until then.
+// room reports whether cost fits all limits at now, if nothing is added until then.
 func (m *model) room(cost, now int64) bool {
 	for _, l := range m.policy.Limits() {
 		if used, _ := m.used(l.Window.Milliseconds(), now); used+cost > l.Max {
@@ -80,7 +80,7 @@ func (m *model) room(cost, now int64) bool {
 	return true
 }
 
-// checkWait is whether a cost that does not fit at now fits after a wait, and
+// checkWait checks that a cost that does not fit at now fits after a wait, and
 // not a millisecond before. If nothing was given back, there is one such wait.
 func (m *model) checkWait(wait, cost, now int64) error {
 	if wait < 1 || !m.room(cost, now+wait) {

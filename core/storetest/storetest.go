@@ -28,7 +28,7 @@ type Harness struct {
 	// closes it.
 	NewReal func(t testing.TB) core.Store
 
-	// Apart is whether TakeAll asks logs of different keys one by one, and so
+	// Apart reports whether TakeAll asks logs of different keys one by one, and so
 	// only for refundable policies.
 	Apart bool
 

@@ -14,7 +14,7 @@ import (
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
-// full is whether the rows run in their full form and make the table.
+// full reports whether the rows run in their full form and make the table.
 var full = os.Getenv("FAULTS") == "full"
 
 // scale is the size of something in the short form and in the full one.

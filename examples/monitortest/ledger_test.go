@@ -97,7 +97,7 @@ func (r asked) of(key string, p *core.Policy, result string) int64 {
 	return r.count(nil, func(d decided) bool { return d.policy == p.Name() && d.result == result })
 }
 
-// passed is whether the client saw it pass.
+// passed reports whether the client saw it pass.
 func (r asked) passed() bool {
 	return r.count(nil, func(d decided) bool { return d.result == "denied" }) == 0
 }
@@ -178,7 +178,7 @@ func (s statements) policy(name string) string {
 	return ""
 }
 
-// says is whether a policy's sentence has all the parts.
+// says reports whether a policy's sentence has all the parts.
 func (s statements) says(policy string, parts ...string) bool {
 	said := strings.Split(strings.TrimPrefix(s.policy(policy), "Last minute: "), " · ")
 	return !slices.ContainsFunc(parts, func(part string) bool {

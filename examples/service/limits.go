@@ -28,7 +28,7 @@ type Limits struct {
 }
 
 // NewLimits makes the limiter with its policies, and follows the policy file. A
-// Redis that does not answer is no error: the limiter works as soon as Redis
+// Redis that does not answer is not an error: the limiter works as soon as Redis
 // does.
 func (s Settings) NewLimits() (*Limits, error) {
 	store, err := s.newStore()

@@ -97,7 +97,7 @@ func soak(t *testing.T, s site, l *load, servers []*watched, start time.Time) (i
 	return injected
 }
 
-// check is whether the server has grown, raced or panicked. The figures of a
+// check reports whether the server has grown, raced or panicked. The figures of a
 // short run are those of servers that still fill.
 func (w *watched) check(t *testing.T) {
 	t.Helper()
@@ -119,7 +119,7 @@ func (w *watched) check(t *testing.T) {
 	}
 }
 
-// ends is whether a server that got SIGTERM ends in time; the test checks with
+// ends reports whether a server that got SIGTERM ends in time; the test checks with
 // which code.
 func ends(t *testing.T, p *program.Process) {
 	t.Helper()

@@ -31,7 +31,7 @@ func (s *stalls) watch(ctx context.Context) {
 	}
 }
 
-// since is whether the machine has stood still since a time.
+// since reports whether the machine has stood still since a time.
 func (s *stalls) since(t time.Time) bool {
 	time.Sleep(10 * tick) // let watch see it
 	return time.Duration(s.last.Load()) > t.Sub(s.start)

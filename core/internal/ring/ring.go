@@ -63,7 +63,7 @@ func (l *Log) Add(time, units, slice int64) {
 	l.n++
 }
 
-// Has is whether the units up to total were recorded at time.
+// Has reports whether the units up to total were recorded at time.
 func (l *Log) Has(time, total int64) bool {
 	i := l.first(time)
 	return i < l.n && l.at(i).Time == time && l.total(i-1) < total && total <= l.at(i).Total
