@@ -80,7 +80,7 @@ func TestRulesOnClients(t *testing.T) {
 		"IPv6":                                {[]core.Rule{on(core.Block, "2001:db8::/32")}, "2001:db8:1::1", "k", core.ReasonBlocked},
 		"one IPv6 address":                    {[]core.Rule{on(core.Block, "2001:db8::5/128")}, "2001:db8::5", "2001:db8::/64", core.ReasonBlocked},
 		"its neighbour in the /64":            {[]core.Rule{on(core.Block, "2001:db8::5/128")}, "2001:db8::6", "2001:db8::/64", core.ReasonLimits},
-		"a zone does not matter":                 {[]core.Rule{on(core.Block, "fe80::/10")}, "fe80::1%eth0", "k", core.ReasonBlocked},
+		"a zone does not matter":              {[]core.Rule{on(core.Block, "fe80::/10")}, "fe80::1%eth0", "k", core.ReasonBlocked},
 		"not masked":                          {[]core.Rule{on(core.Block, "203.0.113.99/24")}, "203.0.113.7", "k", core.ReasonBlocked},
 		"no address at all":                   {[]core.Rule{on(core.Block, "0.0.0.0/0"), on(core.Block, "::/0")}, "", "k", core.ReasonLimits},
 		"the key is an address":               {[]core.Rule{on(core.Block, "203.0.113.0/24")}, "", "203.0.113.7", core.ReasonBlocked},
