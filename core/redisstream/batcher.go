@@ -55,11 +55,11 @@ type waiter struct {
 	err    error
 
 	// The server's lock guards these.
-	number                       uint64 // in order of arrival
-	since                        time.Time
-	state                        waiterState
-	line                         *line
-	before, after, ahead, behind *waiter // in the queue and in the line
+	number uint64 // in order of arrival
+	since  time.Time
+	state  waiterState
+	line   *line
+	links  [2]link // in the queue and in the line
 }
 
 type waiterState byte
@@ -103,20 +103,16 @@ func (b *batcher) server(log string) *server {
 // take decides on one charge.
 func (b *batcher) take(ctx context.Context, c charge) (core.Usage, error) {
 	v := b.server(c.log)
-	var began time.Time
-	if b.alone(ctx) && v.startAlone(steadyInFlight) {
-		reply, unsent, err := v.sendAlone(ctx, &c, scriptOf(c.policy), decision(&c, modeTake))
-		var u core.Usage
-		if err == nil {
-			u, err = parseUsage(reply, c.policy)
+	reply, since, done, err := v.atOnce(ctx, &c, steadyInFlight, scriptOf(c.policy), func() []any { return decision(&c, modeTake) })
+	if done {
+		if err != nil {
+			return core.Usage{}, err
 		}
-		if unsent.IsZero() {
-			return u, prefixed(err)
-		}
-		began = unsent
+		u, err := parseUsage(reply, c.policy)
+		return u, prefixed(err)
 	}
 	t := newWaiter(c)
-	t.since = began
+	t.since = since
 	if err := v.wait(ctx, t); err != nil {
 		return core.Usage{}, err
 	}
@@ -128,19 +124,15 @@ func (b *batcher) take(ctx context.Context, c charge) (core.Usage, error) {
 // takeSeveral decides on several charges, all or nothing, by one script.
 func (b *batcher) takeSeveral(ctx context.Context, charges []charge) ([]core.Usage, error) {
 	v, call := b.server(charges[0].log), decisionOfSeveral(charges)
-	var began time.Time
-	if b.alone(ctx) && v.startAlone(maxInFlight) {
-		reply, unsent, err := v.sendAlone(ctx, &charges[0], together, call)
-		var usages []core.Usage
-		if err == nil {
-			usages, err = parseSeveral(reply, charges)
+	reply, since, done, err := v.atOnce(ctx, &charges[0], maxInFlight, together, func() []any { return call })
+	if done {
+		if err != nil {
+			return nil, err
 		}
-		if unsent.IsZero() {
-			return usages, prefixed(err)
-		}
-		began = unsent
+		usages, err := parseSeveral(reply, charges)
+		return usages, prefixed(err)
 	}
-	t := &waiter{charges: charges, script: together, call: call, since: began, done: make(chan struct{}, 1)}
+	t := &waiter{charges: charges, script: together, call: call, since: since, done: make(chan struct{}, 1)}
 	if err := v.wait(ctx, t); err != nil {
 		return nil, err
 	}
@@ -149,36 +141,23 @@ func (b *batcher) takeSeveral(ctx context.Context, charges []charge) ([]core.Usa
 
 // ask runs the layout's script with the given arguments on the log of the charge.
 func (b *batcher) ask(ctx context.Context, c charge, args []any) ([]int64, error) {
-	v := b.server(c.log)
-	var began time.Time
-	if b.alone(ctx) && v.startAlone(steadyInFlight) {
-		sc := scriptOf(c.policy)
-		reply, unsent, err := v.sendAlone(ctx, &c, sc, append(sc.call(len(args), c.log), args...))
-		if unsent.IsZero() {
-			return reply, prefixed(err)
-		}
-		began = unsent
-	}
-	t := &waiter{one: [1]charge{c}, args: args, since: began, done: make(chan struct{}, 1)}
-	t.charges = t.one[:]
-	if err := v.wait(ctx, t); err != nil {
-		return nil, err
-	}
-	return t.reply, nil
+	sc := scriptOf(c.policy)
+	return b.other(ctx, c, steadyInFlight, sc, append(sc.call(len(args), c.log), args...), &waiter{args: args})
 }
 
 // run runs a script that is not a decision, for the log or key of the charge.
 func (b *batcher) run(ctx context.Context, c charge, sc *script, call []any) ([]int64, error) {
+	return b.other(ctx, c, maxInFlight, sc, call, &waiter{script: sc, call: call})
+}
+
+// other sends a call that takes no charges, at once or in its turn as t.
+func (b *batcher) other(ctx context.Context, c charge, most int, sc *script, call []any, t *waiter) ([]int64, error) {
 	v := b.server(c.log)
-	var began time.Time
-	if b.alone(ctx) && v.startAlone(maxInFlight) {
-		reply, unsent, err := v.sendAlone(ctx, &c, sc, call)
-		if unsent.IsZero() {
-			return reply, prefixed(err)
-		}
-		began = unsent
+	reply, since, done, err := v.atOnce(ctx, &c, most, sc, func() []any { return call })
+	if done {
+		return reply, err
 	}
-	t := &waiter{one: [1]charge{c}, script: sc, call: call, since: began, done: make(chan struct{}, 1)}
+	t.one[0], t.since, t.done = c, since, make(chan struct{}, 1)
 	t.charges = t.one[:]
 	if err := v.wait(ctx, t); err != nil {
 		return nil, err

@@ -13,34 +13,100 @@ const (
 	maxOfOneLog = 32
 )
 
-// queue holds those who wait for one server: in order of
-// arrival, and in a line for each log. Lines take turns.
+// queue holds those who wait for one server: in order of arrival, and in a line for
+// each log. Lines take turns.
 type queue struct {
-	size        int
-	first, last *waiter // by arrival
-	lines       map[string]*line
-	turn, back  *line // the line whose turn it is, and the last in the round
+	list  // by arrival
+	size  int
+	apart int // those whose call shares its round trip with nothing else
+	lines map[string]*line
+	turn  *line // whose turn it is
+	back  *line // the last in the round
 }
 
-// line holds the waiters that wait for one log.
+// line holds the waiters for one log.
 type line struct {
-	log         string
-	place       string // of the log: see topology
-	size        int
-	first, last *waiter
-	prev, next  *line // in the round
-	round       uint64
+	list
+	log        string
+	place      string // of the log: see topology
+	size       int
+	prev, next *line // in the round
+	round      uint64
 }
 
 var spareLines = sync.Pool{New: func() any { return new(line) }}
 
+// list is a doubly linked list of waiters. Each waiter is in two: in its queue's and
+// in its line's.
+type list struct{ first, last *waiter }
+
+// which names the two lists that a waiter is in.
+type which int
+
+const (
+	byArrival which = iota
+	ofItsLine
+)
+
+// link holds a waiter's neighbors in a list.
+type link struct{ before, after *waiter }
+
+func (l *list) append(t *waiter, w which) {
+	t.links[w] = link{before: l.last}
+	if l.last == nil {
+		l.first = t
+	} else {
+		l.last.links[w].after = t
+	}
+	l.last = t
+}
+
+func (l *list) prepend(t *waiter, w which) {
+	t.links[w] = link{after: l.first}
+	if l.first == nil {
+		l.last = t
+	} else {
+		l.first.links[w].before = t
+	}
+	l.first = t
+}
+
+func (l *list) unlink(t *waiter, w which) {
+	at := t.links[w]
+	if at.before == nil {
+		l.first = at.after
+	} else {
+		at.before.links[w].after = at.after
+	}
+	if at.after == nil {
+		l.last = at.before
+	} else {
+		at.after.links[w].before = at.before
+	}
+	t.links[w] = link{}
+}
+
 // push appends a waiter.
-func (q *queue) push(t *waiter, place string) {
+func (q *queue) push(t *waiter) {
+	l := q.join(t)
+	q.append(t, byArrival)
+	l.append(t, ofItsLine)
+}
+
+// putBack puts a waiter before all others: one that was taken and not served.
+func (q *queue) putBack(t *waiter) {
+	l := q.join(t)
+	q.prepend(t, byArrival)
+	l.prepend(t, ofItsLine)
+}
+
+// join returns the line for a waiter, and counts it.
+func (q *queue) join(t *waiter) *line {
 	log := t.charges[0].log
 	l := q.lines[log]
 	if l == nil {
 		l = spareLines.Get().(*line)
-		l.log, l.place = log, place
+		l.log, l.place = log, t.place
 		if q.lines == nil {
 			q.lines = make(map[string]*line)
 		}
@@ -48,48 +114,23 @@ func (q *queue) push(t *waiter, place string) {
 		q.enter(l)
 	}
 	t.line = l
-	t.before, t.after = q.last, nil
-	if q.last == nil {
-		q.first = t
-	} else {
-		q.last.after = t
-	}
-	q.last = t
-	t.ahead, t.behind = l.last, nil
-	if l.last == nil {
-		l.first = t
-	} else {
-		l.last.behind = t
-	}
-	l.last = t
 	l.size++
 	q.size++
+	if t.apartFromOthers() {
+		q.apart++
+	}
+	return l
 }
 
 // remove takes a waiter out, wherever it stands.
 func (q *queue) remove(t *waiter) {
 	l := t.line
-	if t.before == nil {
-		q.first = t.after
-	} else {
-		t.before.after = t.after
+	q.unlink(t, byArrival)
+	l.unlink(t, ofItsLine)
+	t.line = nil
+	if t.apartFromOthers() {
+		q.apart--
 	}
-	if t.after == nil {
-		q.last = t.before
-	} else {
-		t.after.before = t.before
-	}
-	if t.ahead == nil {
-		l.first = t.behind
-	} else {
-		t.ahead.behind = t.behind
-	}
-	if t.behind == nil {
-		l.last = t.ahead
-	} else {
-		t.behind.ahead = t.ahead
-	}
-	t.line, t.before, t.after, t.ahead, t.behind = nil, nil, nil, nil, nil
 	q.size--
 	if l.size--; l.size == 0 {
 		q.exit(l)

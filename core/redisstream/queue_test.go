@@ -20,7 +20,7 @@ func perLog(waiters []*waiter) map[string]int {
 func waitFor(q *queue, log, place string) *waiter {
 	t := waiterFor(countedPolicy, log, 1)
 	t.place = place
-	q.push(t, place)
+	q.push(t)
 	return t
 }
 
@@ -85,7 +85,7 @@ func TestAScriptOfItsOwnIsABatchAlone(t *testing.T) {
 	waitFor(&q, "a", "")
 	own := waiterFor(countedPolicy, "b", 1)
 	own.script = together
-	q.push(own, "")
+	q.push(own)
 	waitFor(&q, "b", "")
 	for round, want := range []int{1, 1, 1} {
 		if n := len(q.take(uint64(round+1), nil)); n != want {
@@ -125,16 +125,25 @@ func TestQueueAgainstLists(t *testing.T) {
 					want[log] = slices.Delete(want[log], i, i+1)
 					size--
 				}
+			case 2:
+				log := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "log")
+				back := waiterFor(countedPolicy, log, 1)
+				q.putBack(back)
+				want[log] = slices.Insert(want[log], 0, back)
+				size++
+				if q.first != back {
+					t.Fatal("who was put back is not the first")
+				}
 			default:
 				log := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "log")
 				want[log] = append(want[log], waitFor(&q, log, ""))
 				size++
 			}
 			n := 0
-			for waiter := q.first; waiter != nil; waiter = waiter.after {
+			for waiter := q.first; waiter != nil; waiter = waiter.links[byArrival].after {
 				n++
 			}
-			if q.size != size || n != size {
+			if q.size != size || n != size || q.apart != 0 {
 				t.Fatalf("size %d, %d in order of arrival, want %d", q.size, n, size)
 			}
 		}

@@ -1,8 +1,6 @@
 package redisstream
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -24,22 +22,8 @@ const (
 	// tick is how often those who wait are looked at while there are any.
 	tick = 5 * time.Millisecond
 
-	// firstConnection is how long requests wait for the first connection of a
-	// process. Later a server without a connection is one that does not answer.
-	firstConnection = time.Second
-
-	// maxBuilding bounds the connections that are built at once.
-	maxBuilding = 2
-
-	// restless is how long connections may rest before they are tried with a
-	// command that counts nothing: a NAT or a load balancer may have dropped them.
-	restless = 15 * time.Second
-
 	// telling is how many requests must be answered before their average counts.
 	telling = 16
-
-	// rebuild is how much time lies between attempts to connect at least.
-	rebuild = 10 * time.Millisecond
 )
 
 // server is one Redis server as this process sees it: who waits for it, what is
@@ -55,11 +39,10 @@ type server struct {
 	newest   *batch    // of those in flight, or the last that was
 	sent     time.Time // when the newest request began
 
-	answers  int           // how many requests were answered
-	perBatch int           // answers in a batch, on average
-	took     time.Duration // a request, on average
-	script   time.Duration // the server's part of that, at least
-	trip     time.Duration // the network's part, at most; 0 until it is known
+	answers int           // how many requests were answered
+	took    time.Duration // a request, on average
+	script  time.Duration // the server's part of that, at least
+	trip    time.Duration // the network's part, at most; 0 until it is known
 
 	// ready is how many connections are established, as far as this process
 	// knows; the client's pool has the last word.
@@ -103,14 +86,6 @@ func (v *server) startAlone(most int) bool {
 	return true
 }
 
-// rested has connections that nobody has used for long tried before they are
-// used again.
-func (v *server) rested() {
-	if v.inFlight == 0 && v.ready > 0 && time.Since(v.finishedAt) > restless {
-		v.ready = 0
-	}
-}
-
 // admit puts a waiter into the queue, or refuses it.
 func (v *server) admit(t *waiter) error {
 	v.rested()
@@ -132,7 +107,7 @@ func (v *server) admit(t *waiter) error {
 	if t.since.IsZero() {
 		t.since = now
 	}
-	v.queue.push(t, t.place)
+	v.queue.push(t)
 	v.pump()
 	if v.queue.size > 0 && !v.ticking {
 		v.ticking = true
@@ -142,35 +117,6 @@ func (v *server) admit(t *waiter) error {
 	return nil
 }
 
-// unconnected returns why nobody waits for a connection: the last attempt has
-// failed, or the first one takes too long. In a starved process that is no fault
-// of the server.
-func (v *server) unconnected(now time.Time) error {
-	if v.wanted.IsZero() {
-		v.wanted = now
-	}
-	switch {
-	case v.failed != nil:
-		return fmt.Errorf("%w: %w", errNoConnection, v.failed)
-	case !v.met && now.Sub(v.wanted) >= v.batcher.first:
-		return v.tooLate(errNoConnection)
-	}
-	return nil
-}
-
-// tooLate returns err, or in a starved process that it is overloaded. After a while
-// without an answer that is no excuse.
-func (v *server) tooLate(err error) error {
-	last := v.answered
-	if last.IsZero() {
-		last = v.wanted
-	}
-	if v.silent == nil && v.batcher.starvation.now() && time.Since(last) < 2*v.batcher.first {
-		return errWaited
-	}
-	return err
-}
-
 // crowded reports whether a waiter would wait for longer than the bound, by the
 // batches that are needed for those before it and the time that one takes. The first
 // requests of a process say little about that.
@@ -178,10 +124,9 @@ func (v *server) crowded(t *waiter) bool {
 	if v.queue.size == 0 || v.answers < telling {
 		return false
 	}
-	perBatch := max(v.perBatch, maxTogether)
-	needed := v.queue.size / perBatch
+	needed := (v.queue.size-v.queue.apart)/maxTogether + v.queue.apart
 	if t.place != "" {
-		needed = len(v.queue.lines) // each place needs a batch of its own
+		needed = max(needed, len(v.queue.lines)) // each place needs a batch of its own
 	}
 	parallel := max(1, v.inFlight)
 	if time.Duration(needed+1)*v.took/time.Duration(parallel) > v.batcher.bound {
@@ -189,8 +134,8 @@ func (v *server) crowded(t *waiter) bool {
 	}
 	// One log takes at most a quarter of the queue while others wait.
 	l := v.queue.lines[t.charges[0].log]
-	room := perBatch * parallel * int(v.batcher.bound/max(v.took, time.Microsecond))
-	return l != nil && len(v.queue.lines) > 1 && l.size >= max(perBatch, room/4)
+	room := maxTogether * parallel * int(v.batcher.bound/max(v.took, time.Microsecond))
+	return l != nil && len(v.queue.lines) > 1 && l.size >= max(maxTogether, room/4)
 }
 
 // pump begins the batches that may begin. The lock is held.
@@ -305,167 +250,5 @@ func (v *server) expire() {
 		v.queue.remove(t)
 		t.claim()
 		t.answer(err)
-	}
-}
-
-// finish notes what a request that has ended says about the server.
-func (v *server) finish(batch *batch, c *charge, err error) {
-	v.inFlight--
-	now := time.Now()
-	v.finishedAt = now
-	at, sent := batch.sentAt()
-	if decision := c.policy != nil; decision && (err == nil || sent && answered(err)) {
-		v.measure(now.Sub(batch.begun), now.Sub(at), batch.answers)
-	}
-	switch {
-	case batch.timedOut && err == nil && c.policy != nil: // too late, and yet an answer
-		v.answered, v.silent = now, nil
-	case batch.timedOut: // timeOut has noted why
-		if err != nil && !answered(err) {
-			v.lost()
-			if batch.excused && sent {
-				v.failedToAnswer(c, at, err)
-			}
-		}
-	case err == nil || c.policy == nil && answered(err):
-		if c.policy == nil {
-			break // what is no decision says nothing about decisions
-		}
-		v.answered, v.silent = now, nil
-		if !v.troubled.IsZero() {
-			v.report(c, nil)
-		}
-	case errors.Is(err, core.ErrClosed):
-	case !sent && errors.Is(err, context.Canceled): // by a caller who waited for a connection
-	case sent && answered(err):
-		if errors.Is(err, core.ErrRefused) || errors.Is(err, core.ErrNotALog) {
-			v.answered, v.silent = now, nil // unlike a server that loads its data
-		}
-		v.report(c, err)
-	case !sent && v.batcher.exhausted(c.log):
-	case !sent && errors.Is(err, errNoConnection): // none within the timeout
-		v.lost()
-	case sent && late(err):
-		v.lost()
-		v.failedToAnswer(c, at, err)
-	default:
-		v.lost()
-		v.report(c, err)
-	}
-}
-
-// measure learns from a request that was answered.
-func (v *server) measure(took, trip time.Duration, answers int) {
-	if v.answers++; v.answers == 1 {
-		v.took = took
-	}
-	v.took += (took - v.took) / 8
-	v.perBatch += (answers - v.perBatch) / 8
-	if trip > v.batcher.transport.timeout {
-		return // this process was starved, or nobody has waited for it
-	}
-	if v.trip == 0 || trip < v.trip {
-		v.trip = trip
-	}
-	// What a script takes at least counts, since a busy process sees replies late.
-	if script := trip - v.trip; v.script == 0 || script < v.script {
-		v.script = script
-	} else {
-		v.script += (script - v.script) / 8
-	}
-}
-
-// isSilent reports whether the server does not answer decisions.
-func (v *server) isSilent() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.silent != nil
-}
-
-// lost notes that a connection has broken.
-func (v *server) lost() { v.ready = max(0, v.ready-1) }
-
-// failedToAnswer notes that a decision which was sent at a time has no answer, or
-// had no connection from then on. If none was answered since, those who wait do so
-// in vain, and who comes waits for no longer than the timeout until one is.
-func (v *server) failedToAnswer(c *charge, at time.Time, err error) {
-	v.script = v.batcher.transport.timeout // perhaps it had others to answer first
-	v.report(c, err)
-	if v.answered.After(at) {
-		return
-	}
-	v.silent = err
-	for t := v.queue.first; t != nil; t = v.queue.first {
-		v.queue.remove(t)
-		t.claim()
-		t.answer(err)
-	}
-}
-
-// build has a connection established in the background, by a command that counts
-// nothing for a log of the server. It takes the time that it needs, and is kept.
-func (v *server) build(c *charge) {
-	now := time.Now()
-	if v.building >= maxBuilding || now.Before(v.retry) || v.ready+v.building >= v.batcher.most(c.log) {
-		return
-	}
-	v.building++
-	v.attempts++
-	v.retry = now.Add(rebuild)
-	go v.connect(*c, v.attempts)
-}
-
-// connect makes an attempt to connect.
-func (v *server) connect(c charge, attempt uint64) {
-	trip, err := v.batcher.transport.connect(c.log)
-	v.mu.Lock()
-	v.building--
-	v.finishedAt = time.Now()
-	switch {
-	case err == nil:
-		if !v.met {
-			// The wait for the first connection has a bound of its own.
-			for t := v.queue.first; t != nil; t = t.after {
-				t.since = v.finishedAt
-			}
-		}
-		v.met, v.failed = true, nil
-		// It may be one that a request has just left.
-		v.ready = min(v.ready+1, max(1, v.batcher.connections(c.log)))
-		if trip <= v.batcher.transport.timeout {
-			v.trip = trip
-		}
-	case v.batcher.exhausted(c.log), errors.Is(err, core.ErrClosed):
-	default:
-		if attempt >= v.fresh {
-			v.failed = err
-		}
-		v.report(&c, fmt.Errorf("%w: %w", errNoConnection, err))
-	}
-	v.pump()
-	v.expire()
-	v.unlock()
-}
-
-// report notes an outcome for the breaker. The lock is held.
-func (v *server) report(c *charge, err error) {
-	switch now := time.Now(); {
-	case c.policy == nil, errors.Is(err, core.ErrOverloaded):
-		return // it says nothing about decisions, or about the server
-	case err != nil:
-		v.troubled = now
-	case now.Sub(v.troubled) > time.Second:
-		v.troubled = time.Time{}
-	}
-	v.outcomes = append(v.outcomes, outcome{core.Ask{Policy: c.policy, Key: c.key, Cost: c.cost}, err})
-}
-
-// unlock releases the lock, and then reports what was noted under it.
-func (v *server) unlock() {
-	outcomes := v.outcomes
-	v.outcomes = nil
-	v.mu.Unlock()
-	for _, o := range outcomes {
-		v.batcher.reports.send(o)
 	}
 }
