@@ -130,15 +130,18 @@ func (s suite) checkEnding(t *testing.T, e ending, r reckoning) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	shown := route{path: "/", limits: limits, handler: e.handler, ending: e.name}
+	left := make(chan struct{})
 	if e.name == "client gone" {
 		shown.handler = func(v visit) error {
 			cancel()
+			<-left
 			waitGone(t, v)
 			return v.answer(http.StatusOK, "too late")
 		}
 	}
 	w := s.open(t, app{groups: []group{{routes: []route{shown}}}})
 	answer, err := w.askIn(ctx, http.MethodGet, "/")
+	close(left)
 	if answer.status != e.saw || (err != nil) != (e.saw == 0) {
 		t.Errorf("the client saw %d, %v; want %d", answer.status, err, e.saw)
 	}

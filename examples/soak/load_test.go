@@ -38,6 +38,7 @@ type load struct {
 
 	requests, denied, aborted atomic.Int64
 	excused                   atomic.Int64 // failures during a stall
+	overloaded                atomic.Int64 // answers of a server that had no time to read its Redis's replies
 	slowest                   atomic.Int64 // nanoseconds
 
 	mu      sync.Mutex
@@ -177,6 +178,11 @@ func (l *load) judge(name string, r request, resp *http.Response, body []byte) {
 	}
 	switch {
 	case slices.Contains(r.want, status):
+	case status == http.StatusServiceUnavailable && bytes.Contains(body, []byte("#temporary-reduced-capacity")):
+		l.overloaded.Add(1)
+		if wait, err := strconv.Atoi(resp.Header.Get("Retry-After")); err != nil || wait < 1 || wait > 3 {
+			l.fail("%s: %s: overloaded with Retry-After %q", name, r.line, resp.Header.Get("Retry-After"))
+		}
 	case r.garbage && status >= 400 && status < 500:
 	default:
 		l.fail("%s: %s: %d, want one of %v; %s", name, r.line, status, r.want, bytes.TrimSpace(body[:min(len(body), 200)]))

@@ -20,6 +20,7 @@ type report struct {
 	Slowest  float64        `json:"slowest_ms"`
 	Stall    float64        `json:"longest_stall_ms"` // of the machine
 	Excused  int64          `json:"excused"`          // requests that failed during one
+	Overload int64          `json:"overloaded"`       // requests refused since the process had no time
 	Answers  map[int]int    `json:"answers"`          // by status
 	Faults   map[string]int `json:"faults"`
 	Servers  []figures      `json:"servers"`
@@ -37,7 +38,7 @@ type figures struct {
 func newReport(d time.Duration, l *load, injected map[string]int, servers []*watched) *report {
 	r := &report{
 		Seconds: d.Seconds(), Requests: l.requests.Load(), Denied: l.denied.Load(), Aborted: l.aborted.Load(),
-		Slowest: float64(l.slowest.Load()) / 1e6, Stall: float64(l.stalls.worst.Load()) / 1e6, Excused: l.excused.Load(),
+		Slowest: float64(l.slowest.Load()) / 1e6, Stall: float64(l.stalls.worst.Load()) / 1e6, Excused: l.excused.Load(), Overload: l.overloaded.Load(),
 		Answers: l.answers, Faults: injected,
 	}
 	for _, w := range servers {
@@ -51,8 +52,8 @@ func newReport(d time.Duration, l *load, injected map[string]int, servers []*wat
 func (r *report) print(to io.Writer) {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	defer func() { _ = w.Flush() }()
-	fmt.Fprintf(w, "\n%.0f s, %d requests: %d denied, %d aborted, the slowest answer after %.0f ms; the machine stood still for up to %.0f ms, which cut off %d requests\n",
-		r.Seconds, r.Requests, r.Denied, r.Aborted, r.Slowest, r.Stall, r.Excused)
+	fmt.Fprintf(w, "\n%.0f s, %d requests: %d denied, %d aborted, the slowest answer after %.0f ms; the machine stood still for up to %.0f ms, which cut off %d requests; %d were refused for overload\n",
+		r.Seconds, r.Requests, r.Denied, r.Aborted, r.Slowest, r.Stall, r.Excused, r.Overload)
 	fmt.Fprintf(w, "statuses %v\nfaults %v\n\n", r.Answers, r.Faults)
 	fmt.Fprintln(w, "server\tgoroutines\tmore in an hour\theap, MB\tmore in an hour, MB")
 	for _, f := range r.Servers {
