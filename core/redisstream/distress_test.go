@@ -342,8 +342,9 @@ func TestSlowServer(t *testing.T) {
 			}
 			all.Wait()
 			t.Logf("figure: %v", &c)
-			// The goal is a batch or two; what is seen is up to a thousand while the server becomes slow.
-			if c.fallback.Load() > 12*maxTogether || c.failed.Load() > 0 || l.Health().Down != nil || c.admitted.Load() < 2500 {
+			// Two requests in a row get no answer while the server becomes slow, and who has
+			// waited until then goes without it: those of 115 ms.
+			if c.fallback.Load() > 400 || c.failed.Load() > 0 || l.Health().Down != nil || c.admitted.Load() < 2500 {
 				t.Errorf("%v, %+v; want few by a fallback, and half of them decided", &c, l.Health())
 			}
 		})

@@ -195,9 +195,20 @@ func (v *server) another() bool {
 
 // late reports whether the answer to one more request would come too late, as far as
 // is known: a server runs one script after the other. Before the first answer nothing
-// is known, and one request has to do.
+// is known, and one request has to do. A script takes at least as long as the newest
+// request has waited by now, unless this process is what is slow.
 func (v *server) late() bool {
-	return v.inFlight > 0 && (v.answers == 0 || v.trip+time.Duration(v.inFlight+1)*v.script > v.batcher.transport.timeout*9/10)
+	switch {
+	case v.inFlight == 0:
+		return false
+	case v.answers == 0:
+		return true
+	}
+	script := v.script
+	if !v.batcher.starvation.now() {
+		script = max(script, time.Since(v.sent)-v.trip)
+	}
+	return v.trip+time.Duration(v.inFlight+1)*script > v.batcher.transport.timeout*9/10
 }
 
 // tick looks at those who wait, as long as there are any.
