@@ -246,11 +246,11 @@ func (t *waiter) denied() bool {
 }
 
 // explain answers a group whose script has failed among many, with what looking
-// at the log alone says. The requests may have been counted, so they are not sent
-// again.
+// at the log alone says within one more timeout. The requests may have been counted, so
+// they are not sent again.
 func (v *server) explain(r result) {
 	b := v.batcher
-	ctx, cancel := context.WithTimeout(context.Background(), b.bound+b.transport.timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), b.transport.timeout)
 	defer cancel()
 	c := r.group[0].charges[0]
 	if _, r.err = b.ask(ctx, c, appendDecision(nil, &c, modeLook)); r.err == nil {

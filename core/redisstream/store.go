@@ -187,8 +187,8 @@ func (s *Store) plain(ctx context.Context, key string, cmd redis.Cmder) error {
 	return fmt.Errorf("redisstream: %w", err)
 }
 
-// Close implements [core.Store]. It closes the client if [Open] made it. What
-// waits for a server that does not answer ends by its timeout, and not before.
+// Close implements [core.Store]. It closes the client if [Open] made it, and returns at
+// once. Requests in flight and attempts to connect end by their own timeouts.
 func (s *Store) Close() error {
 	s.endCheck()
 	if s.transport.closed.Swap(true) || !s.owned {
