@@ -81,7 +81,23 @@ func (l *Limiter) Ban(ctx context.Context, key string, d time.Duration) error {
 	if d < time.Millisecond {
 		return fmt.Errorf("core: Ban: for %v: use at least 1ms", d)
 	}
-	return l.SetRule(ctx, Rule{Kind: Ban, Key: key, Until: time.Now().Add(d)})
+	now, err := l.Now(ctx)
+	if err != nil {
+		return err
+	}
+	return l.SetRule(ctx, Rule{Kind: Ban, Key: key, Until: now.Add(d)})
+}
+
+// Now returns the time by the store's clock, by which rules end, as far as the
+// limiter knows it: to a few milliseconds, and whatever this process's clock says.
+// It asks the store only when the store has not answered yet.
+func (l *Limiter) Now(ctx context.Context) (time.Time, error) {
+	if l.view.Load().version == "" {
+		if err := l.refreshRules(ctx); err != nil {
+			return time.Time{}, ruleError(err)
+		}
+	}
+	return l.store.RuleTime(), nil
 }
 
 // Unban ends a ban, and reports whether there was one.
@@ -95,25 +111,43 @@ func (l *Limiter) Override(ctx context.Context, name string, limits ...Limit) er
 	return l.SetRule(ctx, Rule{Kind: Override, Policy: name, Limits: limits})
 }
 
+// Switch switches the policy called name, or [AllPolicies], to a mode, for all
+// processes on the same store: a kill switch. [ModeOff] lets requests pass uncounted,
+// [ModeShadow] counts them and denies none, and [ModeOn] deletes the rule, so that the
+// policy is as it was made. Clients that a rule blocks or bans stay out. For a switch
+// that ends by itself, set a [Rule] with Until.
+func (l *Limiter) Switch(ctx context.Context, name string, to Mode) error {
+	r := Rule{Kind: Switch, Policy: name, Mode: to}
+	if to == ModeOn {
+		_, err := l.DeleteRule(ctx, r.ID())
+		return err
+	}
+	return l.SetRule(ctx, r)
+}
+
 // SetRule adds a rule, or replaces the one with the same ID. It holds in this
 // process when SetRule returns, and in the others within a second. One that is
-// new beyond [MaxRules] is an [ErrTooManyRules].
+// new beyond [MaxRules] is an [ErrTooManyRules]. Its cost does not depend on how many
+// rules there are.
 func (l *Limiter) SetRule(ctx context.Context, r Rule) error {
 	r, err := r.normalize()
 	if err != nil {
 		return err
 	}
-	if r.ended(time.Now()) {
-		return fmt.Errorf("core: rule: it ends in the past, at %v", r.Until)
+	if !r.Until.IsZero() {
+		now, err := l.Now(ctx)
+		if err != nil {
+			return err
+		}
+		if r.ended(now) {
+			return fmt.Errorf("core: rule: it ends in the past, at %v", r.Until)
+		}
 	}
 	v := l.view.Load()
 	if known, ok := v.names[r.Policy]; ok && r.Kind == Override {
 		if _, err := known.base.With(limitOptions(r.Limits)...); err != nil {
 			return err
 		}
-	}
-	if len(v.rules) >= MaxRules && !slices.ContainsFunc(v.rules, func(o Rule) bool { return o.ID() == r.ID() }) {
-		return ErrTooManyRules
 	}
 	if err := l.store.SetRule(ctx, r); err != nil {
 		return ruleError(err)
@@ -135,13 +169,10 @@ func (l *Limiter) Rules(ctx context.Context) ([]Rule, error) {
 	if err := l.refreshRules(ctx); err != nil {
 		return nil, ruleError(err)
 	}
-	now := time.Now()
-	var rules []Rule
-	for _, r := range l.view.Load().rules {
-		if !r.ended(now) {
-			r.Limits = slices.Clone(r.Limits)
-			rules = append(rules, r)
-		}
+	now := l.store.RuleTime()
+	rules := slices.DeleteFunc(l.view.Load().all(), func(r Rule) bool { return r.ended(now) })
+	for i := range rules {
+		rules[i].Limits = slices.Clone(rules[i].Limits)
 	}
 	slices.SortFunc(rules, func(a, b Rule) int { return strings.Compare(a.ID(), b.ID()) })
 	return rules, nil

@@ -85,7 +85,7 @@ func (l *Limiter) AllowFor(ctx context.Context, r Request, a Ask, d *Decision) e
 // clientOf is the address that rules are matched with, as far as there are any
 // that need it.
 func (l *Limiter) clientOf(v *view, r Request) netip.Prefix {
-	if r == nil || len(v.networks) == 0 {
+	if r == nil || !v.onNetworks() {
 		return netip.Prefix{}
 	}
 	return oneAddress(l.identity.client(r))
@@ -95,7 +95,7 @@ func (l *Limiter) clientOf(v *view, r Request) netip.Prefix {
 // takeAll do, without the memory and the copies that several need: BenchmarkRules
 // tells what a decision costs more than the store's.
 func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a Ask, d *Decision) (err error) {
-	if v.judges() || a.Policy.shadow {
+	if v.judges() || a.Policy.Mode() != ModeOn {
 		if answer, ok := v.answer(a, client); ok {
 			*d = answer
 			return nil
@@ -133,12 +133,16 @@ func (l *Limiter) decideWithoutStore(ctx context.Context, a *Ask, u *Usage, fail
 }
 
 // answer is the decision that is made without asking a log, if one is: by a rule
-// on the client, or since the cost is above a limit that is in shadow mode.
+// on the client, or since the policy is switched off, or since the cost is above a
+// limit that is in shadow mode.
 func (v *view) answer(a Ask, client netip.Prefix) (Decision, bool) {
 	if v.judges() {
 		if d, ok := v.verdict(a, client); ok {
 			return d, true
 		}
+	}
+	if a.Policy.off {
+		return offDecision(a), true
 	}
 	if a.Policy.shadow && !a.Policy.fits(a.Cost) {
 		return decisionOf(a, Usage{Source: SourceNone}), true
@@ -146,7 +150,16 @@ func (v *view) answer(a Ask, client netip.Prefix) (Decision, bool) {
 	return Decision{}, false
 }
 
-// fits reports whether every limit could admit cost.
+// offDecision returns the decision of a policy that is switched off.
+func offDecision(a Ask) Decision {
+	l := a.Policy.limits[0]
+	return Decision{
+		Policy: a.Policy, Key: a.Key, Cost: a.Cost, Allowed: true, Reason: ReasonOff,
+		Limit: l, Remaining: l.Max, Source: SourceNone,
+	}
+}
+
+// fits is whether the limits can ever admit a cost.
 func (p *Policy) fits(cost int64) bool {
 	for _, l := range p.limits {
 		if cost > l.Max {

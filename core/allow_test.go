@@ -137,7 +137,7 @@ func TestAllowAllAndRules(t *testing.T) {
 	l, _ := newLimiter(t)
 	p, q := core.NewPolicy("p", core.PerMinute(5)), core.NewPolicy("q", core.PerMinute(1))
 	setRules(t, l, core.Rule{Kind: core.Exempt, Key: "exempt"}, core.Rule{Kind: core.Block, Key: "blocked"},
-		core.Rule{Kind: core.Ban, Key: "banned", Until: time.Now().Add(time.Hour)})
+		core.Rule{Kind: core.Ban, Key: "banned", Until: newTestClock().Now().Add(time.Hour)})
 	ask := func(a, b string) []core.Decision {
 		t.Helper()
 		return allowAll(t, l, core.Ask{Policy: p, Key: a}, core.Ask{Policy: q, Key: b})

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/streamlimit/streamlimit/core"
 )
@@ -37,23 +38,27 @@ func BenchmarkMemoryAllow(b *testing.B) {
 // BenchmarkRules is what rules that are on others add to a decision.
 func BenchmarkRules(b *testing.B) {
 	p := core.NewPolicy("p", core.PerSecond(1_000_000))
-	for _, n := range []int{0, 1, 1000} {
+	for _, n := range []int{0, 10, 100_000} {
 		for _, kind := range []string{"keys", "networks", "overrides"} {
 			b.Run(fmt.Sprint(n, " ", kind), func(b *testing.B) {
-				limiter := core.New(core.NewMemory())
-				defer limiter.Close()
+				store := core.NewMemory()
 				for i := range n {
 					r := core.Rule{Kind: core.Block, Key: "other-" + strconv.Itoa(i)}
 					switch kind {
 					case "networks":
-						addr := netip.AddrFrom4([4]byte{10, byte(i), byte(i >> 8), 0})
-						r = core.Rule{Kind: core.Block, Network: netip.PrefixFrom(addr, 24+i%3)}
+						addr := netip.AddrFrom4([4]byte{10, byte(i), byte(i >> 8), byte(i >> 16 << 6)})
+						r = core.Rule{Kind: core.Block, Network: netip.PrefixFrom(addr, 26+i%3)}
 					case "overrides":
 						r = core.Rule{Kind: core.Override, Policy: "p" + strconv.Itoa(i), Limits: []core.Limit{core.PerSecond(1)}}
 					}
-					if err := limiter.SetRule(b.Context(), r); err != nil {
+					if err := store.SetRule(b.Context(), r); err != nil {
 						b.Fatal(err)
 					}
+				}
+				limiter := core.New(store)
+				defer limiter.Close()
+				if rules, err := limiter.Rules(b.Context()); err != nil || len(rules) != n {
+					b.Fatalf("%d rules, %v", len(rules), err)
 				}
 				b.ReportAllocs()
 				b.ResetTimer()
@@ -77,6 +82,32 @@ func BenchmarkDigest(b *testing.B) {
 			b.ReportAllocs()
 			for range b.N {
 				if _, err := id.Digest("x-api-key", "0123456789abcdef0123456789abcdef"); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkBanMemory is a ban beside others, in a store and in the limiter that sets
+// it: it costs nearly the same for any number of them.
+func BenchmarkBanMemory(b *testing.B) {
+	for _, n := range []int{10, 10_000, 90_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			store := core.NewMemory()
+			for i := range n {
+				if err := store.SetRule(b.Context(), core.Rule{Kind: core.Block, Key: "other-" + strconv.Itoa(i)}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			limiter := core.New(store)
+			defer limiter.Close()
+			if _, err := limiter.Rules(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if err := limiter.Ban(b.Context(), "client-"+strconv.Itoa(i%1000), time.Hour); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -45,9 +45,10 @@ const (
 	ReasonBlocked                // a rule blocks the client
 	ReasonBanned                 // the client is banned for a time
 	ReasonFailOpen               // the store did not answer, and the policy is open then
+	ReasonOff                    // a rule has switched the policy off
 )
 
-// String is "limits", "exempt", "blocked", "banned" or "fail-open".
+// String is "limits", "exempt", "blocked", "banned", "fail-open" or "off".
 func (r Reason) String() string {
 	switch r {
 	case ReasonLimits:
@@ -60,6 +61,8 @@ func (r Reason) String() string {
 		return "banned"
 	case ReasonFailOpen:
 		return "fail-open"
+	case ReasonOff:
+		return "off"
 	}
 	return fmt.Sprintf("Reason(%d)", byte(r))
 }

@@ -161,7 +161,7 @@ func costError(p *Policy, cost int64) error {
 		return fmt.Errorf("%w: policy %s counts requests: give it core.VariableCost() to take %d", ErrCost, p.name, cost)
 	}
 	for _, l := range p.limits {
-		if cost > l.Max && !p.shadow {
+		if cost > l.Max && p.Mode() == ModeOn {
 			return fmt.Errorf("%w: policy %s: %d is above the limit %v", ErrCost, p.name, cost, l)
 		}
 	}

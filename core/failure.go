@@ -58,7 +58,12 @@ func (o *outage) log(logger *slog.Logger, p *Policy, err error, text string) {
 // [WithFailureMode]. A policy in shadow mode is open where it would be closed,
 // since it keeps no request out.
 func (l *Limiter) FailureMode(p *Policy) FailureMode {
-	p = l.view.Load().base(p) // as Replace says
+	v := l.view.Load()
+	if now, ok := v.policies[p]; ok {
+		p = now
+	} else {
+		p, _, _ = v.ruled(v.base(p)) // as Replace and rules say
+	}
 	return unlessShadow(p, cmp.Or(p.failure, l.failure))
 }
 

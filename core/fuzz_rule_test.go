@@ -22,6 +22,8 @@ func FuzzRule(f *testing.F) {
 		`{"kind":"override","policy":"search","limits":["1/s","2/s"]}`,
 		`{"kind":"block","key":"a","until":"0001-01-01T00:00:00.0001Z"}`,
 		`{"kind":"block","key":"a","until":"0000-01-01T00:00:00Z"}`,
+		`{"kind":"switch","policy":"search","mode":"off"}`,
+		`{"kind":"switch","policy":"*","mode":"shadow","until":"2099-01-01T00:00:00Z"}`,
 		`{"kind":"Block","key":"a","network":"10.0.0.0/8"}`,
 	} {
 		f.Add(text, "192.0.2.1", []byte{198, 51, 100, 9})
@@ -63,11 +65,11 @@ func FuzzRule(f *testing.F) {
 func holdsFor(t *testing.T, r Rule, key string, address []byte, now time.Time) {
 	addr, _ := netip.AddrFromSlice(address)
 	addr = plain(addr)
-	s := newRuleset([]Rule{r}, "v", now)
+	s := ruleset{clock: func() time.Time { return now }}.after(RuleChanges{All: true, Set: []Rule{r}})
 	for _, key := range []string{boundedKey(key), r.Key} {
-		want := r.Kind != Override && !r.ended(now) &&
+		want := !r.aboutPolicy() && !r.ended(now) &&
 			(r.Network.IsValid() && r.Network.Contains(addr) || !r.Network.IsValid() && r.Key == key)
-		if _, got := s.on(key, oneAddress(addr), now); got != want {
+		if _, _, got := s.on(key, oneAddress(addr)); got != want {
 			t.Fatalf("%+v on %q from %v: %v, want %v", r, key, addr, got, want)
 		}
 	}

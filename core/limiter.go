@@ -30,8 +30,13 @@ type Limiter struct {
 	settling settling
 
 	// view is what policies and rules are now; whoever changes it holds mu.
-	view atomic.Pointer[view]
-	mu   sync.Mutex
+	view   atomic.Pointer[view]
+	mu     sync.Mutex
+	ending *time.Timer // when the first rule on a policy ends; nil for none
+	closed bool
+
+	rulesInterval time.Duration
+	decided       activity // for which changed rules are looked for
 
 	tasks tasks
 }
@@ -42,8 +47,8 @@ type Limiter struct {
 //
 // A store that does not answer is not an error: see [WithFailureMode]. It panics when
 // the store is nil. Close it to end its goroutines, one that looks for changed
-// rules, and one for each server that does not answer, which asks it now and
-// then. Make one for the process, not for each request.
+// rules while there are decisions, and one for each server that does not answer,
+// which asks it now and then. Make one for the process, not for each request.
 func New(store Store, options ...Option) *Limiter {
 	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("core: New: nil store: use core.NewMemory(), or redisstream.New for Redis")
@@ -55,6 +60,9 @@ func New(store Store, options ...Option) *Limiter {
 		warnings: w,
 		failure:  FailLocal,
 		local:    localStore{share: 1},
+
+		rulesInterval: DefaultRulesInterval,
+		decided:       newActivity(),
 	}
 	l.circuits = newCircuits(l)
 	for _, o := range options {
@@ -63,7 +71,7 @@ func New(store Store, options ...Option) *Limiter {
 		}
 		o(l)
 	}
-	l.view.Store(newView(&view{}, nil, newRuleset(nil, "", time.Now())))
+	l.view.Store(newView(&view{}, nil, ruleset{clock: store.RuleTime}))
 	w.ifInHandler()
 	if r, ok := store.(Reporter); ok {
 		l.stopReports = r.Report(l.circuits.report)
@@ -126,6 +134,7 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 
 // prepare completes a question, or says what is wrong with it.
 func (l *Limiter) prepare(v *view, a *Ask) error {
+	l.decided.note()
 	if a.Policy == nil || len(a.Policy.limits) == 0 {
 		return ErrNoPolicy
 	}
@@ -151,6 +160,10 @@ func (l *Limiter) Close() error {
 		l.stopReports()
 	}
 	l.tasks.end()
+	l.mu.Lock()
+	l.closed = true
+	l.awaitEnd(time.Time{})
+	l.mu.Unlock()
 	l.local.close()
 	return l.store.Close()
 }

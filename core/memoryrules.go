@@ -1,6 +1,7 @@
 package core
 
 import (
+	"container/heap"
 	"context"
 	"maps"
 	"slices"
@@ -9,41 +10,72 @@ import (
 	"time"
 )
 
+// memoryChanges is how many changes of its rules a Memory keeps at least. A limiter
+// that knows an older version gets all rules.
+const memoryChanges = 10_000
+
 // memoryRules are the rules in a Memory.
 type memoryRules struct {
 	mu      sync.Mutex
 	rules   map[string]Rule // by ID
+	ends    ruleEnds
 	version uint64
+	changes []string // the IDs of the last changes, up to the one that made version
 }
+
+// RuleTime implements [Store].
+func (m *Memory) RuleTime() time.Time { return time.UnixMilli(m.now()) }
 
 // Rules implements [Store].
-func (m *Memory) Rules(ctx context.Context, known string) ([]Rule, string, error) {
+func (m *Memory) Rules(ctx context.Context, known string) (RuleChanges, error) {
 	if err := m.check(ctx); err != nil {
-		return nil, known, err
+		return RuleChanges{}, err
 	}
-	m.rules.mu.Lock()
-	defer m.rules.mu.Unlock()
-	version := strconv.FormatUint(m.rules.version, 10)
-	if version == known {
-		return nil, version, nil
+	s := &m.rules
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := RuleChanges{Version: strconv.FormatUint(s.version, 10)}
+	since, err := strconv.ParseUint(known, 10, 64)
+	if err != nil || since > s.version || s.version-since > uint64(len(s.changes)) {
+		c.All, c.Set = true, slices.Collect(maps.Values(s.rules))
+		return c, nil
 	}
-	return slices.Collect(maps.Values(m.rules.rules)), version, nil
+	seen := make(map[string]bool)
+	for _, id := range s.changes[uint64(len(s.changes))-(s.version-since):] {
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		if r, ok := s.rules[id]; ok {
+			c.Set = append(c.Set, r)
+		} else {
+			c.Deleted = append(c.Deleted, id)
+		}
+	}
+	return c, nil
 }
 
-// SetRule implements [Store]. Rules that have ended are forgotten.
+// SetRule implements [Store].
 func (m *Memory) SetRule(ctx context.Context, r Rule) error {
 	if err := m.check(ctx); err != nil {
 		return err
 	}
-	m.rules.mu.Lock()
-	defer m.rules.mu.Unlock()
-	now := time.Now()
-	maps.DeleteFunc(m.rules.rules, func(_ string, r Rule) bool { return r.ended(now) })
-	if m.rules.rules == nil {
-		m.rules.rules = make(map[string]Rule)
+	s := &m.rules
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deleteEnded(m.RuleTime())
+	id := r.ID()
+	if _, ok := s.rules[id]; !ok && len(s.rules) >= MaxRules {
+		return ErrTooManyRules
 	}
-	m.rules.rules[r.ID()] = r
-	m.rules.version++
+	if s.rules == nil {
+		s.rules = make(map[string]Rule)
+	}
+	s.rules[id] = r
+	if !r.Until.IsZero() {
+		s.await(id, r.Until)
+	}
+	s.changed(id)
 	return nil
 }
 
@@ -52,10 +84,62 @@ func (m *Memory) DeleteRule(ctx context.Context, id string) (bool, error) {
 	if err := m.check(ctx); err != nil {
 		return false, err
 	}
-	m.rules.mu.Lock()
-	defer m.rules.mu.Unlock()
-	r, found := m.rules.rules[id]
-	delete(m.rules.rules, id)
-	m.rules.version++
-	return found && !r.ended(time.Now()), nil
+	s := &m.rules
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deleteEnded(m.RuleTime())
+	_, found := s.rules[id]
+	if found {
+		delete(s.rules, id)
+		s.changed(id)
+	}
+	return found, nil
+}
+
+// changed notes a change.
+func (s *memoryRules) changed(id string) {
+	s.version++
+	if len(s.changes) >= 2*memoryChanges {
+		s.changes = append([]string(nil), s.changes[memoryChanges:]...)
+	}
+	s.changes = append(s.changes, id)
+}
+
+// await has a rule deleted when it ends.
+func (s *memoryRules) await(id string, until time.Time) {
+	if len(s.ends) > 2*len(s.rules) {
+		// Most are of rules that were set again or deleted.
+		s.ends = slices.DeleteFunc(s.ends, func(e ruleEnd) bool { return !s.rules[e.id].Until.Equal(e.at) })
+		heap.Init(&s.ends)
+	}
+	heap.Push(&s.ends, ruleEnd{until, id})
+}
+
+func (s *memoryRules) deleteEnded(now time.Time) {
+	for len(s.ends) > 0 && !now.Before(s.ends[0].at) {
+		e := heap.Pop(&s.ends).(ruleEnd)
+		if r, ok := s.rules[e.id]; ok && r.ended(now) {
+			delete(s.rules, e.id)
+			s.changed(e.id)
+		}
+	}
+}
+
+// ruleEnds is a heap: the first to end is at its front.
+type ruleEnds []ruleEnd
+
+type ruleEnd struct {
+	at time.Time
+	id string
+}
+
+func (h ruleEnds) Len() int           { return len(h) }
+func (h ruleEnds) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h ruleEnds) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *ruleEnds) Push(e any)        { *h = append(*h, e.(ruleEnd)) }
+func (h *ruleEnds) Pop() any {
+	last := len(*h) - 1
+	e := (*h)[last]
+	*h = slices.Delete(*h, last, last+1)
+	return e
 }

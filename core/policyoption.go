@@ -19,6 +19,7 @@ type traits struct {
 	grace      time.Duration // for refunds; 0 is half the longest window
 	slices     int           // of a coarse log; 0 for one entry a request
 	shadow     bool
+	off        bool   // by a rule of kind Switch alone
 	fieldName  string // "" is the policy's name
 	failure    FailureMode
 }
@@ -142,6 +143,23 @@ func (p *Policy) FieldName() string { return p.fieldName }
 
 // Shadow reports whether the policy only counts and reports, and denies nothing.
 func (p *Policy) Shadow() bool { return p.shadow }
+
+// Mode returns how the policy's limits are enforced. It is [ModeOff] only for a
+// policy that [Limiter.Policy] or a decision returns while a [Switch] holds.
+func (p *Policy) Mode() Mode {
+	switch {
+	case p.off:
+		return ModeOff
+	case p.shadow:
+		return ModeShadow
+	}
+	return ModeOn
+}
+
+// switched switches a policy to a mode, as a rule does.
+func switched(to Mode) PolicyOption {
+	return policyOption(func(t *traits) { t.shadow, t.off = t.shadow || to == ModeShadow, to == ModeOff })
+}
 
 // OnFailure is what happens when the store does not answer; [FailDefault] when
 // that is the limiter's to say.

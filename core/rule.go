@@ -17,18 +17,34 @@ const (
 	Ban      RuleKind = "ban"      // denies a client everything until a time
 	Exempt   RuleKind = "exempt"   // lets a client pass, uncounted
 	Override RuleKind = "override" // gives a policy other limits
+	Switch   RuleKind = "switch"   // switches a policy, or all, to another [Mode]
 )
 
-// MaxRules is how many rules a store has room for; [Limiter.SetRule] refuses
-// more. All processes hold all of them in memory, and read them anew when one
-// changes.
-const MaxRules = 10_000
+// MaxRules is the number of rules that a store has room for; [Limiter.SetRule]
+// refuses more. A change costs the same for any number of them. Each process holds
+// all in memory, about 300 bytes a rule, and reads what has changed.
+const MaxRules = 100_000
+
+// Mode is how a policy's limits are enforced.
+type Mode string
+
+// The modes of a policy. A [Rule] of kind [Switch] changes it while a program runs.
+const (
+	ModeOn     Mode = "on"     // requests over a limit are denied
+	ModeShadow Mode = "shadow" // requests are counted and none is denied: see [Shadow]
+	ModeOff    Mode = "off"    // requests pass and are not counted
+)
+
+// AllPolicies stands for all policies in a [Rule] of kind [Switch].
+const AllPolicies = "*"
 
 // Rule is something that a limiter heeds before it asks a log. Rules are kept in
 // the store and may change at any time: all processes on the same store follow
-// within a second, and so does one that starts. While the store does not answer,
-// the rules last read hold. Block comes before Ban, and Ban before Exempt; a
-// client that a rule denies is denied by policies in shadow mode too.
+// within a second, unless [WithRulesInterval] says otherwise, and so does one that
+// starts. While the store does not answer, the rules last read hold.
+//
+// Block comes before Ban, and Ban before Exempt. A client that a rule denies is
+// denied by all policies, whatever their [Mode].
 type Rule struct {
 	Kind RuleKind `json:"kind"`
 
@@ -49,25 +65,35 @@ type Rule struct {
 	Policy string  `json:"policy,omitempty"`
 	Limits []Limit `json:"limits,omitempty"`
 
-	// Until is when the rule ends, by each process's clock and in whole
-	// milliseconds; the zero Time is never. A Ban needs one. An Override's limits
-	// may hold for up to a second longer.
+	// Mode is what a Switch switches Policy to, [ModeShadow] or [ModeOff]. A switch
+	// of a policy comes before the one of [AllPolicies].
+	Mode Mode `json:"mode,omitempty"`
+
+	// Until is when the rule ends, by the store's clock and in whole milliseconds;
+	// the zero Time is never. A Ban needs one. [Limiter.Now] returns the store's
+	// time, for processes whose own clock may be wrong.
 	Until time.Time `json:"until,omitzero"`
 }
 
 // ID names the rule: there is one of each kind for a key, network or policy.
 func (r Rule) ID() string {
+	about, name := aboutKey, ""
 	switch {
-	case r.Kind == Override:
-		return "override policy " + r.Policy
+	case r.aboutPolicy():
+		about, name = aboutPolicy, r.Policy
 	case r.Network.IsValid():
-		return string(r.Kind) + " network " + plainPrefix(r.Network).String()
+		about, name = aboutNetwork, plainPrefix(r.Network).String()
+	default:
+		name = shownKey(r.Key)
 	}
-	return string(r.Kind) + " key " + shownKey(r.Key)
+	return string(r.Kind) + " " + about + " " + name
 }
 
+// aboutPolicy reports whether the rule is about a policy, and not about a client.
+func (r *Rule) aboutPolicy() bool { return r.Kind == Override || r.Kind == Switch }
+
 // ended reports whether the rule is over at a time.
-func (r Rule) ended(now time.Time) bool { return !r.Until.IsZero() && !now.Before(r.Until) }
+func (r *Rule) ended(now time.Time) bool { return !r.Until.IsZero() && !now.Before(r.Until) }
 
 // The years that a rule's end can be in: those of the stores' clocks, and which
 // have a form in JSON.
@@ -89,10 +115,16 @@ func (r Rule) normalize() (Rule, error) {
 	if r.Network != (netip.Prefix{}) && !r.Network.IsValid() {
 		return r, errors.New(`core: rule: an invalid Network: write netip.MustParsePrefix("203.0.113.0/24")`)
 	}
+	if r.aboutPolicy() && (r.Key != "" || r.Network.IsValid()) {
+		return r, fmt.Errorf("core: rule: a rule of kind %s is about a policy: leave out Key and Network", r.Kind)
+	}
+	if r.Kind == Switch {
+		return r.normalizeSwitch()
+	}
+	if r.Mode != "" {
+		return r, fmt.Errorf("core: rule: a rule of kind %s has no mode: leave out Mode, or use core.Switch", r.Kind)
+	}
 	if r.Kind == Override {
-		if r.Key != "" || r.Network.IsValid() {
-			return r, errors.New("core: rule: an override is about a policy: leave out Key and Network")
-		}
 		if _, err := newPolicy(r.Policy, limitOptions(r.Limits)); err != nil {
 			return r, fmt.Errorf("core: rule: %w", err)
 		}
@@ -101,7 +133,7 @@ func (r Rule) normalize() (Rule, error) {
 	}
 	switch {
 	case r.Kind != Block && r.Kind != Ban && r.Kind != Exempt:
-		return r, fmt.Errorf("core: rule: unknown kind %q: use core.Block, core.Ban, core.Exempt or core.Override", r.Kind)
+		return r, fmt.Errorf("core: rule: unknown kind %q: use core.Block, core.Ban, core.Exempt, core.Override or core.Switch", r.Kind)
 	case r.Policy != "" || len(r.Limits) > 0:
 		return r, fmt.Errorf("core: rule: a rule of kind %s is about a client: leave out Policy and Limits", r.Kind)
 	case (r.Key == "") == !r.Network.IsValid():
@@ -114,6 +146,23 @@ func (r Rule) normalize() (Rule, error) {
 		r.Network = plainPrefix(r.Network)
 	} else {
 		r.Key = shownKey(r.Key)
+	}
+	return r, nil
+}
+
+func (r Rule) normalizeSwitch() (Rule, error) {
+	switch {
+	case len(r.Limits) > 0:
+		return r, errors.New("core: rule: a switch has no limits: leave out Limits, or use core.Override")
+	case r.Mode != ModeShadow && r.Mode != ModeOff:
+		return r, fmt.Errorf("core: rule: a switch to mode %q: use core.ModeShadow or core.ModeOff, and delete the rule to switch a policy on", r.Mode)
+	}
+	r.Limits = nil
+	if r.Policy == AllPolicies {
+		return r, nil
+	}
+	if err := validateName(r.Policy); err != nil {
+		return r, fmt.Errorf("core: rule: %w", err)
 	}
 	return r, nil
 }

@@ -1,7 +1,6 @@
 package core_test
 
 import (
-	"context"
 	"errors"
 	"net/netip"
 	"strings"
@@ -35,7 +34,7 @@ func network(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 // Each case is a limiter with rules, and what they decide on a key, which comes
 // from an address or is only asked about.
 func TestRulesOnClients(t *testing.T) {
-	soon, late := time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
+	soon, late := newTestClock().Now().Add(time.Hour), newTestClock().Now().Add(2*time.Hour)
 	long := strings.Repeat("x", 1000)
 	compound, err := core.JoinKeys("203.0.113.7", "alice")
 	if err != nil {
@@ -234,7 +233,7 @@ func TestRulesThatAreWrong(t *testing.T) {
 	l, _ := newLimiter(t)
 	coarse := core.NewPolicy("coarse", core.PerHour(1000), core.Slices(64))
 	l.Meet(coarse)
-	hour := time.Now().Add(time.Hour)
+	hour := newTestClock().Now().Add(time.Hour)
 	for advice, r := range map[string]core.Rule{
 		`unknown kind ""`:                            {Key: "k"},
 		`unknown kind "tarpit"`:                      {Kind: "tarpit", Key: "k"},
@@ -244,9 +243,16 @@ func TestRulesThatAreWrong(t *testing.T) {
 		"leave out Policy and Limits":                {Kind: core.Block, Key: "k", Policy: "p"},
 		"of kind ban is about a client: leave out":   {Kind: core.Ban, Key: "k", Limits: []core.Limit{core.PerMinute(1)}, Until: hour},
 		"set Until, or use core.Block":               {Kind: core.Ban, Key: "k"},
-		"it ends in the past":                        {Kind: core.Ban, Key: "k", Until: time.Now().Add(-time.Second)},
+		"it ends in the past":                        {Kind: core.Ban, Key: "k", Until: newTestClock().Now().Add(-time.Second)},
 		"leave out Until for a rule without end":     {Kind: core.Block, Key: "k", Until: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)},
 		"leave out Key and Network":                  {Kind: core.Override, Key: "k", Policy: "p", Limits: []core.Limit{core.PerMinute(1)}},
+		"of kind switch is about a policy":           {Kind: core.Switch, Network: network("10.0.0.0/8"), Mode: core.ModeOff},
+		"and delete the rule to switch a policy on":  {Kind: core.Switch, Policy: "p", Mode: core.ModeOn},
+		`a switch to mode "": use core.ModeShadow`:   {Kind: core.Switch, Policy: "p"},
+		"leave out Limits, or use core.Override":     {Kind: core.Switch, Policy: "p", Mode: core.ModeOff, Limits: []core.Limit{core.PerMinute(1)}},
+		"'*' is not allowed":                         {Kind: core.Switch, Policy: "p*", Mode: core.ModeOff},
+		"leave out Mode, or use core.Switch":         {Kind: core.Block, Key: "k", Mode: core.ModeOff},
+		"a rule of kind override has no mode":        {Kind: core.Override, Policy: "p", Limits: []core.Limit{core.PerMinute(1)}, Mode: core.ModeOff},
 		"a policy needs a name":                      {Kind: core.Override, Limits: []core.Limit{core.PerMinute(1)}},
 		"has no limit":                               {Kind: core.Override, Policy: "p"},
 		"a limit of 0 admits nothing":                {Kind: core.Override, Policy: "p", Limits: []core.Limit{{}}},
@@ -306,10 +312,12 @@ func TestRulesAreListed(t *testing.T) {
 }
 
 func TestRulesAreBounded(t *testing.T) {
-	store := &fullStore{Store: core.NewMemory()}
+	store := core.NewMemory()
 	for i := range core.MaxRules - 1 {
-		addr := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
-		store.rules = append(store.rules, core.Rule{Kind: core.Block, Network: netip.PrefixFrom(addr, 32)})
+		addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		if err := store.SetRule(t.Context(), core.Rule{Kind: core.Block, Network: netip.PrefixFrom(addr, 32)}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	l := core.New(store)
 	defer l.Close()
@@ -324,18 +332,4 @@ func TestRulesAreBounded(t *testing.T) {
 	if d := allow(t, l, core.NewPolicy("p", core.PerMinute(1)), "10.0.3.4", 1); d.Reason != core.ReasonBlocked {
 		t.Errorf("one of many networks: %+v", d)
 	}
-}
-
-// fullStore has rules besides those that are set.
-type fullStore struct {
-	core.Store
-	rules []core.Rule
-}
-
-func (s *fullStore) Rules(ctx context.Context, known string) ([]core.Rule, string, error) {
-	rules, version, err := s.Store.Rules(ctx, known)
-	if version == known {
-		return nil, version, err
-	}
-	return append(rules, s.rules...), version, err
 }

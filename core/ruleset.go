@@ -1,107 +1,226 @@
 package core
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/internal/trie"
 )
 
-// ruleset is the rules of a store, by what they are found by. It never changes.
+// ruleset is the rules of a store, by what they are found by. It never changes: a
+// change makes another, which shares nearly all with the first. So a decision needs
+// no lock, and a change costs the same for any number of rules.
 type ruleset struct {
-	version string // of the rules in the store
-	rules   []Rule
-	ends    time.Time // when the first of them does; the zero Time for never
+	version string           // of the rules in the store; "" until they were read
+	clock   func() time.Time // the store's, by which rules end
+	count   int
 
-	overrides map[string]Rule // by name of policy
+	policies trie.Map[string, []Rule] // overrides and switches, by name of policy
 
-	// Those on clients, by key and by network, and the lengths that the networks
+	// Rules on clients, by key and by network, and the lengths that the networks
 	// have: a client is looked up by its prefix of each length.
-	keys     map[string][]Rule
-	networks map[netip.Prefix][]Rule
-	lengths  []int
+	keys     trie.Map[string, []Rule]
+	networks trie.Map[netip.Prefix, []Rule]
+	lengths  struct{ four, six []length }
 }
 
-// newRuleset sorts rules in their normal form, without those that have ended.
-func newRuleset(rules []Rule, version string, now time.Time) ruleset {
-	s := ruleset{
-		version:   version,
-		overrides: make(map[string]Rule),
-		keys:      make(map[string][]Rule),
-		networks:  make(map[netip.Prefix][]Rule),
+// length is a length of networks, and how many there are of it.
+type length struct{ bits, networks int }
+
+// after returns the rules after changes. The rules in them are in their normal
+// form.
+func (s ruleset) after(c RuleChanges) ruleset {
+	if c.All {
+		s = ruleset{clock: s.clock}
 	}
-	lengths := make(map[int]bool)
-	for _, r := range rules {
-		if r.ended(now) {
-			continue
-		}
-		s.rules = append(s.rules, r)
-		if !r.Until.IsZero() && (s.ends.IsZero() || r.Until.Before(s.ends)) {
-			s.ends = r.Until
-		}
-		switch {
-		case r.Kind == Override:
-			s.overrides[r.Policy] = r
-		case r.Network.IsValid():
-			s.networks[r.Network] = append(s.networks[r.Network], r)
-			lengths[r.Network.Bits()] = true
-		default:
-			s.keys[r.Key] = append(s.keys[r.Key], r)
-		}
+	s.version = c.Version
+	for _, id := range c.Deleted {
+		s = s.without(id)
 	}
-	s.lengths = slices.Sorted(maps.Keys(lengths))
+	for _, r := range c.Set {
+		s = s.with(r)
+	}
 	return s
 }
 
-// judges reports whether there are rules on clients at all.
-func (s *ruleset) judges() bool { return len(s.keys) > 0 || len(s.networks) > 0 }
+// with returns the rules with r, in the place of the one with its ID.
+func (s ruleset) with(r Rule) ruleset {
+	switch {
+	case r.aboutPolicy():
+		s.policies, s.count = withRule(s.policies, r.Policy, r, s.count)
+	case r.Network.IsValid():
+		known := s.networks.Len()
+		s.networks, s.count = withRule(s.networks, r.Network, r, s.count)
+		s.countNetworks(r.Network, s.networks.Len()-known)
+	default:
+		s.keys, s.count = withRule(s.keys, r.Key, r, s.count)
+	}
+	return s
+}
 
-// on is the rule that decides on a client, which is counted by key and comes
+// without returns the rules without the one with an ID.
+func (s ruleset) without(id string) ruleset {
+	kind, about, name := cutID(id)
+	switch about {
+	case aboutPolicy:
+		s.policies, s.count = withoutRule(s.policies, name, kind, s.count)
+	case aboutNetwork:
+		network, err := netip.ParsePrefix(name)
+		if err != nil {
+			return s
+		}
+		known := s.networks.Len()
+		s.networks, s.count = withoutRule(s.networks, network, kind, s.count)
+		s.countNetworks(network, s.networks.Len()-known)
+	case aboutKey:
+		s.keys, s.count = withoutRule(s.keys, name, kind, s.count)
+	}
+	return s
+}
+
+func withRule[K comparable](m trie.Map[K, []Rule], key K, r Rule, count int) (trie.Map[K, []Rule], int) {
+	rules, _ := m.Get(key)
+	rest := otherKinds(rules, r.Kind)
+	return m.With(key, append(rest, r)), count + 1 + len(rest) - len(rules)
+}
+
+func withoutRule[K comparable](m trie.Map[K, []Rule], key K, kind RuleKind, count int) (trie.Map[K, []Rule], int) {
+	rules, _ := m.Get(key)
+	rest := otherKinds(rules, kind)
+	switch len(rest) {
+	case len(rules):
+		return m, count
+	case 0:
+		return m.Without(key), count - 1
+	}
+	return m.With(key, rest), count - 1
+}
+
+// otherKinds returns a copy of the rules without the one of a kind.
+func otherKinds(rules []Rule, kind RuleKind) []Rule {
+	rest := make([]Rule, 0, len(rules)+1)
+	for _, r := range rules {
+		if r.Kind != kind {
+			rest = append(rest, r)
+		}
+	}
+	return rest
+}
+
+// countNetworks counts networks that have come or gone, of the length of one.
+func (s *ruleset) countNetworks(like netip.Prefix, more int) {
+	if more == 0 {
+		return
+	}
+	lengths := s.lengthsOf(like.Addr())
+	changed := slices.Clone(*lengths)
+	at, found := slices.BinarySearchFunc(changed, like.Bits(), func(l length, bits int) int { return l.bits - bits })
+	if !found {
+		changed = slices.Insert(changed, at, length{bits: like.Bits()})
+	}
+	if changed[at].networks += more; changed[at].networks == 0 {
+		changed = slices.Delete(changed, at, at+1)
+	}
+	*lengths = changed
+}
+
+func (s *ruleset) lengthsOf(a netip.Addr) *[]length {
+	if a.Is4() {
+		return &s.lengths.four
+	}
+	return &s.lengths.six
+}
+
+// judges reports whether there are rules on clients at all.
+func (s *ruleset) judges() bool { return s.keys.Len() > 0 || s.onNetworks() }
+
+// onNetworks reports whether there are rules on networks.
+func (s *ruleset) onNetworks() bool { return s.networks.Len() > 0 }
+
+// all returns the rules, in no order.
+func (s *ruleset) all() []Rule {
+	all := make([]Rule, 0, s.count)
+	for _, rules := range s.keys.All() {
+		all = append(all, rules...)
+	}
+	for _, rules := range s.networks.All() {
+		all = append(all, rules...)
+	}
+	for _, rules := range s.policies.All() {
+		all = append(all, rules...)
+	}
+	return all
+}
+
+// search is a search for the rule that decides on a client.
+type search struct {
+	clock func() time.Time
+	now   time.Time // zero until a rule was found that ends
+	found Rule
+	ok    bool
+}
+
+func (s *search) consider(rules []Rule) {
+	for i := range rules {
+		r := &rules[i]
+		if s.now.IsZero() && !r.Until.IsZero() {
+			s.now = s.clock()
+		}
+		if !r.ended(s.now) && (!s.ok || r.before(&s.found)) {
+			s.found, s.ok = *r, true
+		}
+	}
+}
+
+// on returns the rule that decides on a client, which is counted by key and comes
 // from a network, as small as it is known; the zero Prefix for none.
-func (s *ruleset) on(key string, client netip.Prefix, now time.Time) (found Rule, ok bool) {
-	consider := func(rules []Rule) {
-		for _, r := range rules {
-			if !r.ended(now) && (!ok || r.before(found)) {
-				found, ok = r, true
+func (s *ruleset) on(key string, client netip.Prefix) (r Rule, now time.Time, ok bool) {
+	found := search{clock: s.clock}
+	if rules, ok := s.keys.Get(key); ok {
+		found.consider(rules)
+	}
+	if client.IsValid() && s.onNetworks() {
+		s.onNetwork(client, &found)
+		if inside, is4 := behindNAT64(client.Addr()); is4 && client.IsSingleIP() {
+			s.onNetwork(oneAddress(inside), &found)
+		}
+	}
+	return found.found, found.now, found.ok
+}
+
+// onNetwork considers the rules on the networks that a client's is in.
+func (s *ruleset) onNetwork(client netip.Prefix, found *search) {
+	for _, l := range *s.lengthsOf(client.Addr()) {
+		if l.bits > client.Bits() {
+			break
+		}
+		if network, err := client.Addr().Prefix(l.bits); err == nil {
+			if rules, ok := s.networks.Get(network); ok {
+				found.consider(rules)
 			}
 		}
 	}
-	within := func(client netip.Prefix) {
-		for _, bits := range s.lengths {
-			if bits > client.Bits() {
-				break
-			}
-			if network, err := client.Addr().Prefix(bits); err == nil {
-				consider(s.networks[network])
-			}
-		}
-	}
-	consider(s.keys[key])
-	within(client)
-	if inside, is4 := behindNAT64(client.Addr()); is4 && client.IsSingleIP() {
-		within(oneAddress(inside))
-	}
-	return found, ok
 }
 
 // before reports whether r decides on a client rather than o: by their kinds, and
 // the one that lasts longer of two bans.
-func (r Rule) before(o Rule) bool {
+func (r *Rule) before(o *Rule) bool {
 	if r.Kind != o.Kind {
 		return r.rank() < o.rank()
 	}
 	return o.Until.Before(r.Until)
 }
 
-func (r Rule) rank() int { return slices.Index([]RuleKind{Block, Ban, Exempt}, r.Kind) }
+func (r *Rule) rank() int { return slices.Index([]RuleKind{Block, Ban, Exempt}, r.Kind) }
 
-// verdict is the decision that a rule makes on a question.
+// verdict returns the decision that a rule makes on a question.
 func (s *ruleset) verdict(a Ask, client netip.Prefix) (Decision, bool) {
-	if !client.IsValid() && len(s.networks) > 0 {
+	if !client.IsValid() && s.onNetworks() {
 		client = keyNetwork(a.Key)
 	}
-	now := time.Now()
-	r, ok := s.on(a.Key, client, now)
+	r, now, ok := s.on(a.Key, client)
 	if !ok {
 		return Decision{}, false
 	}
@@ -116,6 +235,35 @@ func (s *ruleset) verdict(a Ask, client netip.Prefix) (Decision, bool) {
 		d.Reason = ReasonBlocked
 	}
 	return d, true
+}
+
+// onPolicy returns the rule of a kind on the policy of that name, if it holds at a
+// time. A switch of all policies is on those that have none of their own.
+func (s *ruleset) onPolicy(kind RuleKind, name string, now time.Time) (Rule, bool) {
+	rules, _ := s.policies.Get(name)
+	for _, r := range rules {
+		if r.Kind == kind && !r.ended(now) {
+			return r, true
+		}
+	}
+	if kind == Switch && name != AllPolicies {
+		return s.onPolicy(kind, AllPolicies, now)
+	}
+	return Rule{}, false
+}
+
+// What the ID of a rule says that it is about.
+const (
+	aboutKey     = "key"
+	aboutNetwork = "network"
+	aboutPolicy  = "policy"
+)
+
+// cutID returns the parts of an ID.
+func cutID(id string) (kind RuleKind, about, name string) {
+	first, rest, _ := strings.Cut(id, " ")
+	about, name, _ = strings.Cut(rest, " ")
+	return RuleKind(first), about, name
 }
 
 // keyNetwork is the address or prefix that a key is, as [Identity.Address] makes

@@ -49,16 +49,24 @@ type Store interface {
 	// are in its longest window, newest first, in no order within a millisecond.
 	Entries(ctx context.Context, p *Policy, key string, most int) ([]Entry, error)
 
-	// Rules are the rules that all processes on this store share, and their
-	// version, which every change changes. They are left out, as nil, when the
-	// version is the one that is known already; no version is "".
-	Rules(ctx context.Context, known string) (rules []Rule, version string, err error)
+	// Rules returns what has changed in the rules that all processes on this store
+	// share since they had the version known; "" is before any. What a change costs
+	// to read does not depend on the number of rules. A store that does not know
+	// what has changed since, or never had that version, returns all rules.
+	Rules(ctx context.Context, known string) (RuleChanges, error)
 
-	// SetRule adds a rule, or replaces the one with the same [Rule.ID].
+	// SetRule adds a rule, or replaces the one with the same [Rule.ID]. A new one
+	// beyond [MaxRules] is an [ErrTooManyRules]. Its cost does not depend on the
+	// number of rules. Rules that have ended make room with later changes.
 	SetRule(ctx context.Context, r Rule) error
 
-	// DeleteRule removes the rule with the ID, and reports whether there was one.
+	// DeleteRule removes the rule with the ID, and reports whether there was one
+	// that had not ended.
 	DeleteRule(ctx context.Context, id string) (bool, error)
+
+	// RuleTime returns the time by the store's clock, by which rules end. It does not
+	// ask: it goes by the last answer to Rules, and by this process's clock before.
+	RuleTime() time.Time
 
 	// Ping is nil when the store can answer.
 	Ping(ctx context.Context) error
@@ -66,6 +74,18 @@ type Store interface {
 	// Close frees what the store owns. The store must not be used afterwards.
 	// Closing twice is not an error.
 	Close() error
+}
+
+// RuleChanges are what has changed in the rules of a [Store] since a version.
+type RuleChanges struct {
+	// Version is the version of the rules with these changes, and never "". Every
+	// change makes another, also after the rules were lost. It is the version that
+	// was known when nothing has changed.
+	Version string
+
+	All     bool     // Set has all rules: others are gone
+	Set     []Rule   // rules that are new or different
+	Deleted []string // the IDs of rules that are gone; none of them is in Set
 }
 
 // Placer is a [Store] that keeps logs on several servers, one of which can fail

@@ -1,6 +1,9 @@
 package core
 
-import "maps"
+import (
+	"maps"
+	"time"
+)
 
 // maxKnown bounds the policies that a limiter remembers. A program has a few;
 // one that makes policies for each request must not pile them up.
@@ -18,7 +21,8 @@ type view struct {
 	origins map[*Policy]*Policy
 
 	ruleset
-	unfit error // of an override that can't be applied to its policy; nil for none
+	ends  time.Time // when the first rule on a policy that was met does; the zero Time for never
+	unfit error     // of an override that can't be applied to its policy; nil for none
 }
 
 // met is a policy that the limiter knows.
@@ -76,18 +80,33 @@ func (v *view) like(p *Policy) (now *Policy, ok bool) {
 	return known.now, true
 }
 
-// overridden is what a policy is by the overrides. One that does not fit changes
-// nothing.
-func (v *view) overridden(base *Policy) (*Policy, error) {
-	r, ok := v.overrides[base.name]
-	if !ok {
-		return base, nil
+// ruled returns what a policy is by the rules on it, and when that ends: the zero
+// Time for never. An override that does not fit changes nothing.
+func (v *view) ruled(base *Policy) (p *Policy, ends time.Time, err error) {
+	p = base
+	if v.ruleset.policies.Len() == 0 {
+		return p, ends, nil
 	}
-	changed, err := base.With(limitOptions(r.Limits)...)
-	if err != nil {
-		return base, err
+	now := v.clock()
+	if r, ok := v.onPolicy(Override, base.name, now); ok {
+		ends = r.Until
+		if p, err = base.With(limitOptions(r.Limits)...); err != nil {
+			p = base
+		}
 	}
-	return changed, nil
+	if r, ok := v.onPolicy(Switch, base.name, now); ok {
+		ends = earlier(ends, r.Until)
+		p, _ = p.With(switched(r.Mode)) // fits every policy
+	}
+	return p, ends, err
+}
+
+// earlier returns the earlier one of two ends; the zero Time is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // meet makes p known. What it was before stays if nothing has changed.
@@ -97,7 +116,8 @@ func (v *view) meet(p, was *Policy) *Policy {
 		return now
 	}
 	base := v.base(p)
-	now, err := v.overridden(base)
+	now, ends, err := v.ruled(base)
+	v.ends = earlier(v.ends, ends)
 	if err != nil {
 		v.unfit = err
 	}
@@ -130,7 +150,7 @@ func (l *Limiter) effective(v *view, p *Policy) *Policy {
 		l.warnings.policyTwice(known.base, v.base(p))
 	}
 	if len(v.policies) >= maxKnown {
-		now, _ := v.overridden(v.base(p))
+		now, _, _ := v.ruled(v.base(p))
 		return now
 	}
 	return l.meet(p)
@@ -154,6 +174,7 @@ func (l *Limiter) meet(p *Policy) *Policy {
 func (l *Limiter) show(v *view) {
 	l.view.Store(v)
 	l.warnUnfit(v.unfit)
+	l.awaitEnd(v.ends)
 }
 
 // Meet makes policies known before their first request, for [Limiter.Policies].

@@ -37,6 +37,8 @@ func TestRulesReachOtherLimiters(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, l := range []*core.Limiter{one, two} {
+				maxOf(t, l, p) // has it look for changes
+				synctest.Wait()
 				d, err := l.Peek(t.Context(), p, "k")
 				if err != nil || d.Reason != step.reason || d.Limit.Max != step.max {
 					t.Errorf("%+v, %v, want %v and %d", d, err, step.reason, step.max)
@@ -50,19 +52,19 @@ func TestRulesReachOtherLimiters(t *testing.T) {
 // rulesStore is a memory store whose rules are read as a test says.
 type rulesStore struct {
 	core.Store
-	read func(ctx context.Context, known string) ([]core.Rule, string, error)
+	read func(ctx context.Context, known string) (core.RuleChanges, error)
 }
 
-func (s *rulesStore) Rules(ctx context.Context, known string) ([]core.Rule, string, error) {
+func (s *rulesStore) Rules(ctx context.Context, known string) (core.RuleChanges, error) {
 	return s.read(ctx, known)
 }
 
 // A store that does not answer about rules holds up neither decisions nor Close.
 func TestCloseEndsWatching(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hangs := &rulesStore{Store: core.NewMemory(), read: func(ctx context.Context, known string) ([]core.Rule, string, error) {
+		hangs := &rulesStore{Store: core.NewMemory(), read: func(ctx context.Context, _ string) (core.RuleChanges, error) {
 			<-ctx.Done()
-			return nil, known, ctx.Err()
+			return core.RuleChanges{}, ctx.Err()
 		}}
 		l := core.New(hangs)
 		allow(t, l, core.NewPolicy("p", core.PerMinute(1)), "k", 1)
@@ -92,13 +94,13 @@ func TestOlderRulesAreNotTaken(t *testing.T) {
 	var slow atomic.Bool
 	reading, goOn := make(chan struct{}), make(chan struct{})
 	store := &rulesStore{Store: memory}
-	store.read = func(ctx context.Context, known string) ([]core.Rule, string, error) {
-		rules, version, err := memory.Rules(ctx, known)
+	store.read = func(ctx context.Context, known string) (core.RuleChanges, error) {
+		changes, err := memory.Rules(ctx, known)
 		if slow.CompareAndSwap(true, false) {
 			close(reading)
 			<-goOn
 		}
-		return rules, version, err
+		return changes, err
 	}
 	l := core.New(store)
 	defer l.Close()
@@ -127,6 +129,115 @@ func TestOlderRulesAreNotTaken(t *testing.T) {
 	}
 }
 
+// busy has a limiter decide ten times a second until stop is called.
+func busy(l *core.Limiter, p *core.Policy) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		for {
+			_, _ = l.Peek(context.Background(), p, "busy")
+			select {
+			case <-done:
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}()
+	return func() { close(done) }
+}
+
+// readingStore counts how often rules are read.
+type readingStore struct {
+	core.Store
+	reads atomic.Int64
+}
+
+func (s *readingStore) Rules(ctx context.Context, known string) (core.RuleChanges, error) {
+	s.reads.Add(1)
+	return s.Store.Rules(ctx, known)
+}
+
+// A limiter looks for changed rules once at its start, and then when it decides: at
+// once after an idle time, and at most once in an interval.
+func TestIdleLimiterDoesNotLook(t *testing.T) {
+	for name, c := range map[string]struct {
+		options  []core.Option
+		interval time.Duration
+	}{
+		"by default": {nil, core.DefaultRulesInterval},
+		"seldom":     {[]core.Option{core.WithRulesInterval(10 * time.Second)}, 10 * time.Second},
+		"often":      {[]core.Option{core.WithRulesInterval(time.Millisecond)}, time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				memory := core.NewMemory()
+				store := &readingStore{Store: memory}
+				l := core.New(store, c.options...)
+				defer l.Close()
+				p := core.NewPolicy("p", core.PerMinute(1000))
+				reads := func(want int64) {
+					t.Helper()
+					synctest.Wait()
+					if got := store.reads.Swap(0); got != want {
+						t.Errorf("%d reads, want %d", got, want)
+					}
+				}
+				reads(1)
+				time.Sleep(time.Hour)
+				reads(0)
+				if err := memory.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}); err != nil {
+					t.Fatal(err)
+				}
+				if d := allow(t, l, p, "k", 1); d.Reason != core.ReasonLimits {
+					t.Errorf("the first decision after an hour has waited for rules: %+v", d)
+				}
+				reads(1)
+				if d := allow(t, l, p, "k", 1); d.Reason != core.ReasonBlocked {
+					t.Errorf("a moment later: %+v", d)
+				}
+				reads(0)
+				for range 10 {
+					allow(t, l, p, "k", 1)
+				}
+				time.Sleep(c.interval)
+				reads(1)
+				time.Sleep(time.Hour)
+				reads(0)
+			})
+		})
+	}
+	for _, d := range []time.Duration{0, -time.Second, time.Microsecond} {
+		panics(t, "use at least 1ms", func() { core.WithRulesInterval(d) })
+	}
+}
+
+// Rules end by the store's clock, however far this process's is from it.
+func TestRulesEndByTheStoresClock(t *testing.T) {
+	for _, off := range []time.Duration{-5 * time.Hour, 0, 5 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			l := core.New(core.NewMemory(core.WithClock(func() time.Time { return time.Now().Add(off) })))
+			defer l.Close()
+			p := core.NewPolicy("p", core.PerMinute(1000))
+			if err := l.Ban(t.Context(), "k", time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			now, err := l.Now(t.Context())
+			if err != nil || !now.Equal(time.Now().Add(off)) {
+				t.Errorf("the store's time is %v, %v", now, err)
+			}
+			setRules(t, l, core.Rule{Kind: core.Override, Policy: "p", Limits: []core.Limit{core.PerMinute(5)}, Until: now.Add(time.Minute)})
+			time.Sleep(time.Minute - time.Millisecond)
+			if d := allow(t, l, p, "k", 1); d.Reason != core.ReasonBanned || d.RetryAfter != time.Millisecond || maxOf(t, l, p) != 5 {
+				t.Errorf("clock off by %v, before the end: %+v", off, d)
+			}
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+			if d := allow(t, l, p, "k", 1); d.Reason != core.ReasonLimits || d.Limit.Max != 1000 {
+				t.Errorf("clock off by %v, after the end: %+v", off, d)
+			}
+		})
+	}
+}
+
 // Rules that can't be read stay as they are, and are warned of once, when that
 // has lasted.
 func TestUnreadRules(t *testing.T) {
@@ -134,12 +245,12 @@ func TestUnreadRules(t *testing.T) {
 		memory := core.NewMemory()
 		var failing, down atomic.Bool
 		store := &rulesStore{Store: memory}
-		store.read = func(ctx context.Context, known string) ([]core.Rule, string, error) {
+		store.read = func(ctx context.Context, known string) (core.RuleChanges, error) {
 			if down.Load() {
-				return nil, "", errors.New("no answer")
+				return core.RuleChanges{}, errors.New("no answer")
 			}
 			if failing.Load() {
-				return nil, "", fmt.Errorf("%w: NOPERM", core.ErrRefused)
+				return core.RuleChanges{}, fmt.Errorf("%w: NOPERM", core.ErrRefused)
 			}
 			return memory.Rules(ctx, known)
 		}
@@ -148,6 +259,7 @@ func TestUnreadRules(t *testing.T) {
 		defer l.Close()
 		p := core.NewPolicy("p", core.PerMinute(1000))
 		setRules(t, l, core.Rule{Kind: core.Block, Key: "k"})
+		defer busy(l, p)()
 		failing.Store(true)
 		time.Sleep(time.Second)
 		failing.Store(false)
@@ -188,8 +300,11 @@ func TestUnreadRules(t *testing.T) {
 // Rules in the store that mean nothing are passed over.
 func TestMeaninglessRules(t *testing.T) {
 	var log lines
-	store := &rulesStore{Store: core.NewMemory(), read: func(context.Context, string) ([]core.Rule, string, error) {
-		return []core.Rule{{Kind: "tarpit", Key: "k"}, {Kind: core.Block}, {}, {Kind: core.Ban, Key: "k"}, {Kind: core.Override, Policy: "p"}, {Kind: core.Exempt, Key: "good"}}, "1", nil
+	store := &rulesStore{Store: core.NewMemory(), read: func(context.Context, string) (core.RuleChanges, error) {
+		return core.RuleChanges{Version: "1", All: true, Set: []core.Rule{
+			{Kind: "tarpit", Key: "k"}, {Kind: core.Block}, {}, {Kind: core.Ban, Key: "k"}, {Kind: core.Override, Policy: "p"},
+			{Kind: core.Switch, Policy: "p", Mode: "slow"}, {Kind: core.Exempt, Key: "good"},
+		}}, nil
 	}}
 	l := core.New(store, log.option())
 	defer l.Close()
@@ -200,7 +315,7 @@ func TestMeaninglessRules(t *testing.T) {
 	if d := allow(t, l, core.NewPolicy("p", core.PerMinute(3)), "k", 1); !d.Allowed || d.Reason != core.ReasonLimits {
 		t.Errorf("%+v", d)
 	}
-	if got := log.count("passed over"); got != 5 {
-		t.Errorf("%d lines, want 5: %s", got, log.String())
+	if got := log.count("passed over"); got != 6 {
+		t.Errorf("%d lines, want 6: %s", got, log.String())
 	}
 }

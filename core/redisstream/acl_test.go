@@ -66,7 +66,7 @@ func everything(t *testing.T, s *Store) {
 	if err := s.SetRule(ctx, core.Rule{Kind: core.Block, Key: "k"}); err != nil {
 		t.Error(err)
 	}
-	if rules, _, err := s.Rules(ctx, ""); err != nil || len(rules) != 1 {
+	if rules, err := s.Rules(ctx, ""); err != nil || len(rules.Set) != 1 {
 		t.Errorf("rules %v, %v", rules, err)
 	}
 	if found, err := s.DeleteRule(ctx, "block key k"); err != nil || !found {

@@ -87,7 +87,7 @@ func everywhere(t *testing.T, s *Store) {
 		t.Errorf("entries %v, %v", entries, err)
 	}
 	must(t, s.SetRule(ctx, core.Rule{Kind: core.Block, Key: "k"}))
-	if rules, _, err := s.Rules(ctx, ""); err != nil || len(rules) != 1 {
+	if rules, err := s.Rules(ctx, ""); err != nil || len(rules.Set) != 1 {
 		t.Errorf("rules %v, %v", rules, err)
 	}
 	if found, err := s.DeleteRule(ctx, "block key k"); err != nil || !found {

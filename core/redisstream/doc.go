@@ -47,7 +47,7 @@
 //
 // An ACL user needs the keys streamlimit:* and the commands evalsha, eval, unlink,
 // ping, info, time, xtrim, xlen, xadd, xdel, xrange, xrevrange, copy, rename,
-// pexpire, hget, hset, hgetall and hdel. With [WithPrefix] the keys start with that
+// pexpire, hget, hmget, hset, hlen, hdel, zadd, zrem and zrangebyscore. With [WithPrefix] the keys start with that
 // prefix instead. Some clients need more:
 //
 //   - select, for a database other than 0;
@@ -74,8 +74,17 @@
 // on. Clients that are given to [New] should have DialerRetries 1, as those of
 // [Open], to find a server that is down sooner.
 //
-// Rules (see [core.Rule]) are kept in one hash, streamlimit:{rules}, which has no
-// time to live. A Ring has it on one of its servers.
+// # Rules
+//
+// Rules (see [core.Rule]) are kept in four keys in one hash slot, streamlimit:{rules}:all
+// and others, which have no time to live. A Ring has them on one of its servers. With
+// 100,000 rules they take about MEMORY of the server's memory. They end by the clock of
+// that server.
+//
+// A change costs the same for any number of rules, and a process reads what has changed.
+// It reads all rules, 500 at a time, when it starts, when the rules were lost, and when
+// more than 10,000 changes came since it read them last. While nothing is decided, no
+// command is sent: see [core.WithRulesInterval].
 //
 // # Changed limits
 //

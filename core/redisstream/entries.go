@@ -51,18 +51,26 @@ func parseEntries(reply []string) (now time.Time, entries []redis.XMessage, err 
 	if len(reply)%3 != 2 {
 		return now, nil, fmt.Errorf("redisstream: entries: the script answered %d values", len(reply))
 	}
-	seconds, err := strconv.ParseInt(reply[0], 10, 64)
-	if err != nil {
-		return now, nil, fmt.Errorf("redisstream: entries: the server's time: %w", err)
-	}
-	micros, err := strconv.ParseInt(reply[1], 10, 64)
-	if err != nil {
+	if now, err = parseTime(reply[0], reply[1]); err != nil {
 		return now, nil, fmt.Errorf("redisstream: entries: the server's time: %w", err)
 	}
 	for entry := range slices.Chunk(reply[2:], 3) {
 		entries = append(entries, redis.XMessage{ID: entry[0], Values: map[string]any{entry[1]: entry[2]}})
 	}
-	return time.Unix(seconds, micros*1000).Truncate(time.Millisecond), entries, nil
+	return now.Truncate(time.Millisecond), entries, nil
+}
+
+// parseTime reads a time as TIME has it.
+func parseTime(seconds, micros string) (time.Time, error) {
+	s, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil {
+		return time.Time{}, err
+	}
+	us, err := strconv.ParseInt(micros, 10, 64)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.Unix(s, us*1000), nil
 }
 
 // parseEntry reads an entry as counted.lua and summed.lua describe it.

@@ -195,7 +195,7 @@ func TestRefusedConnections(t *testing.T) {
 
 			for _, ask := range []func() error{
 				func() error { _, err := s.Take(t.Context(), countedPolicy, "k", 1); return err },
-				func() error { _, _, err := s.Rules(t.Context(), ""); return err },
+				func() error { _, err := s.Rules(t.Context(), ""); return err },
 				func() error { return s.Ping(t.Context()) },
 			} {
 				err := ask()
@@ -281,7 +281,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		if _, err := s.Take(t.Context(), countedPolicy, "k", 1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want it to say %q", url, err, want)
 		}
-		if _, _, err := s.Rules(t.Context(), ""); err == nil {
+		if _, err := s.Rules(t.Context(), ""); err == nil {
 			t.Errorf("%s: rules without a server", url)
 		}
 		must(t, s.Close())

@@ -2,7 +2,7 @@ package redisstream
 
 import (
 	"errors"
-	"maps"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -52,7 +52,7 @@ func checkKeys(t *testing.T, admin *redis.Client) (ending int) {
 	t.Helper()
 	for _, key := range admin.Keys(t.Context(), "*").Val() {
 		switch {
-		case strings.HasSuffix(key, rulesSuffix):
+		case strings.Contains(key, rulesSuffix+":"):
 		case strings.HasSuffix(key, feedSuffix) && admin.PTTL(t.Context(), key).Val() > 0:
 			ending++
 		case strings.HasSuffix(key, "}"):
@@ -187,9 +187,10 @@ func units(err error, n int64) int64 {
 	return n
 }
 
-// Rules change as a whole, or not at all.
+// Rules change as a whole, or not at all. They are read as a whole, or not at all.
 func TestCommandOfRulesMissing(t *testing.T) {
-	for _, command := range []string{"hset", "hdel", "hgetall", "time"} {
+	commands := []string{"time", "hget", "hmget", "hset", "hlen", "hdel", "zadd", "zrem", "zrangebyscore", "xadd", "xrange"}
+	for _, command := range commands {
 		o, admin := withoutCommand(t, "denied", command)
 		rdb := redis.NewClient(o)
 		defer rdb.Close()
@@ -197,18 +198,34 @@ func TestCommandOfRulesMissing(t *testing.T) {
 		must(t, all.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "a"}))
 		must(t, all.SetRule(t.Context(), core.Rule{Kind: core.Ban, Key: "b", Until: time.Now().Add(5 * time.Millisecond)}))
 		time.Sleep(10 * time.Millisecond)
-		key := s.prefix + rulesSuffix
-		for name, change := range map[string]func() error{
+		keys := s.ruleKeys()
+		dump := func() string {
+			ctx := t.Context()
+			return fmt.Sprint(admin.HGetAll(ctx, keys[0]).Val(), admin.ZRangeWithScores(ctx, keys[1], 0, -1).Val(),
+				admin.ZRangeWithScores(ctx, keys[2], 0, -1).Val(), admin.XRange(ctx, keys[3], "-", "+").Val())
+		}
+		failures := 0
+		for name, do := range map[string]func() error{
 			"set":    func() error { return s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "c"}) },
 			"delete": func() error { _, err := s.DeleteRule(t.Context(), "block key a"); return err },
+			"read":   func() error { _, err := s.Rules(t.Context(), ""); return err },
+			"news":   func() error { _, err := s.Rules(t.Context(), "5-5"); return err },
 		} {
-			before := admin.HGetAll(t.Context(), key).Val()
-			if err := change(); !lacksCommand(err) {
+			before := dump()
+			err := do()
+			if err == nil {
+				continue
+			}
+			failures++
+			if !lacksCommand(err) {
 				t.Errorf("%s without %s: %v", name, command, err)
 			}
-			if after := admin.HGetAll(t.Context(), key).Val(); !maps.Equal(before, after) {
+			if after := dump(); after != before {
 				t.Errorf("%s without %s: %v, before %v", name, command, after, before)
 			}
+		}
+		if failures == 0 {
+			t.Errorf("nothing fails without %s", command)
 		}
 	}
 }

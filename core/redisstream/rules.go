@@ -7,6 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -14,50 +18,233 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// The rules are one hash, which rules.lua describes. Its version alone is what
-// limiters read all the time.
-const (
-	rulesSuffix  = "{rules}"
-	versionField = "version"
-)
+// rulesSuffix ends the prefix of the keys that have the rules, which rules.lua
+// describes. They are in one hash slot.
+const rulesSuffix = "{rules}"
+
+// versionField is the field of the hash that is not a rule.
+const versionField = "version"
+
+// rulesPage is how many rules or changes are read at once. It takes the server
+// about a millisecond.
+const rulesPage = 500
+
+// rulesAttempts is how often all rules are read before a limiter gives up, when
+// they are lost or change faster than they can be read.
+const rulesAttempts = 3
+
+func (s *Store) ruleKeys() (keys [4]string) {
+	for i, name := range [...]string{":all", ":order", ":ends", ":changes"} {
+		keys[i] = s.prefix + rulesSuffix + name
+	}
+	return keys
+}
+
+// ruleVersion is the form of a version, which is the ID of an entry.
+var ruleVersion = regexp.MustCompile(`^[1-9][0-9]{0,18}-[0-9]{1,19}$`)
 
 // Rules implements [core.Store]. A rule that can't be read is passed over, with
 // one log line for each version of the rules.
-func (s *Store) Rules(ctx context.Context, known string) ([]core.Rule, string, error) {
-	version := redis.NewStringCmd(ctx, "hget", s.prefix+rulesSuffix, versionField)
-	now := versionPrefix
-	switch err := s.plain(ctx, s.prefix+rulesSuffix, version); {
-	case err == nil:
-		now += version.Val()
-	case !errors.Is(err, redis.Nil):
-		return nil, known, err
+func (s *Store) Rules(ctx context.Context, known string) (core.RuleChanges, error) {
+	version := known
+	if !ruleVersion.MatchString(known) && known != noRules {
+		version = ""
 	}
-	if now == known {
-		return nil, now, nil
-	}
-	all := redis.NewMapStringStringCmd(ctx, "hgetall", s.prefix+rulesSuffix)
-	if err := s.plain(ctx, s.prefix+rulesSuffix, all); err != nil {
-		return nil, known, err
-	}
-	now = versionPrefix + all.Val()[versionField]
-	var rules []core.Rule
-	for id, value := range all.Val() {
-		if id == versionField {
-			continue
+	c := ruleChanges{store: s, version: version, rules: make(map[string]core.Rule)}
+	for range rulesAttempts {
+		if c.version == "" {
+			if err := c.readAll(ctx); err != nil {
+				return core.RuleChanges{}, err
+			}
 		}
-		r, err := parseRule(value)
+		complete, err := c.readNews(ctx)
 		if err != nil {
-			s.unread(now, id, err)
-			continue
+			return core.RuleChanges{}, err
 		}
-		rules = append(rules, r)
+		if complete {
+			return c.result(), nil
+		}
+		c.version = ""
 	}
-	return rules, now, nil
+	return core.RuleChanges{}, errors.New("redisstream: rules: they change faster than they can be read")
 }
 
-// versionPrefix starts a version, so that none is "": before the first rule
-// there are rules too, namely none.
-const versionPrefix = "v"
+// noRules is the version before the first rule.
+const noRules = "0-0"
+
+// ruleChanges are the changes of rules that are being read.
+type ruleChanges struct {
+	store   *Store
+	version string
+	all     bool
+	rules   map[string]core.Rule // by ID; one without a kind is deleted
+
+	unreadKind  string // of the first rule that can't be read; "" for none
+	unreadError error
+}
+
+// readAll reads all rules, a page at a time, in the order in which they were changed.
+// A rule that is changed meanwhile is among the news of the version that was there
+// at the beginning.
+func (c *ruleChanges) readAll(ctx context.Context) error {
+	c.all, c.version = true, ""
+	clear(c.rules)
+	after, upto := "-inf", "+inf"
+	for {
+		version, page, err := c.store.readRules(ctx, "", after, upto)
+		if err != nil {
+			return err
+		}
+		if len(page)%3 != 0 {
+			return errRulesReply
+		}
+		if c.version == "" {
+			c.version = version
+			upto, _, _ = strings.Cut(version, "-")
+		}
+		for rule := range slices.Chunk(page, 3) {
+			number, numbered := rule[0].(string)
+			id, value, ok := texts(rule[1:])
+			if !numbered || !ok {
+				return errRulesReply
+			}
+			after = number
+			c.take(id, value)
+		}
+		if len(page) < 3*rulesPage {
+			return nil
+		}
+	}
+}
+
+// readNews reads the changes since the version, and reports whether there are any: not
+// when the version is not among the last changes.
+func (c *ruleChanges) readNews(ctx context.Context) (complete bool, err error) {
+	for {
+		current, news, err := c.store.readRules(ctx, c.version, "", "")
+		if err != nil || news == nil {
+			return false, err
+		}
+		if len(news)%2 != 0 {
+			return false, errRulesReply
+		}
+		for change := range slices.Chunk(news, 2) {
+			version, versioned := change[0].(string)
+			rules, ok := change[1].([]any)
+			if !versioned || !ok || len(rules)%2 != 0 {
+				return false, errRulesReply
+			}
+			for rule := range slices.Chunk(rules, 2) {
+				id, value, ok := texts(rule)
+				if !ok {
+					return false, errRulesReply
+				}
+				c.take(id, value)
+			}
+			c.version = version
+		}
+		if c.version == current {
+			return true, nil
+		}
+		if len(news) == 0 {
+			return false, nil // the changes were lost and the rules were not
+		}
+	}
+}
+
+// take takes over a value of the hash, "" for a rule that is deleted.
+func (c *ruleChanges) take(id, value string) {
+	c.rules[id] = core.Rule{}
+	if value == "" {
+		return
+	}
+	r, err := parseRule(value)
+	if err == nil && r.ID() != id {
+		err = errors.New("its ID is another's")
+	}
+	if err != nil {
+		c.unread(id, err)
+		return
+	}
+	c.rules[id] = r
+}
+
+// unread notes that a rule can't be read.
+func (c *ruleChanges) unread(id string, err error) {
+	if c.unreadKind == "" {
+		c.unreadKind, _, _ = strings.Cut(id, " ") // what follows can be a client's key
+		c.unreadError = err
+	}
+}
+
+func (c *ruleChanges) result() core.RuleChanges {
+	if c.unreadKind != "" {
+		c.store.warnUnread(c)
+	}
+	result := core.RuleChanges{Version: c.version, All: c.all}
+	for id, r := range c.rules {
+		switch {
+		case r.Kind != "":
+			result.Set = append(result.Set, r)
+		case !c.all:
+			result.Deleted = append(result.Deleted, id)
+		}
+	}
+	return result
+}
+
+func texts(pair []any) (one, two string, ok bool) {
+	one, first := pair[0].(string)
+	two, second := pair[1].(string)
+	return one, two, first && second
+}
+
+var errRulesReply = errors.New("redisstream: rules: the script answered something else")
+
+// readRules runs rulechanges.lua. It returns nil when the version that is known is not
+// among the last changes.
+func (s *Store) readRules(ctx context.Context, known, after, upto string) (version string, list []any, err error) {
+	keys := s.ruleKeys()
+	sent := own()
+	reply, err := s.readScript(ctx, readRules, keys[:], known, after, upto, rulesPage)
+	if err != nil {
+		return "", nil, err
+	}
+	if len(reply) < 3 || len(reply) > 4 {
+		return "", nil, errRulesReply
+	}
+	seconds, micros, ok := texts(reply)
+	version, versioned := reply[2].(string)
+	now, err := parseTime(seconds, micros)
+	if !ok || !versioned || err != nil {
+		return "", nil, errRulesReply
+	}
+	s.clock.set(now, sent)
+	if len(reply) == 3 {
+		return version, nil, nil
+	}
+	if list, ok = reply[3].([]any); !ok {
+		return "", nil, errRulesReply
+	}
+	return version, list, nil
+}
+
+// readScript runs a script that changes nothing, and so may be sent again.
+func (s *Store) readScript(ctx context.Context, sc *script, keys []string, args ...any) ([]any, error) {
+	call := []any{"evalsha", sc.sha, len(keys)}
+	for _, key := range keys {
+		call = append(call, key)
+	}
+	call = append(call, args...)
+	cmd := redis.NewSliceCmd(ctx, call...)
+	err := s.plain(ctx, keys[0], cmd)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		call[0], call[1] = "eval", sc.source
+		cmd = redis.NewSliceCmd(ctx, call...)
+		err = s.plain(ctx, keys[0], cmd)
+	}
+	return cmd.Val(), err
+}
 
 // parseRule reads a value of the hash. What this version does not know is not
 // to be guessed: it may say whom the rule is not about.
@@ -74,13 +261,12 @@ func parseRule(value string) (r core.Rule, err error) {
 	return r, nil
 }
 
-// unread logs that a rule can't be read, once for each version of the rules.
-func (s *Store) unread(version, id string, err error) {
-	if last := s.unreadVersion.Swap(&version); last != nil && *last == version {
+// warnUnread logs that a rule can't be read, once for each version of the rules.
+func (s *Store) warnUnread(c *ruleChanges) {
+	if last := s.unreadVersion.Swap(&c.version); last != nil && *last == c.version {
 		return
 	}
-	kind, _, _ := strings.Cut(id, " ") // what follows can be a client's key
-	s.logger.Warn("streamlimit: a rule that can't be read is passed over", "kind", kind, "error", err)
+	s.logger.Warn("streamlimit: a rule that can't be read is passed over", "kind", c.unreadKind, "error", c.unreadError)
 }
 
 // SetRule implements [core.Store].
@@ -93,7 +279,7 @@ func (s *Store) SetRule(ctx context.Context, r core.Rule) error {
 	if !r.Until.IsZero() {
 		until = r.Until.UnixMilli()
 	}
-	_, err = s.changeRule(ctx, r.ID(), until, string(text))
+	_, err = s.changeRule(ctx, r.ID(), strconv.FormatInt(until, 10), string(text))
 	return err
 }
 
@@ -102,11 +288,15 @@ func (s *Store) DeleteRule(ctx context.Context, id string) (bool, error) {
 	return s.changeRule(ctx, id, "", "")
 }
 
-func (s *Store) changeRule(ctx context.Context, id string, until any, text string) (found bool, err error) {
-	rules := s.prefix + rulesSuffix
-	reply, err := s.batcher.run(ctx, charge{log: rules}, changeRules, append(changeRules.call(3, rules), id, until, text))
+func (s *Store) changeRule(ctx context.Context, id, until, text string) (found bool, err error) {
+	keys := s.ruleKeys()
+	call := []any{"evalsha", changeRules.sha, len(keys), keys[0], keys[1], keys[2], keys[3], id, until, text, rand.Int64(), core.MaxRules}
+	reply, err := s.batcher.run(ctx, charge{log: keys[0]}, changeRules, call)
 	if err != nil {
 		return false, fmt.Errorf("rule: %w", err)
+	}
+	if len(reply) == 1 && reply[0] < 0 {
+		return false, core.ErrTooManyRules
 	}
 	return len(reply) == 1 && reply[0] == 1, nil
 }

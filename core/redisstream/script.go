@@ -34,6 +34,9 @@ var manySource string
 //go:embed rules.lua
 var rulesSource string
 
+//go:embed rulechanges.lua
+var ruleChangesSource string
+
 // script is a Lua script and the digest that EVALSHA knows it by.
 type script struct {
 	source string
@@ -45,6 +48,7 @@ var (
 	summed      = newScript(withPrelude(summedSource))
 	refunded    = newScript(withPrelude(refundedSource))
 	changeRules = newScript(withPrelude(rulesSource))
+	readRules   = newScript(ruleChangesSource)
 
 	// These two are their own source with those that they build on.
 	together = newScript(shebang + preludeSource + functions + togetherSource)

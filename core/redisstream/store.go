@@ -44,6 +44,7 @@ type Store struct {
 
 	check         check                  // of the servers, at the first answer
 	unreadVersion atomic.Pointer[string] // of the rules, one of which could not be read
+	clock         ruleClock
 }
 
 // Option is a setting for [New] and [Open].

@@ -1,10 +1,7 @@
 package storetest
 
 import (
-	"net/netip"
-	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -72,72 +69,4 @@ func same(a, b []core.Entry) bool {
 	return slices.EqualFunc(a, b, func(a, b core.Entry) bool {
 		return a.Time.Equal(b.Time) && a.Cost == b.Cost && a.Refund == b.Refund
 	})
-}
-
-// rules: they are kept as they are, by ID, with a version that every change
-// changes.
-func (h Harness) rules(t *testing.T) {
-	s := h.subject(t)
-	seen := map[string]bool{}
-	version := ""
-	changed := func(want ...core.Rule) {
-		t.Helper()
-		rules, now, err := s.Rules(t.Context(), version)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if seen[now] || now == "" {
-			t.Errorf("the version %q after %q", now, version)
-		}
-		seen[now], version = true, now
-		slices.SortFunc(rules, func(a, b core.Rule) int { return strings.Compare(a.ID(), b.ID()) })
-		if len(rules) != len(want) {
-			t.Fatalf("%d rules, want %d", len(rules), len(want))
-		}
-		for i := range rules {
-			if until := rules[i].Until; !until.Equal(want[i].Until) {
-				t.Errorf("rule %d ends at %v, want %v", i, until, want[i].Until)
-			}
-			rules[i].Until = want[i].Until
-			if !reflect.DeepEqual(rules[i], want[i]) {
-				t.Errorf("rule %d: %+v, want %+v", i, rules[i], want[i])
-			}
-		}
-		if rules, same, err := s.Rules(t.Context(), version); rules != nil || same != version || err != nil {
-			t.Errorf("without a change: %v, %q, %v", rules, same, err)
-		}
-	}
-	set := func(r core.Rule) {
-		t.Helper()
-		if err := s.SetRule(t.Context(), r); err != nil {
-			t.Fatal(err)
-		}
-	}
-	remove := func(id string, want bool) {
-		t.Helper()
-		if found, err := s.DeleteRule(t.Context(), id); found != want || err != nil {
-			t.Errorf("DeleteRule(%q): %v, %v, want %v", id, found, err, want)
-		}
-	}
-	changed()
-	until := time.Now().Add(time.Hour).Round(time.Millisecond)
-	ban := core.Rule{Kind: core.Ban, Key: "user=\"<é>\\ \x00", Until: until}
-	block := core.Rule{Kind: core.Block, Network: netip.MustParsePrefix("2001:db8::/32")}
-	override := core.Rule{Kind: core.Override, Policy: "api", Limits: []core.Limit{core.PerSecond(3), core.Per(7, 90*time.Second)}}
-	set(ban)
-	set(block)
-	set(override)
-	changed(ban, block, override)
-	ban.Until = until.Add(time.Hour)
-	set(ban)
-	changed(ban, block, override)
-	remove(block.ID(), true)
-	remove(block.ID(), false)
-	changed(ban, override)
-	// One that has ended is as good as none.
-	ended := core.Rule{Kind: core.Ban, Key: "k", Until: time.Now().Add(20 * ms)}
-	set(ended)
-	time.Sleep(40 * ms)
-	remove(ended.ID(), false)
-	changed(ban, override)
 }

@@ -61,6 +61,8 @@ func Run(t *testing.T, h Harness) {
 	t.Run("Together", h.together)
 	t.Run("Entries", h.entries)
 	t.Run("Rules", h.rules)
+	t.Run("RulesFollowed", h.rulesFollowed)
+	t.Run("RulesAtAnyNumber", h.rulesAtAnyNumber)
 	t.Run("Close", h.close)
 }
 

@@ -1,0 +1,240 @@
+package storetest
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// follower is one of the processes that follow the rules in a store.
+type follower struct {
+	*subject
+	version string
+	rules   map[string]core.Rule // by ID
+	read    int                  // rules and IDs in the last answer
+}
+
+func (s *subject) follower() *follower {
+	return &follower{subject: s, rules: make(map[string]core.Rule)}
+}
+
+// follow takes over what has changed.
+func (f *follower) follow() {
+	f.Helper()
+	c, err := f.Rules(f.Context(), f.version)
+	if err != nil {
+		f.Fatalf("Rules: %v", err)
+	}
+	if c.Version == "" {
+		f.Error("the version is empty")
+	}
+	if f.version == "" && !c.All {
+		f.Error("a process that starts does not get all rules")
+	}
+	if c.Version == f.version && (c.All || len(c.Set) > 0 || len(c.Deleted) > 0) {
+		f.Errorf("changes without another version: %+v", c)
+	}
+	if c.All {
+		f.rules = make(map[string]core.Rule)
+	}
+	changed := make(map[string]bool)
+	once := func(id string) {
+		if changed[id] {
+			f.Errorf("%q is twice in the changes", id)
+		}
+		changed[id] = true
+	}
+	for _, r := range c.Set {
+		once(r.ID())
+		f.rules[r.ID()] = r
+	}
+	for _, id := range c.Deleted {
+		once(id)
+		delete(f.rules, id)
+	}
+	f.version, f.read = c.Version, len(changed)
+}
+
+func (s *subject) set(r core.Rule) {
+	s.Helper()
+	if err := s.SetRule(s.Context(), r); err != nil {
+		s.Fatalf("SetRule: %v", err)
+	}
+}
+
+func (s *subject) remove(id string, want bool) {
+	s.Helper()
+	if found, err := s.DeleteRule(s.Context(), id); found != want || err != nil {
+		s.Errorf("DeleteRule(%q): %v, %v, want %v", id, found, err, want)
+	}
+}
+
+// pass lets time pass, whichever clock the rules end by.
+func (s *subject) pass(d time.Duration) {
+	s.clock.Advance(d)
+	time.Sleep(d)
+}
+
+// rules: they are kept as they are, by ID, with a version that every change
+// changes, and end by the store's clock.
+func (h Harness) rules(t *testing.T) {
+	s := h.subject(t)
+	f := s.follower()
+	seen := map[string]bool{}
+	changed := func(read int, want ...core.Rule) {
+		t.Helper()
+		f.follow()
+		if seen[f.version] {
+			t.Errorf("the version %q again", f.version)
+		}
+		seen[f.version] = true
+		if f.read != read || len(f.rules) != len(want) {
+			t.Errorf("%d changes and %d rules, want %d and %d", f.read, len(f.rules), read, len(want))
+		}
+		for _, w := range want {
+			got := f.rules[w.ID()]
+			if !got.Until.Equal(w.Until) {
+				t.Errorf("%s ends at %v, want %v", w.ID(), got.Until, w.Until)
+			}
+			got.Until = w.Until
+			if !reflect.DeepEqual(got, w) {
+				t.Errorf("%s: %+v, want %+v", w.ID(), got, w)
+			}
+		}
+		version := f.version
+		if f.follow(); f.version != version {
+			t.Errorf("without a change: %q after %q", f.version, version)
+		}
+	}
+	changed(0)
+	until := s.RuleTime().Add(time.Hour).Round(time.Millisecond)
+	ban := core.Rule{Kind: core.Ban, Key: "user=\"<é>\\ \x00", Until: until}
+	block := core.Rule{Kind: core.Block, Network: netip.MustParsePrefix("2001:db8::/32")}
+	override := core.Rule{Kind: core.Override, Policy: "api", Limits: []core.Limit{core.PerSecond(3), core.Per(7, 90*time.Second)}}
+	all := core.Rule{Kind: core.Switch, Policy: core.AllPolicies, Mode: core.ModeOff, Until: until}
+	s.set(ban)
+	s.set(block)
+	s.set(override)
+	s.set(all)
+	changed(4, ban, block, override, all)
+	ban.Until = until.Add(time.Hour)
+	s.set(ban)
+	changed(1, ban, block, override, all)
+	s.remove(block.ID(), true)
+	s.remove(block.ID(), false)
+	changed(1, ban, override, all)
+	// Several changes of one rule are one.
+	for range 3 {
+		s.set(block)
+		s.remove(block.ID(), true)
+	}
+	changed(1, ban, override, all)
+	// One that has ended is as good as none, and makes room with the next change.
+	ended := core.Rule{Kind: core.Ban, Key: "k", Until: s.RuleTime().Add(20 * ms)}
+	s.set(ended)
+	f.follow()
+	s.pass(40 * ms)
+	s.remove(ended.ID(), false)
+	s.set(block)
+	changed(2, ban, block, override, all)
+	// Who knows another version, or one of another store, gets all.
+	for _, version := range []string{"", "1", "12345678-9", "0-0", "a version", "99999999999999999999999999"} {
+		other := s.follower()
+		other.version = version
+		if other.follow(); other.version != f.version || !reflect.DeepEqual(other.rules, f.rules) {
+			t.Errorf("who knows %q has %v, want %v", version, other.rules, f.rules)
+		}
+	}
+}
+
+// rulesFollowed: processes that follow at different times have the same rules, those
+// of a plain map that all changes are made to.
+func (h Harness) rulesFollowed(t *testing.T) {
+	s := h.subject(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	want := make(map[string]core.Rule)
+	followers := []*follower{s.follower(), s.follower(), s.follower()}
+	check := func(f *follower) {
+		t.Helper()
+		f.follow()
+		if len(f.rules) != len(want) {
+			t.Fatalf("%d rules, want %d", len(f.rules), len(want))
+		}
+		for id, r := range want {
+			if got, ok := f.rules[id]; !ok || !got.Until.Equal(r.Until) || got.Mode != r.Mode {
+				t.Fatalf("%s: %+v, want %+v", id, got, r)
+			}
+		}
+	}
+	start := s.RuleTime().Truncate(time.Millisecond)
+	for step := range 2000 {
+		r := core.Rule{Kind: core.Ban, Key: strconv.Itoa(random.IntN(60)), Until: start.Add(time.Hour + time.Duration(step)*ms)}
+		switch random.IntN(4) {
+		case 0:
+			r = core.Rule{Kind: core.Block, Network: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(random.IntN(9))}), 16)}
+		case 1:
+			r = core.Rule{Kind: core.Switch, Policy: "p" + strconv.Itoa(random.IntN(9)), Mode: []core.Mode{core.ModeOff, core.ModeShadow}[step%2]}
+		}
+		if random.IntN(3) == 0 {
+			_, there := want[r.ID()]
+			s.remove(r.ID(), there)
+			delete(want, r.ID())
+		} else {
+			s.set(r)
+			want[r.ID()] = r
+		}
+		for i, every := range []int{1, 37, 1500} {
+			if step%every == every-1 {
+				check(followers[i])
+			}
+		}
+	}
+	for _, f := range append(followers, s.follower()) {
+		check(f)
+	}
+}
+
+// rulesAtAnyNumber: there is room for core.MaxRules and no more, and one who follows
+// reads what has changed.
+func (h Harness) rulesAtAnyNumber(t *testing.T) {
+	s := h.subject(t)
+	one, late := s.follower(), s.follower()
+	one.follow()
+	late.follow()
+	rule := func(i int) core.Rule { return core.Rule{Kind: core.Block, Key: "client " + strconv.Itoa(i)} }
+	const writers = 64
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := w; i < core.MaxRules; i += writers {
+				if err := s.SetRule(t.Context(), rule(i)); err != nil {
+					t.Errorf("rule %d: %v", i, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if one.follow(); len(one.rules) != core.MaxRules {
+		t.Fatalf("%d rules, want %d", len(one.rules), core.MaxRules)
+	}
+	if err := s.SetRule(t.Context(), rule(core.MaxRules)); !errors.Is(err, core.ErrTooManyRules) {
+		t.Errorf("one more: %v, want ErrTooManyRules", err)
+	}
+	s.set(rule(5)) // is there
+	s.remove(rule(7).ID(), true)
+	s.set(rule(core.MaxRules))
+	if one.follow(); one.read != 3 || len(one.rules) != core.MaxRules {
+		t.Errorf("%d changes and %d rules, want 3 and %d", one.read, len(one.rules), core.MaxRules)
+	}
+	if late.follow(); !reflect.DeepEqual(late.rules, one.rules) {
+		t.Errorf("who was away has %d rules, want %d", len(late.rules), len(one.rules))
+	}
+}
