@@ -20,6 +20,7 @@ type request struct {
 	Key     string       `json:"key"`
 	Seconds float64      `json:"seconds"`
 	Limits  []core.Limit `json:"limits"`
+	Mode    core.Mode    `json:"mode"`
 }
 
 // action answers a POST by doing something, which is logged, with who did it.
@@ -54,7 +55,7 @@ func (h *Handler) action(do func(*http.Request, request) error) http.Handler {
 		err := do(r, asked)
 		h.forget()
 		h.limiter.Logger().Info("streamlimit: monitor", "action", r.URL.Path, "peer", r.RemoteAddr,
-			"policy", asked.Policy, "key", asked.Key, "seconds", asked.Seconds, "limits", asked.Limits, "error", err)
+			"policy", asked.Policy, "key", asked.Key, "seconds", asked.Seconds, "limits", asked.Limits, "mode", asked.Mode, "error", err)
 		if err != nil {
 			fail(w, err)
 			return
@@ -80,16 +81,23 @@ func (h *Handler) reset(r *http.Request, asked request) error {
 }
 
 func (h *Handler) ban(r *http.Request, asked request) error {
-	switch {
-	case asked.Key == "":
+	if asked.Key == "" {
 		return errNoKey
-	case !(asked.Seconds >= 0.001 && asked.Seconds <= maxBan.Seconds()):
-		return core.Refuse(http.StatusBadRequest, "seconds is from 0.001 to 31536000, a year")
+	}
+	if err := asked.checkSeconds(); err != nil {
+		return err
 	}
 	return h.limiter.Ban(r.Context(), asked.Key, time.Duration(asked.Seconds*float64(time.Second)))
 }
 
 const maxBan = 365 * 24 * time.Hour
+
+func (r *request) checkSeconds() error {
+	if !(r.Seconds >= 0.001 && r.Seconds <= maxBan.Seconds()) {
+		return core.Refuse(http.StatusBadRequest, "seconds is from 0.001 to 31536000, a year")
+	}
+	return nil
+}
 
 func (h *Handler) unban(r *http.Request, asked request) error {
 	if asked.Key == "" {
@@ -129,6 +137,33 @@ func (h *Handler) restore(r *http.Request, asked request) error {
 		return core.Refuse(http.StatusNotFound, "the policy's limits are its own")
 	}
 	return err
+}
+
+// switchTo switches a policy, or "*" for all, to a mode: for some seconds, or without
+// end.
+func (h *Handler) switchTo(r *http.Request, asked request) error {
+	switch asked.Mode {
+	case core.ModeOn, core.ModeShadow, core.ModeOff:
+	default:
+		return core.Refuse(http.StatusBadRequest, `mode is "on", "shadow" or "off"`)
+	}
+	if asked.Policy != core.AllPolicies {
+		if _, ok := h.policy(r.Context(), asked.Policy); !ok && asked.Mode != core.ModeOn {
+			return errNoPolicy
+		}
+	}
+	if asked.Mode == core.ModeOn || asked.Seconds == 0 {
+		return h.limiter.Switch(r.Context(), asked.Policy, asked.Mode)
+	}
+	if err := asked.checkSeconds(); err != nil {
+		return err
+	}
+	now, err := h.limiter.Now(r.Context())
+	if err != nil {
+		return err
+	}
+	until := now.Add(time.Duration(asked.Seconds * float64(time.Second)))
+	return h.limiter.SetRule(r.Context(), core.Rule{Kind: core.Switch, Policy: asked.Policy, Mode: asked.Mode, Until: until})
 }
 
 var (

@@ -132,6 +132,23 @@ func TestActions(t *testing.T) {
 		if p, _ := limiter.Policy("api"); p != api {
 			t.Errorf("policy %v", p)
 		}
+		for _, mode := range []core.Mode{core.ModeOff, core.ModeShadow, core.ModeOn} {
+			for _, name := range []string{"api", "*"} {
+				act("switch", fmt.Sprintf(`{"policy":%q,"mode":%q}`, name, mode), 204)
+				if p, _ := limiter.Policy("api"); p.Mode() != mode && name == "*" {
+					t.Errorf("mode %s, want %s", p.Mode(), mode)
+				}
+			}
+		}
+		act("switch", `{"policy":"api","mode":"off","seconds":3600}`, 204)
+		s.get(t, "api/state", &now)
+		if p := now.Policies[0]; !p.Off || p.Shadow || len(now.Rules) != 1 {
+			t.Errorf("state %+v", now)
+		}
+		act("switch", `{"policy":"api","mode":"on"}`, 204)
+		act("switch", `{"policy":"api","mode":"dim"}`, 400)
+		act("switch", `{"policy":"api","mode":"off","seconds":-1}`, 400)
+		act("switch", `{"policy":"none","mode":"off"}`, 404)
 		act("unban", `{"key":"k"}`, 404)
 		act("restore", `{"policy":"api"}`, 404)
 		act("reset", `{"policy":"none","key":"k"}`, 404)

@@ -47,6 +47,7 @@ type Traits struct {
 	Limits     []core.Limit `json:"limits"`
 	Layout     string       `json:"layout"` // "counted", "summed" or "refunded"
 	Shadow     bool         `json:"shadow"`
+	Off        bool         `json:"off,omitempty"`        // switched off by a rule
 	Failure    string       `json:"failure"`              // of [core.Limiter.FailureMode]; "default" if the recorder follows no limiter
 	Cost       bool         `json:"cost,omitempty"`       // requests may cost more than 1
 	Refundable int64        `json:"refundable,omitempty"` // within milliseconds
@@ -59,7 +60,7 @@ func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
 	if limiter != nil {
 		failure = limiter.FailureMode(p)
 	}
-	t := Traits{Limits: p.Limits(), Layout: "summed", Shadow: p.Shadow(), Failure: failure.String(), Cost: p.VariableCost()}
+	t := Traits{Limits: p.Limits(), Layout: "summed", Shadow: p.Shadow(), Off: p.Mode() == core.ModeOff, Failure: failure.String(), Cost: p.VariableCost()}
 	switch p.Layout() {
 	case core.Counted:
 		t.Layout = "counted"

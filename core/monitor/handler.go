@@ -137,6 +137,7 @@ func (h *Handler) routes() {
 	for name, do := range map[string]func(*http.Request, request) error{
 		"reset": h.reset, "ban": h.ban, "unban": h.unban, "override": h.override, "restore": h.restore,
 		"block": h.block, "unblock": h.unblock, "exempt": h.exempt, "unexempt": h.unexempt,
+		"switch": h.switchTo,
 	} {
 		h.mux.Handle("/api/"+name, h.action(do))
 	}

@@ -135,6 +135,7 @@ type state struct {
 		Limits     []string
 		Layout     string
 		Shadow     bool
+		Off        bool
 		Failure    string
 		Overridden bool
 		NearLimit  int64

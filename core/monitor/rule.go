@@ -14,12 +14,13 @@ type Rule struct {
 	Network string        `json:"network,omitempty"` // a prefix, such as "192.0.2.0/24"
 	Policy  string        `json:"policy,omitempty"`
 	Limits  []core.Limit  `json:"limits,omitempty"`
+	Mode    core.Mode     `json:"mode,omitempty"`
 	Until   int64         `json:"until,omitempty"` // Unix milliseconds; 0 is never
 }
 
 // ShowRule is the rule in that form.
 func ShowRule(r core.Rule) Rule {
-	shown := Rule{ID: r.ID(), Kind: r.Kind, Key: r.Key, Policy: r.Policy, Limits: r.Limits}
+	shown := Rule{ID: r.ID(), Kind: r.Kind, Key: r.Key, Policy: r.Policy, Limits: r.Limits, Mode: r.Mode}
 	if r.Network.IsValid() {
 		shown.Network = r.Network.String()
 	}
@@ -33,8 +34,11 @@ func ShowRule(r core.Rule) Rule {
 // that name, as far as the key tells: one of a network is about keys that are an
 // address or a prefix within it.
 func (r Rule) Concerns(policy, key string) bool {
-	if r.Kind == core.Override {
+	switch r.Kind {
+	case core.Override:
 		return r.Policy == policy
+	case core.Switch:
+		return r.Policy == policy || r.Policy == core.AllPolicies
 	}
 	if r.Network == "" {
 		return r.Key == key

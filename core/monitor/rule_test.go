@@ -22,6 +22,9 @@ func TestRuleAsJSON(t *testing.T) {
 		`{"id":"override policy api","kind":"override","policy":"api","limits":["9/minute"]}`: {
 			Kind: core.Override, Policy: "api", Limits: []core.Limit{core.PerMinute(9)},
 		},
+		`{"id":"switch policy *","kind":"switch","policy":"*","mode":"off"}`: {
+			Kind: core.Switch, Policy: core.AllPolicies, Mode: core.ModeOff,
+		},
 	} {
 		if got, err := json.Marshal(monitor.ShowRule(rule)); err != nil || string(got) != want {
 			t.Errorf("%s, %v\nwant %s", got, err, want)
@@ -48,6 +51,9 @@ func TestRuleConcerns(t *testing.T) {
 		{key, "api", "192.0.2.2", false},
 		{override, "api", "192.0.2.1", true},
 		{override, "search", "192.0.2.1", false},
+		{core.Rule{Kind: core.Switch, Policy: "api"}, "api", "192.0.2.1", true},
+		{core.Rule{Kind: core.Switch, Policy: "api"}, "search", "192.0.2.1", false},
+		{core.Rule{Kind: core.Switch, Policy: core.AllPolicies}, "search", "192.0.2.1", true},
 	} {
 		if got := monitor.ShowRule(c.rule).Concerns(c.policy, c.key); got != c.want {
 			t.Errorf("%s concerns %s under %s: %v, want %v", c.rule.ID(), c.key, c.policy, got, c.want)

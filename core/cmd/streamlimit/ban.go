@@ -34,7 +34,11 @@ key it is x-api-key=<digest>.
 				return err
 			}
 			defer limiter.Close()
-			ban := core.Rule{Kind: core.Ban, Key: *key, Until: time.Now().Add(*length)}
+			until, err := ending(ctx, limiter, *length)
+			if err != nil {
+				return err
+			}
+			ban := core.Rule{Kind: core.Ban, Key: *key, Until: until}
 			if err := limiter.SetRule(ctx, ban); err != nil {
 				return err
 			}

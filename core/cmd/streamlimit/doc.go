@@ -12,6 +12,7 @@
 //	streamlimit digest -name x-api-key                   # of the API key on standard input
 //	streamlimit override -policy search -limits 5/second,1000/hour
 //	streamlimit restore -policy search
+//	streamlimit switch -policy search -to off            # a kill switch; or shadow, or on
 //	streamlimit rules                                    # overrides, bans and others
 //	streamlimit bench -n 100000 -callers 64
 //

@@ -87,6 +87,9 @@ func further(p monitor.Policy) string {
 	if p.Shadow {
 		words = append(words, "shadow")
 	}
+	if p.Off {
+		words = append(words, "off")
+	}
 	if p.Overridden {
 		words = append(words, "overridden")
 	}

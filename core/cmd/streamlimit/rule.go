@@ -22,11 +22,21 @@ func about(r core.Rule) string {
 	switch {
 	case r.Kind == core.Override:
 		return r.Policy + ": " + limits(r.Limits)
+	case r.Kind == core.Switch:
+		return policies(r.Policy) + ": " + string(r.Mode)
 	case r.Network.IsValid():
 		return r.Network.String()
 	default:
 		return clean(r.Key)
 	}
+}
+
+// policies is the name of the policy that a rule is about, or all of them.
+func policies(name string) string {
+	if name == core.AllPolicies {
+		return "all policies"
+	}
+	return name
 }
 
 func limits(all []core.Limit) string {

@@ -11,7 +11,7 @@ import (
 
 var rulesCommand = command{
 	name:  "rules",
-	about: "lists the rules that hold: overrides, bans, blocks and exemptions",
+	about: "lists the rules that hold: overrides, switches, bans, blocks and exemptions",
 	help: `
 With -delete it ends the one with that ID, and fails when there is none.
 
@@ -55,13 +55,13 @@ func listRules(s streams, t *target, rules []core.Rule) error {
 		_, err := fmt.Fprintln(s.out, "No rule holds.")
 		return err
 	}
-	rows := [][]string{{"ID", "LIMITS", "UNTIL"}}
+	rows := [][]string{{"ID", "TO", "UNTIL"}}
 	for _, r := range rules {
 		until := "-"
 		if !r.Until.IsZero() {
 			until = moment(r.Until)
 		}
-		rows = append(rows, []string{clean(r.ID()), limits(r.Limits), until})
+		rows = append(rows, []string{clean(r.ID()), limits(r.Limits) + string(r.Mode), until})
 	}
 	return table(s.out, rows)
 }

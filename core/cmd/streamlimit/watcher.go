@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"io"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -16,8 +16,8 @@ type watcher struct {
 	target  *target
 	store   core.Store
 	reader  *monitor.Reader
-	rules   []core.Rule
-	version string // of the rules
+	rules   map[string]core.Rule // by ID
+	version string               // of the rules
 }
 
 // maxSeconds is how much is known of requests by the second.
@@ -43,8 +43,8 @@ func (w *watcher) read(ctx context.Context) reading {
 		return reading{at: time.Now(), err: w.target.down(err)}
 	}
 	r := reading{at: picture.Now, picture: picture, seconds: w.reader.Seconds(picture.Now, maxSeconds), requests: w.reader.Requests(picture.Now, maxSeconds)}
-	for _, rule := range w.rules {
-		if rule.Until.IsZero() || r.at.Before(rule.Until) {
+	for _, id := range slices.Sorted(maps.Keys(w.rules)) {
+		if rule := w.rules[id]; rule.Until.IsZero() || w.store.RuleTime().Before(rule.Until) {
 			r.rules = append(r.rules, rule)
 		}
 	}
@@ -53,12 +53,20 @@ func (w *watcher) read(ctx context.Context) reading {
 }
 
 func (w *watcher) readRules(ctx context.Context) error {
-	rules, version, err := w.store.Rules(ctx, w.version)
-	if err != nil || version == w.version {
+	changes, err := w.store.Rules(ctx, w.version)
+	if err != nil {
 		return err
 	}
-	slices.SortFunc(rules, func(a, b core.Rule) int { return strings.Compare(a.ID(), b.ID()) })
-	w.rules, w.version = rules, version
+	if changes.All {
+		w.rules = make(map[string]core.Rule, len(changes.Set))
+	}
+	for _, r := range changes.Set {
+		w.rules[r.ID()] = r
+	}
+	for _, id := range changes.Deleted {
+		delete(w.rules, id)
+	}
+	w.version = changes.Version
 	return nil
 }
 

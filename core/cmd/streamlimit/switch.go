@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/monitor"
+)
+
+var switchCommand = command{
+	name:  "switch",
+	about: "switches a policy, or all, off, to shadow, or on again",
+	help: `
+It holds in all processes within a second. Off lets requests pass uncounted; shadow
+counts them and denies none; on ends the switch, so that a policy is as it was made.
+Clients that are banned or blocked stay out. A switch that is there already is
+replaced, and one of a policy comes before the one of all.
+
+	streamlimit switch -policy search -to off -for 10m
+	streamlimit switch -all -to shadow
+	streamlimit switch -all -to on`,
+	flags: func(f *flag.FlagSet) action {
+		t, name := targetFlags(f), nameFlag(f)
+		all := f.Bool("all", false, "all policies")
+		to := f.String("to", "", "the `mode`: off, shadow or on")
+		length := f.Duration("for", 0, "how long, such as 10m; until it is switched on unless set")
+		return func(ctx context.Context, s streams) error {
+			rule, err := switchOf(*name, *all, *to)
+			if err != nil {
+				return err
+			}
+			if *length != 0 && (*length < time.Millisecond || rule.Mode == core.ModeOn) {
+				return usage("-for is at least 1ms, and goes with -to off or -to shadow")
+			}
+			if rule.Mode == core.ModeOn {
+				return deletion{
+					rule:   rule.ID(),
+					answer: map[string]any{"policy": rule.Policy},
+					done:   "on again: " + policies(rule.Policy),
+					none:   "not switched: " + policies(rule.Policy),
+				}.run(ctx, s, t)
+			}
+			limiter, _, err := t.limiter(ctx)
+			if err != nil {
+				return err
+			}
+			defer limiter.Close()
+			if rule.Until, err = ending(ctx, limiter, *length); err != nil {
+				return err
+			}
+			if err := limiter.SetRule(ctx, rule); err != nil {
+				return err
+			}
+			if t.json {
+				return writeJSON(s.out, monitor.ShowRule(rule))
+			}
+			_, err = fmt.Fprintln(s.out, "switched: "+line(rule))
+			return err
+		}
+	},
+}
+
+// switchOf is the rule that switches what the flags name.
+func switchOf(name string, all bool, to string) (core.Rule, error) {
+	switch {
+	case all && name != "":
+		return core.Rule{}, usage("-all and -policy are both given: leave one out")
+	case all:
+		name = core.AllPolicies
+	case name == "":
+		return core.Rule{}, usage("-policy is missing, or -all")
+	}
+	switch mode := core.Mode(to); mode {
+	case core.ModeOn, core.ModeShadow, core.ModeOff:
+		return core.Rule{Kind: core.Switch, Policy: name, Mode: mode}, nil
+	}
+	return core.Rule{}, usage("-to is off, shadow or on")
+}
+
+// ending is the end of a rule that lasts for a time, by the server's clock; never for 0.
+func ending(ctx context.Context, limiter *core.Limiter, length time.Duration) (time.Time, error) {
+	if length == 0 {
+		return time.Time{}, nil
+	}
+	now, err := limiter.Now(ctx)
+	return now.Add(length).Truncate(time.Millisecond), err
+}
