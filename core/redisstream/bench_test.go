@@ -147,7 +147,7 @@ func BenchmarkClient(b *testing.B) {
 
 // scriptTime is the server's time for each EVALSHA since its statistics were
 // reset, in microseconds.
-func scriptTime(b *testing.B, rdb *redis.Client) float64 {
+func scriptTime(b testing.TB, rdb *redis.Client) float64 {
 	b.Helper()
 	m := regexp.MustCompile(`cmdstat_evalsha:calls=\d+,usec=\d+,usec_per_call=([\d.]+)`).
 		FindStringSubmatch(rdb.Info(b.Context(), "commandstats").Val())
