@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -170,12 +171,18 @@ func (l *Limiter) Rules(ctx context.Context) ([]Rule, error) {
 		return nil, ruleError(err)
 	}
 	now := l.store.RuleTime()
-	rules := slices.DeleteFunc(l.view.Load().all(), func(r Rule) bool { return r.ended(now) })
-	for i := range rules {
-		rules[i].Limits = slices.Clone(rules[i].Limits)
+	rules := make(map[string]Rule)
+	for _, r := range l.view.Load().all() {
+		if !r.ended(now) {
+			r.Limits = slices.Clone(r.Limits)
+			rules[r.ID()] = r
+		}
 	}
-	slices.SortFunc(rules, func(a, b Rule) int { return strings.Compare(a.ID(), b.ID()) })
-	return rules, nil
+	sorted := make([]Rule, 0, len(rules))
+	for _, id := range slices.Sorted(maps.Keys(rules)) {
+		sorted = append(sorted, rules[id])
+	}
+	return sorted, nil
 }
 
 func ruleError(err error) error {

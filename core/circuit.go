@@ -12,9 +12,13 @@ import (
 )
 
 const (
-	// probeInterval is how often a store is asked in the background while a
-	// circuit is open.
+	// probeInterval is how often a store is asked in the background while a circuit
+	// is open and there are decisions.
 	probeInterval = 250 * time.Millisecond
+
+	// idleProbeInterval is how often it is asked at least. The interval doubles up to
+	// that while nothing is decided.
+	idleProbeInterval = 10 * time.Second
 
 	// probeTimeout bounds the wait for that; a store has a timeout of its own,
 	// usually a shorter one.
@@ -30,17 +34,21 @@ type circuit struct {
 	server  string
 	breaker breaker.Breaker
 	down    atomic.Pointer[Down] // nil unless the breaker is open
+	refused activity             // for which the probe hurries
 
 	mu     sync.Mutex
 	failed Ask   // the last question that the server failed to answer
 	err    error // and how
 }
 
-func newCircuit(l *Limiter, server string) *circuit { return &circuit{limiter: l, server: server} }
+func newCircuit(l *Limiter, server string) *circuit {
+	return &circuit{limiter: l, server: server, refused: newActivity()}
+}
 
 // refuses returns an error while the breaker is open.
 func (c *circuit) refuses() error {
 	if d := c.down.Load(); d != nil {
+		c.refused.note()
 		return fmt.Errorf("%w: %w", ErrDown, d.Err)
 	}
 	return nil
@@ -127,22 +135,41 @@ func (c *circuit) probe(ctx context.Context, d *Down) {
 	}
 	logger.Warn("streamlimit: the store does not answer; until it does, requests are decided without it, by the limiter's failure mode or their policy's own",
 		"mode", c.limiter.failure.String(), "error", d.Err)
-	tick := time.NewTicker(probeInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
+	for idle := probeInterval; ; {
+		decisions, ok := c.pause(ctx, idle)
+		if !ok {
 			return
-		case <-tick.C:
 		}
 		if answered(c.ask(ctx)) {
 			break
+		}
+		if idle = min(2*idle, idleProbeInterval); decisions {
+			idle = probeInterval
 		}
 	}
 	c.breaker.Close()
 	c.down.Store(nil)
 	logger.Info("streamlimit: the store answers again",
 		"after", time.Since(d.Since).Round(time.Millisecond))
+}
+
+// pause waits for the probe's interval if there are decisions, and for idle otherwise.
+// It reports whether there were any, and whether ctx has not ended.
+func (c *circuit) pause(ctx context.Context, idle time.Duration) (decisions, ok bool) {
+	if !sleep(ctx, probeInterval) {
+		return false, false
+	}
+	timer := time.NewTimer(idle - probeInterval)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false, false
+	case <-c.refused.awake:
+		c.refused.forget()
+		return true, true
+	case <-timer.C:
+		return false, true
+	}
 }
 
 // ask asks for what was asked last, which is what the server must be able to

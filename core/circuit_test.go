@@ -85,11 +85,24 @@ func TestCircuit(t *testing.T) {
 		if store.asked.Load() != 5 || store.probed.Load() != probed || store.settled.Load() != 0 {
 			t.Error("the store was asked")
 		}
-		time.Sleep(10 * time.Second)
-		if n := store.probed.Load(); n < 35 || n > 41 {
-			t.Errorf("asked %d times in the background in 10s, want about 40", n)
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			if _, err := l.Allow(t.Context(), closed, "k"); !errors.Is(err, core.ErrDown) {
+				t.Errorf("%v, want ErrDown", err)
+			}
+		}
+		if n := store.probed.Load(); n < 30 || n > 41 {
+			t.Errorf("asked %d times in the background in 10s, want 30 to 40", n)
+		}
+		// While nothing is decided the store is asked less and less.
+		time.Sleep(time.Minute)
+		probed = store.probed.Load()
+		time.Sleep(time.Minute)
+		if n := store.probed.Load() - probed; n > 6 {
+			t.Errorf("asked %d times in the background in an idle minute, want at most 6", n)
 		}
 		store.fail(nil)
+		_, _ = l.Allow(t.Context(), closed, "k") // wakes the probe
 		time.Sleep(300 * time.Millisecond)
 		d, err := l.Allow(t.Context(), p, "k")
 		if err != nil || d.Source != core.SourceMemory || d.Limit.Max-d.Remaining != 2 {

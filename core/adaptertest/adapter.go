@@ -183,6 +183,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"RuleOverride", checkOverride, ""},
 		{"Replace", checkReplace, ""},
 		{"Shadow", checkShadow, ""},
+		{"Switch", checkSwitch, ""},
 		{"DeniedHandler", checkDeniedHandler, ""},
 		{"ErrorHandler", checkErrorHandler, ""},
 		{"ClientMistakes", checkClientMistakes, ""},

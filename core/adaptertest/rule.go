@@ -156,6 +156,26 @@ func checkReplace(t *testing.T, s suite) {
 	w.get("/1", "X-User: alice").want(http.StatusOK).wantField("RateLimit", `"api";r=2;t=60`)
 }
 
+// A policy that is switched off, or to shadow, lets all pass and shows no fields, which
+// would be untrue.
+func checkSwitch(t *testing.T, s suite) {
+	limiter, w := s.openRules(t, options{also: []also{{core.NewPolicy("all", core.PerMinute(50)), byConstant("shop")}}})
+	for _, mode := range []core.Mode{core.ModeOff, core.ModeShadow} {
+		remove := setRule(t, limiter, core.Rule{Kind: core.Switch, Policy: "api", Mode: mode})
+		for range 9 {
+			w.get("/1", "X-User: alice").want(http.StatusOK).wantField("RateLimit-Policy", `"all";q=50;w=60`)
+		}
+		if d := w.passed[len(w.passed)-1][0]; d.Policy.Mode() != mode || !d.Allowed || (d.Reason == core.ReasonOff) != (mode == core.ModeOff) {
+			t.Errorf("the decision is %+v, want one of mode %s", d, mode)
+		}
+		remove()
+	}
+	remove := setRule(t, limiter, core.Rule{Kind: core.Switch, Policy: core.AllPolicies, Mode: core.ModeOff})
+	w.get("/1", "X-User: alice").want(http.StatusOK).wantNoFields()
+	remove()
+	w.get("/1", "X-User: alice").wantDeniedBy("api") // what was counted in shadow mode
+}
+
 func checkShadow(t *testing.T, s suite) {
 	limiter, _ := newLimiter(t)
 	shadow := limit{limiter: limiter, policy: core.NewPolicy("shadow", core.PerMinute(1), core.Shadow())}
