@@ -80,6 +80,17 @@ func TestActions(t *testing.T) {
 	b.confirm("Restore", "has its own limits again")
 	there.becomes(policy, key, true)
 	b.await("no rule", `document.querySelector("#rules .empty").checkVisibility()`)
+
+	there.ask(policy, key, 5)
+	there.becomes(policy, key, false)
+	b.press("Switch…")
+	b.confirm("Switch", "all policies: off now")
+	there.becomes(policy, key, true)
+	b.await("the rule", `document.querySelector("#rules tbody").innerText.includes("all policies: off")`)
+	b.press("Switch…")
+	eval[bool](b, `Boolean(document.querySelector("#switch-mode").value = "on")`)
+	b.confirm("Switch", "all policies: on now")
+	there.becomes(policy, key, false)
 }
 
 func TestReadOnly(t *testing.T) {

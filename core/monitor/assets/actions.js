@@ -134,3 +134,17 @@ export function restore(policy) {
     return `${policy} has its own limits again.`;
   });
 }
+
+// switchTo switches a policy of the names, or all of them, off, to shadow or on again.
+export function switchTo(names) {
+  const policy = el('select', { id: 'switch-policy' }, el('option', { value: '*' }, 'all policies'), ...names.map((name) => el('option', { value: name }, name)));
+  const mode = el('select', { id: 'switch-mode' }, ...[['off', 'off: requests pass uncounted'], ['shadow', 'shadow: all are counted, none is denied'], ['on', 'on: as it was made']]
+    .map(([value, text]) => el('option', { value }, text)));
+  const minutes = el('input', { id: 'switch-minutes', type: 'number', min: '1', max: '500000', 'aria-describedby': 'switch-help' });
+  const fields = [el('label', { for: 'switch-policy' }, 'What'), policy, el('label', { for: 'switch-mode' }, 'To'), mode,
+    el('label', { for: 'switch-minutes' }, 'For how many minutes'), minutes, el('small', { id: 'switch-help' }, 'Nothing: until it is switched on again.')];
+  ask('Switch a policy?', 'It holds in all processes within a second. Clients that are banned or blocked stay out.', 'Switch', fields, async () => {
+    await post('./api/switch', { policy: policy.value, mode: mode.value, seconds: mode.value === 'on' ? 0 : Number(minutes.value) * 60 });
+    return `${policy.selectedOptions[0].textContent}: ${mode.value} now.`;
+  });
+}

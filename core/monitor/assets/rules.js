@@ -1,6 +1,6 @@
 // Rules in force, and what makes and ends them.
 
-import { block, exempt, restore, unban, unblock, unexempt } from './actions.js';
+import { block, exempt, restore, switchTo, unban, unblock, unexempt } from './actions.js';
 import { Table, byId, el, setText } from './dom.js';
 import { duration } from './format.js';
 import { latest, serverNow } from './now.js';
@@ -12,6 +12,12 @@ const ends = {
   override: ['Restore…', (r) => restore(r.policy)],
 };
 
+function about(r) {
+  if (r.kind === 'override') return `${r.policy}: ${r.limits.join(', ')}`;
+  if (r.kind === 'switch') return `${r.policy === '*' ? 'all policies' : r.policy}: ${r.mode}`;
+  return r.key || r.network;
+}
+
 const rules = new Table(byId('rules'), {
   label: 'Rules in force', columns: ['Rule', 'For', 'Ends', ''], idOf: (r) => r.id,
   empty: 'None: every policy has its own limits, and nobody is banned, blocked or exempt.',
@@ -22,7 +28,7 @@ const rules = new Table(byId('rules'), {
     if (end && !(rule.kind === 'ban' && !rule.key)) act.append(button);
     return (r) => {
       setText(kind, r.kind);
-      setText(whom, r.kind === 'override' ? `${r.policy}: ${r.limits.join(', ')}` : r.key || r.network);
+      setText(whom, about(r));
       setText(until, r.until ? `in ${duration(r.until - serverNow())}` : 'never');
       button.hidden = latest.state.readOnly;
     };
@@ -30,7 +36,9 @@ const rules = new Table(byId('rules'), {
 });
 
 const add = byId('rules-add');
-add.append(el('button', { type: 'button', onclick: () => block() }, 'Block…'), el('button', { type: 'button', onclick: () => exempt() }, 'Exempt…'));
+const changeMode = () => switchTo(latest.state.policies.map((p) => p.name));
+add.append(el('button', { type: 'button', onclick: () => block() }, 'Block…'), el('button', { type: 'button', onclick: () => exempt() }, 'Exempt…'),
+  el('button', { type: 'button', onclick: changeMode }, 'Switch…', el('span', { class: 'unseen' }, ' a policy off, to shadow or on')));
 
 export function showRules() {
   const { state } = latest;
