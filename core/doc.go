@@ -63,7 +63,8 @@
 // [Limiter.Replace] puts other policies in the place of those of the same
 // names, in this process; package policyfile, a module of its own, reads them
 // from a file. A [Rule] holds for all processes on the same store within a
-// second: it overrides a policy's limits, or blocks, bans or exempts a client.
+// second: it overrides a policy's limits, switches policies off or to shadow, or
+// blocks, bans or exempts a client. [WithRulesInterval] says what that costs.
 // [Shadow] lets a policy count and report before it denies. [Limiter.Entries],
 // [Limiter.Peek], [Limiter.Reset] and [Limiter.Ban] are what a support engineer
 // needs.
