@@ -61,6 +61,8 @@ func (l *Limiter) FailureMode(p *Policy) FailureMode {
 	v := l.view.Load()
 	if now, ok := v.policies[p]; ok {
 		p = now
+	} else if now, ok := v.like(p); ok {
+		p = now
 	} else {
 		p, _, _ = v.ruled(v.base(p)) // as Replace and rules say
 	}
