@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -99,6 +100,19 @@ func (r *request) checkSeconds() error {
 	return nil
 }
 
+// ending returns the end, by the store's clock, of a rule that lasts for the seconds
+// that are asked; never for 0.
+func (h *Handler) ending(ctx context.Context, asked request) (time.Time, error) {
+	if asked.Seconds == 0 {
+		return time.Time{}, nil
+	}
+	if err := asked.checkSeconds(); err != nil {
+		return time.Time{}, err
+	}
+	now, err := h.limiter.Now(ctx)
+	return now.Add(time.Duration(asked.Seconds * float64(time.Second))), err
+}
+
 func (h *Handler) unban(r *http.Request, asked request) error {
 	if asked.Key == "" {
 		return errNoKey
@@ -152,17 +166,13 @@ func (h *Handler) switchTo(r *http.Request, asked request) error {
 			return errNoPolicy
 		}
 	}
-	if asked.Mode == core.ModeOn || asked.Seconds == 0 {
+	if asked.Mode == core.ModeOn {
 		return h.limiter.Switch(r.Context(), asked.Policy, asked.Mode)
 	}
-	if err := asked.checkSeconds(); err != nil {
-		return err
-	}
-	now, err := h.limiter.Now(r.Context())
+	until, err := h.ending(r.Context(), asked)
 	if err != nil {
 		return err
 	}
-	until := now.Add(time.Duration(asked.Seconds * float64(time.Second)))
 	return h.limiter.SetRule(r.Context(), core.Rule{Kind: core.Switch, Policy: asked.Policy, Mode: asked.Mode, Until: until})
 }
 

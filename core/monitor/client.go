@@ -3,7 +3,6 @@ package monitor
 import (
 	"net/http"
 	"net/netip"
-	"time"
 
 	"github.com/streamlimit/streamlimit/core"
 )
@@ -33,12 +32,9 @@ func (h *Handler) setClient(r *http.Request, kind core.RuleKind, asked request) 
 		return errNoKey
 	}
 	rule := clientRule(kind, asked.Key)
-	switch {
-	case asked.Seconds == 0:
-	case asked.Seconds >= 0.001 && asked.Seconds <= maxBan.Seconds():
-		rule.Until = time.Now().Add(time.Duration(asked.Seconds * float64(time.Second)))
-	default:
-		return core.Refuse(http.StatusBadRequest, "seconds is from 0.001 to 31536000, a year, or 0 for no end")
+	var err error
+	if rule.Until, err = h.ending(r.Context(), asked); err != nil {
+		return err
 	}
 	return h.limiter.SetRule(r.Context(), rule)
 }

@@ -45,15 +45,21 @@ func clientFlags(kind core.RuleKind, done string) func(*flag.FlagSet) action {
 		network := f.String("network", "", "the `network` or address, such as 198.51.100.0/24")
 		length := f.Duration("for", 0, "how long, such as 10m; unless set, until it is ended")
 		return func(ctx context.Context, s streams) error {
-			rule, err := clientRule(kind, *key, *network, *length)
+			rule, err := clientRule(kind, *key, *network)
 			if err != nil {
 				return err
+			}
+			if *length != 0 && *length < time.Millisecond {
+				return usage("-for is %v: it must be 1ms at least", *length)
 			}
 			limiter, _, err := t.limiter(ctx)
 			if err != nil {
 				return err
 			}
 			defer limiter.Close()
+			if rule.Until, err = ending(ctx, limiter, *length); err != nil {
+				return err
+			}
 			if err := limiter.SetRule(ctx, rule); err != nil {
 				return err
 			}
@@ -70,22 +76,17 @@ func clientFlags(kind core.RuleKind, done string) func(*flag.FlagSet) action {
 	}
 }
 
-func clientRule(kind core.RuleKind, key, network string, length time.Duration) (core.Rule, error) {
+func clientRule(kind core.RuleKind, key, network string) (core.Rule, error) {
 	rule := core.Rule{Kind: kind, Key: key}
 	switch {
 	case (key == "") == (network == ""):
 		return rule, usage("give one of -network and -key")
-	case length < 0 || length > 0 && length < time.Millisecond:
-		return rule, usage("-for is %v: it must be 1ms at least", length)
 	case network != "":
 		prefix, err := parseNetwork(network)
 		if err != nil {
 			return rule, usage("-network: %v: write it as 198.51.100.0/24", err)
 		}
 		rule.Network = prefix
-	}
-	if length > 0 {
-		rule.Until = time.Now().Add(length)
 	}
 	return rule, nil
 }

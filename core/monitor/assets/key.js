@@ -79,8 +79,10 @@ export function keyPage(parent, serverNow) {
 
     const rulesNow = () => (shown?.rules ?? []).filter((r) => !r.until || r.until > serverNow());
     const ruleOf = (kind) => rulesNow().find((r) => r.kind === kind);
+    // A switch of the policy comes before the one of all.
+    const switchNow = () => rulesNow().find((r) => r.kind === 'switch' && r.policy !== '*') ?? ruleOf('switch');
     // deciding is the rule that decides without the log: the first of these.
-    const deciding = () => ruleOf('block') ?? ruleOf('ban') ?? ruleOf('exempt');
+    const deciding = () => ruleOf('block') ?? ruleOf('ban') ?? ruleOf('exempt') ?? [switchNow()].find((r) => r?.mode === 'off');
 
     const limits = new Keeper(bars, (l) => l.limit, (l) => {
       const fill = el('div', { class: 'fill' });
@@ -109,9 +111,9 @@ export function keyPage(parent, serverNow) {
       const wait = shown.retryAfter - (serverNow() - readAt);
       const fits = shown.allowed || wait <= 0;
       const rule = deciding();
-      const refused = rule && rule.kind !== 'exempt';
-      const words = rulesNow().map((r) => {
-        const name = { ban: 'banned', block: 'blocked', exempt: 'exempt', override: 'limits overridden' }[r.kind];
+      const refused = rule?.kind === 'block' || rule?.kind === 'ban';
+      const words = rulesNow().filter((r) => r.kind !== 'switch' || r === switchNow()).map((r) => {
+        const name = { ban: 'banned', block: 'blocked', exempt: 'exempt', override: 'limits overridden', switch: `switched ${r.mode === 'off' ? 'off' : 'to shadow'}` }[r.kind];
         return `${name}${r.network ? ` by ${r.network}` : ''}${r.until ? ` for ${duration(r.until - serverNow())}` : ''}`;
       });
       if (refused) words.push('every request is denied');
