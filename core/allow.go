@@ -159,7 +159,7 @@ func offDecision(a Ask) Decision {
 	}
 }
 
-// fits is whether the limits can ever admit a cost.
+// fits reports whether every limit could admit cost.
 func (p *Policy) fits(cost int64) bool {
 	for _, l := range p.limits {
 		if cost > l.Max {

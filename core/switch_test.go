@@ -113,7 +113,7 @@ func TestSwitchReachesOthersAndEnds(t *testing.T) {
 		time.Sleep(59 * time.Second)
 		mode(core.ModeOn)
 		if err := one.Switch(t.Context(), "p", "dim"); err == nil {
-			t.Error("a switch to an unknown mode is no error")
+			t.Error("a switch to an unknown mode is not an error")
 		}
 		if err := one.Switch(t.Context(), "p", core.ModeOn); err != nil {
 			t.Errorf("switching on what is on: %v", err)
