@@ -166,14 +166,20 @@ func (h *Handler) switchTo(r *http.Request, asked request) error {
 			return errNoPolicy
 		}
 	}
+	rule := core.Rule{Kind: core.Switch, Policy: asked.Policy, Mode: asked.Mode}
 	if asked.Mode == core.ModeOn {
-		return h.limiter.Switch(r.Context(), asked.Policy, asked.Mode)
+		found, err := h.limiter.DeleteRule(r.Context(), rule.ID())
+		if err == nil && !found {
+			return core.Refuse(http.StatusNotFound, "the policy is not switched")
+		}
+		return err
 	}
 	until, err := h.ending(r.Context(), asked)
 	if err != nil {
 		return err
 	}
-	return h.limiter.SetRule(r.Context(), core.Rule{Kind: core.Switch, Policy: asked.Policy, Mode: asked.Mode, Until: until})
+	rule.Until = until
+	return h.limiter.SetRule(r.Context(), rule)
 }
 
 var (

@@ -146,6 +146,7 @@ func TestActions(t *testing.T) {
 			t.Errorf("state %+v", now)
 		}
 		act("switch", `{"policy":"api","mode":"on"}`, 204)
+		act("switch", `{"policy":"api","mode":"on"}`, 404)
 		act("switch", `{"policy":"api","mode":"dim"}`, 400)
 		act("switch", `{"policy":"api","mode":"off","seconds":-1}`, 400)
 		act("switch", `{"policy":"none","mode":"off"}`, 404)

@@ -47,8 +47,8 @@
 //
 // An ACL user needs the keys streamlimit:* and the commands evalsha, eval, unlink,
 // ping, info, time, xtrim, xlen, xadd, xdel, xrange, xrevrange, copy, rename,
-// pexpire, hget, hmget, hset, hlen, hdel, zadd, zrem and zrangebyscore. With [WithPrefix] the keys start with that
-// prefix instead. Some clients need more:
+// pexpire, hget, hmget, hset, hlen, hdel, zadd, zrem and zrangebyscore. With
+// [WithPrefix] the keys start with that prefix instead. Some clients need more:
 //
 //   - select, for a database other than 0;
 //   - client|setname, for a client name;

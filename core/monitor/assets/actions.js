@@ -135,16 +135,25 @@ export function restore(policy) {
   });
 }
 
-// switchTo switches a policy of the names, or all of them, off, to shadow or on again.
+// nameOf names the policy of a switch.
+export const nameOf = (policy) => (policy === '*' ? 'all policies' : policy);
+
+// switchTo switches a policy of the names, or all of them, off or to shadow.
 export function switchTo(names) {
-  const policy = el('select', { id: 'switch-policy' }, el('option', { value: '*' }, 'all policies'), ...names.map((name) => el('option', { value: name }, name)));
-  const mode = el('select', { id: 'switch-mode' }, ...[['off', 'off: requests pass uncounted'], ['shadow', 'shadow: all are counted, none is denied'], ['on', 'on: as it was made']]
-    .map(([value, text]) => el('option', { value }, text)));
-  const minutes = el('input', { id: 'switch-minutes', type: 'number', min: '1', max: '500000', 'aria-describedby': 'switch-help' });
-  const fields = [el('label', { for: 'switch-policy' }, 'What'), policy, el('label', { for: 'switch-mode' }, 'To'), mode,
-    el('label', { for: 'switch-minutes' }, 'For how many minutes'), minutes, el('small', { id: 'switch-help' }, 'Nothing: until it is switched on again.')];
-  ask('Switch a policy?', 'It holds in all processes within a second. Clients that are banned or blocked stay out.', 'Switch', fields, async () => {
-    await post('./api/switch', { policy: policy.value, mode: mode.value, seconds: mode.value === 'on' ? 0 : Number(minutes.value) * 60 });
-    return `${policy.selectedOptions[0].textContent}: ${mode.value} now.`;
+  const policy = el('select', { id: 'switch-policy' }, ...['*', ...names].map((name) => el('option', { value: name }, nameOf(name))));
+  const mode = el('select', { id: 'switch-mode' },
+    el('option', { value: 'off' }, 'off: requests pass uncounted'), el('option', { value: 'shadow' }, 'shadow: all are counted, none is denied'));
+  const { fields, seconds } = lengthFields('For how long; empty: until you end it', '');
+  const all = [el('label', { for: 'switch-policy' }, 'What'), policy, el('label', { for: 'switch-mode' }, 'To'), mode, ...fields];
+  ask('Switch a policy?', 'It holds in all processes within a second. Clients that are banned or blocked stay out.', 'Switch', all, async () => {
+    await post('./api/switch', { policy: policy.value, mode: mode.value, seconds: seconds() });
+    return `The switch of ${nameOf(policy.value)} to ${mode.value} holds${seconds() ? ` for ${duration(seconds() * 1000)}` : ''}.`;
+  });
+}
+
+export function switchOn(policy) {
+  ask(`Switch ${nameOf(policy)} on?`, 'The switch is removed. Limits are enforced as before it, unless another switch holds.', 'Switch on', [], async () => {
+    await post('./api/switch', { policy, mode: 'on' });
+    return `The switch of ${nameOf(policy)} has ended.`;
   });
 }

@@ -121,7 +121,7 @@ export function keyPage(parent, serverNow) {
       else words.push(shown.allowed ? 'a request would be allowed now' : wait > 0 ? `denied, the next request fits in ${duration(wait)}` : 'the next request fits now');
       const unless = shown.networks && !rule ? ' A rule on its network may decide first: the key does not say where a request comes from.' : '';
       setText(verdict, `${words.join(', ')}.${unless}`);
-      setText(spoken, refused ? 'refused by a rule' : rule ? 'exempt' : shown.allowed ? 'a request would be allowed' : 'denied');
+      setText(spoken, refused ? 'refused by a rule' : rule ? 'every request passes, uncounted' : shown.allowed ? 'a request would be allowed' : 'denied');
       verdict.dataset.allowed = !refused && (Boolean(rule) || fits);
       const may = (b, ok) => { b.hidden = state.readOnly || !ok; };
       may(unlimit, true);

@@ -1,6 +1,6 @@
 // Rules in force, and what makes and ends them.
 
-import { block, exempt, restore, switchTo, unban, unblock, unexempt } from './actions.js';
+import { block, exempt, nameOf, restore, switchOn, switchTo, unban, unblock, unexempt } from './actions.js';
 import { Table, byId, el, setText } from './dom.js';
 import { duration } from './format.js';
 import { latest, serverNow } from './now.js';
@@ -10,21 +10,22 @@ const ends = {
   block: ['Unblock…', (r) => unblock(r.key || r.network)],
   exempt: ['End…', (r) => unexempt(r.key || r.network)],
   override: ['Restore…', (r) => restore(r.policy)],
+  switch: ['Switch on…', (r) => switchOn(r.policy)],
 };
 
 function about(r) {
   if (r.kind === 'override') return `${r.policy}: ${r.limits.join(', ')}`;
-  if (r.kind === 'switch') return `${r.policy === '*' ? 'all policies' : r.policy}: ${r.mode}`;
+  if (r.kind === 'switch') return `${nameOf(r.policy)}: ${r.mode}`;
   return r.key || r.network;
 }
 
 const rules = new Table(byId('rules'), {
   label: 'Rules in force', columns: ['Rule', 'For', 'Ends', ''], idOf: (r) => r.id,
-  empty: 'None: every policy has its own limits, and nobody is banned, blocked or exempt.',
+  empty: 'None: every policy has its own limits, and none is switched, and nobody is banned, blocked or exempt.',
   cells([kind, whom, until, act], rule) {
     act.className = 'number';
     const [text, end] = ends[rule.kind] ?? [];
-    const button = el('button', { type: 'button', onclick: () => end(rule) }, text, el('span', { class: 'unseen' }, ` ${rule.key || rule.network || rule.policy}`));
+    const button = el('button', { type: 'button', onclick: () => end(rule) }, text, el('span', { class: 'unseen' }, ` ${rule.key || rule.network || nameOf(rule.policy)}`));
     if (end && !(rule.kind === 'ban' && !rule.key)) act.append(button);
     return (r) => {
       setText(kind, r.kind);
@@ -38,7 +39,7 @@ const rules = new Table(byId('rules'), {
 const add = byId('rules-add');
 const changeMode = () => switchTo(latest.state.policies.map((p) => p.name));
 add.append(el('button', { type: 'button', onclick: () => block() }, 'Block…'), el('button', { type: 'button', onclick: () => exempt() }, 'Exempt…'),
-  el('button', { type: 'button', onclick: changeMode }, 'Switch…', el('span', { class: 'unseen' }, ' a policy off, to shadow or on')));
+  el('button', { type: 'button', onclick: changeMode }, 'Switch…', el('span', { class: 'unseen' }, ' a policy off or to shadow')));
 
 export function showRules() {
   const { state } = latest;
