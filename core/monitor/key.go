@@ -126,7 +126,7 @@ func (h *Handler) inspect(ctx context.Context, p *core.Policy, key string) (*sho
 	for _, e := range entries {
 		shown.Entries = append(shown.Entries, shownEntry{e.Time.UnixMilli(), e.Cost, e.Refund})
 	}
-	for _, one := range now.Rules {
+	for _, one := range h.allRules() {
 		if one.Concerns(shown.Policy, shown.Key) {
 			shown.Rules = append(shown.Rules, one)
 		} else if one.Network != "" && !isNetwork(shown.Key) {

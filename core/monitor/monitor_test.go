@@ -145,6 +145,7 @@ type state struct {
 		Limits                []string
 		Until                 int64
 	}
+	MoreRules int
 }
 
 // counts are those of a policy in the last minute.

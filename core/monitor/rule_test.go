@@ -3,6 +3,7 @@ package monitor_test
 import (
 	"encoding/json"
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -59,4 +60,49 @@ func TestRuleConcerns(t *testing.T) {
 			t.Errorf("%s concerns %s under %s: %v, want %v", c.rule.ID(), c.key, c.policy, got, c.want)
 		}
 	}
+}
+
+// The page gets a part of many rules: those on policies, and on the keys that it shows.
+// The page of a key has all that concern the key.
+func TestManyRules(t *testing.T) {
+	const many, shown = 20_000, 300
+	store := core.NewMemory()
+	for i := range many {
+		if err := store.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "client-" + strconv.Itoa(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := newSite(t, store)
+	const listed, hidden = "client-19998", "client-19999" // by ID, both are among the last
+	s.allow(t, api, listed, 3)
+	if err := s.limiter.Switch(t.Context(), core.AllPolicies, core.ModeShadow); err != nil {
+		t.Fatal(err)
+	}
+	var now state
+	eventually(t, "the rules on policies and on the keys shown", func() bool {
+		now = state{}
+		s.get(t, "api/state", &now)
+		return len(now.Rules) == shown && now.Rules[0].ID == "switch policy *" && now.Rules[1].Key == listed
+	})
+	if now.MoreRules != many+1-shown {
+		t.Errorf("%d more rules, want %d", now.MoreRules, many+1-shown)
+	}
+	for _, r := range now.Rules {
+		if r.Key == hidden {
+			t.Error("the rule that was to be left out is shown")
+		}
+	}
+	var k key
+	s.get(t, "api/key?policy=api&key="+hidden, &k)
+	if len(k.Rules) != 2 || k.Rules[0].Kind != "block" || k.Rules[1].Kind != "switch" {
+		t.Errorf("rules on a key: %+v", k.Rules)
+	}
+	if err := s.limiter.Switch(t.Context(), core.AllPolicies, core.ModeOn); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "that the switch has ended", func() bool {
+		now = state{}
+		s.get(t, "api/state", &now)
+		return len(now.Rules) == shown && now.Rules[0].Key == listed
+	})
 }

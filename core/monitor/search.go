@@ -114,9 +114,7 @@ func (h *Handler) credentials(now int64) (names []string) {
 	for _, k := range h.lastMinute(now) {
 		add(k.Key)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, r := range h.known.rules {
+	for _, r := range h.allRules() {
 		add(r.Key)
 	}
 	slices.Sort(names)

@@ -2,7 +2,7 @@
 
 import { block, exempt, nameOf, restore, switchOn, switchTo, unban, unblock, unexempt } from './actions.js';
 import { Table, byId, el, setText } from './dom.js';
-import { duration } from './format.js';
+import { duration, number } from './format.js';
 import { latest, serverNow } from './now.js';
 
 const ends = {
@@ -44,6 +44,9 @@ add.append(el('button', { type: 'button', onclick: () => block() }, 'Block…'),
 export function showRules() {
   const { state } = latest;
   add.hidden = state.readOnly;
+  const more = byId('rules-more');
+  more.hidden = !state.moreRules;
+  setText(more, `${number(state.moreRules ?? 0)} more are not shown. “streamlimit rules” lists all, and a key’s page has those on the key.`);
   rules.show((state.rules ?? []).filter((r) => !r.until || r.until > serverNow()));
 }
 
