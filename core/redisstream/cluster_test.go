@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
@@ -38,6 +39,30 @@ func TestReshardUnderLoad(t *testing.T) {
 		t.Errorf("%d moves: too few to tell", moves)
 	}
 	t.Logf("figure: moves=%d %s", moves, l.figures())
+}
+
+// A process that sends no decision to the server with the rules follows them after
+// its failover: the client asks by itself only once a minute where the rules are.
+func TestRulesAfterClusterFailover(t *testing.T) {
+	cluster := redistest.Cluster(t, 3, redistest.WithReplicas(1))
+	rdb := redis.NewClusterClient(cluster.Options())
+	t.Cleanup(func() { rdb.Close() })
+	s := New(rdb, patient)
+	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "a"}))
+	dying := cluster.Owner(cluster.Slot(s.ruleKeys()[0]))
+	dying.Kill()
+	cluster.AwaitTakeover(dying)
+	taken := time.Now()
+	for {
+		_, err := s.Rules(t.Context(), "")
+		if err == nil {
+			break
+		}
+		if time.Since(taken) > 10*time.Second {
+			t.Fatalf("the rules can't be read 10s after the failover: %v", err)
+		}
+		time.Sleep(core.DefaultRulesInterval)
+	}
 }
 
 // One primary of a cluster is killed: the logs of the others don't notice, and

@@ -179,11 +179,15 @@ func (s *Store) Ping(ctx context.Context) error {
 // plain sends a command that is not a script, for a key of the store.
 func (s *Store) plain(ctx context.Context, key string, cmd redis.Cmder) error {
 	err := s.batcher.command(ctx, key, cmd)
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case err != redis.Nil: //nolint:errorlint // a wrapped one is how sentinels say that they know no such name
-		_, err = stateOf(err)
+	}
+	if err != redis.Nil { //nolint:errorlint // a wrapped one is how sentinels say that they know no such name
+		var what remedy
+		what, err = stateOf(err)
+		if cluster, ok := s.transport.rdb.(*redis.ClusterClient); ok && what == down {
+			cluster.ReloadState(ctx) // as transport.send does
+		}
 	}
 	return fmt.Errorf("redisstream: %w", err)
 }
