@@ -18,7 +18,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # These are in files that the race detector leaves out: nothing runs beside them.
-ABOUT_TIME = ^TestRow3[0-4]|^TestBurst|^TestBusyProcess|^TestFarServer|^TestImpatientCallers|^TestFrozenServer|^TestIdleConnections|^TestQuestionsWhen|^TestSlowServer
+ABOUT_TIME = ^TestRow3[0-4]|^TestBurst|^TestBusyProcess|^TestFarServer|^TestImpatientCallers|^TestFrozenServer|^TestIdleConnections|^TestQuestionsWhen|^TestSlowServer|^TestBan
 
 .PHONY: test
 test: redis cc chromium nginx ## test all modules with the race detector, and then what is about time without it
