@@ -2,6 +2,7 @@ package redisstream
 
 import (
 	_ "embed"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -37,6 +38,20 @@ func TestLeastPrivilege(t *testing.T) {
 	everything(t, s)
 	if log := admin.Do(t.Context(), "acl", "log").Val().([]any); len(log) > 0 {
 		t.Errorf("ACL LOG: %v", log)
+	}
+}
+
+// SECURITY.md has a command that makes such a user, with the same list.
+func TestLeastPrivilegeInSecurity(t *testing.T) {
+	text, err := os.ReadFile("../../SECURITY.md")
+	must(t, err)
+	m := regexp.MustCompile(`ACL SETUSER limiter .* -@all (.*)`).FindSubmatch(text)
+	if m == nil {
+		t.Fatal("SECURITY.md makes no user")
+	}
+	want := "+" + strings.Join(documentedCommands(t), " +")
+	if got := string(m[1]); got != want {
+		t.Errorf("SECURITY.md has\n%s\nand the package documentation\n%s", got, want)
 	}
 }
 
