@@ -239,11 +239,15 @@ func (s *Store) readScript(ctx context.Context, sc *script, keys []string, args 
 	cmd := redis.NewSliceCmd(ctx, call...)
 	err := s.plain(ctx, keys[0], cmd)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		call = slices.Clone(call) // hooks of the client can still have the first
 		call[0], call[1] = "eval", sc.source
 		cmd = redis.NewSliceCmd(ctx, call...)
 		err = s.plain(ctx, keys[0], cmd)
 	}
-	return cmd.Val(), err
+	if err != nil {
+		return nil, err // the reply can still come, after a caller that has left
+	}
+	return cmd.Val(), nil
 }
 
 // parseRule reads a value of the hash. What this version does not know is not

@@ -231,3 +231,24 @@ func TestRulesFarBehind(t *testing.T) {
 		t.Errorf("all %v, %d rules, %v, want the 3000 that changed", c.All, len(c.Set), err)
 	}
 }
+
+// A caller that leaves before the reply reads nothing of it: for the race detector.
+func TestRulesOfACallerThatLeaves(t *testing.T) {
+	server := redistest.Start(t)
+	rdb := redis.NewClient(server.Options())
+	defer rdb.Close()
+	s := New(rdb, patient)
+	_, err := s.Rules(t.Context(), "")
+	must(t, err)
+	for range 20 {
+		server.Freeze()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+		if _, err := s.Rules(ctx, ""); err == nil {
+			t.Error("a frozen server answers")
+		}
+		cancel()
+		server.Thaw()
+	}
+	_, err = s.Rules(t.Context(), "")
+	must(t, err)
+}
