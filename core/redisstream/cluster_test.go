@@ -101,3 +101,36 @@ func TestClusterFailoverUnderLoad(t *testing.T) {
 	}
 	t.Logf("figure: taken=%v back=%v lost=%d admitted=%d unharmed=%d", taken, f.back(hit), f.lost, f.admitted, len(others))
 }
+
+// A ban in the middle of a move of the rules' slot, when their keys are on two servers,
+// waits until they are together again.
+func TestBanWhileTheRulesMove(t *testing.T) {
+	cluster := redistest.Cluster(t, 3)
+	rdb := redis.NewClusterClient(cluster.Options())
+	t.Cleanup(func() { rdb.Close() })
+	s := New(rdb, patient)
+	ban := core.Rule{Kind: core.Ban, Key: "a", Until: time.Now().Add(time.Hour)}
+	must(t, s.SetRule(t.Context(), ban))
+	keys := s.ruleKeys()
+	move := cluster.Move(keys[0])
+	move.Begin()
+	move.Migrate(keys[0])
+	done := make(chan error, 1)
+	go func() {
+		ban.Key = "b"
+		done <- s.SetRule(t.Context(), ban)
+	}()
+	select {
+	case err := <-done:
+		t.Fatalf("SetRule returned %v while its keys were on two servers", err)
+	case <-time.After(3 * movingPause):
+	}
+	move.MigrateAll()
+	move.End()
+	must(t, <-done)
+	changes, err := s.Rules(t.Context(), "")
+	must(t, err)
+	if len(changes.Set) != 2 {
+		t.Errorf("%d rules after the move, want 2", len(changes.Set))
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -292,10 +293,27 @@ func (s *Store) DeleteRule(ctx context.Context, id string) (bool, error) {
 	return s.changeRule(ctx, id, "", "")
 }
 
+// A change of rules is tried so many times, with a pause in between, while their slot
+// moves to another server. Moving the four keys takes far less.
+const (
+	movingTries = 20
+	movingPause = 50 * time.Millisecond
+)
+
 func (s *Store) changeRule(ctx context.Context, id, until, text string) (found bool, err error) {
 	keys := s.ruleKeys()
 	call := []any{"evalsha", changeRules.sha, len(keys), keys[0], keys[1], keys[2], keys[3], id, until, text, rand.Int64(), core.MaxRules}
-	reply, err := s.batcher.run(ctx, charge{log: keys[0]}, changeRules, call)
+	reply, err := s.batcher.run(ctx, charge{log: keys[0]}, changeRules, slices.Clone(call))
+	for tries := 1; redis.HasErrorPrefix(err, "TRYAGAIN") && tries < movingTries; tries++ {
+		// The slot of the rules moves to another server, and some of the keys are there
+		// already. The script has not run.
+		select {
+		case <-ctx.Done():
+			return false, fmt.Errorf("rule: %w", ctx.Err())
+		case <-time.After(movingPause):
+		}
+		reply, err = s.batcher.run(ctx, charge{log: keys[0]}, changeRules, slices.Clone(call))
+	}
 	if err != nil {
 		return false, fmt.Errorf("rule: %w", err)
 	}
