@@ -43,6 +43,11 @@ test-servers: redis ## test with the installed server and with those of `make se
 		REDIS_SERVER="$$server" go test -count=1 -timeout 15m $(SERVER_TESTS) || failed="$$failed $${server:-the installed server}"; done; \
 	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
+.PHONY: bench-servers
+bench-servers: redis ## measure the scripts on the servers of test-servers, as a table (about 10 minutes)
+	@.ci/bench-servers.sh >core/benchmarks/results/servers.md.new
+	@mv core/benchmarks/results/servers.md.new core/benchmarks/results/servers.md && cat core/benchmarks/results/servers.md
+
 # The fuzz targets are found as well; go test runs one at a time.
 FUZZTIME ?= 20s
 
