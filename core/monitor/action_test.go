@@ -2,6 +2,8 @@ package monitor_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -249,3 +251,40 @@ func TestUntoldMonitor(t *testing.T) {
 		}
 	}
 }
+
+// What the store makes of an action is said in words for people, and the log has the error.
+func TestActionFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		err    error
+		status int
+		want   string
+	}{
+		"down":           {errors.New("dial tcp 10.9.8.7:6379: connect: connection refused"), 503, "the store does not answer"},
+		"refused":        {fmt.Errorf("%w: NOPERM 10.9.8.7", core.ErrRefused), 409, "the store refuses: the log of this process says why"},
+		"not a log":      {core.ErrNotALog, 409, "another program uses this key in the store: give one of them a prefix of its own"},
+		"too many rules": {core.ErrTooManyRules, 409, "rules already: end some, or block networks instead of addresses"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, brokenStore{core.NewMemory(), c.err})
+			for path, body := range map[string]string{
+				"ban": `{"key":"k","seconds":5}`, "block": `{"key":"k"}`, "reset": `{"policy":"api","key":"k"}`,
+				"unban": `{"key":"k"}`, "override": `{"policy":"api","limits":["5/second"]}`, "restore": `{"policy":"api"}`,
+			} {
+				a := s.ask(t, "POST", "api/"+path, body)
+				if a.StatusCode != c.status || !strings.Contains(a.body, c.want) || strings.Contains(a.body, "10.9.8.7") || strings.Contains(a.body, "core:") {
+					t.Errorf("%s: %d with %s, want %d with %q", path, a.StatusCode, a.body, c.status, c.want)
+				}
+			}
+		})
+	}
+}
+
+// brokenStore fails to change anything.
+type brokenStore struct {
+	core.Store
+	err error
+}
+
+func (s brokenStore) SetRule(context.Context, core.Rule) error          { return s.err }
+func (s brokenStore) DeleteRule(context.Context, string) (bool, error)  { return false, s.err }
+func (s brokenStore) Reset(context.Context, *core.Policy, string) error { return s.err }

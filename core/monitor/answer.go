@@ -3,6 +3,7 @@ package monitor
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -27,13 +28,20 @@ func refuse(w http.ResponseWriter, status int, detail string) {
 	_, _ = w.Write(core.Problem{Title: http.StatusText(status), Status: status, Detail: detail}.Body())
 }
 
-// fail answers for the limiter's error.
+// fail answers for the limiter's error about an action, in words for people. With 503
+// the action may have been done: the store did not say. The log has the error itself.
 func fail(w http.ResponseWriter, err error) {
 	var refused *core.RequestError
 	switch {
 	case errors.As(err, &refused):
 		refuse(w, refused.Status, refused.Detail)
+	case errors.Is(err, core.ErrTooManyRules):
+		refuse(w, http.StatusConflict, fmt.Sprintf("there are %d rules already: end some, or block networks instead of addresses", core.MaxRules))
+	case errors.Is(err, core.ErrNotALog):
+		refuse(w, http.StatusConflict, "another program uses this key in the store: give one of them a prefix of its own")
+	case errors.Is(err, core.ErrRefused):
+		refuse(w, http.StatusConflict, "the store refuses: the log of this process says why")
 	default:
-		refuse(w, http.StatusServiceUnavailable, err.Error())
+		refuse(w, http.StatusServiceUnavailable, "the store does not answer")
 	}
 }

@@ -15,8 +15,9 @@
 //
 // # Who gets in
 //
-// [WithPassword] asks for a password, and [WithAuthorize] asks your service.
-// Without either, [New] makes a random token and logs it once:
+// [WithPassword] asks for a password, and [WithAuthorize] asks your service. The browser
+// asks for a user name beside the password: any name will do, also none. Without
+// either, [New] makes a random token and logs it once:
 //
 //	msg="streamlimit: add this to the address of the monitor to open it" link=?token=...
 //
@@ -49,10 +50,24 @@
 // application/json, which other sites can't do without a preflight. The
 // browser must not name another site as its origin (Sec-Fetch-Site, Origin). Over
 // plain HTTP browsers send only Origin, so a proxy must pass the Host that it
-// received. In nginx: proxy_set_header Host $http_host.
+// received.
 //
 // Every response has Cache-Control: no-store. No response contains the password, the
 // token or the address of a referrer.
+//
+// # Behind nginx
+//
+// For a page at /admin/limits/ whose service listens on port 8080 and has the page at
+// /ratelimit/:
+//
+//	location /admin/limits/ {
+//		proxy_pass http://127.0.0.1:8080/ratelimit/;  # the final slash replaces the path
+//		proxy_set_header Host $http_host;             # with the port, for actions
+//		proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+//	}
+//
+// The limiter needs [core.WithTrustedProxies] with the address of nginx. Otherwise all
+// clients share the count of wrong guesses, and rules and logs have nginx as the client.
 //
 // # What it costs
 //

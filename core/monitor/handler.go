@@ -6,7 +6,6 @@ import (
 	"path"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/internal/warning"
@@ -25,7 +24,7 @@ type Handler struct {
 	readOnly bool
 	keyName  func(policy, key string) string
 
-	streams atomic.Int64
+	streams chan struct{} // has one value for each open stream
 
 	mu    sync.Mutex
 	known known // the last state
@@ -92,6 +91,7 @@ func New(limiter *core.Limiter, recorder *Recorder, options ...Option) *Handler 
 	}
 	h := &Handler{
 		limiter: limiter, recorder: recorder, mux: http.NewServeMux(),
+		streams: make(chan struct{}, maxStreams),
 		reader:  &Reader{feed: recorder.feed, self: recorder.id, picture: recorder.picture},
 		keyName: func(string, string) string { return "" },
 		showLink: func(query string) {

@@ -17,7 +17,7 @@ const (
 	// writeTime is how long one who watches may take to read an event.
 	writeTime = 10 * time.Second
 
-	// maxStreams bounds those who watch a process at a time.
+	// maxStreams bounds the streams of a process that are open at a time.
 	maxStreams = 100
 
 	// shownSeconds is how many seconds the page keeps.
@@ -64,9 +64,11 @@ func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	defer h.streams.Add(-1)
-	if h.streams.Add(1) > maxStreams {
-		refuse(w, http.StatusServiceUnavailable, "too many are watching")
+	select {
+	case h.streams <- struct{}{}:
+		defer func() { <-h.streams }()
+	default:
+		refuse(w, http.StatusServiceUnavailable, "too many pages are open on this process: close some")
 		return
 	}
 	stream := http.NewResponseController(w)

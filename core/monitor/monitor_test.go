@@ -248,3 +248,39 @@ func TestLive(t *testing.T) {
 		t.Errorf("told of %d decisions, want 6; events %v; %v", total, events, ctx.Err())
 	}
 }
+
+// A process has so many streams, and one that ends makes room for another.
+func TestStreamsAreBounded(t *testing.T) {
+	s := newSite(t, core.NewMemory())
+	watch := func() (status int, end func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		req, _ := http.NewRequestWithContext(ctx, "GET", s.URL+"/ratelimit/api/live", nil)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, func() { cancel(); resp.Body.Close() }
+	}
+	const most = 100
+	ends := make([]func(), most)
+	for i := range ends {
+		var status int
+		if status, ends[i] = watch(); status != 200 {
+			t.Fatalf("stream %d: status %d", i, status)
+		}
+		defer ends[i]()
+	}
+	status, end := watch()
+	if end(); status != 503 {
+		t.Errorf("one more: status %d, want 503", status)
+	}
+	if a := s.ask(t, "GET", "api/live?poll=1", ""); a.StatusCode != 200 {
+		t.Errorf("by polling: status %d, want 200", a.StatusCode)
+	}
+	ends[0]()
+	eventually(t, "there is room again", func() bool {
+		status, end := watch()
+		end()
+		return status == 200
+	})
+}

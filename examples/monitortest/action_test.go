@@ -222,3 +222,23 @@ func TestBlockAndExempt(t *testing.T) {
 	eval[bool](b, `(location.hash = "#/", true)`)
 	b.await("no rule", `document.querySelector("#rules .empty").checkVisibility()`)
 }
+
+// TestActionWithoutRedis: of an action that the store did not confirm the page says so, and
+// what to do, in words for people.
+func TestActionWithoutRedis(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	here := newProcess(t, redis)
+	policy := core.NewPolicy("strict", core.PerHour(3))
+	here.ask(policy, "192.0.2.1", 1)
+	b := open(t, here.page())
+	b.live()
+	b.goTo("strict", "192.0.2.1")
+	b.press("Ban…")
+	b.await("the dialog", `document.querySelector("dialog").open`)
+	redis.Kill()
+	b.press("Ban")
+	b.await("what is not known", `document.querySelector("#dialog-error").textContent === %q`,
+		"It may not have worked: the store does not answer. See what this page shows before you try again.")
+	b.forgive("503")
+}

@@ -2,7 +2,7 @@
 
 import { byId, el, setText } from './dom.js';
 import { duration } from './format.js';
-import { post } from './live.js';
+import { post, refusal } from './live.js';
 
 const dialog = byId('dialog');
 const error = byId('dialog-error');
@@ -21,11 +21,18 @@ dialog.querySelector('form').addEventListener('submit', async (e) => {
     say(said);
     dispatchEvent(new Event('changed'));
   } catch (problem) {
-    setText(error, `It did not work: ${problem.message}.`);
+    setText(error, whyNot(problem));
   } finally {
     yes.disabled = false;
   }
 });
+
+// whyNot says what became of an action, and what to do. Without a response, and with
+// 503, nobody knows whether it was done.
+function whyNot({ status, message }) {
+  if (status === undefined || status === 503) return `It may not have worked: ${message}. See what this page shows before you try again.`;
+  return `It did not work: ${status === 401 || status === 429 ? refusal : message}.`;
+}
 
 let silence;
 
