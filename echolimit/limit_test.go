@@ -110,6 +110,14 @@ func endings() map[string]adaptertest.Ending[echo.Context, echo.MiddlewareFunc] 
 			}},
 			Handler: func(c echo.Context) error { return c.String(http.StatusOK, "ok") },
 		},
+		adaptertest.EndLatePanic: {Saw: http.StatusOK, Handler: func(c echo.Context) error {
+			_ = c.String(http.StatusOK, "ok")
+			panic("panic after the answer")
+		}},
+		adaptertest.EndHints: {Saw: http.StatusNotFound, Handler: func(c echo.Context) error {
+			c.Response().Writer.WriteHeader(http.StatusEarlyHints)
+			return c.String(http.StatusNotFound, "no")
+		}},
 	}
 }
 

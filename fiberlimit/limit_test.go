@@ -114,6 +114,11 @@ func endings() map[string]adaptertest.Ending[*fiber.Ctx, fiber.Handler] {
 			}},
 			Handler: func(c *fiber.Ctx) error { return c.SendString("ok") },
 		},
+		adaptertest.EndLatePanic: {Saw: http.StatusInternalServerError, Handler: func(c *fiber.Ctx) error {
+			_ = c.SendString("ok")
+			panic("panic after the answer") // before Fiber has sent it
+		}},
+		adaptertest.EndHints: {Without: "Fiber sends one status, after all handlers"},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -104,12 +105,35 @@ func endings() map[string]adaptertest.Ending[*gin.Context, gin.HandlerFunc] {
 			c.AbortWithStatus(http.StatusInternalServerError)
 			return errors.New("the rest is missing")
 		}},
-		adaptertest.EndTimeout: {Without: "Gin has no timeout middleware, and http.TimeoutHandler is outside of the whole engine"},
+		adaptertest.EndTimeout: { // by middleware of a service's own, since Gin has none
+			Saw: http.StatusGatewayTimeout,
+			Use: []gin.HandlerFunc{func(c *gin.Context) {
+				ctx, cancel := context.WithTimeout(c.Request.Context(), time.Millisecond)
+				defer cancel()
+				c.Request = c.Request.WithContext(ctx)
+				c.Next()
+				if ctx.Err() != nil {
+					c.AbortWithStatus(http.StatusGatewayTimeout)
+				}
+			}},
+			Handler: func(c *gin.Context) error { <-c.Request.Context().Done(); return nil },
+		},
 		adaptertest.EndRewritten: {
 			Saw:     http.StatusPreconditionFailed,
 			Use:     []gin.HandlerFunc{func(c *gin.Context) { c.Writer = failedPrecondition{c.Writer}; c.Next() }},
 			Handler: func(c *gin.Context) error { c.String(http.StatusOK, "ok"); return nil },
 		},
+		adaptertest.EndLatePanic: {Saw: http.StatusOK, Handler: func(c *gin.Context) error {
+			c.String(http.StatusOK, "ok")
+			panic("panic after the answer")
+		}},
+		// Gin takes the status that was sent first for the response's, and sends no other.
+		adaptertest.EndHints: {Saw: http.StatusOK, Handler: func(c *gin.Context) error {
+			c.Writer.WriteHeader(http.StatusEarlyHints)
+			c.Writer.WriteHeaderNow()
+			c.String(http.StatusNotFound, "no")
+			return nil
+		}},
 	}
 }
 
@@ -225,6 +249,7 @@ func TestRefundStatus(t *testing.T) {
 		"error and status":     {func(c *gin.Context) { c.Status(http.StatusUnauthorized); _ = c.Error(errors.New("no")) }, http.StatusUnauthorized},
 		"error beside answer":  {func(c *gin.Context) { c.String(http.StatusOK, "ok"); _ = c.Error(errors.New("slow")) }, http.StatusOK},
 		"error and no content": {func(c *gin.Context) { c.Status(http.StatusNoContent); _ = c.Error(errors.New("slow")) }, http.StatusNoContent},
+		"informational":        {func(c *gin.Context) { c.Status(http.StatusEarlyHints) }, http.StatusOK},
 		"aborted":              {func(c *gin.Context) { c.AbortWithStatus(http.StatusForbidden) }, http.StatusForbidden},
 	} {
 		limiter := core.New(core.NewMemory())

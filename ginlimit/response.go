@@ -37,9 +37,18 @@ func (r *response) Begun() int {
 	case r.hijacked:
 		return http.StatusSwitchingProtocols
 	case r.Written():
-		return r.Status()
+		return sent(r.Status())
 	}
 	return 0
+}
+
+// sent returns the status of a response that Gin has begun with status. For Gin an
+// informational one begins it too. It sends no other, and net/http sends 200.
+func sent(status int) int {
+	if status < http.StatusOK && status != http.StatusSwitchingProtocols {
+		return http.StatusOK
+	}
+	return status
 }
 
 // End implements [adapter.Response]. Errors in c.Errors, without an answer, are left to
@@ -54,7 +63,7 @@ func (r *response) End(err error) (int, error) {
 	case status == http.StatusOK && len(r.c.Errors) > 0:
 		return http.StatusInternalServerError, err
 	}
-	return status, err
+	return sent(status), err
 }
 
 func (r *response) Write(b []byte) (int, error) {

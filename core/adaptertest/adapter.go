@@ -80,7 +80,7 @@ type Adapter[C, M any] struct {
 	Refuse func(c C, status int) error
 
 	// Endings are the ways in which a handler ends, by the names from [EndAbort] to
-	// [EndRewritten].
+	// [EndHints].
 	Endings map[string]Ending[C, M]
 
 	// SetField sets a field of the response, in middleware outside of a limit.

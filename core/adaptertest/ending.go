@@ -35,12 +35,16 @@ const (
 	EndTimeout = "timeout"
 	// EndRewritten is middleware that makes 412 of the handler's 200.
 	EndRewritten = "rewritten"
+	// EndLatePanic answers 200 and then panics.
+	EndLatePanic = "late panic"
+	// EndHints sends an informational status, and then 404.
+	EndHints = "early hints"
 )
 
 // Switching is what a handler that has taken the connection over sends.
 const Switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n"
 
-var endings = []string{EndAbort, EndHijack, EndStream, EndTimeout, EndRewritten}
+var endings = []string{EndAbort, EndHijack, EndStream, EndTimeout, EndRewritten, EndLatePanic, EndHints}
 
 // ending is how a request ends, and what that counts as.
 type ending struct {

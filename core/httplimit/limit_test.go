@@ -119,6 +119,15 @@ func endings() map[string]adaptertest.Ending[*http.Request, func(http.Handler) h
 			}},
 			Handler: func(r *http.Request) error { writerOf(r).WriteHeader(http.StatusOK); return nil },
 		},
+		adaptertest.EndLatePanic: {Saw: http.StatusOK, Handler: func(r *http.Request) error {
+			_, _ = io.WriteString(writerOf(r), "ok")
+			panic("panic after the answer")
+		}},
+		adaptertest.EndHints: {Saw: http.StatusNotFound, Handler: func(r *http.Request) error {
+			writerOf(r).WriteHeader(http.StatusEarlyHints)
+			writerOf(r).WriteHeader(http.StatusNotFound)
+			return nil
+		}},
 	}
 }
 
