@@ -273,60 +273,22 @@ func TestMountedApp(t *testing.T) {
 	}
 }
 
-// The body of a request is read by the framework's own means, which fail in its own
-// ways, and a client's mistake is answered with a 4xx in each.
 func TestClientMistakes(t *testing.T) {
-	type order struct {
-		Units int64 `json:"units"`
-	}
-	for name, c := range map[string]struct {
-		body string
-		want int
-	}{
-		"good":      {`{"units":2}`, http.StatusOK},
-		"syntax":    {`{"units"}`, http.StatusBadRequest},
-		"type":      {`{"units":"two"}`, http.StatusBadRequest},
-		"cut off":   {`{"units":`, http.StatusBadRequest},
-		"too large": {`{"units":2,"note":"` + strings.Repeat("x", 200) + `"}`, http.StatusRequestEntityTooLarge},
-		"empty":     {``, http.StatusBadRequest},
-	} {
-		t.Run(name, func(t *testing.T) {
-			limiter := core.New(core.NewMemory())
-			defer limiter.Close()
-			cost := func(c *fiber.Ctx) (int64, error) {
-				var o order
-				err := c.BodyParser(&o)
-				return o.Units, err
+	adaptertest.CheckBodies(t, func(t *testing.T, limiter *core.Limiter, policy *core.Policy) string {
+		cost := func(c *fiber.Ctx) (int64, error) {
+			var o struct {
+				Units int64 `json:"units"`
 			}
-			app := fiber.New(fiber.Config{BodyLimit: 100, DisableStartupMessage: true})
-			app.Post("/", fiberlimit.New(limiter, core.NewPolicy("tokens", core.PerHour(9), core.VariableCost()), fiberlimit.WithCost(cost)),
-				func(c *fiber.Ctx) error { return c.SendStatus(http.StatusOK) })
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			go app.Listener(listener)
-			defer app.Shutdown()
-			resp, err := http.Post("http://"+listener.Addr().String(), "application/json", strings.NewReader(c.body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer resp.Body.Close()
-			if resp.StatusCode != c.want {
-				t.Errorf("answered %d, want %d", resp.StatusCode, c.want)
-			}
-		})
-	}
+			err := c.BodyParser(&o)
+			return o.Units, err
+		}
+		app := fiber.New(fiber.Config{BodyLimit: 100, DisableStartupMessage: true})
+		app.Post("/", fiberlimit.New(limiter, policy, fiberlimit.WithCost(cost)),
+			func(c *fiber.Ctx) error { return c.SendStatus(http.StatusOK) })
+		return listen(t, app)
+	})
 }
 
-// get asks for a path without a network; a name and a value of a field may
-// follow.
 func get(app *fiber.App, path string, field ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodGet, path, nil)
-	if len(field) > 0 {
-		r.Header.Set(field[0], field[1])
-	}
-	w := httptest.NewRecorder()
-	adaptor.FiberApp(app)(w, r)
-	return w
+	return adaptertest.Get(adaptor.FiberApp(app), path, field...)
 }

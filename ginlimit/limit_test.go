@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
@@ -294,74 +292,36 @@ func TestClientIPIsNotAsked(t *testing.T) {
 	}
 }
 
-// The body of a request is read by the framework's own means, which fail in its own
-// ways, and a client's mistake is answered with a 4xx in each.
 func TestClientMistakes(t *testing.T) {
-	type order struct {
-		Units int64 `json:"units" binding:"min=1,max=5"`
-	}
-	for name, c := range map[string]struct {
-		body string
-		want int
-	}{
-		"good":      {`{"units":2}`, http.StatusOK},
-		"syntax":    {`{"units"}`, http.StatusBadRequest},
-		"type":      {`{"units":"two"}`, http.StatusBadRequest},
-		"cut off":   {`{"units":`, http.StatusBadRequest},
-		"too large": {`{"units":2,"note":"` + strings.Repeat("x", 200) + `"}`, http.StatusRequestEntityTooLarge},
-		"empty":     {``, http.StatusBadRequest},
-		"invalid":   {`{"units":7}`, http.StatusBadRequest},
-	} {
-		t.Run(name, func(t *testing.T) {
-			limiter := core.New(core.NewMemory())
-			defer limiter.Close()
-			cost := func(c *gin.Context) (int64, error) {
-				c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, 100)
-				var o order
-				err := c.ShouldBindJSON(&o)
-				return o.Units, err
+	adaptertest.CheckBodies(t, func(t *testing.T, limiter *core.Limiter, policy *core.Policy) string {
+		cost := func(c *gin.Context) (int64, error) {
+			c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, 100)
+			var o struct {
+				Units int64 `json:"units" binding:"min=1,max=5"`
 			}
-			router := gin.New()
-			router.POST("/", ginlimit.New(limiter, core.NewPolicy("tokens", core.PerHour(9), core.VariableCost()), ginlimit.WithCost(cost)),
-				func(c *gin.Context) { c.Status(http.StatusOK) })
-			w := httptest.NewRecorder()
-			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(c.body))
-			if router.ServeHTTP(w, r); w.Code != c.want {
-				t.Errorf("answered %d with %s, want %d", w.Code, w.Body, c.want)
-			}
-		})
-	}
-}
-
-// A request that a handler has made is another one than the one it has got.
-func TestForwardedClone(t *testing.T) {
-	var requests counted
-	limiter := core.New(core.NewMemory(), core.WithLogger(slog.New(slog.DiscardHandler)), core.WithObserver(&requests))
-	defer limiter.Close()
-	router := gin.New()
-	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(9))))
-	router.GET("/old", func(c *gin.Context) {
-		c.Request = c.Request.Clone(c.Request.Context())
-		c.Request.URL.Path = "/new"
-		router.HandleContext(c)
+			err := c.ShouldBindJSON(&o)
+			return o.Units, err
+		}
+		router := gin.New()
+		router.POST("/", ginlimit.New(limiter, policy, ginlimit.WithCost(cost)), func(c *gin.Context) { c.Status(http.StatusOK) })
+		server := httptest.NewServer(router)
+		t.Cleanup(server.Close)
+		return server.URL
 	})
-	router.GET("/new", func(c *gin.Context) { c.Status(http.StatusOK) })
-	w := get(router, "/old")
-	if w.Code != http.StatusOK || w.Header().Get("RateLimit") != `"api";r=7;t=3600` {
-		t.Errorf("answered %d, RateLimit %s", w.Code, w.Header().Get("RateLimit"))
-	}
-	if requests != 2 {
-		t.Errorf("%d requests counted, want 2", requests)
-	}
 }
 
-// counted observes how many requests there are.
-type counted int
-
-func (n *counted) Observe(o core.Observation) {
-	if o.Before == 0 {
-		*n++
-	}
+func TestForwardedClone(t *testing.T) {
+	adaptertest.CheckClone(t, func(limiter *core.Limiter, policy *core.Policy) http.Handler {
+		router := gin.New()
+		router.Use(ginlimit.New(limiter, policy))
+		router.GET("/old", func(c *gin.Context) {
+			c.Request = c.Request.Clone(c.Request.Context())
+			c.Request.URL.Path = "/new"
+			router.HandleContext(c)
+		})
+		router.GET("/new", func(c *gin.Context) { c.Status(http.StatusOK) })
+		return router
+	})
 }
 
 // A server removes the files of the form of the request that it has passed on.
@@ -378,24 +338,7 @@ func TestFormIsSeenOutside(t *testing.T) {
 	router.Use(gin.RecoveryWithWriter(io.Discard), ginlimit.New(limiter, policy))
 	router.POST("/", ginlimit.New(limiter, core.NewPolicy("route", core.PerHour(9))), read)
 	router.POST("/panics", func(c *gin.Context) { read(c); panic("no") })
-	for _, path := range []string{"/", "/panics"} {
-		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader("--x\r\nContent-Disposition: form-data; name=a; filename=a\r\n\r\n1\r\n--x--\r\n"))
-		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
-		router.ServeHTTP(httptest.NewRecorder(), r)
-		if r.MultipartForm == nil || len(r.MultipartForm.File["a"]) != 1 {
-			t.Errorf("%s: the form outside is %v", path, r.MultipartForm)
-		}
-	}
+	adaptertest.CheckForm(t, router, "/", "/panics")
 }
 
-// get asks for a path without a network; a name and a value of a field may
-// follow.
-func get(h http.Handler, path string, field ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodGet, path, nil)
-	if len(field) > 0 {
-		r.Header.Set(field[0], field[1])
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
-}
+var get = adaptertest.Get

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"log"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -211,81 +210,34 @@ func recovered(next http.Handler) http.Handler {
 	})
 }
 
-// The body of a request is read by the framework's own means, which fail in its own
-// ways, and a client's mistake is answered with a 4xx in each.
 func TestClientMistakes(t *testing.T) {
-	type order struct {
-		Units int64 `json:"units"`
-	}
-	for name, c := range map[string]struct {
-		body string
-		want int
-	}{
-		"good":      {`{"units":2}`, http.StatusOK},
-		"syntax":    {`{"units"}`, http.StatusBadRequest},
-		"type":      {`{"units":"two"}`, http.StatusBadRequest},
-		"cut off":   {`{"units":`, http.StatusBadRequest},
-		"too large": {`{"units":2,"note":"` + strings.Repeat("x", 200) + `"}`, http.StatusRequestEntityTooLarge},
-		"empty":     {``, http.StatusBadRequest},
-	} {
-		t.Run(name, func(t *testing.T) {
-			limiter := core.New(core.NewMemory())
-			defer limiter.Close()
-			cost := func(r *http.Request) (int64, error) {
-				var o order
-				err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 100)).Decode(&o)
-				return o.Units, err
+	adaptertest.CheckBodies(t, func(t *testing.T, limiter *core.Limiter, policy *core.Policy) string {
+		cost := func(r *http.Request) (int64, error) {
+			var o struct {
+				Units int64 `json:"units"`
 			}
-			handler := httplimit.New(limiter, core.NewPolicy("tokens", core.PerHour(9), core.VariableCost()), httplimit.WithCost(cost))(
-				http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-			w := httptest.NewRecorder()
-			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(c.body))
-			if handler.ServeHTTP(w, r); w.Code != c.want {
-				t.Errorf("answered %d with %s, want %d", w.Code, w.Body, c.want)
-			}
-		})
-	}
-}
-
-// A request that a handler has made is another one than the one it has got.
-func TestForwardedClone(t *testing.T) {
-	var requests counted
-	limiter := core.New(core.NewMemory(), core.WithLogger(slog.New(slog.DiscardHandler)), core.WithObserver(&requests))
-	defer limiter.Close()
-	mux := http.NewServeMux()
-	handler := httplimit.New(limiter, core.NewPolicy("api", core.PerHour(9)))(mux)
-	mux.HandleFunc("/old", func(w http.ResponseWriter, r *http.Request) {
-		r = r.Clone(r.Context())
-		r.URL.Path = "/new"
-		handler.ServeHTTP(w, r)
+			err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 100)).Decode(&o)
+			return o.Units, err
+		}
+		server := httptest.NewServer(httplimit.New(limiter, policy, httplimit.WithCost(cost))(
+			http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+		t.Cleanup(server.Close)
+		return server.URL
 	})
-	mux.HandleFunc("/new", func(http.ResponseWriter, *http.Request) {})
-	w := get(handler, "/old")
-	if w.Code != http.StatusOK || w.Header().Get("RateLimit") != `"api";r=7;t=3600` {
-		t.Errorf("answered %d, RateLimit %s", w.Code, w.Header().Get("RateLimit"))
-	}
-	if requests != 2 {
-		t.Errorf("%d requests counted, want 2", requests)
-	}
 }
 
-// counted observes how many requests there are.
-type counted int
-
-func (n *counted) Observe(o core.Observation) {
-	if o.Before == 0 {
-		*n++
-	}
+func TestForwardedClone(t *testing.T) {
+	adaptertest.CheckClone(t, func(limiter *core.Limiter, policy *core.Policy) http.Handler {
+		mux := http.NewServeMux()
+		handler := httplimit.New(limiter, policy)(mux)
+		mux.HandleFunc("/old", func(w http.ResponseWriter, r *http.Request) {
+			r = r.Clone(r.Context())
+			r.URL.Path = "/new"
+			handler.ServeHTTP(w, r)
+		})
+		mux.HandleFunc("/new", func(http.ResponseWriter, *http.Request) {})
+		return handler
+	})
 }
 
-// get asks for a path without a network; a name and a value of a field may
-// follow.
-func get(h http.Handler, path string, field ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodGet, path, nil)
-	if len(field) > 0 {
-		r.Header.Set(field[0], field[1])
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
-}
+var get = adaptertest.Get

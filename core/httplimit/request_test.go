@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adaptertest"
 	"github.com/streamlimit/streamlimit/core/httplimit"
 )
 
@@ -118,24 +119,13 @@ func TestTooLargeClosesConnection(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 	limit := httplimit.New(limiter, refundable("api"), httplimit.WithRefund(httplimit.OnFailure))
-	server := httptest.NewServer(limit(limit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	adaptertest.CheckTooLarge(t, limit(limit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 10))
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
 			http.Error(w, "too large", http.StatusRequestEntityTooLarge)
 		}
 	}))))
-	defer server.Close()
-	for body, want := range map[string]int{"short": http.StatusOK, "longer than that": http.StatusRequestEntityTooLarge} {
-		resp, err := http.Post(server.URL, "text/plain", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != want || resp.Close != (want == http.StatusRequestEntityTooLarge) {
-			t.Errorf("%q: status %d, connection closed: %v", body, resp.StatusCode, resp.Close)
-		}
-	}
 }
 
 // A writer that can't flush has flushed nothing: 500 is 500.
