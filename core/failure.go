@@ -12,6 +12,11 @@ import (
 )
 
 // FailureMode says what happens to requests when the store does not answer.
+//
+// An overloaded process (see [ErrOverloaded]) does the same, except for [FailLocal], which
+// refuses then as [FailClosed] does: the store still has the budget. Adapters respond with
+// 503 and a Retry-After of 1 to 3 seconds at random, so that clients do not come back all
+// at once. For other failures Retry-After is 1.
 type FailureMode byte
 
 // The failure modes.

@@ -36,14 +36,18 @@ func (f policyOption) applyTo(p *Policy) { f(&p.traits) }
 func VariableCost() PolicyOption { return policyOption(func(t *traits) { t.costs = true }) }
 
 // Refundable lets [Limiter.Refund] and [Limiter.Settle] give units back, within
-// grace of the request that took them; 0 is half the policy's longest window,
-// which is also as long as it can be.
+// grace of the request that took them. A grace of 0 means the longest there can be:
+// half of the policy's longest window, so 30 seconds for a limit per minute. It does not
+// mean that there is no time.
+//
+// A request that takes longer than the grace, such as a long stream, is not given back
+// ([ErrTooLate]).
 //
 // What was given back is available at once. It may count again as used for a
 // moment: while its request is about to leave a window, for as long as the
 // slowest refund on the log has taken of late, and no longer than grace. A limit
-// whose window is shorter than that sees no refunds. A refund
-// never admits more than the limit.
+// whose window is shorter than that sees no refunds. A refund never admits more than the
+// limit.
 func Refundable(grace time.Duration) PolicyOption {
 	return policyOption(func(t *traits) { t.refundable, t.grace = true, grace })
 }
@@ -70,8 +74,11 @@ func FieldName(name string) PolicyOption {
 	return policyOption(func(t *traits) { t.fieldName = name })
 }
 
-// OnFailure says what happens to the policy's requests when the store does not
-// answer; as [WithFailureMode] says of the limiter unless set.
+// OnFailure sets the policy's failure mode: what happens to its requests when the
+// store does not answer. The default is the mode of [WithFailureMode].
+//
+// The adapters have a function of the same name for something else. Theirs is given to
+// WithRefund, and gives back requests that were answered with a status of 400 or above.
 func OnFailure(mode FailureMode) PolicyOption {
 	return policyOption(func(t *traits) { t.failure = mode })
 }

@@ -1,11 +1,14 @@
 package httplimit_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 
@@ -217,6 +220,55 @@ func ExampleByFunc() {
 	// user=alice
 	// 403
 	// {"title":"Forbidden","status":403,"detail":"your account is closed"}
+}
+
+// A login is counted by the client and the user that the body names.
+func ExampleByFunc_login() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	// Two wrong passwords an hour for each user from each client; right ones cost nothing.
+	login := core.NewPolicy("login", core.PerHour(2), core.Refundable(0))
+
+	type form struct{ User, Password string }
+	// Anybody can send anything here: read no more than a login needs. What was read is
+	// put back for the handler, which must find the same user in it.
+	read := func(r *http.Request) (f form, err error) {
+		body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, 4<<10))
+		if err != nil {
+			return f, err // is answered with 413 when there is more
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		err = json.Unmarshal(body, &f) // is answered with 400
+		return f, err
+	}
+	user := httplimit.ByFunc("user", func(r *http.Request) (string, error) {
+		f, err := read(r)
+		return strings.ToLower(f.User), err // as the service compares users
+	})
+	limit := httplimit.New(limiter, login, httplimit.WithKey(httplimit.ByAll(httplimit.ByAddress(), user)), httplimit.WithRefund(httplimit.OnSuccess))
+
+	handler := limit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f, err := read(r); err != nil || f.Password != "right" {
+			http.Error(w, "wrong password", http.StatusUnauthorized)
+			return
+		}
+		io.WriteString(w, "welcome")
+	}))
+
+	for _, body := range []string{
+		`{"user":"ann","password":"wrong"}`,
+		`{"user":"Ann","password":"right"}`,
+		`{"user":"ANN","password":"wrong"}`,
+		`{"user":"ann","password":"right"}`,
+		`{"user":"bob","password":"right"}`,
+		`{"user":`,
+		`{"user":"` + strings.Repeat("x", 5000) + `"}`,
+	} {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/login", strings.NewReader(body)))
+		fmt.Print(w.Code, " ")
+	}
+	// Output: 401 200 401 429 200 400 413
 }
 
 func ExampleByConstant() {

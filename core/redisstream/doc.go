@@ -108,10 +108,11 @@
 //     when the decision is written to a connection. A decision that is not answered by
 //     then is an error and counts as a failure of the server.
 //
-// So a caller waits at most for the wait bound and the timeout together. A process that is
-// starved of processors reads replies late, and the server is not to blame. While it is
-// starved, a caller waits for up to four wait bounds, and then up to two seconds for a reply
-// that may have arrived.
+// So a caller waits at most for the wait bound and the timeout together, 350 ms unless set
+// otherwise. The first callers of a process can wait a second more, for its first
+// connection. A process that is starved of processors reads replies late, and the server
+// is not to blame. While it is starved, a caller waits for up to four wait bounds, and then
+// up to two seconds for a reply that may have arrived.
 //
 // When a caller's own deadline ends its wait, the limiter's failure mode decides. The
 // store still waits for the answer, so a short deadline is not taken for an outage. The
