@@ -38,12 +38,7 @@ func lacksCommand(err error) bool {
 	if !errors.Is(err, core.ErrRefused) {
 		return false
 	}
-	for _, text := range []string{"can't run this command", "Unknown Redis command", "the script failed"} {
-		if strings.Contains(err.Error(), text) {
-			return true
-		}
-	}
-	return false
+	return strings.Contains(err.Error(), "package redisstream lists what it needs") || strings.Contains(err.Error(), "the script failed")
 }
 
 // checkKeys checks that all keys but the rules have a time to live, and none is a

@@ -57,13 +57,22 @@ var states = []struct {
 	{"NOREPLICAS", down, ""},  // min-replicas-to-write
 	{"MASTERDOWN", down, ""},  // a replica without a primary
 	{"CLUSTERDOWN", down, ""}, // slots without a server
-	{"NOPERM", refused, "the user lacks a command or the keys: package redisstream lists what it needs"},
+	{"NOPERM", refused, notAllowed},
+	{"The user executing the script can't run", refused, notAllowed}, // Redis 7.0
+	{"ACL failure in script", refused, notAllowed},                   // later ones
+	{"Unknown Redis command called from script", refused, noCommand},
+	{"Unknown command called from script", refused, noCommand}, // Valkey
 	{"WRONGTYPE", foreign, ""},
 	{"MOVED", refused, "the server is one of a Cluster: use a client for it, such as redis+cluster://host:port"},
 	{"ASK", refused, "the server is one of a Cluster: use a client for it, such as redis+cluster://host:port"},
 	{"unknown command 'evalsha'", refused, "the server runs no scripts: it is a sentinel, or evalsha is renamed"},
 	{"Error compiling script", refused, fmt.Sprintf("the server may be too old: Redis %d.0 or later is needed", oldestRedis)},
 }
+
+const (
+	notAllowed = "the user lacks a command or the keys: package redisstream lists what it needs"
+	noCommand  = "a command is renamed or disabled: package redisstream lists what it needs"
+)
 
 // stateOf is what to do after an error, and the error to return if that is not
 // to send the script again.
