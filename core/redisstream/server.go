@@ -244,6 +244,8 @@ func (v *server) expire() {
 				err = v.silent
 			}
 		case waited < v.batcher.waitBound():
+		case v.inFlight > 0 && !v.answered.After(t.since) && waited < v.batcher.transport.timeout:
+			// Nobody was answered meanwhile: it may be the server, which has its time.
 		case v.batcher.exhausted(t.charges[0].log):
 			err = errPool
 		case !v.answered.After(t.since) && v.newest != nil && !v.newest.wasSent():
