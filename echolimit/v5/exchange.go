@@ -1,0 +1,85 @@
+package echolimit
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/labstack/echo/v5"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
+)
+
+var framework = adapter.Framework[*echo.Context]{
+	Name:     "echolimit",
+	Exchange: func(c *echo.Context) adapter.Exchange { return &exchange{c: c} },
+	Owns:     owns,
+	Watch:    watch,
+	Respond:  respond,
+	Fail:     fail,
+}
+
+// owns: an error with a StatusCode, such as an *echo.HTTPError, has its status in it,
+// for the HTTPErrorHandler, which leaves a response alone that has been written.
+func owns(c *echo.Context, err error) bool {
+	r, _ := echo.UnwrapResponse(c.Response())
+	return r != nil && r.Committed || echo.StatusCode(err) != 0
+}
+
+func respond(c *echo.Context, status int, contentType string, body []byte) error {
+	return c.Blob(status, contentType, body)
+}
+
+// fail makes the error that the HTTPErrorHandler answers with the status and
+// the message alone; only one made to expose errors shows the inner error.
+func fail(_ *echo.Context, problem core.Problem, err error) error {
+	return echo.NewHTTPError(problem.Status, problem.Detail).Wrap(err)
+}
+
+// exchange is one request and its response.
+type exchange struct {
+	c     *echo.Context
+	own   adapter.Record
+	visit adapter.Visit
+}
+
+// recordKey is where the context keeps the record.
+const recordKey = "github.com/streamlimit/streamlimit/echolimit/v5"
+
+// Peer is not c.RealIP(), which believes what the IPExtractor of the app's settings
+// does: trust is the limiter's own business.
+func (x *exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request().RemoteAddr) }
+
+func (x *exchange) Header(name string) string { return adapter.First(x.HeaderValues(name)) }
+
+func (x *exchange) HeaderValues(name string) []string {
+	return adapter.Values(x.c.Request().Header, name)
+}
+
+func (x *exchange) Context() context.Context { return x.c.Request().Context() }
+
+func (x *exchange) Route() string { return x.c.Path() }
+
+func (x *exchange) SetField(name string, value []string) { x.c.Response().Header()[name] = value }
+
+func (x *exchange) DeleteField(name string) { delete(x.c.Response().Header(), name) }
+
+func (x *exchange) NewRecord() *adapter.Record { return &x.own }
+
+func (x *exchange) Record() *adapter.Record { return recordOf(x.c) }
+
+func recordOf(c *echo.Context) *adapter.Record {
+	if r, ok := c.Get(recordKey).(*adapter.Record); ok {
+		return r
+	}
+	return adapter.RecordOf(c.Request()) // after ServeHTTP, which makes another context
+}
+
+func (x *exchange) SetRecord(r *adapter.Record) {
+	x.c.Set(recordKey, r)
+	x.c.SetRequest(x.visit.Enter(x.c.Request(), r))
+}
+
+func (x *exchange) Leave() { x.visit.Leave() }
+
+func (x *exchange) Again() bool { return adapter.Again(x.c.Request()) }
