@@ -1,0 +1,168 @@
+package fiberlimit
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/gofiber/fiber/v3"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
+)
+
+var framework = adapter.Framework[fiber.Ctx]{
+	Name:      "fiberlimit",
+	Exchange:  func(c fiber.Ctx) adapter.Exchange { return &exchange{c: c} },
+	Owns:      owns,
+	Malformed: malformed,
+	Watch:     watch,
+	Respond:   respond,
+	Fail:      fail,
+}
+
+// owns: a *fiber.Error has its status in it, for the ErrorHandler.
+func owns(_ fiber.Ctx, err error) bool {
+	var own *fiber.Error
+	return errors.As(err, &own)
+}
+
+// malformed: c.Bind returns a *fiber.BindError, which Fiber's own ErrorHandler does not
+// know.
+func malformed(err error) bool {
+	var own *fiber.BindError
+	return errors.As(err, &own)
+}
+
+func respond(c fiber.Ctx, status int, contentType string, body []byte) error {
+	c.Set(fiber.HeaderContentType, contentType)
+	return c.Status(status).Send(body)
+}
+
+// fail makes the error that the ErrorHandler answers.
+func fail(_ fiber.Ctx, problem core.Problem, err error) error {
+	return &failure{answer: fiber.NewError(problem.Status, problem.Detail), cause: err}
+}
+
+// failure is a *fiber.Error and its cause, both there for errors.As. Its text
+// is the answer's alone: Fiber's default ErrorHandler shows it to the client.
+type failure struct {
+	answer *fiber.Error
+	cause  error
+}
+
+func (f *failure) Error() string   { return f.answer.Error() }
+func (f *failure) Unwrap() []error { return []error{f.answer, f.cause} }
+
+// exchange is one request and its response. Of the strings that it gives out,
+// Fiber uses the memory again after the request; core keeps none of them.
+type exchange struct {
+	c   fiber.Ctx
+	own adapter.Record
+}
+
+// recordKey is where the context keeps the record.
+type recordKey struct{}
+
+// Peer is not c.IP(), which believes the ProxyHeader of the app's settings:
+// trust is the limiter's own business.
+func (x *exchange) Peer() netip.Addr {
+	switch addr := x.c.RequestCtx().RemoteAddr().(type) {
+	case *net.TCPAddr:
+		return addr.AddrPort().Addr()
+	case nil:
+		return netip.Addr{}
+	default:
+		return adapter.ParsePeer(addr.String())
+	}
+}
+
+func (x *exchange) Header(name string) string {
+	if x.asSent() {
+		return adapter.First(x.HeaderValues(name))
+	}
+	return trim(x.c.Get(name))
+}
+
+func (x *exchange) HeaderValues(name string) (values []string) {
+	if x.asSent() {
+		for field, value := range x.c.Request().Header.All() {
+			if strings.EqualFold(string(field), name) {
+				values = append(values, trim(string(value)))
+			}
+		}
+		return values
+	}
+	for _, line := range x.c.Request().Header.PeekAll(name) {
+		values = append(values, trim(string(line)))
+	}
+	return values
+}
+
+// asSent reports whether Fiber leaves the names of fields as clients write them:
+// see DisableHeaderNormalizing in [fiber.Config].
+func (x *exchange) asSent() bool { return x.c.App().Server().DisableHeaderNamesNormalizing }
+
+// trim removes the white space around a field's value that is no part of it
+// and that Fiber leaves there, so that the same value has the same digest.
+func trim(value string) string { return strings.Trim(value, " \t") }
+
+// contextKey is where the request keeps a mark that its contexts are known by.
+type contextKey struct{}
+
+// Context is the user's, which Fiber never cancels when a client goes away. It can be
+// the request itself, or be made of it, and Fiber uses that again.
+func (x *exchange) Context() context.Context {
+	ctx := x.c.Context()
+	if ctx == context.Background() {
+		return ctx
+	}
+	x.c.Locals(contextKey{}, true)
+	if ctx.Value(contextKey{}) != nil {
+		return adapter.Lend(ctx)
+	}
+	return ctx
+}
+
+// Route is what the limit is on: Fiber knows no more before the handlers run.
+func (x *exchange) Route() string { return x.c.Route().Path }
+
+// SetField takes the name and the value as they are: neither has a line break in it.
+func (x *exchange) SetField(name string, value []string) {
+	x.c.Response().Header.SetCanonical([]byte(name), []byte(value[0]))
+}
+
+func (x *exchange) DeleteField(name string) { x.c.Response().Header.Del(name) }
+
+func (x *exchange) NewRecord() *adapter.Record { return &x.own }
+
+func (x *exchange) Record() *adapter.Record { return recordOf(x.c) }
+
+func recordOf(c fiber.Ctx) *adapter.Record {
+	r, _ := c.Locals(recordKey{}).(*adapter.Record)
+	return r
+}
+
+func (x *exchange) SetRecord(r *adapter.Record) { x.c.Locals(recordKey{}, r) }
+
+// Leave sets the fields again that a handler has lost by replacing the response with
+// that of another server, as proxy.Do does. After a timeout the handler goes on, and
+// the response is its own, which nobody gets.
+func (x *exchange) Leave() {
+	if x.c.IsAbandoned() {
+		return
+	}
+	header := &x.c.Response().Header
+	x.Record().Restore(
+		func(name, value string) bool {
+			return slices.ContainsFunc(header.PeekAll(name), func(v []byte) bool { return string(v) == value })
+		},
+		header.Add,
+	)
+}
+
+// Again: the context is that of one request, also for RestartRouting.
+func (x *exchange) Again() bool { return true }

@@ -1,0 +1,43 @@
+package fiberlimit
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/gofiber/fiber/v3"
+	"github.com/valyala/fasthttp"
+
+	"github.com/streamlimit/streamlimit/core/adapter"
+)
+
+// watch has nothing to watch: Fiber sends a response after all handlers.
+func watch(c fiber.Ctx) adapter.Response { return response{c, c.Context()} }
+
+type response struct {
+	c   fiber.Ctx
+	ctx context.Context // of the request, outside of the limit
+}
+
+// Begun implements [adapter.Response].
+func (response) Begun() int { return 0 }
+
+// End has the ErrorHandler answer err, as Fiber's own middleware that needs the status
+// does.
+func (r response) End(err error) (int, error) {
+	if err != nil && r.c.App().ErrorHandler(r.c, err) != nil {
+		_ = r.c.SendStatus(http.StatusInternalServerError) // as Fiber does
+	}
+	if late := r.late(); late != nil {
+		return late.StatusCode(), nil // is sent in place of the response
+	}
+	return r.c.Response().StatusCode(), nil
+}
+
+// late returns the response of a timeout. One outside of the limit, whose time is up,
+// makes it beside the handler, and has made it when the context is abandoned.
+func (r response) late() *fasthttp.Response {
+	if r.ctx.Err() != nil && !r.c.IsAbandoned() {
+		return nil
+	}
+	return r.c.RequestCtx().LastTimeoutErrorResponse()
+}
