@@ -239,7 +239,7 @@ func TestForwardedForOfAStrangerIsNotBelieved(t *testing.T) {
 	}
 }
 
-// TestServersAnswerAlike sends the same to the three and compares.
+// TestServersAnswerAlike sends the same to all servers and compares.
 func TestServersAnswerAlike(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)

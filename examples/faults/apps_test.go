@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"testing"
@@ -12,13 +13,19 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/gofiber/fiber/v2"
 	fiberrecover "github.com/gofiber/fiber/v2/middleware/recover"
+	fiber3 "github.com/gofiber/fiber/v3"
+	fiber3recover "github.com/gofiber/fiber/v3/middleware/recover"
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
+	echo5 "github.com/labstack/echo/v5"
+	middleware5 "github.com/labstack/echo/v5/middleware"
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/echolimit"
+	echolimit5 "github.com/streamlimit/streamlimit/echolimit/v5"
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 	"github.com/streamlimit/streamlimit/fiberlimit"
+	fiberlimit3 "github.com/streamlimit/streamlimit/fiberlimit/v3"
 	"github.com/streamlimit/streamlimit/ginlimit"
 )
 
@@ -36,7 +43,7 @@ var callbacks = []string{"key", "skip", "tier", "cost", "denied", "handler", "re
 
 // apps make the service on each framework, and return how to serve and stop it.
 var apps = map[string]func(app) (serve func(net.Listener) error, stop func(context.Context) error){
-	"gin": ginApp, "echo": echoApp, "fiber": fiberApp,
+	"gin": ginApp, "echo": echoApp, "echo5": echo5App, "fiber": fiberApp, "fiber3": fiber3App,
 }
 
 // serveApp serves the app, and returns its address and what stops it.
@@ -106,6 +113,28 @@ func echoApp(a app) (func(net.Listener) error, func(context.Context) error) {
 	return server.Serve, server.Shutdown
 }
 
+func echo5App(a app) (func(net.Listener) error, func(context.Context) error) {
+	e := echo5.New()
+	e.Logger = slog.New(slog.DiscardHandler)
+	e.Use(middleware5.RecoverWithConfig(middleware5.RecoverConfig{DisablePrintStack: true}))
+	at := func(callback string, c *echo5.Context) { a.at(callback, c.Request().Header.Get("At")) }
+	limit := echolimit5.New(a.limiter, a.policy,
+		echolimit5.WithKey(echolimit5.ByFunc("user", func(c *echo5.Context) (string, error) { at("key", c); return c.Request().Header.Get("User"), nil })),
+		echolimit5.WithSkip(func(c *echo5.Context) bool { at("skip", c); return false }),
+		echolimit5.WithTier(func(c *echo5.Context) *core.Policy { at("tier", c); return nil }),
+		echolimit5.WithCost(func(c *echo5.Context) (int64, error) { at("cost", c); return 1, nil }),
+		echolimit5.WithDenied(func(c *echo5.Context, d core.Decision) error { at("denied", c); return c.NoContent(429) }),
+		echolimit5.WithRefund(func(c *echo5.Context, _ int) bool { at("refund", c); return false }),
+		echolimit5.WithSettle(func(c *echo5.Context, _ int) int64 { at("settle", c); return -1 }))
+	e.GET("/", func(c *echo5.Context) error {
+		at("handler", c)
+		d, _ := echolimit5.FromContext(c)
+		return c.String(200, d.Key)
+	}, limit)
+	server := &http.Server{Handler: e, ReadTimeout: time.Minute}
+	return server.Serve, server.Shutdown
+}
+
 func fiberApp(a app) (func(net.Listener) error, func(context.Context) error) {
 	f := fiber.New(fiber.Config{DisableStartupMessage: true, ReadTimeout: time.Minute})
 	f.Use(fiberrecover.New())
@@ -124,4 +153,27 @@ func fiberApp(a app) (func(net.Listener) error, func(context.Context) error) {
 		return c.SendString(d.Key)
 	})
 	return f.Listener, f.ShutdownWithContext
+}
+
+func fiber3App(a app) (func(net.Listener) error, func(context.Context) error) {
+	f := fiber3.New(fiber3.Config{ReadTimeout: time.Minute})
+	f.Use(fiber3recover.New())
+	at := func(callback string, c fiber3.Ctx) { a.at(callback, c.Get("At")) }
+	limit := fiberlimit3.New(a.limiter, a.policy,
+		fiberlimit3.WithKey(fiberlimit3.ByFunc("user", func(c fiber3.Ctx) (string, error) { at("key", c); return c.Get("User"), nil })),
+		fiberlimit3.WithSkip(func(c fiber3.Ctx) bool { at("skip", c); return false }),
+		fiberlimit3.WithTier(func(c fiber3.Ctx) *core.Policy { at("tier", c); return nil }),
+		fiberlimit3.WithCost(func(c fiber3.Ctx) (int64, error) { at("cost", c); return 1, nil }),
+		fiberlimit3.WithDenied(func(c fiber3.Ctx, d core.Decision) error { at("denied", c); return c.SendStatus(429) }),
+		fiberlimit3.WithRefund(func(c fiber3.Ctx, _ int) bool { at("refund", c); return false }),
+		fiberlimit3.WithSettle(func(c fiber3.Ctx, _ int) int64 { at("settle", c); return -1 }))
+	f.Get("/", limit, func(c fiber3.Ctx) error {
+		at("handler", c)
+		d, _ := fiberlimit3.FromContext(c)
+		return c.SendString(d.Key)
+	})
+	serve := func(l net.Listener) error {
+		return f.Listener(l, fiber3.ListenConfig{DisableStartupMessage: true})
+	}
+	return serve, f.ShutdownWithContext
 }

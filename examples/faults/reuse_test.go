@@ -27,26 +27,32 @@ func TestRow26_ReusedStrings(t *testing.T) {
 	t.Parallel()
 	r := row(t, 26)
 	users := scale(10_000, 200_000)
+	corrupt := reused(t, "fiber", users) + reused(t, "fiber3", users)
+	r.Figure("%d corruptions in %d requests of %d users on %d connections", corrupt, 2*users*reuseUses, 2*users, 2*reuseConnections)
+}
+
+// reused returns how many users of a service have something left when all have used
+// their limits.
+func reused(t *testing.T, framework string, users int) (corrupt int) {
 	l := core.New(core.NewMemory(core.WithMaxKeys(users)))
 	defer l.Close()
 	p := core.NewPolicy("reuse", core.PerDay(reuseUses), core.VariableCost(), core.Refundable(0))
-	addr, stop := serveApp(t, "fiber", app{limiter: l, policy: p, at: func(string, string) {}})
+	addr, stop := serveApp(t, framework, app{limiter: l, policy: p, at: func(string, string) {}})
 	var group sync.WaitGroup
 	for first := range reuseConnections {
 		group.Go(func() { reuse(t, addr, first, users) })
 	}
 	group.Wait()
 	stop()
-	corrupt := 0
 	for i := range users {
 		if d, err := l.Peek(t.Context(), p, "user="+userName(i)); err != nil || d.Remaining != 0 {
 			corrupt++
 		}
 	}
 	if corrupt > 0 {
-		t.Errorf("%d of %d users have something left", corrupt, users)
+		t.Errorf("%s: %d of %d users have something left", framework, corrupt, users)
 	}
-	r.Figure("%d corruptions in %d requests of %d users on %d connections", corrupt, users*reuseUses, users, reuseConnections)
+	return corrupt
 }
 
 // userName has a length and letters of its own.

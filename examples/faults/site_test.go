@@ -36,7 +36,7 @@ func build(t *testing.T) {
 	}
 }
 
-// newSites starts the three examples.
+// newSites starts the examples.
 func newSites(t *testing.T, redis *redistest.Server) []*site {
 	t.Helper()
 	sites := make([]*site, len(program.Servers))

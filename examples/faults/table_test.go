@@ -140,7 +140,7 @@ func conditions() string {
 		parts = append(parts, "streamlimit "+strings.TrimSpace(string(commit)))
 	}
 	list := exec.Command("go", "list", "-m", "github.com/redis/go-redis/v9", "github.com/gin-gonic/gin",
-		"github.com/labstack/echo/v4", "github.com/gofiber/fiber/v2")
+		"github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "github.com/gofiber/fiber/v2", "github.com/gofiber/fiber/v3")
 	if modules, err := list.Output(); err == nil {
 		for module := range strings.Lines(string(modules)) {
 			parts = append(parts, strings.TrimPrefix(strings.TrimSpace(module), "github.com/"))

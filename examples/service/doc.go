@@ -1,5 +1,5 @@
-// Package service is what the three example servers share: settings, policies,
-// data, the shapes of answers, and the life of a process. What is left for
-// examples/gin, examples/echo and examples/fiber is the wiring of their
-// framework, which is what they are there to show.
+// Package service is what the example servers share: settings, policies, data,
+// the shapes of answers, and the life of a process. What is left for examples/gin,
+// examples/echo, examples/echo5, examples/fiber and examples/fiber3 is the wiring of
+// their framework, which is what they are there to show.
 package service

@@ -1,4 +1,4 @@
-// Package soak holds no code but a test: the three example servers under mixed
+// Package soak holds no code but a test: the example servers under mixed
 // load for as long as it is told, on one Redis that suffers all kinds of faults.
 //
 //	make soak              # 10 minutes

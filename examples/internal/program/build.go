@@ -19,7 +19,7 @@ import (
 )
 
 // Servers are the names of the example servers, which do the same.
-var Servers = []string{"gin", "echo", "fiber"}
+var Servers = []string{"gin", "echo", "echo5", "fiber", "fiber3"}
 
 // path is the import path of the programs, without their names.
 const path = "github.com/streamlimit/streamlimit/examples/"

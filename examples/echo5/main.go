@@ -1,0 +1,107 @@
+// Command echo5 is the example service on Echo 5; its twins are ../gin, ../echo and the others.
+// Run it with -h to see its settings.
+package main
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/labstack/echo/v5"
+	"github.com/labstack/echo/v5/middleware"
+
+	"github.com/streamlimit/streamlimit/echolimit/v5"
+	"github.com/streamlimit/streamlimit/examples/service"
+)
+
+func main() {
+	settings, err := service.Load(os.Args[1:], os.Getenv)
+	if err != nil {
+		service.Exit(err)
+	}
+	limits, err := settings.NewLimits()
+	if err != nil {
+		service.Exit(err)
+	}
+	server := &http.Server{Handler: newRouter(limits, settings.Store()), ReadTimeout: 5 * time.Second}
+	err = limits.Run(settings.Addr, server.Serve, server.Shutdown)
+	if err := errors.Join(err, limits.Close()); err != nil {
+		service.Exit(err)
+	}
+}
+
+func newRouter(limits *service.Limits, store string) *echo.Echo {
+	e := echo.New()
+	e.Use(middleware.Recover())
+	limiter, policies := limits.Limiter, limits.Policies
+
+	e.GET("/", func(c *echo.Context) error { return c.JSON(service.Welcome()) })
+	e.GET("/healthz", func(c *echo.Context) error {
+		return c.JSON(service.Health(c.Request().Context(), limiter, store))
+	})
+
+	// Limits are counted by the client's address unless they are told otherwise.
+	e.GET("/protected", admitted, echolimit.New(limiter, policies.Protected))
+	e.GET("/strict", admitted, echolimit.New(limiter, policies.Strict))
+	e.GET("/search", search, echolimit.New(limiter, policies.Search))
+
+	// By API key, of which only a digest is kept; a request without one gets 401.
+	byAPIKey := echolimit.WithKey(echolimit.ByHeader("X-API-Key"))
+	e.GET("/stocks/:symbol/history", history, echolimit.New(limiter, policies.Stocks, byAPIKey))
+
+	// By what is in the body, which is therefore decoded before the limit. Tries
+	// that succeed are given back.
+	byAddressAndUser := echolimit.WithKey(echolimit.ByAll(echolimit.ByAddress(), echolimit.ByFunc("user", user)))
+	e.POST("/login", logIn, decode[service.Login],
+		echolimit.New(limiter, policies.Login, byAddressAndUser, echolimit.WithRefund(echolimit.OnSuccess)))
+
+	// A request that costs as many units as it asks for tokens.
+	e.POST("/complete", complete, decode[service.Completion],
+		echolimit.New(limiter, policies.Tokens, byAPIKey, echolimit.WithCost(tokens)))
+
+	// What is left of a budget, without using any.
+	address := echolimit.Bind(limiter, echolimit.ByAddress())
+	e.GET("/whoami", func(c *echo.Context) error {
+		key, err := address(c)
+		if err != nil {
+			return c.JSON(service.Failed(err))
+		}
+		return c.JSON(service.WhoAmI(limiter.Peek(c.Request().Context(), policies.Protected, key)))
+	})
+
+	// What is decided, live, of all processes on the same store.
+	page := echo.WrapHandler(limits.Monitor)
+	e.Any("/ratelimit", page)
+	e.Any("/ratelimit/*", page)
+	return e
+}
+
+// admitted shows the decision of the limit before it.
+func admitted(c *echo.Context) error { return c.JSON(service.Admitted(echolimit.FromContext(c))) }
+
+func search(c *echo.Context) error { return c.JSON(service.Search(c.QueryParam("q"))) }
+
+func history(c *echo.Context) error { return c.JSON(service.History(c.Param("symbol"))) }
+
+func logIn(c *echo.Context) error { return c.JSON(service.LogIn(body[service.Login](c))) }
+
+func complete(c *echo.Context) error { return c.JSON(service.Complete(echolimit.FromContext(c))) }
+
+func user(c *echo.Context) (string, error) { return body[service.Login](c).User, nil }
+
+func tokens(c *echo.Context) (int64, error) { return body[service.Completion](c).Tokens, nil }
+
+// decode is middleware that keeps the request's body for body.
+func decode[T any](next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c *echo.Context) error {
+		value, err := service.Decode[T](c.Request().Body)
+		if err != nil {
+			return c.JSON(service.Failed(err))
+		}
+		c.Set("body", value)
+		return next(c)
+	}
+}
+
+func body[T any](c *echo.Context) T { return c.Get("body").(T) }

@@ -1,0 +1,119 @@
+// Command fiber3 is the example service on Fiber 3; its twins are ../gin, ../echo and the others.
+// Run it with -h to see its settings.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"github.com/gofiber/fiber/v3"
+	"github.com/gofiber/fiber/v3/middleware/adaptor"
+	"github.com/gofiber/fiber/v3/middleware/recover"
+
+	"github.com/streamlimit/streamlimit/examples/service"
+	"github.com/streamlimit/streamlimit/fiberlimit/v3"
+)
+
+func main() {
+	settings, err := service.Load(os.Args[1:], os.Getenv)
+	if err != nil {
+		service.Exit(err)
+	}
+	limits, err := settings.NewLimits()
+	if err != nil {
+		service.Exit(err)
+	}
+	app := newRouter(limits, settings.Store())
+	serve := func(l net.Listener) error {
+		return app.Listener(l, fiber.ListenConfig{DisableStartupMessage: true})
+	}
+	err = limits.Run(settings.Addr, serve, app.ShutdownWithContext)
+	if err := errors.Join(err, limits.Close()); err != nil {
+		service.Exit(err)
+	}
+}
+
+func newRouter(limits *service.Limits, store string) *fiber.App {
+	app := fiber.New(fiber.Config{
+		ReadTimeout:   5 * time.Second,
+		StrictRouting: true, CaseSensitive: true, UnescapePath: true, // as the other frameworks
+	})
+	app.Use(recover.New())
+	limiter, policies := limits.Limiter, limits.Policies
+
+	app.Get("/", func(c fiber.Ctx) error { return sendJSON(c)(service.Welcome()) })
+	app.Get("/healthz", func(c fiber.Ctx) error {
+		return sendJSON(c)(service.Health(c.Context(), limiter, store))
+	})
+
+	// Limits are counted by the client's address unless they are told otherwise.
+	app.Get("/protected", fiberlimit.New(limiter, policies.Protected), admitted)
+	app.Get("/strict", fiberlimit.New(limiter, policies.Strict), admitted)
+	app.Get("/search", fiberlimit.New(limiter, policies.Search), search)
+
+	// By API key, of which only a digest is kept; a request without one gets 401.
+	byAPIKey := fiberlimit.WithKey(fiberlimit.ByHeader("X-API-Key"))
+	app.Get("/stocks/:symbol/history", fiberlimit.New(limiter, policies.Stocks, byAPIKey), history)
+
+	// By what is in the body, which is therefore decoded before the limit. Tries
+	// that succeed are given back.
+	byAddressAndUser := fiberlimit.WithKey(fiberlimit.ByAll(fiberlimit.ByAddress(), fiberlimit.ByFunc("user", user)))
+	app.Post("/login", decode[service.Login],
+		fiberlimit.New(limiter, policies.Login, byAddressAndUser, fiberlimit.WithRefund(fiberlimit.OnSuccess)), logIn)
+
+	// A request that costs as many units as it asks for tokens.
+	app.Post("/complete", decode[service.Completion],
+		fiberlimit.New(limiter, policies.Tokens, byAPIKey, fiberlimit.WithCost(tokens)), complete)
+
+	// What is left of a budget, without using any.
+	address := fiberlimit.Bind(limiter, fiberlimit.ByAddress())
+	app.Get("/whoami", func(c fiber.Ctx) error {
+		key, err := address(c)
+		if err != nil {
+			return sendJSON(c)(service.Failed(err))
+		}
+		return sendJSON(c)(service.WhoAmI(limiter.Peek(c.Context(), policies.Protected, key)))
+	})
+
+	// What is decided, live, of all processes on the same store.
+	page := adaptor.HTTPHandler(limits.Monitor)
+	app.All("/ratelimit", page)
+	app.All("/ratelimit/*", page)
+	return app
+}
+
+// admitted shows the decision of the limit before it.
+func admitted(c fiber.Ctx) error { return sendJSON(c)(service.Admitted(fiberlimit.FromContext(c))) }
+
+func search(c fiber.Ctx) error { return sendJSON(c)(service.Search(c.Query("q"))) }
+
+func history(c fiber.Ctx) error { return sendJSON(c)(service.History(c.Params("symbol"))) }
+
+func logIn(c fiber.Ctx) error { return sendJSON(c)(service.LogIn(body[service.Login](c))) }
+
+func complete(c fiber.Ctx) error { return sendJSON(c)(service.Complete(fiberlimit.FromContext(c))) }
+
+func user(c fiber.Ctx) (string, error) { return body[service.Login](c).User, nil }
+
+func tokens(c fiber.Ctx) (int64, error) { return body[service.Completion](c).Tokens, nil }
+
+// decode is middleware that keeps the request's body for body. c.Body would
+// decompress it, to any size.
+func decode[T any](c fiber.Ctx) error {
+	value, err := service.Decode[T](bytes.NewReader(c.BodyRaw()))
+	if err != nil {
+		return sendJSON(c)(service.Failed(err))
+	}
+	c.Locals("body", value)
+	return c.Next()
+}
+
+func body[T any](c fiber.Ctx) T { return c.Locals("body").(T) }
+
+// sendJSON is Gin's and Echo's c.JSON.
+func sendJSON(c fiber.Ctx) func(status int, body any) error {
+	return func(status int, body any) error { return c.Status(status).JSON(body) }
+}
