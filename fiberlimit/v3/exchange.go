@@ -146,7 +146,8 @@ func recordOf(c fiber.Ctx) *adapter.Record {
 	return r
 }
 
-func (x *exchange) SetRecord(r *adapter.Record) { x.c.Locals(recordKey{}, r) }
+// SetRecord does what Locals does, without the slice that Locals takes.
+func (x *exchange) SetRecord(r *adapter.Record) { x.c.RequestCtx().SetUserValue(recordKey{}, r) }
 
 // Leave sets the fields again that a handler has lost by replacing the response with
 // that of another server, as proxy.Do does. After a timeout the handler goes on, and
