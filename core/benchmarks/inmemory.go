@@ -9,7 +9,9 @@ import (
 	ratelimit "github.com/JGLTechnologies/gin-rate-limit"
 	"github.com/go-chi/httprate"
 	"github.com/gofiber/fiber/v2/middleware/limiter"
+	limiter3 "github.com/gofiber/fiber/v3/middleware/limiter"
 	"github.com/labstack/echo/v4/middleware"
+	middleware5 "github.com/labstack/echo/v5/middleware"
 	"github.com/sethvargo/go-limiter/memorystore"
 	"github.com/throttled/throttled/v2"
 	"github.com/throttled/throttled/v2/store/memstore"
@@ -99,8 +101,24 @@ var memoryPeers = []struct {
 			return ok && err == nil
 		}, func() {}
 	}},
+	{"Echo 5", func(q quota) (func(string) bool, func()) {
+		store := middleware5.NewRateLimiterMemoryStoreWithConfig(middleware5.RateLimiterMemoryStoreConfig{
+			Rate: float64(q.max) / q.window.Seconds(), Burst: int(q.max),
+		})
+		return func(key string) bool {
+			ok, err := store.Allow(key)
+			return ok && err == nil
+		}, func() {}
+	}},
 	{"Fiber, with its request", func(q quota) (func(string) bool, func()) {
 		ask := throughFiber(limiter.Config{Max: int(q.max), Expiration: q.window})
+		return func(key string) bool {
+			ok, err := ask(context.Background(), key)
+			return ok && err == nil
+		}, func() {}
+	}},
+	{"Fiber 3, with its request", func(q quota) (func(string) bool, func()) {
+		ask := throughFiber3(limiter3.Config{Max: int(q.max), Expiration: q.window})
 		return func(key string) bool {
 			ok, err := ask(context.Background(), key)
 			return ok && err == nil

@@ -112,7 +112,7 @@ func TestRequests(t *testing.T) {
 			}
 		}
 	}
-	if len(b.contests) != 5 {
+	if len(b.contests) != 7 {
 		t.Errorf("%d contests, want two of Gin and one of each other framework", len(b.contests))
 	}
 }

@@ -10,8 +10,12 @@ import (
 	"github.com/go-chi/httprate"
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/limiter"
+	fiber3 "github.com/gofiber/fiber/v3"
+	limiter3 "github.com/gofiber/fiber/v3/middleware/limiter"
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
+	echo5 "github.com/labstack/echo/v5"
+	middleware5 "github.com/labstack/echo/v5/middleware"
 	ulule "github.com/ulule/limiter/v3"
 	ululegin "github.com/ulule/limiter/v3/drivers/middleware/gin"
 	ululememory "github.com/ulule/limiter/v3/drivers/store/memory"
@@ -21,7 +25,9 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/httplimit"
 	"github.com/streamlimit/streamlimit/echolimit"
+	echolimit5 "github.com/streamlimit/streamlimit/echolimit/v5"
 	"github.com/streamlimit/streamlimit/fiberlimit"
+	fiberlimit3 "github.com/streamlimit/streamlimit/fiberlimit/v3"
 	"github.com/streamlimit/streamlimit/ginlimit"
 )
 
@@ -77,11 +83,29 @@ func frameworks(local *core.Limiter) []framework {
 			}}},
 		},
 		{
+			name: "Echo 5", ourName: "echolimit/v5",
+			plain: func() func() { return throughEcho5() },
+			ours:  func() func() { return throughEcho5(echolimit5.New(local, policy())) },
+			usual: []variant{{"Echo 5's limiter", func() func() {
+				return throughEcho5(middleware5.RateLimiter(middleware5.NewRateLimiterMemoryStoreWithConfig(middleware5.RateLimiterMemoryStoreConfig{
+					Rate: float64(inMemory.max) / inMemory.window.Seconds(), Burst: int(inMemory.max),
+				})))
+			}}},
+		},
+		{
 			name: "Fiber", ourName: "fiberlimit",
 			plain: func() func() { return handleFiber() },
 			ours:  func() func() { return handleFiber(fiberlimit.New(local, policy())) },
 			usual: []variant{{"Fiber's limiter", func() func() {
 				return handleFiber(limiter.New(limiter.Config{Max: int(inMemory.max), Expiration: inMemory.window}))
+			}}},
+		},
+		{
+			name: "Fiber 3", ourName: "fiberlimit/v3",
+			plain: func() func() { return handleFiber3() },
+			ours:  func() func() { return handleFiber3(fiberlimit3.New(local, policy())) },
+			usual: []variant{{"Fiber 3's limiter", func() func() {
+				return handleFiber3(limiter3.New(limiter3.Config{Max: int(inMemory.max), Expiration: inMemory.window}))
 			}}},
 		},
 		{
@@ -150,13 +174,33 @@ func throughEcho(limit ...echo.MiddlewareFunc) func() {
 	return handle(e)
 }
 
+func throughEcho5(limit ...echo5.MiddlewareFunc) func() {
+	e := echo5.New()
+	e.Use(limit...)
+	e.GET("/", func(c *echo5.Context) error { return c.String(http.StatusOK, "hello") })
+	return handle(e)
+}
+
 func handleFiber(limit ...fiber.Handler) func() {
 	app := fiber.New()
 	for _, l := range limit {
 		app.Use(l)
 	}
 	app.Get("/", func(c *fiber.Ctx) error { return c.SendString("hello") })
-	handler := app.Handler()
+	return handleFast(app.Handler())
+}
+
+func handleFiber3(limit ...fiber3.Handler) func() {
+	app := fiber3.New()
+	for _, l := range limit {
+		app.Use(l)
+	}
+	app.Get("/", func(c fiber3.Ctx) error { return c.SendString("hello") })
+	return handleFast(app.Handler())
+}
+
+// handleFast is handle for Fiber.
+func handleFast(handler fasthttp.RequestHandler) func() {
 	c := &fasthttp.RequestCtx{}
 	addresses := make([]*net.TCPAddr, clients)
 	for i := range addresses {

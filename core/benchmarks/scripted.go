@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
+	ratelimit "github.com/JGLTechnologies/gin-rate-limit"
+	"github.com/gin-gonic/gin"
 	"github.com/go-redis/redis_rate/v10"
 	"github.com/gomodule/redigo/redis"
 	"github.com/sethvargo/go-redisstore"
@@ -78,4 +81,12 @@ func makeGoLimiter(l *link, q quota) (allow, error) {
 		_, _, _, ok, err := store.Take(ctx, "go-limiter:"+key)
 		return ok, err
 	}, nil
+}
+
+func makeGinRateLimit(l *link, q quota) (allow, error) {
+	store := ratelimit.RedisStore(&ratelimit.RedisOptions{Rate: q.window, Limit: uint(q.max), RedisClient: l.rdb})
+	request, err := http.NewRequest(http.MethodGet, "/", nil)
+	return func(_ context.Context, key string) (bool, error) {
+		return !store.Limit("gin-rate-limit:"+key, &gin.Context{Request: request}).RateLimited, nil
+	}, err
 }

@@ -5,15 +5,17 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
-	ratelimit "github.com/JGLTechnologies/gin-rate-limit"
 	"github.com/go-chi/httprate"
 	httprateredis "github.com/go-chi/httprate-redis"
 	"github.com/gofiber/fiber/v2"
 	fiberlimiter "github.com/gofiber/fiber/v2/middleware/limiter"
 	"github.com/gofiber/fiber/v2/utils"
+	fiber3 "github.com/gofiber/fiber/v3"
+	fiber3limiter "github.com/gofiber/fiber/v3/middleware/limiter"
 	fiberredis "github.com/gofiber/storage/redis/v3"
 	"github.com/redis/go-redis/v9"
 	"github.com/throttled/throttled/v2"
@@ -74,13 +76,6 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d *discard) WriteHeader(status int)      { d.status = status }
 
-func makeGinRateLimit(l *link, q quota) (allow, error) {
-	store := ratelimit.RedisStore(&ratelimit.RedisOptions{Rate: q.window, Limit: uint(q.max), RedisClient: l.rdb})
-	return func(_ context.Context, key string) (bool, error) {
-		return !store.Limit("gin-rate-limit:"+key, nil).RateLimited, nil
-	}, nil
-}
-
 func makeFiber(l *link, q quota) (allow, error) {
 	return throughFiber(fiberlimiter.Config{
 		Max: int(q.max), Expiration: q.window, Storage: fiberredis.NewFromConnection(l.rdb),
@@ -110,6 +105,39 @@ func throughFiber(cfg fiberlimiter.Config) allow {
 			return status == fiber.StatusOK, nil
 		default:
 			return false, fmt.Errorf("fiber: status %d", status)
+		}
+	}
+}
+
+func makeFiber3(l *link, q quota) (allow, error) {
+	return throughFiber3(fiber3limiter.Config{
+		Max: int(q.max), Expiration: q.window, Storage: fiberredis.NewFromConnection(l.rdb),
+	}), nil
+}
+
+// throughFiber3 asks Fiber 3's limiter, which is a handler and nothing else.
+func throughFiber3(cfg fiber3limiter.Config) allow {
+	const header = "X-Key"
+	cfg.KeyGenerator = func(c fiber3.Ctx) string { return "fiber3:" + strings.Clone(c.Get(header)) }
+	app := fiber3.New()
+	app.Use(fiber3limiter.New(cfg))
+	app.Get("/", func(c fiber3.Ctx) error { return c.SendStatus(fiber3.StatusOK) })
+	handler := app.Handler()
+	pool := sync.Pool{New: func() any { return &fasthttp.RequestCtx{} }}
+	return func(_ context.Context, key string) (bool, error) {
+		c := pool.Get().(*fasthttp.RequestCtx)
+		defer pool.Put(c)
+		c.Request.Reset()
+		c.Response.Reset()
+		c.ResetUserValues()
+		c.Request.SetRequestURI("/")
+		c.Request.Header.Set(header, key)
+		handler(c)
+		switch status := c.Response.StatusCode(); status {
+		case fiber3.StatusOK, fiber3.StatusTooManyRequests:
+			return status == fiber3.StatusOK, nil
+		default:
+			return false, fmt.Errorf("fiber3: status %d", status)
 		}
 	}
 }

@@ -23,7 +23,7 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 `
 
 // colours are of medium brightness. The first is streamlimit's.
-var colours = []string{"#e8590c", "#4c8eda", "#2b9a66", "#9a6bd1", "#b58900", "#c2557f", "#5f8a8b", "#8a7356", "#7c8896", "#3f9fbf"}
+var colours = []string{"#e8590c", "#4c8eda", "#2b9a66", "#9a6bd1", "#b58900", "#c2557f", "#5f8a8b", "#8a7356", "#7c8896", "#3f9fbf", "#b07aa1"}
 
 func newPicture(width, height int, title string) *picture {
 	p := &picture{width: width, height: height}
