@@ -18,7 +18,10 @@ func TestMonitor(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	for _, framework := range frameworks {
-		t.Run(framework+"/memory", func(t *testing.T) { monitor(t, start(t, framework)) })
+		t.Run(framework+"/memory", func(t *testing.T) {
+			t.Parallel()
+			monitor(t, start(t, framework))
+		})
 		t.Run(framework+"/redis", func(t *testing.T) {
 			if err := redis.Client().FlushAll(t.Context()).Err(); err != nil {
 				t.Fatal(err)
