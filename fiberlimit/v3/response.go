@@ -5,7 +5,6 @@ import (
 	"net/http"
 
 	"github.com/gofiber/fiber/v3"
-	"github.com/valyala/fasthttp"
 
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
@@ -27,17 +26,12 @@ func (r response) End(err error) (int, error) {
 	if err != nil && r.c.App().ErrorHandler(r.c, err) != nil {
 		_ = r.c.SendStatus(http.StatusInternalServerError) // as Fiber does
 	}
-	if late := r.late(); late != nil {
-		return late.StatusCode(), nil // is sent in place of the response
+	// A timeout outside of the limit makes its response beside the handler, and has made
+	// it when the context is abandoned.
+	if r.ctx.Err() == nil || r.c.IsAbandoned() {
+		if late := r.c.RequestCtx().LastTimeoutErrorResponse(); late != nil {
+			return late.StatusCode(), nil // is sent in place of the response
+		}
 	}
 	return r.c.Response().StatusCode(), nil
-}
-
-// late returns the response of a timeout. One outside of the limit, whose time is up,
-// makes it beside the handler, and has made it when the context is abandoned.
-func (r response) late() *fasthttp.Response {
-	if r.ctx.Err() != nil && !r.c.IsAbandoned() {
-		return nil
-	}
-	return r.c.RequestCtx().LastTimeoutErrorResponse()
 }
