@@ -1,9 +1,13 @@
 package echolimit_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"time"
@@ -201,6 +205,55 @@ func ExampleByFunc() {
 	// user=alice
 	// 403
 	// {"title":"Forbidden","status":403,"detail":"your account is closed"}
+}
+
+// A login is counted by the client and the user that the body names.
+func ExampleByFunc_login() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	// Two wrong passwords an hour for each user from each client; right ones cost nothing.
+	login := core.NewPolicy("login", core.PerHour(2), core.Refundable(0))
+
+	type form struct{ User, Password string }
+	// Anybody can send anything here: read no more than a login needs. What was read is
+	// put back for the handler, which must find the same user in it.
+	read := func(c *echo.Context) (f form, err error) {
+		body, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, 4<<10))
+		if err != nil {
+			return f, err // is answered with 413 when there is more
+		}
+		c.Request().Body = io.NopCloser(bytes.NewReader(body))
+		err = json.Unmarshal(body, &f) // is answered with 400
+		return f, err
+	}
+	user := echolimit.ByFunc("user", func(c *echo.Context) (string, error) {
+		f, err := read(c)
+		return strings.ToLower(f.User), err // as the service compares users
+	})
+	limit := echolimit.New(limiter, login, echolimit.WithKey(echolimit.ByAll(echolimit.ByAddress(), user)), echolimit.WithRefund(echolimit.OnSuccess))
+
+	e := echo.New()
+	e.POST("/login", func(c *echo.Context) error {
+		if f, err := read(c); err != nil || f.Password != "right" {
+			return echo.NewHTTPError(http.StatusUnauthorized, "wrong password")
+		}
+		return c.String(http.StatusOK, "welcome")
+	}, limit)
+
+	for _, body := range []string{
+		`{"user":"ann","password":"wrong"}`,
+		`{"user":"Ann","password":"right"}`,
+		`{"user":"ANN","password":"wrong"}`,
+		`{"user":"ann","password":"right"}`,
+		`{"user":"bob","password":"right"}`,
+		`{"user":`,
+		`{"user":"` + strings.Repeat("x", 5000) + `"}`,
+	} {
+		w := httptest.NewRecorder()
+		e.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/login", strings.NewReader(body)))
+		fmt.Print(w.Code, " ")
+	}
+	// Output: 401 200 401 429 200 400 413
 }
 
 func ExampleByConstant() {

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
@@ -110,6 +109,14 @@ func endings() map[string]adaptertest.Ending[*echo.Context, echo.MiddlewareFunc]
 			}},
 			Handler: func(c *echo.Context) error { return c.String(http.StatusOK, "ok") },
 		},
+		adaptertest.EndLatePanic: {Saw: http.StatusOK, Handler: func(c *echo.Context) error {
+			_ = c.String(http.StatusOK, "ok")
+			panic("panic after the answer")
+		}},
+		adaptertest.EndHints: {Saw: http.StatusNotFound, Handler: func(c *echo.Context) error {
+			responseOf(c).ResponseWriter.WriteHeader(http.StatusEarlyHints)
+			return c.String(http.StatusNotFound, "no")
+		}},
 	}
 }
 
@@ -314,7 +321,6 @@ func TestRefundWrappedTimeoutHandler(t *testing.T) {
 	}
 }
 
-// A request that is too large closes its connection, as without a limit.
 func TestTooLargeClosesConnection(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -325,18 +331,7 @@ func TestTooLargeClosesConnection(t *testing.T) {
 		}
 		return c.NoContent(http.StatusOK)
 	}, echolimit.New(limiter, core.NewPolicy("api", core.PerHour(9), core.Refundable(0)), echolimit.WithRefund(echolimit.OnFailure)))
-	server := httptest.NewServer(e)
-	defer server.Close()
-	for body, want := range map[string]int{"short": http.StatusOK, "longer than that": http.StatusRequestEntityTooLarge} {
-		resp, err := http.Post(server.URL, "text/plain", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != want || resp.Close != (want == http.StatusRequestEntityTooLarge) {
-			t.Errorf("%q: status %d, connection closed: %v", body, resp.StatusCode, resp.Close)
-		}
-	}
+	adaptertest.CheckTooLarge(t, e)
 }
 
 // The HTTPErrorHandler chooses the status, and is asked once.
@@ -379,77 +374,53 @@ func TestRealIPIsNotAsked(t *testing.T) {
 	}
 }
 
-// The body of a request is read by the framework's own means, which fail in its own
-// ways, and a client's mistake is answered with a 4xx in each.
 func TestClientMistakes(t *testing.T) {
-	type order struct {
-		Units int64 `json:"units"`
-	}
-	for name, c := range map[string]struct {
-		body string
-		want int
-	}{
-		"good":      {`{"units":2}`, http.StatusOK},
-		"syntax":    {`{"units"}`, http.StatusBadRequest},
-		"type":      {`{"units":"two"}`, http.StatusBadRequest},
-		"cut off":   {`{"units":`, http.StatusBadRequest},
-		"too large": {`{"units":2,"note":"` + strings.Repeat("x", 200) + `"}`, http.StatusRequestEntityTooLarge},
-		"parameter": {`{"units":1}`, http.StatusBadRequest},
-	} {
-		t.Run(name, func(t *testing.T) {
-			limiter := core.New(core.NewMemory())
-			defer limiter.Close()
-			cost := func(e *echo.Context) (int64, error) {
-				var o order
-				if name == "parameter" {
-					return 0, echo.QueryParamsBinder(e).Int64("units", &o.Units).BindError()
-				}
-				e.Request().Body = http.MaxBytesReader(e.Response(), e.Request().Body, 100)
-				err := json.NewDecoder(e.Request().Body).Decode(&o)
-				return o.Units, err
+	adaptertest.CheckBodies(t, func(t *testing.T, limiter *core.Limiter, policy *core.Policy) string {
+		cost := func(c *echo.Context) (int64, error) {
+			c.Request().Body = http.MaxBytesReader(c.Response(), c.Request().Body, 100)
+			var o struct {
+				Units int64 `json:"units"`
 			}
-			e := echo.New()
-			e.POST("/", func(e *echo.Context) error { return e.NoContent(http.StatusOK) },
-				echolimit.New(limiter, core.NewPolicy("tokens", core.PerHour(9), core.VariableCost()), echolimit.WithCost(cost)))
-			w := httptest.NewRecorder()
-			r := httptest.NewRequest(http.MethodPost, "/?units=two", strings.NewReader(c.body))
-			if e.ServeHTTP(w, r); w.Code != c.want {
-				t.Errorf("answered %d with %s, want %d", w.Code, w.Body, c.want)
-			}
-		})
-	}
-}
-
-// A request that a handler has made is another one than the one it has got.
-func TestForwardedClone(t *testing.T) {
-	var requests counted
-	limiter := core.New(core.NewMemory(), core.WithLogger(slog.New(slog.DiscardHandler)), core.WithObserver(&requests))
-	defer limiter.Close()
-	e := echo.New()
-	e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(9))))
-	e.GET("/old", func(c *echo.Context) error {
-		r := c.Request().Clone(c.Request().Context())
-		r.URL.Path = "/new"
-		e.ServeHTTP(c.Response(), r)
-		return nil
+			err := json.NewDecoder(c.Request().Body).Decode(&o)
+			return o.Units, err
+		}
+		e := echo.New()
+		e.POST("/", func(c *echo.Context) error { return c.NoContent(http.StatusOK) },
+			echolimit.New(limiter, policy, echolimit.WithCost(cost)))
+		server := httptest.NewServer(e)
+		t.Cleanup(server.Close)
+		return server.URL
 	})
-	e.GET("/new", func(c *echo.Context) error { return c.NoContent(http.StatusOK) })
-	w := get(e, "/old")
-	if w.Code != http.StatusOK || w.Header().Get("RateLimit") != `"api";r=7;t=3600` {
-		t.Errorf("answered %d, RateLimit %s", w.Code, w.Header().Get("RateLimit"))
+}
+
+// A binder of parameters has errors of its own.
+func TestParameterMistake(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	cost := func(c *echo.Context) (units int64, err error) {
+		return units, echo.QueryParamsBinder(c).Int64("units", &units).BindError()
 	}
-	if requests != 2 {
-		t.Errorf("%d requests counted, want 2", requests)
+	e := echo.New()
+	e.GET("/", func(c *echo.Context) error { return c.NoContent(http.StatusOK) },
+		echolimit.New(limiter, core.NewPolicy("tokens", core.PerHour(9), core.VariableCost()), echolimit.WithCost(cost)))
+	if w := get(e, "/?units=two"); w.Code != http.StatusBadRequest {
+		t.Errorf("answered %d with %s, want 400", w.Code, w.Body)
 	}
 }
 
-// counted observes how many requests there are.
-type counted int
-
-func (n *counted) Observe(o core.Observation) {
-	if o.Before == 0 {
-		*n++
-	}
+func TestForwardedClone(t *testing.T) {
+	adaptertest.CheckClone(t, func(limiter *core.Limiter, policy *core.Policy) http.Handler {
+		e := echo.New()
+		e.Use(echolimit.New(limiter, policy))
+		e.GET("/old", func(c *echo.Context) error {
+			r := c.Request().Clone(c.Request().Context())
+			r.URL.Path = "/new"
+			e.ServeHTTP(c.Response(), r)
+			return nil
+		})
+		e.GET("/new", func(c *echo.Context) error { return c.NoContent(http.StatusOK) })
+		return e
+	})
 }
 
 // A server removes the files of the form of the request that it has passed on.
@@ -466,24 +437,7 @@ func TestFormIsSeenOutside(t *testing.T) {
 	e.Use(middleware.Recover(), echolimit.New(limiter, policy))
 	e.POST("/", read, echolimit.New(limiter, core.NewPolicy("route", core.PerHour(9))))
 	e.POST("/panics", func(c *echo.Context) error { _ = read(c); panic("no") })
-	for _, path := range []string{"/", "/panics"} {
-		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader("--x\r\nContent-Disposition: form-data; name=a; filename=a\r\n\r\n1\r\n--x--\r\n"))
-		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
-		e.ServeHTTP(httptest.NewRecorder(), r)
-		if r.MultipartForm == nil || len(r.MultipartForm.File["a"]) != 1 {
-			t.Errorf("%s: the form outside is %v", path, r.MultipartForm)
-		}
-	}
+	adaptertest.CheckForm(t, e, "/", "/panics")
 }
 
-// get asks for a path without a network; a name and a value of a field may
-// follow.
-func get(h http.Handler, path string, field ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodGet, path, nil)
-	if len(field) > 0 {
-		r.Header.Set(field[0], field[1])
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
-}
+var get = adaptertest.Get

@@ -76,7 +76,8 @@ func WithRefund(refund func(c *echo.Context, status int) bool) Option {
 func OnSuccess(c *echo.Context, status int) bool { return framework.OnSuccess(c, status) }
 
 // OnFailure is for [WithRefund]: a request is given back for a status of 400 or above,
-// so that only successes count. For a store that fails see [core.OnFailure].
+// so that only successes count. It has nothing to do with a store that fails: the failure
+// mode of a policy is set by [core.OnFailure].
 func OnFailure(c *echo.Context, status int) bool { return framework.OnFailure(c, status) }
 
 // WithSettle corrects what a request took to the units that it has really used,

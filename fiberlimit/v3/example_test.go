@@ -1,14 +1,17 @@
 package fiberlimit_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v3"
+	"github.com/gofiber/fiber/v3/middleware/adaptor"
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/fiberlimit/v3"
@@ -197,6 +200,53 @@ func ExampleByFunc() {
 	// user=alice
 	// 403
 	// {"title":"Forbidden","status":403,"detail":"your account is closed"}
+}
+
+// A login is counted by the client and the user that the body names.
+func ExampleByFunc_login() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	// Two wrong passwords an hour for each user from each client; right ones cost nothing.
+	login := core.NewPolicy("login", core.PerHour(2), core.Refundable(0))
+
+	type form struct{ User, Password string }
+	// Anybody can send anything here. Fiber has read the body already, up to the BodyLimit
+	// of the app.
+	read := func(c fiber.Ctx) (f form, err error) {
+		if len(c.Body()) > 4<<10 {
+			return f, fiber.ErrRequestEntityTooLarge
+		}
+		err = json.Unmarshal(c.Body(), &f) // is answered with 400
+		return f, err
+	}
+	user := fiberlimit.ByFunc("user", func(c fiber.Ctx) (string, error) {
+		f, err := read(c)
+		return strings.ToLower(f.User), err // as the service compares users
+	})
+	limit := fiberlimit.New(limiter, login, fiberlimit.WithKey(fiberlimit.ByAll(fiberlimit.ByAddress(), user)), fiberlimit.WithRefund(fiberlimit.OnSuccess))
+
+	app := fiber.New(fiber.Config{BodyLimit: 64 << 10})
+	app.Post("/login", limit, func(c fiber.Ctx) error {
+		if f, err := read(c); err != nil || f.Password != "right" {
+			return fiber.NewError(http.StatusUnauthorized, "wrong password")
+		}
+		return c.SendString("welcome")
+	})
+
+	for _, body := range []string{
+		`{"user":"ann","password":"wrong"}`,
+		`{"user":"Ann","password":"right"}`,
+		`{"user":"ANN","password":"wrong"}`,
+		`{"user":"ann","password":"right"}`,
+		`{"user":"bob","password":"right"}`,
+		`{"user":`,
+		`{"user":"` + strings.Repeat("x", 5000) + `"}`,
+	} {
+		w := httptest.NewRecorder()
+		adaptor.FiberApp(app)(w, httptest.NewRequest(http.MethodPost, "/login", strings.NewReader(body)))
+		fmt.Print(w.Code, " ")
+	}
+	// Output: 401 200 401 429 200 400 413
 }
 
 func ExampleByConstant() {

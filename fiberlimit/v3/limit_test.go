@@ -112,6 +112,16 @@ func endings() map[string]adaptertest.Ending[fiber.Ctx, fiber.Handler] {
 			}},
 			Handler: func(c fiber.Ctx) error { return c.SendString("ok") },
 		},
+		adaptertest.EndLatePanic: {Saw: http.StatusInternalServerError, Handler: func(c fiber.Ctx) error {
+			_ = c.SendString("ok")
+			panic("panic after the answer") // before Fiber has sent it
+		}},
+		adaptertest.EndHints: {Saw: http.StatusNotFound, Handler: func(c fiber.Ctx) error {
+			if err := c.SendEarlyHints([]string{"</style.css>; rel=preload"}); err != nil {
+				return err
+			}
+			return c.Status(http.StatusNotFound).SendString("no")
+		}},
 	}
 }
 
@@ -274,58 +284,41 @@ func TestMountedApp(t *testing.T) {
 	}
 }
 
-// The body of a request is read by the framework's own means, which fail in its own
-// ways, and a client's mistake is answered with a 4xx in each.
 func TestClientMistakes(t *testing.T) {
-	type order struct {
-		Units int64 `json:"units" query:"units"`
+	adaptertest.CheckBodies(t, func(t *testing.T, limiter *core.Limiter, policy *core.Policy) string {
+		cost := func(c fiber.Ctx) (int64, error) {
+			var o struct {
+				Units int64 `json:"units"`
+			}
+			err := c.Bind().Body(&o)
+			return o.Units, err
+		}
+		app := fiber.New(fiber.Config{BodyLimit: 100})
+		app.Post("/", fiberlimit.New(limiter, policy, fiberlimit.WithCost(cost)),
+			func(c fiber.Ctx) error { return c.SendStatus(http.StatusOK) })
+		return listen(t, app)
+	})
+}
+
+// A binder of parameters has errors of its own.
+func TestParameterMistake(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	cost := func(c fiber.Ctx) (int64, error) {
+		var o struct {
+			Units int64 `query:"units"`
+		}
+		err := c.Bind().Query(&o)
+		return o.Units, err
 	}
-	for name, c := range map[string]struct {
-		body string
-		want int
-	}{
-		"good":      {`{"units":2}`, http.StatusOK},
-		"syntax":    {`{"units"}`, http.StatusBadRequest},
-		"type":      {`{"units":"two"}`, http.StatusBadRequest},
-		"cut off":   {`{"units":`, http.StatusBadRequest},
-		"too large": {`{"units":2,"note":"` + strings.Repeat("x", 200) + `"}`, http.StatusRequestEntityTooLarge},
-		"empty":     {``, http.StatusBadRequest},
-		"parameter": {`{"units":1}`, http.StatusBadRequest},
-	} {
-		t.Run(name, func(t *testing.T) {
-			limiter := core.New(core.NewMemory())
-			defer limiter.Close()
-			cost := func(c fiber.Ctx) (int64, error) {
-				var o order
-				if name == "parameter" {
-					return 0, c.Bind().Query(&o)
-				}
-				err := c.Bind().Body(&o)
-				return o.Units, err
-			}
-			app := fiber.New(fiber.Config{BodyLimit: 100})
-			app.Post("/", fiberlimit.New(limiter, core.NewPolicy("tokens", core.PerHour(9), core.VariableCost()), fiberlimit.WithCost(cost)),
-				func(c fiber.Ctx) error { return c.SendStatus(http.StatusOK) })
-			resp, err := http.Post(listen(t, app)+"/?units=two", "application/json", strings.NewReader(c.body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer resp.Body.Close()
-			if resp.StatusCode != c.want {
-				t.Errorf("answered %d, want %d", resp.StatusCode, c.want)
-			}
-		})
+	app := fiber.New()
+	app.Get("/", fiberlimit.New(limiter, core.NewPolicy("tokens", core.PerHour(9), core.VariableCost()), fiberlimit.WithCost(cost)),
+		func(c fiber.Ctx) error { return c.SendStatus(http.StatusOK) })
+	if w := get(app, "/?units=two"); w.Code != http.StatusBadRequest {
+		t.Errorf("answered %d with %s, want 400", w.Code, w.Body)
 	}
 }
 
-// get asks for a path without a network; a name and a value of a field may
-// follow.
 func get(app *fiber.App, path string, field ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodGet, path, nil)
-	if len(field) > 0 {
-		r.Header.Set(field[0], field[1])
-	}
-	w := httptest.NewRecorder()
-	adaptor.FiberApp(app)(w, r)
-	return w
+	return adaptertest.Get(adaptor.FiberApp(app), path, field...)
 }
