@@ -52,32 +52,50 @@ func (l *memoryLog) last() int64 {
 // expires is when the newest entry leaves the longest window.
 func (l *memoryLog) expires() int64 { return l.last() + l.window }
 
+// memoryLogs are the logs that a decision counts: the policy's own, and those from
+// before its limits were changed.
+type memoryLogs []*memoryLog
+
 // usage is what the entries leave of the policy's limits. Waits are counted
 // from clock, which may have stepped back behind the newest entry.
-func (l *memoryLog) usage(p *Policy, cost, clock int64, u *Usage) {
-	// Time never runs backwards within a log, whatever the clock does.
-	last := l.last()
-	now := max(clock, last)
+func (logs memoryLogs) usage(p *Policy, cost, clock int64, u *Usage) {
 	*u = Usage{Allowed: true, Source: SourceMemory}
 	leaves := int64(0) // the first entry, of each limit without room
 	for i, limit := range p.limits {
-		window := limit.Window.Milliseconds()
-		used, first := l.used(now - window)
+		used, first := logs.used(limit.Window.Milliseconds(), clock)
 		u.Limits[i].Used = used
 		if used > 0 {
-			u.Limits[i].FreeIn = millis(first + window - clock)
+			u.Limits[i].FreeIn = millis(first - clock)
 		}
 		if used+cost > limit.Max {
 			u.Allowed = false
-			leaves = max(leaves, first+window)
+			leaves = max(leaves, first)
 		}
 	}
 	if !u.Allowed {
-		u.RetryAfter = millis(l.fits(p, cost, leaves) - clock)
+		u.RetryAfter = millis(logs.fits(p, cost, leaves) - clock)
 	}
-	if last > now-l.window {
-		u.ResetAfter = millis(last + l.window - clock)
+	for _, l := range logs {
+		last := l.last()
+		if window := min(p.longest.Milliseconds(), l.window); last+window > max(clock, last) {
+			u.ResetAfter = max(u.ResetAfter, millis(last+window-clock))
+		}
 	}
+}
+
+// used returns the units used in the window that ends at a time, and when the first
+// entry with some of them leaves it.
+func (logs memoryLogs) used(window, at int64) (units, leaves int64) {
+	for _, l := range logs {
+		window := min(window, l.window) // no log holds more than its own
+		// Time never runs backwards within a log, whatever the clock does.
+		used, first := l.used(max(at, l.last()) - window)
+		if used > 0 && (units == 0 || first+window < leaves) {
+			leaves = first + window
+		}
+		units += used
+	}
+	return units, leaves
 }
 
 // used is the units used after the time cut, and the time of the first entry
@@ -100,16 +118,19 @@ func (l *memoryLog) used(cut int64) (units, first int64) {
 
 // fits is a time with which cost fits every limit of p, from one on before which
 // it does not: the first one, if nothing was given back.
-func (l *memoryLog) fits(p *Policy, cost, from int64) int64 {
+func (logs memoryLogs) fits(p *Policy, cost, from int64) int64 {
 	room := func(now int64) bool {
 		for _, limit := range p.limits {
-			if used, _ := l.used(now - limit.Window.Milliseconds()); used+cost > limit.Max {
+			if used, _ := logs.used(limit.Window.Milliseconds(), now); used+cost > limit.Max {
 				return false
 			}
 		}
 		return true
 	}
-	low, high := from-1, l.expires()
+	low, high := from-1, int64(0)
+	for _, l := range logs {
+		high = max(high, l.expires())
+	}
 	for high-low > 1 {
 		if room(from) {
 			high = from

@@ -90,13 +90,24 @@ func (s *shard) record(p *Policy, id logID, log *memoryLog, cost, clock int64, u
 	return true
 }
 
-// look finds what the log has room for; the log is nil when there is none.
+// look finds what the log and the policy's earlier logs have room for; the log is nil
+// when there is none.
 func (s *shard) look(p *Policy, id logID, cost, clock int64, u *Usage) *memoryLog {
 	log := s.logs[id]
-	if log == nil {
+	var space [1 + maxEarlier]*memoryLog
+	logs := memoryLogs(space[:0])
+	if log != nil {
+		logs = append(logs, log)
+	}
+	for _, e := range p.earlier { // all logs of a key are in one shard
+		if earlier := s.logs[logID{log: e.logName, key: id.key}]; earlier != nil {
+			logs = append(logs, earlier)
+		}
+	}
+	if len(logs) == 0 {
 		*u = Usage{Allowed: true, Source: SourceMemory}
 	} else {
-		log.usage(p, cost, clock, u)
+		logs.usage(p, cost, clock, u)
 	}
 	return log
 }

@@ -37,7 +37,8 @@ type Policy struct {
 	layout  Layout
 	logName string
 	traits
-	within time.Duration // the grace of a refundable policy
+	within  time.Duration // the grace of a refundable policy
+	earlier []*Policy     // see After
 
 	items      []fieldItem // one for each limit, see fields.go
 	itemsField string      // the RateLimit-Policy field of this policy alone
@@ -185,7 +186,8 @@ func isLimit(o PolicyOption) bool {
 
 // same reports whether decisions by p and o are the same.
 func (p *Policy) same(o *Policy) bool {
-	return p == o || p.name == o.name && p.traits == o.traits && slices.Equal(p.limits, o.limits)
+	return p == o || p.name == o.name && p.traits == o.traits && slices.Equal(p.limits, o.limits) &&
+		slices.EqualFunc(p.earlier, o.earlier, (*Policy).sameLog)
 }
 
 // validateName checks the name of a policy, or the one that response fields give

@@ -41,6 +41,7 @@ type Harness struct {
 // Run runs the whole suite.
 func Run(t *testing.T, h Harness) {
 	t.Run("Property", h.property)
+	t.Run("Changes", h.changes)
 	t.Run("Boundary", h.boundary)
 	t.Run("RetryAfter", h.retryAfter)
 	t.Run("SeveralLimits", h.severalLimits)

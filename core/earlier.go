@@ -1,0 +1,35 @@
+package core
+
+import "slices"
+
+// maxEarlier bounds the earlier logs of a policy, each of which a decision reads.
+const maxEarlier = 8
+
+// After returns p as it is after a change of limits: decisions on it also count what
+// the logs of the earlier policies still hold, and write p's own log alone. An entry
+// of an earlier log counts for no longer than that log's longest window. Policies
+// with one log count once, and those with p's own log not at all.
+//
+// A [Limiter] calls it when an [Override], [Limiter.Replace] or a new deployment
+// changes a policy. It is exported for authors of stores.
+func (p *Policy) After(earlier ...*Policy) *Policy {
+	var logs []*Policy
+	for _, e := range earlier {
+		if e.logName != p.logName && !slices.ContainsFunc(logs, e.sameLog) {
+			logs = append(logs, e)
+		}
+	}
+	if len(logs) == 0 && len(p.earlier) == 0 {
+		return p
+	}
+	changed := *p
+	changed.earlier = logs
+	return &changed
+}
+
+// Earlier returns the policies whose logs a store counts beside the policy's own: see
+// [Policy.After]. It is empty unless limits were changed of late. The caller must not
+// change it.
+func (p *Policy) Earlier() []*Policy { return p.earlier }
+
+func (p *Policy) sameLog(o *Policy) bool { return p.logName == o.logName }

@@ -1,0 +1,277 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// changes compares random histories with a model in which the limits of a policy
+// change, from every layout to every other: see [core.Policy.After]. More of them:
+//
+//	go test -run Changes -rapid.checks=10000
+func (h Harness) changes(t *testing.T) {
+	for name, steps := range map[string]bool{"": false, "ClockStepsBack": true} {
+		t.Run("Any"+name, func(t *testing.T) {
+			s := h.subject(t)
+			histories := 0
+			rapid.Check(t, func(t *rapid.T) {
+				histories++
+				c := &changing{
+					subject: s, key: fmt.Sprintf("change-%d", histories), steps: steps,
+					logs: make(map[string]*model), real: s.clock.Now().UnixMilli(),
+				}
+				c.change(t)
+				c.history(t)
+			})
+		})
+	}
+}
+
+// changing is one history of a key under a policy that changes.
+type changing struct {
+	*subject
+	key     string
+	steps   bool // the clock steps back now and then
+	now     *core.Policy
+	earlier []*core.Policy
+	logs    map[string]*model // by the name of the log
+	real    int64             // by a clock that never steps
+}
+
+// log returns the model of a policy's log.
+func (c *changing) log(p *core.Policy) *model {
+	m := c.logs[p.LogName()]
+	if m == nil {
+		m = &model{}
+		c.logs[p.LogName()] = m
+	}
+	m.policy = p
+	return m
+}
+
+// mostEarlier is how many earlier logs a history has at once.
+const mostEarlier = 4
+
+// change changes the policy to one with other limits, costs or refunds, or to one that
+// it was before.
+func (c *changing) change(t *rapid.T) {
+	next := c.randomPolicy(t)
+	if len(c.earlier) > 0 && rapid.Bool().Draw(t, "back") {
+		next = rapid.SampledFrom(c.earlier).Draw(t, "before")
+	}
+	if c.now != nil {
+		c.earlier = slices.DeleteFunc(c.earlier, func(p *core.Policy) bool { return p.LogName() == c.now.LogName() })
+		c.earlier = append(c.earlier, c.now)
+	}
+	if len(c.earlier) > mostEarlier {
+		oldest := c.earlier[0]
+		if left := c.log(oldest).last() + oldest.Longest().Milliseconds() - c.clock.Now().UnixMilli(); left > 0 {
+			c.advance(left)
+		}
+		c.earlier = c.earlier[1:]
+		delete(c.logs, oldest.LogName())
+	}
+	c.now = next.After(c.earlier...)
+	c.log(c.now)
+}
+
+func (c *changing) randomPolicy(t *rapid.T) *core.Policy {
+	costs, refunds := core.VariableCost(), core.Refundable(0)
+	kind := rapid.SampledFrom([]struct {
+		limits  int
+		options []core.PolicyOption
+	}{
+		{1, nil}, {1, nil}, {1, []core.PolicyOption{costs}}, {3, []core.PolicyOption{costs}}, {2, nil},
+		{1, []core.PolicyOption{costs, core.Slices(4)}}, {1, []core.PolicyOption{refunds}}, {2, []core.PolicyOption{costs, refunds}},
+	}).Draw(t, "kind")
+	return randomPolicy(t, kind.limits, kind.options)
+}
+
+func (c *changing) advance(ms int64) {
+	c.clock.Advance(time.Duration(ms) * time.Millisecond)
+	c.real += ms
+}
+
+// counted returns the policies whose logs count now: the current one's first.
+func (c *changing) counted() []*core.Policy { return append([]*core.Policy{c.now}, c.now.Earlier()...) }
+
+// used is as model.used, for all logs that count. What has left a log's own longest
+// window counts no more.
+func (c *changing) used(window, now int64) (units, leaves int64) {
+	for _, p := range c.counted() {
+		window := min(window, p.Longest().Milliseconds())
+		m := c.log(p)
+		used, first := m.used(window, max(now, m.last()))
+		if used > 0 && (units == 0 || first+window < leaves) {
+			leaves = first + window
+		}
+		units += used
+	}
+	return units, leaves
+}
+
+func (c *changing) room(cost, now int64) bool {
+	for _, l := range c.now.Limits() {
+		if used, _ := c.used(l.Window.Milliseconds(), now); used+cost > l.Max {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *changing) ask(t *rapid.T, took bool) {
+	cost, clock := randomCost(t, c.now), c.clock.Now().UnixMilli()
+	method := c.Peek
+	if took {
+		method = c.Take
+	}
+	u, err := method(c.Context(), c.now, c.key, cost)
+	if err == nil {
+		err = c.check(u, cost, took, clock)
+	}
+	if err != nil {
+		t.Fatalf("%v after %v, cost %d, take %v: %v\n%+v", c.now.Limits(), c.now.Earlier(), cost, took, err, u)
+	}
+}
+
+// check compares what a store says with the definition, and records what it admitted.
+func (c *changing) check(u core.Usage, cost int64, took bool, clock int64) error {
+	allowed := c.room(cost, clock)
+	if !c.steps {
+		if err := c.checkExactly(u, cost, allowed, allowed && took, clock); err != nil {
+			return err
+		}
+	}
+	if !u.Allowed || !took {
+		return nil
+	}
+	m := c.log(c.now)
+	at := max(clock, m.last())
+	if c.now.Layout() == core.Refunded {
+		at = u.Entry.Time
+	}
+	m.record(entry{time: at, asked: at, real: c.real, cost: cost, id: u.Entry})
+	m.requests = append(m.requests, &request{id: u.Entry, cost: cost})
+	return c.checkDefinition()
+}
+
+func (c *changing) checkExactly(u core.Usage, cost int64, allowed, entered bool, now int64) error {
+	if u.Allowed != allowed {
+		return fmt.Errorf("allowed %v, want %v", u.Allowed, allowed)
+	}
+	wait := u.RetryAfter.Milliseconds()
+	switch {
+	case allowed && wait != 0:
+		return fmt.Errorf("RetryAfter %dms, and it fits now", wait)
+	case !allowed && (wait < 1 || !c.room(cost, now+wait)):
+		return fmt.Errorf("RetryAfter %dms, and then it does not fit", wait)
+	case !allowed && c.room(cost, now+wait-1):
+		return fmt.Errorf("RetryAfter %dms, and a millisecond before it fits", wait)
+	}
+	reset := int64(0)
+	for _, p := range c.counted() {
+		if m := c.log(p); len(m.entries) > 0 {
+			reset = max(reset, m.last()+min(p.Longest(), c.now.Longest()).Milliseconds()-now)
+		}
+	}
+	if entered {
+		reset = c.now.Longest().Milliseconds()
+	}
+	if got := u.ResetAfter.Milliseconds(); got != reset {
+		return fmt.Errorf("ResetAfter %dms, want %dms", got, reset)
+	}
+	for i, l := range c.now.Limits() {
+		used, leaves := c.used(l.Window.Milliseconds(), now)
+		free := time.Duration(0)
+		if used > 0 {
+			free = time.Duration(leaves-now) * time.Millisecond
+		}
+		if entered {
+			used += cost
+			if free == 0 {
+				free = l.Window
+			}
+		}
+		got := u.Limits[i]
+		if got.Used != used {
+			return fmt.Errorf("limit %v: used %d, want %d", l, got.Used, used)
+		}
+		if spare := entered && used < l.Max; spare && got.FreeIn >= free && got.FreeIn <= l.Window {
+			continue // see core.LimitUsage
+		}
+		if got.FreeIn != free {
+			return fmt.Errorf("limit %v: FreeIn %v, want %v", l, got.FreeIn, free)
+		}
+	}
+	return nil
+}
+
+// checkDefinition adds up what all logs have admitted, by the clock that never steps,
+// in each window that ends now. No log counts for longer than its own longest window.
+func (c *changing) checkDefinition() error {
+	for _, l := range c.now.Limits() {
+		sum := int64(0)
+		for _, p := range c.counted() {
+			for _, e := range c.log(p).entries {
+				if e.real > c.real-min(l.Window, p.Longest()).Milliseconds() {
+					sum += e.cost - e.given
+				}
+			}
+		}
+		if sum > l.Max {
+			return fmt.Errorf("over-admission: %d units within %v, the limit is %d", sum, l.Window, l.Max)
+		}
+	}
+	return nil
+}
+
+// settle gives back units of a random request, under the policy that admitted it.
+func (c *changing) settle(t *rapid.T) {
+	p := rapid.SampledFrom(c.counted()).Draw(t, "settled")
+	if p.Layout() != core.Refunded {
+		return
+	}
+	m := c.log(p)
+	open := slices.DeleteFunc(slices.Clone(m.requests), func(r *request) bool { return r.settled })
+	if len(open) == 0 {
+		return
+	}
+	r := open[max(0, len(open)-1-rapid.IntRange(0, 3).Draw(t, "request"))]
+	back := rapid.Int64Range(1, r.cost).Draw(t, "units")
+	r.settled = true
+	err := c.Settle(c.Context(), p, c.key, r.id, -back)
+	if err != nil && !errors.Is(err, core.ErrTooLate) {
+		t.Fatal(err)
+	}
+	if err := m.settled(err == nil, r.id, -back, c.clock.Now().UnixMilli(), c.real); err != nil {
+		t.Fatalf("%v: %d units of %+v: %v", p.Limits(), back, r, err)
+	}
+}
+
+func (c *changing) history(t *rapid.T) {
+	actions := map[string]func(*rapid.T){
+		"take": func(t *rapid.T) { c.ask(t, true) },
+		"burst": func(t *rapid.T) {
+			for range rapid.IntRange(2, 8).Draw(t, "burst") {
+				c.ask(t, true)
+			}
+		},
+		"peek":   func(t *rapid.T) { c.ask(t, false) },
+		"wait":   func(t *rapid.T) { c.advance(c.randomWait(t, c.now)) },
+		"change": c.change,
+		"settle": c.settle,
+	}
+	if c.steps {
+		actions["stepBack"] = func(t *rapid.T) {
+			c.clock.Advance(-time.Duration(rapid.Int64Range(1, 3000).Draw(t, "step")) * time.Millisecond)
+		}
+	}
+	t.Repeat(actions)
+}
