@@ -123,8 +123,9 @@ func (b *batcher) take(ctx context.Context, c charge) (core.Usage, error) {
 
 // takeSeveral decides on several charges, all or nothing, by one script.
 func (b *batcher) takeSeveral(ctx context.Context, charges []charge) ([]core.Usage, error) {
-	v, call := b.server(charges[0].log), decisionOfSeveral(charges)
-	reply, since, done, err := v.atOnce(ctx, &charges[0], maxInFlight, together, func() []any { return call })
+	v := b.server(charges[0].log)
+	sc, call := decisionOfSeveral(charges)
+	reply, since, done, err := v.atOnce(ctx, &charges[0], maxInFlight, sc, func() []any { return call })
 	if done {
 		if err != nil {
 			return nil, err
@@ -132,17 +133,16 @@ func (b *batcher) takeSeveral(ctx context.Context, charges []charge) ([]core.Usa
 		usages, err := parseSeveral(reply, charges)
 		return usages, prefixed(err)
 	}
-	t := &waiter{charges: charges, script: together, call: call, since: since, done: make(chan struct{}, 1)}
+	t := &waiter{charges: charges, script: sc, call: call, since: since, done: make(chan struct{}, 1)}
 	if err := v.wait(ctx, t); err != nil {
 		return nil, err
 	}
 	return t.usages, nil
 }
 
-// ask runs the layout's script with the given arguments on the log of the charge.
+// ask runs the script that decides on the charge, with the given arguments.
 func (b *batcher) ask(ctx context.Context, c charge, args []any) ([]int64, error) {
-	sc := scriptOf(c.policy)
-	return b.other(ctx, c, steadyInFlight, sc, append(sc.call(len(args), c.log), args...), &waiter{args: args})
+	return b.other(ctx, c, steadyInFlight, scriptOf(c.policy), append(callFor(&c, len(args)), args...), &waiter{args: args})
 }
 
 // run runs a script that is not a decision, for the log or key of the charge.

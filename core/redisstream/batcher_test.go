@@ -35,6 +35,12 @@ func TestTogetherAsAlone(t *testing.T) {
 		core.NewPolicy("coarse", core.Per(6, 30*time.Millisecond), core.Slices(5)),
 		core.NewPolicy("refunded", core.Per(6, 30*time.Millisecond), core.Refundable(0)),
 	}
+	// Logs that are not counted keep their place in a batch, and so can be another's
+	// earlier ones here.
+	policies = append(policies,
+		core.NewPolicy("changed", core.Per(12, 25*time.Millisecond), core.VariableCost()).After(policies[2], policies[3]),
+		core.NewPolicy("changed2", core.Per(15, 25*time.Millisecond), core.Refundable(0)).After(policies[3], policies[4], policies[5]),
+	)
 	history := 0
 	rapid.Check(t, func(t *rapid.T) {
 		history++

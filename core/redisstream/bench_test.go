@@ -115,7 +115,8 @@ func BenchmarkTogether(b *testing.B) {
 		})
 	}
 	measure("one script", func(pipe redis.Pipeliner, asks []core.Ask) {
-		_ = pipe.Process(ctx, newOnce(ctx, decisionOfSeveral(s.charges(asks))))
+		_, call := decisionOfSeveral(s.charges(asks))
+		_ = pipe.Process(ctx, newOnce(ctx, call))
 	})
 	measure("two scripts", func(pipe redis.Pipeliner, asks []core.Ask) {
 		for _, a := range asks {

@@ -54,9 +54,15 @@ func newCache() *cache {
 	return d
 }
 
-// cacheable reports whether denials of the policy stay true until an entry leaves:
-// not where units are given back, or where a smaller cost might fit.
+// cacheable reports whether denials of the policy stay true until an entry leaves. They
+// do not where units are given back, to an earlier log also, or where a smaller cost
+// might fit.
 func cacheable(p *core.Policy) bool {
+	for _, e := range p.Earlier() {
+		if e.Layout() == core.Refunded {
+			return false
+		}
+	}
 	return p.Layout() != core.Refunded && !p.VariableCost()
 }
 

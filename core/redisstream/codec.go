@@ -29,27 +29,85 @@ type charge struct {
 // decision returns the call of the layout's script for one charge, as the head of
 // each script describes it.
 func decision(c *charge, mode any) []any {
-	return appendDecision(scriptOf(c.policy).call(4+2*c.policy.Len(), c.log), c, mode)
+	return appendDecision(callFor(c, 4+2*c.policy.Len()+3*len(c.policy.Earlier())), c, mode)
 }
 
-// appendDecision appends the arguments of the layout's script.
+// callFor returns the call of the script that decides on one charge, with room for so
+// many arguments, which follow.
+func callFor(c *charge, arguments int) []any {
+	sc := scriptOf(c.policy)
+	if len(c.policy.Earlier()) == 0 {
+		return sc.call(arguments, c.log)
+	}
+	return sc.call(arguments, appendEarlier([]string{c.log}, c)...)
+}
+
+// appendEarlier appends the keys of the earlier logs of a charge. They have the hash
+// tag of its log.
+func appendEarlier(logs []string, c *charge) []string {
+	for _, p := range c.policy.Earlier() {
+		logs = append(logs, scratch(c.log)+":"+p.LogName())
+	}
+	return logs
+}
+
+// appendDecision appends the arguments of the script that decides on a charge.
 func appendDecision(args []any, c *charge, mode any) []any {
 	return appendArgs(append(args, mode), c.policy, c.cost)
 }
 
-// appendLog appends the arguments for one of several logs, as many.lua and
-// together.lua describe them: those of its script, which add appends.
-func appendLog(call []any, p *core.Policy, add func([]any) []any) []any {
-	call = append(call, string(p.Layout()), 0)
-	head := len(call)
-	call = add(call)
-	call[head-1] = len(call) - head
+// logsOf returns the keys of the logs of n charges, and after them those of the earlier
+// logs. It reports whether there are any of these.
+func logsOf(n int, charge func(int) *charge) (logs []string, earlier bool) {
+	logs = make([]string, n)
+	for i := range n {
+		logs[i] = charge(i).log
+	}
+	for i := range n {
+		logs = appendEarlier(logs, charge(i))
+	}
+	return logs, len(logs) > n
+}
+
+// appendLogs appends the arguments for the logs of n charges, as many.lua and
+// together.lua describe them: those of the script of each, which add appends.
+func appendLogs(call []any, n int, charge func(int) *charge, add func(args []any, i int) []any) []any {
+	pair := n + 1
+	for i := range n {
+		p := charge(i).policy
+		letter, earlier := string(p.Layout()), len(p.Earlier())
+		if earlier > 0 {
+			letter = earlierLetter
+		}
+		call = append(call, letter, 0)
+		head := len(call)
+		call = add(call, i)
+		call[head-1] = len(call) - head
+		if earlier > 0 {
+			call[len(call)-1] = pair
+			pair += earlier
+		}
+	}
 	return call
 }
 
-// appendArgs appends the arguments of the layout's script after the first. For
-// a counted log, cost is the number of requests that are decided at once.
+// appendArgs appends the arguments of a script after the first: those of the layout's,
+// or of earlier.lua for a call on one log.
 func appendArgs(args []any, p *core.Policy, cost int64) []any {
+	if len(p.Earlier()) == 0 {
+		return appendLayoutArgs(args, p, cost)
+	}
+	args = append(args, string(p.Layout()), len(p.Earlier()))
+	for _, e := range p.Earlier() {
+		args = append(args, string(e.Layout()), e.Longest().Milliseconds())
+	}
+	const pair = 2 // of the first earlier log
+	return append(appendLayoutArgs(args, p, cost), pair)
+}
+
+// appendLayoutArgs appends the arguments of the layout's script after the first. For
+// a counted log, cost is the number of requests that are decided at once.
+func appendLayoutArgs(args []any, p *core.Policy, cost int64) []any {
 	switch p.Layout() {
 	case core.Counted:
 		args = append(args, cost)
@@ -71,21 +129,24 @@ func start() int64 { return rand.Int64N(1 << 48) }
 
 // decisionOfSeveral returns the call of together.lua: all charges or none. A
 // policy in shadow mode does not hold up the others.
-func decisionOfSeveral(charges []charge) []any {
+func decisionOfSeveral(charges []charge) (*script, []any) {
 	holds := make([]byte, len(charges))
-	logs := make([]string, len(charges))
-	for i, c := range charges {
+	for i := range charges {
 		holds[i] = '1'
-		if c.policy.Shadow() {
+		if charges[i].policy.Shadow() {
 			holds[i] = '0'
 		}
-		logs[i] = c.log
 	}
-	call := append(together.call(1+8*len(charges), logs...), string(holds))
-	for _, c := range charges {
-		call = appendLog(call, c.policy, func(args []any) []any { return appendArgs(args, c.policy, c.cost) })
+	charge := func(i int) *charge { return &charges[i] }
+	sc := together
+	logs, earlier := logsOf(len(charges), charge)
+	if earlier {
+		sc = togetherChanged
 	}
-	return call
+	call := append(sc.call(1+8*len(charges), logs...), string(holds))
+	return sc, appendLogs(call, len(charges), charge, func(args []any, i int) []any {
+		return appendArgs(args, charges[i].policy, charges[i].cost)
+	})
 }
 
 // parseUsage reads the reply of the layout's script to a decision.

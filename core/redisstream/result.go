@@ -32,7 +32,7 @@ func (v *server) sendBatch(batch *batch) ([]result, error) {
 		r := result{group: batch.waiters, granted: 1, err: err}
 		switch {
 		case err != nil:
-		case t.script != together:
+		case t.script != together && t.script != togetherChanged:
 			t.reply = reply
 		default:
 			t.usages, r.err = parseSeveral(reply, t.charges)
@@ -44,15 +44,14 @@ func (v *server) sendBatch(batch *batch) ([]result, error) {
 	if len(groups) == 1 {
 		return results, v.sendGroup(batch, groups[0], &results[0])
 	}
-	logs := make([]string, len(groups))
-	for i, g := range groups {
-		logs[i] = g[0].charges[0].log
+	charge := func(i int) *charge { return &groups[i][0].charges[0] }
+	sc := many
+	logs, earlier := logsOf(len(groups), charge)
+	if earlier {
+		sc = manyChanged
 	}
-	call := many.call(8*len(groups), logs...)
-	for _, g := range groups {
-		call = appendLog(call, g[0].charges[0].policy, g.appendArgs)
-	}
-	replies, err := v.batcher.transport.send(&batch.request, many, call)
+	call := appendLogs(sc.call(8*len(groups), logs...), len(groups), charge, func(args []any, i int) []any { return groups[i].appendArgs(args) })
+	replies, err := v.batcher.transport.send(&batch.request, sc, call)
 	if redis.HasErrorPrefix(err, "TRYAGAIN") || v.batcher.apart(err) {
 		// One script may use one log only: while a slot moves, and in a cluster that
 		// this process took for a single server. No script has run.
@@ -88,9 +87,9 @@ func (v *server) sendBatch(batch *batch) ([]result, error) {
 // sendGroup decides on a group by a script of its own.
 func (v *server) sendGroup(batch *batch, g group, r *result) error {
 	r.group = g
-	sc := scriptOf(g[0].charges[0].policy)
-	call := g.appendArgs(sc.call(6+2*core.MaxLimits, g[0].charges[0].log))
-	reply, err := v.batcher.transport.send(&batch.request, sc, call)
+	c := &g[0].charges[0]
+	call := g.appendArgs(callFor(c, 6+2*core.MaxLimits))
+	reply, err := v.batcher.transport.send(&batch.request, scriptOf(c.policy), call)
 	if err != nil {
 		r.err = err
 		return err

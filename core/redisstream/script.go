@@ -25,6 +25,9 @@ var summedSource string
 //go:embed refunded.lua
 var refundedSource string
 
+//go:embed earlier.lua
+var earlierSource string
+
 //go:embed together.lua
 var togetherSource string
 
@@ -53,7 +56,23 @@ var (
 	// These two are their own source with those that they build on.
 	together = newScript(shebang + preludeSource + functions + togetherSource)
 	many     = newScript(shebang + preludeSource + functions + manySource)
+
+	// These are for policies with earlier logs. Other decisions do not pay for them.
+	changed         = newScript(shebang + preludeSource + functions + earlierFunction + "return earlier(KEYS, ARGV)\n")
+	togetherChanged = newScript(shebang + preludeSource + functions + earlierFunction + withEarlier(togetherSource))
+	manyChanged     = newScript(shebang + preludeSource + functions + earlierFunction + withEarlier(manySource))
 )
+
+// earlierFunction is earlier.lua as a function, which also uses the keys of the call.
+var earlierFunction = "local keys = KEYS\n" + function("earlier", earlierSource)
+
+// withEarlier returns a script for several logs with earlier.lua among the layouts.
+func withEarlier(source string) string {
+	return replaceOnce(source, "r = refunded}", "r = refunded, "+earlierLetter+" = earlier}")
+}
+
+// earlierLetter stands for earlier.lua where the others' are those of layouts.
+const earlierLetter = "e"
 
 // functions are the scripts of the layouts as functions.
 var functions = function("counted", countedSource) + function("summed", summedSource) + function("refunded", refundedSource)
@@ -74,7 +93,9 @@ func withPrelude(source string) string { return replaceOnce(source, preludeLine,
 // asked. (A counted log with room at that time admits at a later one, which is no
 // matter.)
 func function(name, source string) string {
-	source = replaceOnce(replaceOnce(source, preludeLine, "\n"), shebang, "")
+	if source != earlierSource {
+		source = replaceOnce(replaceOnce(source, preludeLine, "\n"), shebang, "")
+	}
 	return "local function " + name + "(KEYS, ARGV)\n" + source + "end\n"
 }
 
@@ -92,12 +113,15 @@ func newScript(source string) *script {
 	return &script{source: source, sha: hex.EncodeToString(sum[:])}
 }
 
-// scriptOf is the script for a policy's layout.
+// scriptOf returns the script for decisions by a policy: that of its layout, or the one
+// that also counts earlier logs.
 func scriptOf(p *core.Policy) *script {
-	switch p.Layout() {
-	case core.Counted:
+	switch {
+	case len(p.Earlier()) > 0:
+		return changed
+	case p.Layout() == core.Counted:
 		return counted
-	case core.Refunded:
+	case p.Layout() == core.Refunded:
 		return refunded
 	}
 	return summed

@@ -12,7 +12,7 @@ import (
 func (s *Store) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
 	grace, _ := p.Refundable()
 	id := strconv.FormatInt(entry.Time, 10) + "-" + strconv.FormatInt(entry.Total, 10)
-	c := s.charge(p, key, correction)
+	c := s.charge(p.After(), key, correction) // earlier logs do not matter here
 	args := []any{modeCorrect, correction, p.Longest().Milliseconds(), start(), grace.Milliseconds(), id}
 	reply, err := s.batcher.ask(ctx, c, args)
 	switch {

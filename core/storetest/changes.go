@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -80,6 +81,7 @@ func (c *changing) change(t *rapid.T) {
 	}
 	c.now = next.After(c.earlier...)
 	c.log(c.now)
+	c.look()
 }
 
 func (c *changing) randomPolicy(t *rapid.T) *core.Policy {
@@ -97,6 +99,15 @@ func (c *changing) randomPolicy(t *rapid.T) *core.Policy {
 func (c *changing) advance(ms int64) {
 	c.clock.Advance(time.Duration(ms) * time.Millisecond)
 	c.real += ms
+	c.look()
+}
+
+// look records that the store may have looked at any log now: what has left its window
+// may be forgotten.
+func (c *changing) look() {
+	for _, m := range c.logs {
+		m.highest = max(m.highest, c.clock.Now().UnixMilli())
+	}
 }
 
 // counted returns the policies whose logs count now: the current one's first.
@@ -129,7 +140,10 @@ func (c *changing) room(cost, now int64) bool {
 func (c *changing) ask(t *rapid.T, took bool) {
 	cost, clock := randomCost(t, c.now), c.clock.Now().UnixMilli()
 	method := c.Peek
-	if took {
+	switch {
+	case took && rapid.IntRange(0, 3).Draw(t, "together") == 0:
+		method = c.takeBeside
+	case took:
 		method = c.Take
 	}
 	u, err := method(c.Context(), c.now, c.key, cost)
@@ -139,6 +153,18 @@ func (c *changing) ask(t *rapid.T, took bool) {
 	if err != nil {
 		t.Fatalf("%v after %v, cost %d, take %v: %v\n%+v", c.now.Limits(), c.now.Earlier(), cost, took, err, u)
 	}
+}
+
+// beside is a policy that denies nothing here.
+var beside = core.NewPolicy("beside", core.PerHour(1_000_000))
+
+// takeBeside is Take together with another policy.
+func (c *changing) takeBeside(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+	usages, err := c.TakeAll(ctx, []core.Ask{{Policy: beside, Key: key, Cost: 1}, {Policy: p, Key: key, Cost: cost}})
+	if err != nil {
+		return core.Usage{}, err
+	}
+	return usages[1], nil
 }
 
 // check compares what a store says with the definition, and records what it admitted.
