@@ -16,8 +16,10 @@ func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 	if err != nil {
 		return err
 	}
-	if err := l.store.Reset(ctx, a.Policy, a.Key); err != nil {
-		return policyError(a.Policy, err)
+	for _, p := range append(slices.Clone(a.Policy.earlier), a.Policy) {
+		if err := l.store.Reset(ctx, p, a.Key); err != nil {
+			return policyError(a.Policy, err)
+		}
 	}
 	return nil
 }
@@ -33,10 +35,20 @@ func (l *Limiter) Entries(ctx context.Context, p *Policy, key string, most int) 
 		return nil, fmt.Errorf("core: Entries: %d entries: ask for at least 1", most)
 	}
 	entries, err := l.store.Entries(ctx, a.Policy, a.Key, most)
+	for _, p := range a.Policy.earlier {
+		if err == nil {
+			var more []Entry
+			more, err = l.store.Entries(ctx, p, a.Key, most)
+			entries = append(entries, more...)
+		}
+	}
 	if err != nil {
 		return nil, policyError(a.Policy, err)
 	}
-	return entries, nil
+	if len(a.Policy.earlier) > 0 {
+		slices.SortStableFunc(entries, func(a, b Entry) int { return b.Time.Compare(a.Time) })
+	}
+	return entries[:min(most, len(entries))], nil
 }
 
 // log names the log of p and key.

@@ -40,6 +40,9 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 		if err := l.prepare(v, &asks[i]); err != nil {
 			return nil, err
 		}
+		if l.unregistered.Load() != nil {
+			v = l.await(ctx, &asks[i].Policy)
+		}
 		for _, other := range asks[:i] {
 			// By the name, since an override makes one log of all policies that have it.
 			if other.Key == asks[i].Key && other.Policy.name == asks[i].Policy.name {
@@ -74,6 +77,9 @@ func (l *Limiter) AllowFor(ctx context.Context, r Request, a Ask, d *Decision) e
 	v := l.view.Load()
 	if err := l.prepare(v, &a); err != nil {
 		return err
+	}
+	if l.unregistered.Load() != nil {
+		v = l.await(ctx, &a.Policy)
 	}
 	err := l.allowOne(ctx, v, l.clientOf(v, r), r, a, d)
 	if err != nil {

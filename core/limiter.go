@@ -38,6 +38,9 @@ type Limiter struct {
 	rulesInterval time.Duration
 	decided       activity // for which changed rules are looked for
 
+	registration registration
+	unregistered atomic.Pointer[chan struct{}] // closed when all policies are registered; nil if they are
+
 	tasks tasks
 }
 
@@ -47,8 +50,9 @@ type Limiter struct {
 //
 // A store that does not answer is not an error: see [WithFailureMode]. It panics when
 // the store is nil. Close it to end its goroutines, one that looks for changed
-// rules while there are decisions, and one for each server that does not answer,
-// which asks it now and then. Make one for the process, not for each request.
+// rules and one that registers its logs, both only while there are decisions, and one
+// for each server that does not answer, which asks it now and then. Make one for the
+// process, not for each request.
 func New(store Store, options ...Option) *Limiter {
 	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("core: New: nil store: use core.NewMemory(), or redisstream.New for Redis")
@@ -76,7 +80,10 @@ func New(store Store, options ...Option) *Limiter {
 	if r, ok := store.(Reporter); ok {
 		l.stopReports = r.Report(l.circuits.report)
 	}
+	l.registration.store, _ = store.(Registrar)
+	l.registration.wake = make(chan struct{}, 1)
 	l.tasks.start(l.watchRules)
+	l.tasks.start(l.watchLogs)
 	return l
 }
 
@@ -110,6 +117,9 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	a := Ask{Policy: p, Key: key, Cost: 1}
 	if err := l.prepare(v, &a); err != nil {
 		return Decision{}, err
+	}
+	if l.unregistered.Load() != nil {
+		v = l.await(ctx, &a.Policy)
 	}
 	a.Key = shownKey(key)
 	if d, ok := v.answer(a, netip.Prefix{}); ok {

@@ -115,6 +115,8 @@ func (s *localStore) shareOf(p *Policy) *Policy {
 	share, err := p.With(limitOptions(limits)...)
 	if err != nil {
 		share = p // no policy of ours: what fits has fewer units only
+	} else {
+		share = share.After(p.earlier...)
 	}
 	if s.known.Load() < maxKnown {
 		known, loaded := s.shares.LoadOrStore(p, share)

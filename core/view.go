@@ -20,6 +20,9 @@ type view struct {
 	// one of those, such as by Limiter.Policy, asks by the origin's from then on.
 	origins map[*Policy]*Policy
 
+	former  map[string]former  // logs before a change, by their names
+	written map[string]*Policy // what the policies are without earlier logs, by their logs
+
 	ruleset
 	ends  time.Time // when the first rule on a policy that was met does; the zero Time for never
 	unfit error     // of an override that can't be applied to its policy; nil for none
@@ -44,6 +47,7 @@ func newView(before *view, replaced map[string]*Policy, rules ruleset) *view {
 	if len(before.origins) < maxKnown {
 		maps.Copy(v.origins, before.origins)
 	}
+	v.recordChanges(before, time.Now())
 	for _, known := range before.names {
 		v.meet(known.first, known.now)
 	}
@@ -57,6 +61,7 @@ func newView(before *view, replaced map[string]*Policy, rules ruleset) *view {
 func (v *view) changed() *view {
 	next := *v
 	next.policies, next.names, next.origins = maps.Clone(v.policies), maps.Clone(v.names), maps.Clone(v.origins)
+	next.former, next.written = maps.Clone(v.former), maps.Clone(v.written)
 	return &next
 }
 
@@ -95,14 +100,14 @@ func (v *view) ruled(base *Policy) (p *Policy, ends time.Time, err error) {
 		}
 	}
 	if r, ok := v.onPolicy(Switch, base.name, now); ok {
-		ends = earlier(ends, r.Until)
+		ends = sooner(ends, r.Until)
 		p, _ = p.With(switched(r.Mode)) // fits every policy
 	}
 	return p, ends, err
 }
 
-// earlier returns the earlier one of two ends; the zero Time is never.
-func earlier(a, b time.Time) time.Time {
+// sooner returns the first of two ends; the zero Time is never.
+func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
 	}
@@ -117,10 +122,12 @@ func (v *view) meet(p, was *Policy) *Policy {
 	}
 	base := v.base(p)
 	now, ends, err := v.ruled(base)
-	v.ends = earlier(v.ends, ends)
+	v.ends = sooner(v.ends, ends)
 	if err != nil {
 		v.unfit = err
 	}
+	v.written[now.logName] = now
+	now = v.withFormer(now, was)
 	if was != nil && now != base && now.same(was) {
 		now = was
 	}
@@ -167,6 +174,7 @@ func (l *Limiter) meet(p *Policy) *Policy {
 	next := v.changed()
 	now := next.meet(p, nil)
 	l.show(next)
+	l.expect()
 	return now
 }
 
@@ -190,7 +198,7 @@ func (l *Limiter) Meet(policies ...*Policy) {
 // Replace puts policies in the place of those of the same names, for this
 // process, from the next decision on: after a settings file has changed, for
 // one. Those replaced before and not named any more are themselves again. What
-// was counted stays where [Policy.LogName] does. An [Override] of a policy's
+// was counted goes on to count: see [Policy.After]. An [Override] of a policy's
 // limits holds for what is in its place, too.
 func (l *Limiter) Replace(policies ...*Policy) {
 	replaced := make(map[string]*Policy, len(policies))
@@ -204,4 +212,5 @@ func (l *Limiter) Replace(policies ...*Policy) {
 	defer l.mu.Unlock()
 	v := l.view.Load()
 	l.show(newView(v, replaced, v.ruleset))
+	l.wakeRegistry()
 }

@@ -185,15 +185,22 @@ func TestOverride(t *testing.T) {
 	if d := allow(t, l, p, "k", 1); d.Allowed || d.Limit != core.PerMinute(3) {
 		t.Errorf("restored: %+v", d)
 	}
-	// One with another window has logs of its own.
+	// One with another window has logs of its own, and the earlier ones count.
 	if err := l.Override(t.Context(), "p", core.PerHour(1)); err != nil {
 		t.Fatal(err)
 	}
-	if d := allow(t, l, p, "k", 1); !d.Allowed || d.Limit != core.PerHour(1) {
+	if d := allow(t, l, p, "k", 1); d.Allowed || d.Limit != core.PerHour(1) || d.RetryAfter != time.Minute {
 		t.Errorf("per hour: %+v", d)
 	}
 	clock.advance(2 * time.Minute)
+	if d := allow(t, l, p, "k", 1); !d.Allowed {
+		t.Errorf("per hour, later: %+v", d)
+	}
 	deleteRules(t, l, "override policy p")
+	if d := allow(t, l, p, "k", 1); !d.Allowed || d.Remaining != 1 {
+		t.Errorf("restored: %+v", d)
+	}
+	clock.advance(2 * time.Minute)
 	if d := allow(t, l, p, "k", 1); !d.Allowed || d.Remaining != 2 {
 		t.Errorf("restored later: %+v", d)
 	}
@@ -249,7 +256,7 @@ func TestUnfitOverride(t *testing.T) {
 	}
 }
 
-// Replace keeps what was counted where the log's name stays.
+// Replace keeps what was counted.
 func TestReplace(t *testing.T) {
 	l, _ := newLimiter(t)
 	free, pro := core.NewPolicy("free", core.PerMinute(2), core.FieldName("api")), core.NewPolicy("pro", core.PerMinute(10), core.FieldName("api"))
@@ -275,9 +282,9 @@ func TestReplace(t *testing.T) {
 	if d := allow(t, l, free, "k", 1); d.Limit != core.PerMinute(2) || d.Allowed {
 		t.Errorf("free, itself again: %+v", d)
 	}
-	// Another layout has other logs.
-	l.Replace(core.NewPolicy("free", core.PerMinute(2), core.VariableCost()))
-	if d := allow(t, l, free, "k", 2); !d.Allowed {
+	// Another layout has other logs, and the earlier ones count.
+	l.Replace(core.NewPolicy("free", core.PerMinute(5), core.VariableCost()))
+	if d := allow(t, l, free, "k", 2); !d.Allowed || d.Remaining != 0 {
 		t.Errorf("free, with costs: %+v", d)
 	}
 	panics(t, "leave it out", func() { l.Replace(nil) })

@@ -1,0 +1,256 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// admitted returns how many of n requests are admitted.
+func admitted(t *testing.T, l *core.Limiter, p *core.Policy, n int) (admitted int) {
+	t.Helper()
+	for range n {
+		if allow(t, l, p, "k", 1).Allowed {
+			admitted++
+		}
+	}
+	return admitted
+}
+
+func earlierLogs(p *core.Policy) (names []string) {
+	for _, e := range p.Earlier() {
+		names = append(names, e.LogName())
+	}
+	return names
+}
+
+// A change of limits hands out no budget, however it is made, and none when it is
+// undone.
+func TestChangeHandsOutNoBudget(t *testing.T) {
+	changes := map[string]func(*testing.T, *core.Limiter, ...core.Limit){
+		"Override": func(t *testing.T, l *core.Limiter, limits ...core.Limit) {
+			if err := l.Override(t.Context(), "p", limits...); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"Replace": func(_ *testing.T, l *core.Limiter, limits ...core.Limit) {
+			options := []core.PolicyOption{core.Refundable(0)}
+			for _, limit := range limits {
+				options = append(options, limit)
+			}
+			l.Replace(core.NewPolicy("p", options...))
+		},
+	}
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			l, clock := newLimiter(t)
+			p := core.NewPolicy("p", core.PerMinute(20))
+			sum := admitted(t, l, p, 15)
+			change(t, l, core.PerMinute(20), core.PerSecond(3))
+			sum += admitted(t, l, p, 10)
+			clock.advance(time.Second)
+			sum += admitted(t, l, p, 10)
+			change(t, l, core.Per(20, 2*time.Minute))
+			sum += admitted(t, l, p, 10)
+			if _, err := l.DeleteRule(t.Context(), "override policy p"); err != nil {
+				t.Fatal(err)
+			}
+			l.Replace()
+			sum += admitted(t, l, p, 10)
+			if sum != 20 {
+				t.Errorf("%d admitted within a second, want 20", sum)
+			}
+			clock.advance(time.Minute)
+			if n := admitted(t, l, p, 30); n != 20 {
+				t.Errorf("a minute later %d were admitted, want 20", n)
+			}
+		})
+	}
+}
+
+// Earlier logs count for no longer than they can hold something, and a policy without
+// is the very one that it was.
+func TestEarlierLogsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := core.New(core.NewMemory())
+		defer l.Close()
+		p := core.NewPolicy("p", core.PerMinute(10))
+		admitted(t, l, p, 1)
+		l.Replace(core.NewPolicy("p", core.PerSecond(10)))
+		d := allow(t, l, p, "k", 1)
+		if got := earlierLogs(d.Policy); !slices.Equal(got, []string{"p:c1m"}) {
+			t.Errorf("earlier logs %v", got)
+		}
+		l.Replace()
+		if d := allow(t, l, p, "k", 1); !slices.Equal(earlierLogs(d.Policy), []string{"p:c1s"}) || d.Remaining != 7 {
+			t.Errorf("back: earlier logs %v, %+v", earlierLogs(d.Policy), d)
+		}
+		time.Sleep(5 * time.Minute)
+		if now := allow(t, l, p, "k", 1).Policy; now != p {
+			t.Errorf("after 5 minutes the policy is still another, with the earlier logs %v", earlierLogs(now))
+		}
+	})
+}
+
+// So many earlier logs are counted; a further change waits until one is empty.
+func TestChangesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lines
+		l := core.New(core.NewMemory(), log.option())
+		defer l.Close()
+		p := core.NewPolicy("p", core.PerHour(20))
+		sum := 0
+		for i := range 12 {
+			sum += admitted(t, l, p, 2)
+			l.Replace(core.NewPolicy("p", core.Per(20, time.Hour+time.Duration(i)*time.Second)))
+		}
+		if sum += admitted(t, l, p, 10); sum != 20 {
+			t.Errorf("%d admitted, want 20", sum)
+		}
+		now, _ := l.Policy("p")
+		if n := len(now.Earlier()); n != 8 || now.Longest() >= time.Hour+11*time.Second {
+			t.Errorf("the window is %v, with %d earlier logs", now.Longest(), n)
+		}
+		if log.count("too often") != 1 {
+			t.Errorf("log: %s", log.String())
+		}
+		time.Sleep(2 * time.Hour)
+		if now, _ := l.Policy("p"); now.Longest() != time.Hour+11*time.Second {
+			t.Errorf("two hours later the window is %v", now.Longest())
+		}
+	})
+}
+
+// Reset and Entries are about all logs that count.
+func TestResetForgetsEarlierLogs(t *testing.T) {
+	l, _ := newLimiter(t)
+	p := core.NewPolicy("p", core.PerMinute(5))
+	admitted(t, l, p, 3)
+	l.Replace(core.NewPolicy("p", core.PerHour(5)))
+	admitted(t, l, p, 1)
+	entries, err := l.Entries(t.Context(), p, "k", 10)
+	units := int64(0)
+	for _, e := range entries {
+		units += e.Cost
+	}
+	if err != nil || units != 4 {
+		t.Errorf("entries %v, %v, want 4 units", entries, err)
+	}
+	if err := l.Reset(t.Context(), p, "k"); err != nil {
+		t.Fatal(err)
+	}
+	if n := admitted(t, l, p, 10); n != 5 {
+		t.Errorf("%d admitted after a reset, want 5", n)
+	}
+}
+
+// A process that decides without its store counts the earlier logs that it has itself.
+func TestLocalShareCountsEarlierLogs(t *testing.T) {
+	var log lines
+	closed := core.NewMemory()
+	l := core.New(unreachable{closed}, core.WithLocalShare(0.5), log.option())
+	defer l.Close()
+	p := core.NewPolicy("p", core.PerMinute(10))
+	if n := admitted(t, l, p, 20); n != 5 {
+		t.Fatalf("%d admitted, want 5", n)
+	}
+	l.Replace(core.NewPolicy("p", core.PerHour(10)))
+	if n := admitted(t, l, p, 20); n != 0 {
+		t.Errorf("%d admitted after a change, want 0", n)
+	}
+}
+
+// unreachable is a store that does not answer decisions.
+type unreachable struct{ *core.Memory }
+
+func (unreachable) Take(context.Context, *core.Policy, string, int64) (core.Usage, error) {
+	return core.Usage{}, errors.New("no answer")
+}
+
+// registry is a memory store that processes share and in which they register logs.
+type registry struct {
+	*core.Memory
+	mu    sync.Mutex
+	ends  map[string]time.Time
+	calls int
+	fails error
+}
+
+func (r *registry) RegisterLogs(_ context.Context, written []*core.Policy) (logs []core.RegisteredLog, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.calls++; r.fails != nil {
+		return nil, r.fails
+	}
+	for _, p := range written {
+		r.ends[p.LogName()] = time.Now().Add(p.Longest() + time.Minute)
+	}
+	for name, end := range r.ends {
+		logs = append(logs, core.RegisteredLog{Name: name, Left: time.Until(end)})
+	}
+	return logs, nil
+}
+
+func (*registry) Close() error { return nil }
+
+// A process that starts with other limits counts what those before it have admitted
+// from its first decision on, and those beside it follow.
+func TestRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := core.NewMemory()
+		defer memory.Close()
+		store := &registry{Memory: memory, ends: map[string]time.Time{"p:x1m": time.Now().Add(time.Hour), "nonsense": {}, ":c1m": time.Now().Add(time.Hour)}}
+		old, next := core.New(store), core.New(store)
+		defer old.Close()
+		defer next.Close()
+		before, after := core.NewPolicy("p", core.PerMinute(20)), core.NewPolicy("p", core.PerMinute(20), core.PerSecond(20))
+		next.Meet(after)
+		sum := admitted(t, old, before, 12)
+		time.Sleep(21 * time.Second)
+		sum += admitted(t, next, after, 5)
+		sum += admitted(t, old, before, 20) // which has heard of the other meanwhile
+		if sum += admitted(t, next, after, 20); sum != 20 {
+			t.Errorf("%d admitted in all, want 20", sum)
+		}
+		last := core.New(store)
+		defer last.Close()
+		if n := admitted(t, last, core.NewPolicy("p", core.Per(20, 2*time.Minute)), 1); n != 0 {
+			t.Error("a process that starts has a budget of its own")
+		}
+		store.mu.Lock()
+		store.calls = 0
+		store.mu.Unlock()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if store.calls != 3*180 {
+			t.Errorf("%d calls an hour by three processes, want %d", store.calls, 3*180)
+		}
+	})
+}
+
+// A registry that fails keeps no request waiting, and is told of once.
+func TestRegistryFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := core.NewMemory()
+		defer memory.Close()
+		var log lines
+		store := &registry{Memory: memory, fails: fmt.Errorf("%w: no", core.ErrRefused)}
+		l := core.New(store, log.option())
+		defer l.Close()
+		start := time.Now()
+		if n := admitted(t, l, core.NewPolicy("p", core.PerMinute(5)), 10); n != 5 {
+			t.Errorf("%d admitted, want 5", n)
+		}
+		time.Sleep(time.Minute)
+		if took := time.Since(start); took != time.Minute || log.count("can't be registered") != 1 {
+			t.Errorf("took %v; log: %s", took, log.String())
+		}
+	})
+}

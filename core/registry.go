@@ -1,0 +1,152 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Registrar is a [Store] that several processes share, and that knows which logs each of
+// them writes. By it a process that starts with other limits than those before it, or
+// beside others in a rolling deployment, counts what their logs hold: see [Policy.After].
+type Registrar interface {
+	// RegisterLogs records that this process writes the logs of policies, each for its
+	// longest window and a minute from now on. It returns the logs recorded by any
+	// process. It is called every 20 seconds, and before the first decision on a policy.
+	RegisterLogs(ctx context.Context, written []*Policy) ([]RegisteredLog, error)
+}
+
+// RegisteredLog is a log that some process writes, or wrote.
+type RegisteredLog struct {
+	Name string        // the policy's LogName
+	Left time.Duration // how long it may still hold entries that count
+}
+
+const (
+	// registerInterval is how often a limiter registers its logs.
+	registerInterval = 20 * time.Second
+
+	// registerTimeout bounds a registration.
+	registerTimeout = time.Second
+
+	// registerWait is how long the first decision on a policy waits for it.
+	registerWait = 250 * time.Millisecond
+)
+
+// registration is the limiter's state in a store's registry.
+type registration struct {
+	store   Registrar // nil if the store has no registry
+	wake    chan struct{}
+	failed  bool          // a failure was logged; used by watchLogs alone
+	newest  chan struct{} // is closed when the policies met so far are registered; Limiter.mu guards it
+	started bool          // for newest; Limiter.mu guards it
+}
+
+// expect has the policies that were met be registered. The caller holds l.mu.
+func (l *Limiter) expect() {
+	r := &l.registration
+	if r.store == nil {
+		return
+	}
+	if l.unregistered.Load() == nil || r.started {
+		r.newest, r.started = make(chan struct{}), false
+		l.unregistered.Store(&r.newest)
+	}
+	l.wakeRegistry()
+}
+
+// wakeRegistry has watchLogs register soon.
+func (l *Limiter) wakeRegistry() {
+	select {
+	case l.registration.wake <- struct{}{}:
+	default:
+	}
+}
+
+// await waits for policies to be registered, and updates one that is about to be asked.
+// A store that does not answer is not waited for twice.
+func (l *Limiter) await(ctx context.Context, p **Policy) *view {
+	if waiting := l.unregistered.Load(); waiting != nil {
+		timer := time.NewTimer(registerWait)
+		defer timer.Stop()
+		select {
+		case <-*waiting:
+		case <-ctx.Done():
+		case <-timer.C:
+			l.unregistered.CompareAndSwap(waiting, nil)
+		}
+	}
+	v := l.view.Load()
+	*p = l.effective(v, *p)
+	return v
+}
+
+// watchLogs registers the limiter's logs and forgets earlier ones until ctx ends.
+func (l *Limiter) watchLogs(ctx context.Context) {
+	tick := time.NewTicker(registerInterval)
+	defer tick.Stop()
+	for {
+		if l.registration.store != nil {
+			l.register(ctx)
+		}
+		l.dropFormer(time.Now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-l.registration.wake:
+		}
+	}
+}
+
+// register registers the logs that the limiter writes, and learns of those of others.
+func (l *Limiter) register(ctx context.Context) {
+	r := &l.registration
+	l.mu.Lock()
+	v, waiting := l.view.Load(), l.unregistered.Load()
+	r.started = true
+	l.mu.Unlock()
+	if len(v.written) == 0 {
+		return
+	}
+	written := make([]*Policy, 0, len(v.written))
+	for _, p := range v.written {
+		written = append(written, p)
+	}
+	limited, cancel := context.WithTimeout(ctx, registerTimeout)
+	logs, err := r.store.RegisterLogs(limited, written)
+	cancel()
+	switch {
+	case err == nil:
+		l.learnLogs(logs, time.Now())
+	case answered(err) && !errors.Is(err, ErrClosed) && !r.failed:
+		// Of a store that does not answer, its circuit tells.
+		r.failed = true
+		l.Logger().Warn("streamlimit: logs can't be registered; after a change of limits in a deployment, earlier logs may not count", "error", err)
+	}
+	if waiting != nil {
+		l.unregistered.CompareAndSwap(waiting, nil)
+		close(*waiting)
+	}
+}
+
+// learnLogs takes over the logs that processes have registered.
+func (l *Limiter) learnLogs(logs []RegisteredLog, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := l.view.Load()
+	next := v.changed()
+	news := false
+	for _, log := range logs {
+		if v.written[log.Name] != nil {
+			continue
+		}
+		if p := policyOfLog(log.Name); p != nil && next.noteFormer(p, now.Add(log.Left)) {
+			news = true
+		}
+	}
+	if news {
+		next = newView(next, v.replaced, v.ruleset)
+	}
+	l.show(next)
+}
