@@ -38,7 +38,7 @@ func (h clockHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			t.SetVal(h.clock.Now())
 			return nil
 		}
-		if entries, ok := cmd.(*redis.StringSliceCmd); ok {
+		if entries, ok := cmd.(*redis.StringSliceCmd); ok && cmd.Args()[1] == entriesSource {
 			args := entries.Args()
 			_, source, _ := strings.Cut(entriesSource, "\n")
 			ruled := redis.NewStringSliceCmd(ctx, append([]any{"eval", clockSource + source}, append(args[2:], h.clock.Now().UnixMilli())...)...)

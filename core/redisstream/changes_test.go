@@ -1,0 +1,119 @@
+package redisstream
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/redistest"
+)
+
+// admit returns how many of n requests a limiter admits.
+func admit(t *testing.T, l *core.Limiter, p *core.Policy, n int) (admitted int) {
+	t.Helper()
+	for range n {
+		d, err := l.Allow(t.Context(), p, "k")
+		if err != nil || d.Source != core.SourceRedis {
+			t.Fatalf("%+v, %v", d, err)
+		}
+		if d.Allowed {
+			admitted++
+		}
+	}
+	return admitted
+}
+
+// Processes that start with other limits, one after the other, hand out one budget.
+func TestRestartWithOtherLimits(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	sum := 0
+	for _, options := range [][]core.PolicyOption{
+		{core.PerMinute(20)},
+		{core.PerMinute(20), core.PerSecond(20)},
+		{core.Per(20, 2*time.Minute), core.Refundable(0)},
+		{core.PerHour(20), core.Slices(10)},
+		{core.PerMinute(20)},
+	} {
+		l := core.New(New(rdb, patient))
+		sum += admit(t, l, core.NewPolicy("p", options...), 6)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if sum != 20 {
+		t.Errorf("%d admitted, want 20", sum)
+	}
+	logs, err := New(rdb, patient).RegisterLogs(t.Context(), nil)
+	if err != nil || len(logs) != 4 {
+		t.Errorf("registered: %v, %v, want 4 logs", logs, err)
+	}
+	if left := rdb.PTTL(t.Context(), DefaultPrefix+logsSuffix).Val(); left <= time.Hour || left > time.Hour+time.Minute {
+		t.Errorf("the registry ends in %v, want in an hour and a minute", left)
+	}
+}
+
+// The registry forgets logs that hold nothing any more.
+func TestRegistryForgets(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, patient)
+	for name, ends := range map[string]int64{"p:c1s": time.Now().UnixMilli() - 1, "p:c2s": time.Now().Add(time.Hour).UnixMilli()} {
+		if err := rdb.ZAdd(t.Context(), DefaultPrefix+logsSuffix, redis.Z{Score: float64(ends), Member: name}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	logs, err := s.RegisterLogs(t.Context(), []*core.Policy{core.NewPolicy("p", core.PerMinute(1))})
+	if err != nil || len(logs) != 2 || rdb.ZCard(t.Context(), DefaultPrefix+logsSuffix).Val() != 2 {
+		t.Errorf("%v, %v, want two logs", logs, err)
+	}
+}
+
+// Limits change under load, by overrides, and no window of the shortest length has more
+// than the largest limit.
+func TestChangesUnderLoad(t *testing.T) {
+	server := redistest.Start(t)
+	const window = 300 * time.Millisecond
+	p := core.NewPolicy("p", core.Per(40, window))
+	rdb := server.Client()
+	l := core.New(New(rdb, patient))
+	defer l.Close()
+	stop := time.Now().Add(2 * time.Second)
+	var admitted atomic.Int64
+	done := make(chan struct{})
+	for range 4 {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for time.Now().Before(stop) {
+				d, err := l.Allow(t.Context(), p, "k")
+				if err != nil || d.Source != core.SourceRedis {
+					t.Errorf("%+v, %v", d, err)
+					return
+				}
+				if d.Counted {
+					admitted.Add(1)
+				}
+			}
+		}()
+	}
+	limits := [][]core.Limit{
+		{core.Per(40, window), core.Per(30, window+50*time.Millisecond)}, {core.Per(40, 2*window)}, {core.Per(20, window+1*time.Millisecond)},
+	}
+	for i := 0; time.Now().Before(stop); i++ {
+		if err := l.Override(t.Context(), "p", limits[i%len(limits)]...); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	for range 4 {
+		<-done
+	}
+	keys := rdb.Keys(t.Context(), DefaultPrefix+"{*}:p:*").Val()
+	if len(keys) < 3 {
+		t.Errorf("logs %v, want several", keys)
+	}
+	if most := int64(2*time.Second/window+2) * 40; admitted.Load() > most {
+		t.Errorf("%d admitted in two seconds, want at most %d", admitted.Load(), most)
+	}
+}
