@@ -137,12 +137,20 @@ local free, reset = oldest + window - now, newest + window - now
 if used < max then return {1, 0, reset, used, free} end
 local leaving = oldest
 if used > max then
-  -- The limit was lowered: so many must leave that fewer than max are left. The
-  -- last of them is found from the nearer end. Beyond 1000 entries it is not
-  -- looked for: the answer is then a time before which nothing fits.
+  -- The limit was lowered: so many must leave that fewer than max are left. The last
+  -- of them is the first of the newest max. Reading 1000 entries takes as long as
+  -- copying 50,000 and cutting the copy, so that is done unless a few will do. A log
+  -- of more than 100,000, which would take a millisecond, is not copied, nor is one
+  -- while its slot moves or without the command: where more than 1000 entries
+  -- were to be read then, the answer is a time before which nothing fits.
   local out = used - max + 1
+  local near = math.min(out, max)
   local range
-  if max < out and max <= 1000 then
+  if near > 100 and used <= 100000 and KEYS[2] and try('COPY', log, KEYS[2], 'REPLACE') == 1 then
+    call('XTRIM', KEYS[2], 'MAXLEN', max)
+    range = call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
+    call('PEXPIRE', KEYS[2], '0')
+  elseif max < out and max <= 1000 then
     range = call('XREVRANGE', log, '+', '-', 'COUNT', max)
   else
     range = call('XRANGE', log, '-', '+', 'COUNT', math.min(out, 1000))

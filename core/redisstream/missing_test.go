@@ -48,6 +48,7 @@ func checkKeys(t *testing.T, admin *redis.Client) (ending int) {
 	for _, key := range admin.Keys(t.Context(), "*").Val() {
 		switch {
 		case strings.Contains(key, rulesSuffix+":"):
+		case strings.HasSuffix(key, logsSuffix) && admin.PTTL(t.Context(), key).Val() > 0:
 		case strings.HasSuffix(key, feedSuffix) && admin.PTTL(t.Context(), key).Val() > 0:
 			ending++
 		case strings.HasSuffix(key, "}"):

@@ -142,6 +142,41 @@ func (h Harness) changedLimit(t *testing.T) {
 	})
 }
 
+// loweredFar: one wait gets in after a limit was lowered by thousands.
+func (h Harness) loweredFar(t *testing.T) {
+	everyLayout(t, core.Per(3000, 6*time.Second), func(t *testing.T, p *core.Policy) {
+		s := h.subject(t)
+		for range 3000 {
+			s.admits(p, "k", 1)
+			s.clock.Advance(ms)
+		}
+		for _, most := range []int64{2990, 2000, 1200, 50} {
+			lowered, err := p.With(core.Per(most, 6*time.Second))
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The first was admitted 3000 ms ago.
+			want := time.Duration(3000-most)*ms + 3*time.Second
+			if u := s.denies(lowered, "k", 1); u.RetryAfter != want {
+				t.Errorf("lowered to %d: RetryAfter %v, want %v", most, u.RetryAfter, want)
+			}
+			if u := s.look(lowered, "k", 1); u.RetryAfter != want {
+				t.Errorf("lowered to %d: Peek: RetryAfter %v, want %v", most, u.RetryAfter, want)
+			}
+		}
+		lowered, err := p.With(core.Per(1200, 6*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := s.denies(lowered, "k", 1)
+		s.clock.Advance(u.RetryAfter - ms)
+		s.denies(lowered, "k", 1)
+		s.clock.Advance(ms)
+		s.admits(lowered, "k", 1)
+		s.denies(lowered, "k", 1)
+	})
+}
+
 // extremes: the bounds of limits and windows work as everything between them.
 func (h Harness) extremes(t *testing.T) {
 	everyLayout(t, core.Per(1, core.MinWindow), func(t *testing.T, p *core.Policy) {

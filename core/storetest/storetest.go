@@ -46,6 +46,7 @@ func Run(t *testing.T, h Harness) {
 	t.Run("RetryAfter", h.retryAfter)
 	t.Run("SeveralLimits", h.severalLimits)
 	t.Run("ChangedLimit", h.changedLimit)
+	t.Run("LoweredFar", h.loweredFar)
 	t.Run("Extremes", h.extremes)
 	t.Run("Peek", h.peek)
 	t.Run("Reset", h.reset)
