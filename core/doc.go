@@ -65,6 +65,8 @@
 // from a file. A [Rule] holds for all processes on the same store within a
 // second: it overrides a policy's limits, switches policies off or to shadow, or
 // blocks, bans or exempts a client. [WithRulesInterval] says what that costs.
+// Either way, what was counted before a change continues to count: tightening a limit
+// hands out no budget. See [Policy.After].
 // [Shadow] lets a policy count and report before it denies. [Limiter.Entries],
 // [Limiter.Peek], [Limiter.Reset] and [Limiter.Ban] are what a support engineer
 // needs.

@@ -165,8 +165,9 @@ func shortWindow(w time.Duration) string {
 
 // With is a policy like p with other settings. Limits among the options replace
 // all limits of p. Its logs are those of p if their longest window and their
-// layout are the same, so that a changed Max keeps what was counted. The error
-// is a [*PolicyError].
+// layout are the same. Otherwise it begins new logs; a [Limiter] that changes a
+// policy counts the earlier ones too, see [Policy.After]. The error is a
+// [*PolicyError].
 func (p *Policy) With(options ...PolicyOption) (*Policy, error) {
 	all := []PolicyOption{p.traits}
 	if !slices.ContainsFunc(options, isLimit) {
@@ -231,7 +232,8 @@ func (p *Policy) Layout() Layout { return p.layout }
 
 // LogName names the policy's logs in a store: the policy's name with the
 // layout and the longest window ("api:c1m"), so that logs of different shape
-// never mix, and a changed Max keeps what was counted.
+// never mix. The letter of the layout is the version of the log's format: see
+// CONTRIBUTING.md.
 func (p *Policy) LogName() string { return p.logName }
 
 // String is the policy's name.

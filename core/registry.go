@@ -51,8 +51,8 @@ func (l *Limiter) expect() {
 	if l.unregistered.Load() == nil || r.started {
 		r.newest, r.started = make(chan struct{}), false
 		l.unregistered.Store(&r.newest)
+		l.wakeRegistry()
 	}
-	l.wakeRegistry()
 }
 
 // wakeRegistry has watchLogs register soon.

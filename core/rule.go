@@ -58,8 +58,8 @@ type Rule struct {
 	Network netip.Prefix `json:"network,omitzero"`
 
 	// Policy and Limits are the name of the policy that an Override is about,
-	// and its limits meanwhile. What was counted stays if the longest window
-	// does, and if there is one limit before and after, or several. One that a
+	// and its limits meanwhile. What was counted under the limits before goes on
+	// to count: see [Policy.After]. One that a
 	// process can't apply, such as two limits for a policy with [Slices], changes
 	// nothing there.
 	Policy string  `json:"policy,omitempty"`

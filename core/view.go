@@ -180,7 +180,12 @@ func (l *Limiter) meet(p *Policy) *Policy {
 
 // show makes v the view. The caller holds l.mu.
 func (l *Limiter) show(v *view) {
-	l.view.Store(v)
+	before := l.view.Swap(v)
+	for log := range v.written {
+		if before.written[log] == nil {
+			l.wakeRegistry()
+		}
+	}
 	l.warnUnfit(v.unfit)
 	l.awaitEnd(v.ends)
 }
@@ -212,5 +217,4 @@ func (l *Limiter) Replace(policies ...*Policy) {
 	defer l.mu.Unlock()
 	v := l.view.Load()
 	l.show(newView(v, replaced, v.ruleset))
-	l.wakeRegistry()
 }

@@ -24,7 +24,7 @@ func changes(known, before, after []*core.Policy) string {
 		case describe(was) != describe(is):
 			text := name + ": " + describe(was) + " -> " + describe(is)
 			if was.LogName() != is.LogName() {
-				text += " (counts anew)"
+				text += " (new logs)"
 			}
 			texts = append(texts, text)
 		}

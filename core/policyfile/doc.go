@@ -64,8 +64,8 @@
 // # Changes while running
 //
 // [Watch] replaces the limiter's policies when the file changes. What was
-// counted stays where [core.Policy.LogName] does: a changed number of units
-// keeps it, and so do windows other than the longest. Another longest window,
-// one limit instead of several, and settings such as refund start new logs,
-// which the watcher's log line says.
+// counted goes on to count. Where [core.Policy.LogName] changes, new logs begin
+// beside the earlier ones, which the watcher's log line says: with another longest
+// window, one limit instead of several, and settings such as refund. See
+// [core.Policy.After].
 package policyfile

@@ -121,7 +121,7 @@ func TestWatch(t *testing.T) {
 		}
 		wait()
 		limiter.want(t, 3, "search: 20/second; tokens: 10000/minute, shadow, header llm, failure open, cost, refund 20s")
-		log.want(t, `level=INFO file=p.yaml changes="stocks: 600/minute -> 100/minute; search: 10/second, 100/minute -> 20/second (counts anew); `+
+		log.want(t, `level=INFO file=p.yaml changes="stocks: 600/minute -> 100/minute; search: 10/second, 100/minute -> 20/second (new logs); `+
 			`tokens: 10000/minute, cost, refund 20s -> 10000/minute, shadow, header llm, failure open, cost, refund 20s"`)
 
 		if err := os.Remove(path); err != nil {
@@ -366,7 +366,7 @@ func TestWatchTakesNothingHalfWritten(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		limiter.want(t, 2, "stocks: 20/1m30s")
-		log.want(t, `level=INFO file=p.yaml changes="stocks: 1/second -> 20/1m30s (counts anew)"`)
+		log.want(t, `level=INFO file=p.yaml changes="stocks: 1/second -> 20/1m30s (new logs)"`)
 	})
 }
 

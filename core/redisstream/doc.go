@@ -88,9 +88,35 @@
 //
 // # Changed limits
 //
-// A limit whose Max alone is changed keeps its log. While a counted log holds
-// over 1,000 entries more than a lowered limit admits, RetryAfter can be too
-// short a wait: so many are not looked through.
+// A limit whose Max alone is changed keeps its log. While a counted log holds over
+// 100,000 entries, and more than 1,000 more than a lowered limit admits, RetryAfter
+// can be too short a wait: so many are not looked through. The same holds for any
+// counted log without the command copy, and while its slot moves.
+//
+// Another change begins another log, and the earlier ones count in the same script call:
+// see [core.Policy.After]. Such a decision costs more until the earlier logs are empty;
+// others cost nothing more. Of a counted earlier log the oldest and the newest 256
+// entries are told apart. The others count until all of them have left: with a shorter
+// window, or for RetryAfter, that is too many, and never too few.
+//
+// One hash, streamlimit:{logs}, has a field for each log that is written, so that a
+// process that starts with other limits knows of the earlier ones. It ends by itself.
+// Each process renews its fields every 20 seconds by one command (eval). Policies of
+// one name are one policy here, also those of different services: give each service a
+// prefix.
+//
+// While a slot of a Cluster moves to another node, decisions on a policy with earlier
+// logs can fail.
+//
+// # Versions
+//
+// The letter after the policy's name in a key is the version of the log's format:
+// streamlimit:{…}:api:c1m is a counted log. Two versions of this package with the same
+// letter for a layout share its logs, and a limit holds for both together: a rolling
+// upgrade, and the way back, hand out no budget. Versions with different letters keep
+// logs of their own. The newer one knows the format before its own and counts such
+// logs as earlier ones; the older one does not know the newer format. While both run
+// on such a log, each admits at most the limit.
 //
 // # Waiting and failures
 //

@@ -18,9 +18,9 @@ var overrideCommand = command{
 They are all its limits meanwhile, in all processes within a second, and instead of
 those of a file too. An override that is there already is replaced.
 
-What was counted stays if the longest window does, and if there is one limit before
-and after, or several. Otherwise new logs begin, in which nobody has used anything;
-restore goes back to the old ones.
+What was counted goes on to count. With another longest window, or one limit instead
+of several, new logs begin, and the earlier ones count until they have left their
+windows; restore goes back to them.
 
 	streamlimit override -policy search -limits 5/second,1000/hour`,
 	flags: func(f *flag.FlagSet) action {
@@ -105,7 +105,7 @@ func setOverride(ctx context.Context, notes io.Writer, limiter *core.Limiter, st
 	}
 	after, err := current(ctx, limiter, found)
 	if err == nil && before.LogName() != after.LogName() {
-		fmt.Fprintf(notes, "New logs of %s begin, in which nobody has used anything.\n", rule.Policy)
+		fmt.Fprintf(notes, "New logs of %s begin. What the earlier ones hold counts until it has left their windows.\n", rule.Policy)
 	}
 	return err
 }

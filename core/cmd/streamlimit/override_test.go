@@ -38,18 +38,18 @@ func TestOverrideAndRestore(t *testing.T) {
 		t.Errorf("%d remain, want 0 of 3", d.Remaining)
 	}
 
-	// Several limits instead of one are another log.
-	tool(t, server, "override", "-policy", "api", "-limits", "4/second,9/hour").want(t, exitOK,
-		"api has 4/second, 9/hour until it is restored", "New logs of api begin")
-	limits(core.PerSecond(4), core.PerHour(9))
-	if d := s.ask(t, api, client, 1); d.Remaining != 3 {
-		t.Errorf("%d remain, want 3 of 4", d.Remaining)
+	// Several limits instead of one are another log, and the earlier one counts.
+	tool(t, server, "override", "-policy", "api", "-limits", "6/minute,9/hour").want(t, exitOK,
+		"api has 6/minute, 9/hour until it is restored", "New logs of api begin")
+	limits(core.PerMinute(6), core.PerHour(9))
+	if d := s.ask(t, api, client, 1); d.Remaining != 2 {
+		t.Errorf("%d remain, want 2 of 6", d.Remaining)
 	}
 
 	tool(t, server, "restore", "-policy", "api").want(t, exitOK, "api has its own limits again")
 	limits(core.PerMinute(5))
-	if d := s.ask(t, api, client, 1); d.Remaining != 1 {
-		t.Errorf("%d remain, want 1 of 5: the old log is back", d.Remaining)
+	if d := s.ask(t, api, client, 1); !d.Allowed || d.Remaining != 0 {
+		t.Errorf("%d remain, want 0 of 5, with the units of both logs", d.Remaining)
 	}
 	var found struct {
 		Policy string
