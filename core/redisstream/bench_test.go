@@ -68,6 +68,8 @@ func BenchmarkScript(b *testing.B) {
 		run(kind.name+"/leaving", policy(core.Per(plenty, 100*time.Millisecond)), warm)
 		run(kind.name+"/new", policy(core.PerHour(plenty)), fresh)
 		run(kind.name+"/denied", policy(core.PerHour(1)), one)
+		earlier := core.NewPolicy(kind.name, core.PerMinute(plenty), core.PerSecond(plenty))
+		run(kind.name+"/changed", policy(core.PerHour(plenty)).After(earlier), warm)
 	}
 }
 

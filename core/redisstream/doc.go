@@ -99,6 +99,9 @@
 // entries are told apart. The others count until all of them have left: with a shorter
 // window, or for RetryAfter, that is too many, and never too few.
 //
+// A change that is undone within a second can bring back a denial of before it, whose
+// RetryAfter does not count what was admitted meanwhile.
+//
 // One hash, streamlimit:{logs}, has a field for each log that is written, so that a
 // process that starts with other limits knows of the earlier ones. It ends by itself.
 // Each process renews its fields every 20 seconds by one command (eval). Policies of
