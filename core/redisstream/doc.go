@@ -14,7 +14,7 @@
 //
 // A decision is one Lua script and one round trip, on one stream for each
 // policy and key; the scripts are the .lua files of this package. Times are
-// those of the Redis server. A denied request writes no entry. Every key has a
+// those of the Redis server. A denied request writes no entry. Every log has a
 // time to live of at most two windows, except while the server's clock is behind
 // an entry.
 //
