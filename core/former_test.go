@@ -214,8 +214,15 @@ func TestRegistry(t *testing.T) {
 		next.Meet(after)
 		sum := admitted(t, old, before, 12)
 		time.Sleep(21 * time.Second)
-		sum += admitted(t, next, after, 5)
-		sum += admitted(t, old, before, 20) // which has heard of the other meanwhile
+		// After an idle time a decision does not wait for news.
+		hear := func(l *core.Limiter, p *core.Policy) {
+			sum += admitted(t, l, p, 1)
+			synctest.Wait()
+		}
+		hear(next, after)
+		sum += admitted(t, next, after, 4)
+		hear(old, before)
+		sum += admitted(t, old, before, 20)
 		if sum += admitted(t, next, after, 20); sum != 20 {
 			t.Errorf("%d admitted in all, want 20", sum)
 		}
@@ -224,13 +231,44 @@ func TestRegistry(t *testing.T) {
 		if n := admitted(t, last, core.NewPolicy("p", core.Per(20, 2*time.Minute)), 1); n != 0 {
 			t.Error("a process that starts has a budget of its own")
 		}
-		store.mu.Lock()
-		store.calls = 0
-		store.mu.Unlock()
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if store.calls != 3*180 {
-			t.Errorf("%d calls an hour by three processes, want %d", store.calls, 3*180)
+	})
+}
+
+// A limiter registers its logs three times a minute while it decides, and not at all
+// while it does not.
+func TestRegistryIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := core.NewMemory()
+		defer memory.Close()
+		store := &registry{Memory: memory, ends: map[string]time.Time{}}
+		l := core.New(store)
+		defer l.Close()
+		p := core.NewPolicy("p", core.PerMinute(5))
+		calls := func(busy bool) int {
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			store.mu.Lock()
+			store.calls = 0
+			store.mu.Unlock()
+			for range 3600 {
+				if busy {
+					allow(t, l, p, "k", 1)
+				}
+				time.Sleep(time.Second)
+			}
+			synctest.Wait()
+			store.mu.Lock()
+			defer store.mu.Unlock()
+			return store.calls
+		}
+		if n := calls(false); n != 0 {
+			t.Errorf("%d calls without a policy, want none", n)
+		}
+		if n := calls(true); n < 180 || n > 182 {
+			t.Errorf("%d calls an hour, want 180", n)
+		}
+		if n := calls(false); n != 0 {
+			t.Errorf("%d calls an hour while nothing was decided, want none", n)
 		}
 	})
 }

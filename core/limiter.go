@@ -39,7 +39,7 @@ type Limiter struct {
 	decided       activity // for which changed rules are looked for
 
 	registration registration
-	unregistered atomic.Pointer[chan struct{}] // closed when all policies are registered; nil if they are
+	unregistered atomic.Pointer[unregistered] // nil if all policies were registered
 
 	tasks tasks
 }
@@ -67,6 +67,7 @@ func New(store Store, options ...Option) *Limiter {
 
 		rulesInterval: DefaultRulesInterval,
 		decided:       newActivity(),
+		registration:  newRegistration(store),
 	}
 	l.circuits = newCircuits(l)
 	for _, o := range options {
@@ -80,8 +81,6 @@ func New(store Store, options ...Option) *Limiter {
 	if r, ok := store.(Reporter); ok {
 		l.stopReports = r.Report(l.circuits.report)
 	}
-	l.registration.store, _ = store.(Registrar)
-	l.registration.wake = make(chan struct{}, 1)
 	l.tasks.start(l.watchRules)
 	l.tasks.start(l.watchLogs)
 	return l
@@ -145,6 +144,7 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 // prepare completes a question, or says what is wrong with it.
 func (l *Limiter) prepare(v *view, a *Ask) error {
 	l.decided.note()
+	l.registration.due.note()
 	if a.Policy == nil || len(a.Policy.limits) == 0 {
 		return ErrNoPolicy
 	}

@@ -12,7 +12,8 @@ import (
 type Registrar interface {
 	// RegisterLogs records that this process writes the logs of policies, each for its
 	// longest window and a minute from now on. It returns the logs recorded by any
-	// process. It is called every 20 seconds, and before the first decision on a policy.
+	// process. It is called before the first decision on a policy, and every 20 seconds
+	// while there are decisions.
 	RegisterLogs(ctx context.Context, written []*Policy) ([]RegisteredLog, error)
 }
 
@@ -23,7 +24,7 @@ type RegisteredLog struct {
 }
 
 const (
-	// registerInterval is how often a limiter registers its logs.
+	// registerInterval is how often a limiter that decides registers its logs.
 	registerInterval = 20 * time.Second
 
 	// registerTimeout bounds a registration.
@@ -35,22 +36,30 @@ const (
 
 // registration is the limiter's state in a store's registry.
 type registration struct {
-	store   Registrar // nil if the store has no registry
-	wake    chan struct{}
-	failed  bool          // a failure was logged; used by watchLogs alone
-	newest  chan struct{} // is closed when the policies met so far are registered; Limiter.mu guards it
-	started bool          // for newest; Limiter.mu guards it
+	store  Registrar     // nil if the store has no registry
+	wake   chan struct{} // has a value when there are new logs
+	due    activity      // after which the logs are registered again
+	failed bool          // a failure was logged; used by watchLogs alone
+}
+
+// unregistered are policies that wait for their first registration.
+type unregistered struct {
+	done    chan struct{} // is closed when it is over
+	started bool          // it has begun, without policies that are met now; Limiter.mu guards it
+}
+
+func newRegistration(store Store) registration {
+	registrar, _ := store.(Registrar)
+	return registration{store: registrar, wake: make(chan struct{}, 1), due: newActivity()}
 }
 
 // expect has the policies that were met be registered. The caller holds l.mu.
 func (l *Limiter) expect() {
-	r := &l.registration
-	if r.store == nil {
+	if l.registration.store == nil {
 		return
 	}
-	if l.unregistered.Load() == nil || r.started {
-		r.newest, r.started = make(chan struct{}), false
-		l.unregistered.Store(&r.newest)
+	if waiting := l.unregistered.Load(); waiting == nil || waiting.started {
+		l.unregistered.Store(&unregistered{done: make(chan struct{})})
 		l.wakeRegistry()
 	}
 }
@@ -70,7 +79,7 @@ func (l *Limiter) await(ctx context.Context, p **Policy) *view {
 		timer := time.NewTimer(registerWait)
 		defer timer.Stop()
 		select {
-		case <-*waiting:
+		case <-waiting.done:
 		case <-ctx.Done():
 		case <-timer.C:
 			l.unregistered.CompareAndSwap(waiting, nil)
@@ -81,20 +90,27 @@ func (l *Limiter) await(ctx context.Context, p **Policy) *view {
 	return v
 }
 
-// watchLogs registers the limiter's logs and forgets earlier ones until ctx ends.
+// watchLogs registers the limiter's logs while there are decisions, and drops earlier
+// ones that hold nothing, until ctx ends.
 func (l *Limiter) watchLogs(ctx context.Context) {
 	tick := time.NewTicker(registerInterval)
 	defer tick.Stop()
+	var due <-chan struct{} // nil while the last registration is new
 	for {
-		if l.registration.store != nil {
-			l.register(ctx)
-		}
-		l.dropFormer(time.Now())
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			l.dropFormer(time.Now())
+			due = l.registration.due.awake
+			continue
+		case <-due:
+			l.registration.due.forget()
 		case <-l.registration.wake:
+		}
+		due = nil
+		if l.registration.store != nil {
+			l.register(ctx)
 		}
 	}
 }
@@ -104,7 +120,9 @@ func (l *Limiter) register(ctx context.Context) {
 	r := &l.registration
 	l.mu.Lock()
 	v, waiting := l.view.Load(), l.unregistered.Load()
-	r.started = true
+	if waiting != nil {
+		waiting.started = true
+	}
 	l.mu.Unlock()
 	if len(v.written) == 0 {
 		return
@@ -120,13 +138,13 @@ func (l *Limiter) register(ctx context.Context) {
 	case err == nil:
 		l.learnLogs(logs, time.Now())
 	case answered(err) && !errors.Is(err, ErrClosed) && !r.failed:
-		// Of a store that does not answer, its circuit tells.
+		// The circuit of a store that does not answer logs that.
 		r.failed = true
 		l.Logger().Warn("streamlimit: logs can't be registered; after a change of limits in a deployment, earlier logs may not count", "error", err)
 	}
 	if waiting != nil {
 		l.unregistered.CompareAndSwap(waiting, nil)
-		close(*waiting)
+		close(waiting.done)
 	}
 }
 
