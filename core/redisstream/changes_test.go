@@ -1,6 +1,7 @@
 package redisstream
 
 import (
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -115,5 +116,74 @@ func TestChangesUnderLoad(t *testing.T) {
 	}
 	if most := int64(2*time.Second/window+2) * 40; admitted.Load() > most {
 		t.Errorf("%d admitted in two seconds, want at most %d", admitted.Load(), most)
+	}
+}
+
+// While a slot of a Cluster moves, a policy and its earlier logs have one budget, whichever
+// of the logs are on which node, and whatever their layouts.
+func TestChangesWhileASlotMoves(t *testing.T) {
+	cluster := redistest.Cluster(t, 3)
+	s := New(cluster.Client(), patient)
+	const most = 20
+	options := [][]core.PolicyOption{
+		{core.PerHour(most)},
+		{core.PerHour(most), core.PerDay(most + 1)},
+		{core.Per(most, 2*time.Hour), core.Refundable(0)},
+		{core.Per(most, 3*time.Hour), core.Slices(4)},
+	}
+	for i, first := range options {
+		for j, second := range options {
+			if i == j {
+				continue
+			}
+			key := fmt.Sprint(i, " to ", j)
+			before, last := core.NewPolicy("p", first...), core.NewPolicy("p", second...)
+			after := last.After(before, core.NewPolicy("p", core.PerSecond(5))) // whose log does not exist
+			sum := 0
+			ask := func(p *core.Policy, n int, together bool) {
+				t.Helper()
+				for range n {
+					u, err := core.Usage{}, error(nil)
+					if together {
+						var us []core.Usage
+						if us, err = s.TakeAll(t.Context(), []core.Ask{{Policy: p, Key: key, Cost: 1}}); err == nil {
+							u = us[0]
+						}
+					} else {
+						u, err = s.Take(t.Context(), p, key, 1)
+					}
+					if err != nil {
+						t.Fatalf("%s: %v", key, err)
+					}
+					if u.Allowed {
+						sum++
+					}
+					if got := u.Limits[0].Used; got != int64(sum) {
+						t.Errorf("%s: %d used, want %d", key, got, sum)
+					}
+					if !u.Allowed && (u.RetryAfter <= 0 || u.RetryAfter > 3*time.Hour) {
+						t.Errorf("%s: RetryAfter %v", key, u.RetryAfter)
+					}
+				}
+			}
+			ask(before, 5, false)
+			ask(after, 2, false)
+			move := cluster.Move(s.logKey(before, key))
+			move.Begin()
+			ask(after, 2, true)
+			move.Migrate(s.logKey(before, key)) // the earlier log is on the other node
+			ask(after, 2, false)
+			if u, err := s.Peek(t.Context(), after, key, 1); err != nil || !u.Allowed || u.Limits[0].Used != 11 {
+				t.Errorf("%s: Peek %+v, %v, want 11 used", key, u, err)
+			}
+			move.MigrateAll()
+			ask(after, 2, true)
+			ask(after, most, false)
+			move.End()
+			ask(after, 2, false)
+			if sum != most {
+				t.Errorf("%s: %d admitted, want %d", key, sum, most)
+			}
+		}
 	}
 }

@@ -124,15 +124,24 @@ func New(rdb redis.UniversalClient, options ...Option) *Store {
 // that come at once share round trips.
 func (s *Store) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
 	if !cacheable(p) {
-		return s.batcher.take(ctx, s.charge(p, key, cost))
+		return s.take(ctx, p, key, cost)
 	}
 	if u, ok := s.cache.get(p, key); ok && ctx.Err() == nil && !s.transport.closed.Load() {
 		return u, nil
 	}
 	sent := s.cache.sending(key)
-	u, err := s.batcher.take(ctx, s.charge(p, key, cost))
+	u, err := s.take(ctx, p, key, cost)
 	if err == nil && !u.Allowed {
 		s.cache.put(p, key, u, sent)
+	}
+	return u, err
+}
+
+// take is Take without the cache.
+func (s *Store) take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+	u, err := s.batcher.take(ctx, s.charge(p, key, cost))
+	if err != nil && moving(p, err) {
+		return s.decideWhileMoving(ctx, p, key, cost, modeTake)
 	}
 	return u, err
 }
@@ -145,11 +154,21 @@ func (s *Store) charge(p *core.Policy, key string, cost int64) charge {
 // Peek implements [core.Store].
 func (s *Store) Peek(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
 	c := s.charge(p, key, cost)
-	reply, err := s.batcher.ask(ctx, c, appendDecision(nil, &c, modeLook))
+	u, err := s.askUsage(ctx, c, appendDecision(nil, &c, modeLook))
+	if err != nil && moving(p, err) {
+		return s.decideWhileMoving(ctx, p, key, cost, modeLook)
+	}
+	return u, err
+}
+
+// askUsage runs the script that decides on the charge, with the given arguments, and
+// reads its reply.
+func (s *Store) askUsage(ctx context.Context, c charge, args []any) (core.Usage, error) {
+	reply, err := s.batcher.ask(ctx, c, args)
 	if err != nil {
 		return core.Usage{}, err
 	}
-	u, err := parseUsage(reply, p)
+	u, err := parseUsage(reply, c.policy)
 	if err != nil {
 		return core.Usage{}, fmt.Errorf("redisstream: %w", err)
 	}
