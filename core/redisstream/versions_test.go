@@ -20,7 +20,7 @@ type nextVersion struct{ scripts map[string]*script }
 func newNextVersion() nextVersion {
 	next := nextVersion{make(map[string]*script)}
 	for _, sc := range []*script{counted, summed, refunded, together, many, changed, togetherChanged, manyChanged} {
-		next.scripts[sc.sha] = newScript(sc.source + "\n-- of the next version\n")
+		next.scripts[sc.sha.(string)] = newScript(sc.source + "\n-- of the next version\n")
 	}
 	return next
 }
