@@ -11,14 +11,15 @@ const maxEarlier = 8
 // with one log count once, and those with p's own log not at all.
 //
 // A [Limiter] calls it when an [Override], [Limiter.Replace] or a new deployment
-// changes a policy, and leaves a log out again once it can hold nothing. So no window as
+// changes a policy, and leaves a log out again once that can hold nothing. So no window as
 // long as the shortest in force, before and after, has more than the largest Max in
 // force. A longer window is exact from one window after the change on. There are two
 // bounds to that:
 //
-//   - A process that has not heard of a change counts the earlier limits' log alone. It
-//     hears of a rule within a second, and of another process's file or deployment within
-//     20 seconds, in a store that is a [Registrar].
+//   - A process that does not know of a change counts the earlier limits' log alone. It
+//     reads a rule within a second, see [WithRulesInterval]. In a store that is a
+//     [Registrar] it reads the logs of other processes within 20 seconds. After an idle
+//     time it reads them with its first decision, which does not wait for that.
 //   - A policy has at most 8 earlier logs. A further change in one process waits until one
 //     of them is empty, and a log line says so.
 //

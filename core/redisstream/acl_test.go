@@ -74,6 +74,13 @@ func everything(t *testing.T, s *Store) {
 			t.Errorf("%s: entries %v, %v", p.Name(), entries, err)
 		}
 	}
+	after := core.NewPolicy("changed", core.PerHour(1000), core.Refundable(0)).After(countedPolicy, summedPolicy, refundedPolicy, coarsePolicy)
+	take(t, s, after, "k")
+	for range 2 { // the second finds the first one's logs
+		if _, err := s.RegisterLogs(ctx, []*core.Policy{countedPolicy, core.NewPolicy("short", core.Per(1, core.MinWindow))}); err != nil {
+			t.Error(err)
+		}
+	}
 	asks := []core.Ask{{Policy: countedPolicy, Key: "k", Cost: 1}, {Policy: refundedPolicy, Key: "k2", Cost: 1}, {Policy: coarsePolicy, Key: "k", Cost: 1}}
 	if _, err := s.TakeAll(ctx, asks); err != nil {
 		t.Error(err)

@@ -102,14 +102,16 @@
 // A change that is undone within a second can bring back a denial of before it, whose
 // RetryAfter does not count what was admitted meanwhile.
 //
-// One hash, streamlimit:{logs}, has a field for each log that is written, so that a
-// process that starts with other limits knows of the earlier ones. It ends by itself.
-// Each process renews its fields every 20 seconds by one command (eval). Policies of
-// one name are one policy here, also those of different services: give each service a
-// prefix.
+// One sorted set, streamlimit:{logs}, has the name of each log that is written, so that a
+// process that starts with other limits counts the earlier ones. It ends by itself. While
+// a process decides, it registers its logs every 20 seconds with one command (eval), at
+// most 4,320 a day. While nothing is decided, no command is sent. Policies of one name are
+// one policy here, also those of different services: give each service a prefix.
 //
-// While a slot of a Cluster moves to another node, decisions on a policy with earlier
-// logs can fail.
+// While a slot of a Cluster moves to another node, a script can use one log only. A
+// decision on a policy with earlier logs then takes a round trip for each log. What other
+// processes add to the earlier logs between these round trips is not counted. A counted
+// earlier log counts whole, also for a shorter window, and RetryAfter can be too long.
 //
 // # Versions
 //
