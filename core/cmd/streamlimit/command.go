@@ -36,7 +36,7 @@ type action func(ctx context.Context, s streams) error
 
 var commands = []command{
 	topCommand, policiesCommand, inspectCommand, resetCommand,
-	banCommand, unbanCommand, blockCommand, exemptCommand, overrideCommand, restoreCommand, switchCommand, rulesCommand, digestCommand, benchCommand,
+	banCommand, unbanCommand, blockCommand, exemptCommand, overrideCommand, restoreCommand, switchCommand, rulesCommand, digestCommand,
 }
 
 // usageError is one that a look at the command's help would have prevented.

@@ -77,10 +77,6 @@ func TestWrongUse(t *testing.T) {
 		{"override -policy api -limits 5/second,6/second", "two limits for one window"},
 		{"override -policy a:b -limits 5/second", "':' is not allowed"},
 		{"restore", "-policy is missing"},
-		{"bench -n 0", "-n is 0"},
-		{"bench -callers 0", "-callers is 0"},
-		{"bench -duration 0s", "-duration is 0s"},
-		{"bench -key=", "-key is missing"},
 		{"top", "no terminal: use -json"},
 	} {
 		toolAnswers(t, "", strings.Fields(c.args)...).want(t, exitUsage, c.part)
@@ -93,7 +89,7 @@ func TestRedisThatDoesNotAnswer(t *testing.T) {
 	server.Kill()
 	for _, args := range []string{
 		"policies", "inspect -policy api -key k", "reset -policy api -key k", "ban -key k -for 1m", "unban -key k", "block -key k", "exempt -network 192.0.2.1",
-		"override -policy api -limits 5/second", "restore -policy api", "rules", "rules -delete x", "bench", "top -once",
+		"override -policy api -limits 5/second", "restore -policy api", "rules", "rules -delete x", "top -once",
 	} {
 		r := tool(t, server, strings.Fields(args)...)
 		r.want(t, exitFailure, "no answer from Redis at "+server.Addr)

@@ -14,7 +14,6 @@
 //	streamlimit restore -policy search
 //	streamlimit switch -policy search -to off            # a kill switch; or shadow, or on
 //	streamlimit rules                                    # overrides, bans and others
-//	streamlimit bench -n 100000 -callers 64
 //
 // Each but digest takes -redis URL, or the environment's REDIS_URL, and all take -json. What processes
 // decide, and the policies' limits, are what a recorder of package monitor tells in
