@@ -71,10 +71,3 @@ func short(d time.Duration) string {
 }
 
 func milli(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
-
-func plural(n int, one string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %ss", n, one)
-}
