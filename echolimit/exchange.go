@@ -78,14 +78,10 @@ func (x *exchange) NewRecord() *adapter.Record { return &x.own }
 func (x *exchange) Record() *adapter.Record { return recordOf(x.c) }
 
 func recordOf(c echo.Context) *adapter.Record {
-	if r, ok := c.Get(recordKey).(*adapter.Record); ok {
-		return r
-	}
-	return adapter.RecordOf(c.Request()) // after ServeHTTP, which makes another context
+	return adapter.RecordOf(c.Request())
 }
 
 func (x *exchange) SetRecord(r *adapter.Record) {
-	x.c.Set(recordKey, r)
 	x.c.SetRequest(x.visit.Enter(x.c.Request(), r))
 }
 

@@ -90,15 +90,10 @@ func (x *exchange) NewRecord() *adapter.Record { return &x.own }
 func (x *exchange) Record() *adapter.Record { return recordOf(x.c) }
 
 func recordOf(c *gin.Context) *adapter.Record {
-	value, _ := c.Get(recordKey{})
-	if r, ok := value.(*adapter.Record); ok {
-		return r
-	}
-	return adapter.RecordOf(c.Request) // after HandleContext, which empties the context
+	return adapter.RecordOf(c.Request)
 }
 
 func (x *exchange) SetRecord(r *adapter.Record) {
-	x.c.Set(recordKey{}, r)
 	x.c.Request = x.visit.Enter(x.c.Request, r)
 }
 
