@@ -109,8 +109,9 @@ func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a
 	}
 	store, circuit := l.store, l.circuits.of(a)
 	begun := begin(ctx)
+	var u Usage
 	if err = circuit.refuses(); err == nil {
-		if d.usage, err = store.Take(ctx, a.Policy, a.Key, a.Cost); !d.usage.Recalled {
+		if u, err = store.Take(ctx, a.Policy, a.Key, a.Cost); !u.Recalled {
 			circuit.learn(ctx, begun, a, err)
 		}
 	}
@@ -118,24 +119,23 @@ func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a
 		if expired(ctx, begun) {
 			return policyError(a.Policy, context.DeadlineExceeded)
 		}
-		if store, err = l.decideWithoutStore(ctx, &a, &d.usage, err); err != nil {
+		if a, u, store, err = l.decideWithoutStore(ctx, a, err); err != nil {
 			return err
 		}
 	}
-	d.decide(a)
-	d.complete(store, true)
+	d.decide(a, &u)
+	d.complete(&u, store, true)
 	return nil
 }
 
 // decideWithoutStore is apart for the memory that it takes.
-func (l *Limiter) decideWithoutStore(ctx context.Context, a *Ask, u *Usage, failed error) (Store, error) {
-	asks := []Ask{*a}
+func (l *Limiter) decideWithoutStore(ctx context.Context, a Ask, failed error) (Ask, Usage, Store, error) {
+	asks := []Ask{a}
 	usages, instead, err := l.takeWithoutStore(ctx, asks, failed)
 	if err != nil {
-		return nil, err
+		return Ask{}, Usage{}, nil, err
 	}
-	*a, *u = asks[0], usages[0]
-	return instead, nil
+	return asks[0], usages[0], instead, nil
 }
 
 // answer is the decision that is made without asking a log, if one is: by a rule
@@ -231,7 +231,7 @@ func (l *Limiter) takeAll(ctx context.Context, open []Ask, decisions []Decision)
 			next++
 		}
 		decisions[next] = decisionOf(a, usages[i])
-		decisions[next].complete(store, taken)
+		decisions[next].complete(&usages[i], store, taken)
 	}
 	return nil
 }
@@ -263,14 +263,14 @@ func (l *Limiter) askAll(ctx context.Context, asks []Ask) ([]Usage, error) {
 
 // complete adds to a store's decision what became of the request. taken is
 // whether the store took the units, if there was room.
-func (d *Decision) complete(store Store, taken bool) {
+func (d *Decision) complete(u *Usage, store Store, taken bool) {
 	switch {
 	case d.Source == SourceNone:
 		d.Reason = ReasonFailOpen
-	case taken && d.usage.Allowed:
+	case taken && u.Allowed:
 		d.Counted = true
 		if d.Policy.refundable {
-			d.receipt = &receipt{entry: d.usage.Entry, store: store}
+			d.receipt = &receipt{entry: u.Entry, store: store}
 		}
 	}
 }

@@ -77,6 +77,7 @@ type Decision struct {
 	Cost    int64   // units asked for
 	Allowed bool    // whether the policy lets the request pass; for a peek, whether it would
 	Reason  Reason
+	Source  Source
 
 	// Counted reports whether the units were taken: the request was allowed, by the
 	// limits, and by those of all policies that were asked together.
@@ -102,10 +103,9 @@ type Decision struct {
 	// nothing more is admitted; 0 when it is empty.
 	ResetAfter time.Duration
 
-	Source Source
-
-	usage   Usage
-	receipt *receipt // of what was taken; nil when it can't be given back
+	first   LimitUsage                 // of the policy's limits
+	others  *[MaxLimits - 1]LimitUsage // nil if there is one limit
+	receipt *receipt                   // of what was taken; nil when it can't be given back
 }
 
 // receipt is what Settle needs to know of what was taken, shared by the copies
@@ -130,8 +130,12 @@ func (d *Decision) State(i int) LimitState {
 	if d.Policy == nil || i < 0 || i >= len(d.Policy.limits) {
 		return LimitState{}
 	}
-	l := d.Policy.limits[i]
-	u := d.usage.Limits[i]
+	l, u := d.Policy.limits[i], d.first
+	if i > 0 && d.others != nil {
+		u = d.others[i-1]
+	} else if i > 0 {
+		u = LimitUsage{}
+	}
 	return LimitState{
 		Limit:     l,
 		Remaining: max(0, l.Max-u.Used),
@@ -163,15 +167,20 @@ func (s LimitState) binds(o LimitState) bool {
 	return s.Reset > o.Reset
 }
 
-// decide makes the decision on a question from what a store found in the log,
-// which is in d already. Counted is left to the caller.
-func (d *Decision) decide(a Ask) {
-	p, u := a.Policy, &d.usage
+// decide makes the decision on a question from what a store found in the log.
+// Counted is left to the caller.
+func (d *Decision) decide(a Ask, u *Usage) {
+	p := a.Policy
 	d.Policy, d.Key, d.Cost = p, a.Key, a.Cost
 	d.Allowed, d.WouldDeny = u.Allowed || p.shadow, !u.Allowed && p.shadow
 	d.RetryAfter, d.ResetAfter, d.Source = u.RetryAfter, u.ResetAfter, u.Source
 	if d.WouldDeny {
 		d.RetryAfter = 0
+	}
+	d.first = u.Limits[0]
+	if len(p.limits) > 1 {
+		others := [MaxLimits - 1]LimitUsage(u.Limits[1:])
+		d.others = &others
 	}
 	binding := d.State(0)
 	for i := 1; i < p.Len(); i++ {
@@ -183,9 +192,8 @@ func (d *Decision) decide(a Ask) {
 }
 
 // decisionOf is the decision on a question.
-func decisionOf(a Ask, u Usage) Decision {
-	d := Decision{usage: u}
-	d.decide(a)
+func decisionOf(a Ask, u Usage) (d Decision) {
+	d.decide(a, &u)
 	return d
 }
 

@@ -90,7 +90,7 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 	decisions := record.decisions
 	if len(decisions) > 0 {
 		denied := core.Denied(decisions)
-		record.newest = newest(decisions, denied)
+		record.newest = int32(newest(decisions, denied)) //nolint:gosec // as many as a limit has policies
 		record.noteResult()
 		record = outer.with(m.limiter, record)
 		x.SetRecord(record)
@@ -101,7 +101,7 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 		record.setFields(&record.own, x, 0)
 	}
 	if m.settles() && !outer.settles(m) {
-		decisions = append(record.standing, decisions...)
+		decisions = append(slices.Clip(record.specials().standing), decisions...)
 	}
 	if m.settles() && len(decisions) > 0 {
 		return true, m.settleAfter(c, x, decisions, time.Since(begun), next)
@@ -116,7 +116,7 @@ func (m *Middleware[C]) decide(c C, x Exchange, outer *Record) (*Record, error) 
 	r := x.NewRecord()
 	r.forms = m.headers
 	if m.settles() {
-		r.settling = []any{m}
+		r.makeSpecial().settling = []any{m}
 	}
 	r.asked = continued{x, outer, m.limiter}
 	if len(m.counts) == 1 {

@@ -15,16 +15,39 @@ type Record struct {
 	oneAsk    [1]core.Ask      // and that of asks
 	decisions []core.Decision
 	asks      []core.Ask        // what was asked for each of the decisions
-	standing  []core.Decision   // that earlier limits have made in place of this one
-	settling  []any             // the middlewares so far that settle after the handler
-	newest    int               // of the decisions: the one of the innermost limit
-	hidden    []*core.Policy    // by middleware that sets no response fields
 	forms     []core.HeaderForm // of the response fields, of all middleware so far
 	own       fields            // that the limit sets which the record is of
 	limiter   *core.Limiter     // of the innermost limit
+	route     string            // as its limits knew it
+	newest    int32             // of the decisions: the one of the innermost limit
 	result    core.Result       // of the request, by the limits of that limiter
-	route     string            // as they knew it
 	asked     continued         // while the limit decides
+	special   *special          // nil for most requests
+}
+
+// special is the part of a record that few requests need.
+type special struct {
+	standing []core.Decision // that earlier limits have made in place of this one
+	settling []any           // the middlewares so far that settle after the handler
+	hidden   []*core.Policy  // of middleware that sets no response fields
+}
+
+var nothingSpecial special
+
+// specials returns the special part, to be read.
+func (r *Record) specials() *special {
+	if r == nil || r.special == nil {
+		return &nothingSpecial
+	}
+	return r.special
+}
+
+// makeSpecial returns the special part, to be written.
+func (r *Record) makeSpecial() *special {
+	if r.special == nil {
+		r.special = new(special)
+	}
+	return r.special
 }
 
 // continued is a request that outer limits have decided on, unless a handler has made
@@ -89,26 +112,36 @@ func (r *Record) stands(x Exchange, a core.Ask) bool {
 	if i < 0 || !before.decisions[i].Counted {
 		return false
 	}
-	r.standing = append(r.standing, before.decisions[i])
+	special := r.makeSpecial()
+	special.standing = append(special.standing, before.decisions[i])
 	return true
 }
 
 // settles reports whether a limit of m is outside, and corrects what it was charged.
-func (r *Record) settles(m any) bool { return r != nil && slices.Contains(r.settling, m) }
+func (r *Record) settles(m any) bool { return slices.Contains(r.specials().settling, m) }
 
 // with is the record with that of one more limit. A policy that was asked again
 // for the same key stands only once, with its newest decision.
 func (r *Record) with(limiter *core.Limiter, next *Record) *Record {
 	decisions, asks, forms := next.decisions, next.asks, next.forms
 	if len(forms) == 0 {
+		own := next.makeSpecial()
 		for i := range decisions {
-			next.hidden = append(next.hidden, decisions[i].Policy)
+			own.hidden = append(own.hidden, decisions[i].Policy)
 		}
 	}
 	if r == nil {
 		return next
 	}
-	next.settling = append(slices.Clip(r.settling), next.settling...)
+	if outer := r.special; outer != nil {
+		own := next.makeSpecial()
+		own.settling = append(slices.Clip(outer.settling), own.settling...)
+		for _, p := range outer.hidden {
+			if !slices.ContainsFunc(decisions, func(d core.Decision) bool { return d.Policy == p }) {
+				own.hidden = append(own.hidden, p)
+			}
+		}
+	}
 	next.decisions = make([]core.Decision, 0, len(r.decisions)+len(decisions))
 	next.asks = make([]core.Ask, 0, len(r.decisions)+len(decisions))
 	for i := range r.decisions {
@@ -122,14 +155,9 @@ func (r *Record) with(limiter *core.Limiter, next *Record) *Record {
 			limiter.WarnAskedTwice(outer.Policy)
 		}
 	}
-	next.newest += len(next.decisions)
+	next.newest += int32(len(next.decisions)) //nolint:gosec // as many as a request has limits
 	next.decisions = append(next.decisions, decisions...)
 	next.asks = append(next.asks, asks...)
-	for _, p := range r.hidden {
-		if !slices.ContainsFunc(decisions, func(d core.Decision) bool { return d.Policy == p }) {
-			next.hidden = append(next.hidden, p)
-		}
-	}
 	next.forms = slices.Clone(r.forms)
 	for _, form := range forms {
 		if !slices.Contains(next.forms, form) {
@@ -143,8 +171,8 @@ func (r *Record) with(limiter *core.Limiter, next *Record) *Record {
 // retryAfter is the response's Retry-After in seconds, 0 for none.
 func (r *Record) setFields(f *fields, x Exchange, retryAfter int64) {
 	shown := r.decisions
-	if len(r.hidden) > 0 {
-		hidden := func(d core.Decision) bool { return slices.Contains(r.hidden, d.Policy) }
+	if special := r.specials(); len(special.hidden) > 0 {
+		hidden := func(d core.Decision) bool { return slices.Contains(special.hidden, d.Policy) }
 		shown = slices.DeleteFunc(r.Decisions(), hidden)
 	}
 	f.to = x
