@@ -1,11 +1,5 @@
 package core
 
-import "sync"
-
-// ForgetInHandler lets the warning of a limiter that a handler makes be given
-// once more.
-func ForgetInHandler() { saidInHandler = sync.Once{} }
-
 // MaxKnown and RulesFailures are bounds that tests reach.
 const (
 	MaxKnown      = maxKnown

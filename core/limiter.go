@@ -77,7 +77,6 @@ func New(store Store, options ...Option) *Limiter {
 		o(l)
 	}
 	l.view.Store(newView(&view{}, nil, ruleset{clock: store.RuleTime}))
-	w.ifInHandler()
 	if r, ok := store.(Reporter); ok {
 		l.stopReports = r.Report(l.circuits.report)
 	}

@@ -3,8 +3,6 @@ package core
 import (
 	"fmt"
 	"log/slog"
-	"path"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -24,7 +22,6 @@ const (
 	warnForwarded   = "STREAMLIMIT_W001"
 	warnPolicyTwice = "STREAMLIMIT_W002"
 	warnAskedTwice  = "STREAMLIMIT_W003"
-	warnInHandler   = "STREAMLIMIT_W006"
 	warnUnfit       = "STREAMLIMIT_W007"
 	warnRulesUnread = "STREAMLIMIT_W008"
 	warnApart       = "STREAMLIMIT_W009"
@@ -97,40 +94,4 @@ func (l *Limiter) warnUnfit(err error) {
 
 func (w *warnings) rulesUnread(err error) {
 	w.say(warnRulesUnread, "the rules in the store can't be read; those that are known stay", "error", err)
-}
-
-// saidInHandler is the one state that limiters of a process share: a limiter
-// that is made for each request has nowhere else to remember that this was said.
-var saidInHandler sync.Once
-
-// ifInHandler says that the limiter is being made by a handler of requests.
-func (w *warnings) ifInHandler() {
-	callers := make([]uintptr, 256)
-	// Without runtime.Callers, this function and New.
-	frames := runtime.CallersFrames(callers[:runtime.Callers(3, callers)])
-	maker, inHandler := "", false
-	for more := true; more; {
-		var frame runtime.Frame
-		frame, more = frames.Next()
-		if maker == "" {
-			maker = fmt.Sprintf("%s:%d", path.Base(frame.File), frame.Line)
-		}
-		if frame.Function == "sync.(*Once).doSlow" {
-			return // in a handler, perhaps, but once
-		}
-		inHandler = inHandler || servesRequest(frame.Function)
-	}
-	if inHandler {
-		saidInHandler.Do(func() {
-			w.say(warnInHandler, "a limiter is made while a request is served; make one for the process, before it serves", "at", maker)
-		})
-	}
-}
-
-// servesRequest reports whether a function of this name is one of a server, or a
-// handler's.
-func servesRequest(function string) bool {
-	return strings.HasSuffix(function, ".ServeHTTP") || // of net/http and httptest, and what implements http.Handler
-		function == "net/http.(*conn).serve" ||
-		strings.HasSuffix(function, "fasthttp.(*Server).serveConn")
 }

@@ -1,14 +1,11 @@
 package core_test
 
 import (
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -73,58 +70,5 @@ func TestWarningLine(t *testing.T) {
 	another, _ := newLimiter(t, second.option())
 	if another.WarnAskedTwice(api); second.count("") != 1 {
 		t.Error("another limiter does not warn")
-	}
-}
-
-// A limiter that a handler makes is warned of once in a process, and only if
-// there would be more of them.
-func TestLimiterInHandler(t *testing.T) {
-	var log lines
-	newOne := func() { core.New(core.NewMemory(), log.option()).Close() }
-	lazily := func() func() {
-		var once sync.Once
-		return func() { once.Do(newOne) }
-	}
-	handler := func(do func()) http.Handler {
-		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { do() })
-	}
-	serve := func(do func()) {
-		server := httptest.NewServer(handler(do))
-		defer server.Close()
-		for range 3 {
-			response, err := http.Get(server.URL)
-			if err != nil {
-				t.Fatal(err)
-			}
-			response.Body.Close()
-		}
-	}
-	record := func(do func()) {
-		for range 3 {
-			handler(do).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
-		}
-	}
-	for name, c := range map[string]struct {
-		run  func()
-		want int
-	}{
-		"at the start":           {newOne, 0},
-		"in a handler":           {func() { serve(newOne) }, 1},
-		"in a recorded handler":  {func() { record(newOne) }, 1},
-		"with the first request": {func() { serve(lazily()) }, 0},
-		"once by a value":        {func() { serve(func() { sync.OnceFunc(newOne)() }) }, 0},
-		"beside a server":        {func() { serve(func() {}); newOne() }, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			core.ForgetInHandler()
-			log = lines{}
-			c.run()
-			if log.count("STREAMLIMIT_W006") != c.want || log.count("") != c.want {
-				t.Errorf("log %s, want %d lines", log.String(), c.want)
-			}
-			if c.want > 0 && log.count("at=warning_test.go:") != 1 {
-				t.Errorf("log %s does not say where", log.String())
-			}
-		})
 	}
 }
