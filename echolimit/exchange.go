@@ -52,9 +52,6 @@ type exchange struct {
 	visit adapter.Visit
 }
 
-// recordKey is where the context keeps the record.
-const recordKey = "github.com/streamlimit/streamlimit/echolimit"
-
 // Peer is not c.RealIP(), which believes the leftmost address that anybody
 // writes until IPExtractor is set: trust is the limiter's own business.
 func (x *exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request().RemoteAddr) }

@@ -56,9 +56,6 @@ type exchange struct {
 	visit adapter.Visit
 }
 
-// recordKey is where the context keeps the record.
-type recordKey struct{}
-
 // Peer is not c.ClientIP(), which believes every peer's forwarded fields until
 // SetTrustedProxies is called: trust is the limiter's own business.
 func (x *exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request.RemoteAddr) }

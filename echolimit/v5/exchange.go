@@ -43,9 +43,6 @@ type exchange struct {
 	visit adapter.Visit
 }
 
-// recordKey is where the context keeps the record.
-const recordKey = "github.com/streamlimit/streamlimit/echolimit/v5"
-
 // Peer is not c.RealIP(), which believes what the IPExtractor of the app's settings
 // does: trust is the limiter's own business.
 func (x *exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request().RemoteAddr) }
@@ -69,14 +66,10 @@ func (x *exchange) NewRecord() *adapter.Record { return &x.own }
 func (x *exchange) Record() *adapter.Record { return recordOf(x.c) }
 
 func recordOf(c *echo.Context) *adapter.Record {
-	if r, ok := c.Get(recordKey).(*adapter.Record); ok {
-		return r
-	}
-	return adapter.RecordOf(c.Request()) // after ServeHTTP, which makes another context
+	return adapter.RecordOf(c.Request())
 }
 
 func (x *exchange) SetRecord(r *adapter.Record) {
-	x.c.Set(recordKey, r)
 	x.c.SetRequest(x.visit.Enter(x.c.Request(), r))
 }
 
