@@ -262,6 +262,9 @@ func TestActionFails(t *testing.T) {
 		"down":           {errors.New("dial tcp 10.9.8.7:6379: connect: connection refused"), 503, "the store does not answer"},
 		"refused":        {fmt.Errorf("%w: NOPERM 10.9.8.7", core.ErrRefused), 409, "the store refuses: the log of this process says why"},
 		"not a log":      {core.ErrNotALog, 409, "another program uses this key in the store: give one of them a prefix of its own"},
+		"full":           {core.ErrStoreFull, 409, "the store in memory has no room for another key"},
+		"overloaded":     {core.ErrOverloaded, 503, "this process is overloaded: look whether"},
+		"closed":         {core.ErrClosed, 503, "this process is shutting down"},
 		"too many rules": {core.ErrTooManyRules, 409, "rules already: end some, or block networks instead of addresses"},
 	} {
 		t.Run(name, func(t *testing.T) {

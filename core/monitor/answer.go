@@ -41,6 +41,12 @@ func fail(w http.ResponseWriter, err error) {
 		refuse(w, http.StatusConflict, "another program uses this key in the store: give one of them a prefix of its own")
 	case errors.Is(err, core.ErrRefused):
 		refuse(w, http.StatusConflict, "the store refuses: the log of this process says why")
+	case errors.Is(err, core.ErrStoreFull):
+		refuse(w, http.StatusConflict, "the store in memory has no room for another key: raise its maximum with core.WithMaxKeys")
+	case errors.Is(err, core.ErrOverloaded):
+		refuse(w, http.StatusServiceUnavailable, "this process is overloaded: look whether it was done, and try again")
+	case errors.Is(err, core.ErrClosed):
+		refuse(w, http.StatusServiceUnavailable, "this process is shutting down: use another one")
 	default:
 		refuse(w, http.StatusServiceUnavailable, "the store does not answer")
 	}

@@ -96,6 +96,9 @@ func (h *Handler) unread(w http.ResponseWriter, err error) {
 		text = "the store refuses to read this log: the log of this process says why"
 		h.limiter.Logger().Warn("streamlimit: monitor: the store refuses to read a log", "error", err)
 	}
+	if errors.Is(err, core.ErrOverloaded) {
+		text = "this process is overloaded, so what this key has used is not known: try again"
+	}
 	refuse(w, http.StatusServiceUnavailable, text)
 }
 
