@@ -15,7 +15,7 @@ endef
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # These are in files that the race detector leaves out: nothing runs beside them.
 ABOUT_TIME = ^TestRow3[0-4]|^TestBurst|^TestBusyProcess|^TestFarServer|^TestImpatientCallers|^TestFrozenServer|^TestIdleConnections|^TestQuestionsWhen|^TestSlowServer|^TestBan
@@ -98,6 +98,14 @@ tidy: ## go mod tidy in every module
 .PHONY: tidy-check
 tidy-check: ## fail if `make tidy` would change anything
 	@.ci/tidy-check.sh
+
+.PHONY: release
+release: ## commit and tag VERSION of every module, to be pushed by hand (DRY=1: in a clone, .tools/release)
+	@DRY='$(DRY)' .ci/release.sh '$(VERSION)'
+
+.PHONY: release-test
+release-test: ## use a dry release of HEAD as its users will, from a module proxy (a minute)
+	@.ci/release-test.sh
 
 .PHONY: redis
 redis: ## install redis-server, which the tests start, unless it is there
