@@ -99,6 +99,14 @@ tidy: ## go mod tidy in every module
 tidy-check: ## fail if `make tidy` would change anything
 	@.ci/tidy-check.sh
 
+.PHONY: api
+api: ## list what the modules export in examples/internal/api/api.txt
+	@go run ./examples/internal/api >api.new && mv api.new examples/internal/api/api.txt || { rm -f api.new; exit 1; }
+
+.PHONY: api-check
+api-check: ## fail if `make api` would change anything
+	@go run ./examples/internal/api | diff -u examples/internal/api/api.txt - || { echo "the exported API changed: run \`make api\` and look at the difference" >&2; exit 1; }
+
 .PHONY: release
 release: ## commit and tag VERSION of every module, to be pushed by hand (DRY=1: in a clone, .tools/release)
 	@DRY='$(DRY)' .ci/release.sh '$(VERSION)'
