@@ -74,8 +74,16 @@ bench: redis ## measure this and its peers into core/benchmarks/results, 15 minu
 	go run ./core/benchmarks -out core/benchmarks/results$(if $(QUICK),/quick -quick)
 
 .PHONY: lint
-lint: fmt-check vet $(GOLANGCI) ## gofmt, go vet and golangci-lint, which the first run builds (minutes)
+lint: fmt-check vet lint-words lint-scripts $(GOLANGCI) ## gofmt, go vet, words, scripts and golangci-lint, which the first run builds (minutes)
 	$(call in-modules,$(GOLANGCI) run ./...)
+
+.PHONY: lint-words
+lint-words: ## fail where a comment or a text has a phrase of .ci/words
+	@.ci/lint-words.sh
+
+.PHONY: lint-scripts
+lint-scripts: luacheck node ## luacheck for Lua, and the syntax of JavaScript
+	@.ci/lint-scripts.sh
 
 .PHONY: vet
 vet: ## go vet in every module
@@ -130,6 +138,14 @@ chromium: ## install Chromium, which the tests of the monitor's page run, unless
 .PHONY: nginx
 nginx: ## install nginx, which tests put before a service, unless it is there
 	@.ci/need.sh nginx
+
+.PHONY: luacheck
+luacheck: ## install luacheck, unless it is there
+	@.ci/need.sh luacheck
+
+.PHONY: node
+node: ## install Node.js, unless it is there
+	@.ci/need.sh node
 
 $(GOLANGCI):
 	GOBIN=$(@D) GOWORK=off go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)

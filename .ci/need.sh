@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# need.sh redis|cc|chromium|nginx: makes sure that a program which the tests run is installed,
+# need.sh redis|cc|chromium|nginx|luacheck|node: makes sure that a program is installed which tests or lints run,
 # by apt-get or brew; says what to do where neither can.
 set -euo pipefail
 
@@ -31,6 +31,10 @@ have_nginx() {
 	command -v nginx >/dev/null || command -v /usr/sbin/nginx >/dev/null
 }
 
+have_luacheck() { command -v luacheck >/dev/null; }
+
+have_node() { command -v node >/dev/null; }
+
 case "${1:-}" in
 redis)
 	what="redis-server 7.0 or later (or valkey-server 7.2 or later, or the environment variable REDIS_SERVER with the path of one)"
@@ -50,8 +54,16 @@ nginx)
 	what="nginx, as a proxy and a cache"
 	apt="nginx-light" brew="nginx" check=have_nginx
 	;;
+luacheck)
+	what="luacheck, which lints the scripts of the store"
+	apt="lua-check" brew="luacheck" check=have_luacheck
+	;;
+node)
+	what="Node.js, which checks the monitor's JavaScript"
+	apt="nodejs" brew="node" check=have_node
+	;;
 *)
-	echo "usage: $0 redis|cc|chromium|nginx" >&2
+	echo "usage: $0 redis|cc|chromium|nginx|luacheck|node" >&2
 	exit 2
 	;;
 esac
@@ -70,7 +82,7 @@ as_root() {
 
 if command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }; then
 	echo "installing $apt with apt-get" >&2
-	# Stale lists are no reason to stop: the packages may be known already.
+	# This may fail with stale lists. Go on: apt may know the packages already.
 	as_root apt-get update -qq >&2 || true
 	# shellcheck disable=SC2086 # several packages
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 $apt >&2 || true
@@ -80,7 +92,7 @@ elif [ -n "$brew" ] && command -v brew >/dev/null; then
 fi
 
 if ! $check; then
-	echo "The tests need $what." >&2
+	echo "Tests or lints need $what." >&2
 	echo "It is missing, and installing it did not work: install it by hand, for example with" >&2
 	if [ "$1" = cc ]; then
 		echo "    apt-get install $apt     or on a Mac     xcode-select --install" >&2

@@ -307,7 +307,7 @@ func TestEntries(t *testing.T) {
 		func() ([]core.Entry, error) { return l.Entries(t.Context(), nil, "k", 1) },
 	} {
 		if _, err := wrong(); err == nil {
-			t.Error("wrong arguments are no error")
+			t.Error("Entries accepts wrong arguments")
 		}
 	}
 	clock.advance(time.Minute)

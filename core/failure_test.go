@@ -361,8 +361,8 @@ func TestFallbackAfterClose(t *testing.T) {
 	}
 }
 
-// A fallback that is full is no reason to keep out what a shadow policy counts,
-// and no reason to forget the limits of others.
+// A full fallback neither denies requests of a shadow policy nor lifts the limits
+// of other policies.
 func TestFullFallback(t *testing.T) {
 	l, _ := failing(t, (&lines{}).option())
 	l.SetLocal(core.NewMemory(core.WithMaxKeys(1)))

@@ -49,8 +49,8 @@ func (s *localStore) take(asks []Ask, places []int, usages []Usage) (Store, erro
 	}
 	decided, err := memory.TakeAll(context.Background(), local)
 	if errors.Is(err, ErrStoreFull) {
-		// For shadow policies there is no answer then, which is no reason for none
-		// for the others.
+		// Shadow policies get no decision then. The other policies are decided
+		// without them.
 		var enforced []int
 		for _, place := range places {
 			if asks[place].Policy.shadow {

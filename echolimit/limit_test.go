@@ -95,7 +95,7 @@ func endings() map[string]adaptertest.Ending[echo.Context, echo.MiddlewareFunc] 
 		}},
 		adaptertest.EndTimeout: {
 			Saw:     http.StatusServiceUnavailable,
-			Use:     []echo.MiddlewareFunc{middleware.TimeoutWithConfig(middleware.TimeoutConfig{Timeout: time.Millisecond})}, //nolint:staticcheck // deprecated for races between requests, of which there is one
+			Use:     []echo.MiddlewareFunc{middleware.TimeoutWithConfig(middleware.TimeoutConfig{Timeout: time.Millisecond})}, //nolint:staticcheck // deprecated for races between requests; this sends one
 			Handler: func(c echo.Context) error { <-c.Request().Context().Done(); return nil },
 		},
 		adaptertest.EndRewritten: {

@@ -190,8 +190,7 @@ func TestFarServer(t *testing.T) {
 	}
 }
 
-// Callers that give up sooner than the server answers are no reason to think
-// that it does not.
+// Callers that give up before the server answers do not make it count as down.
 func TestImpatientCallers(t *testing.T) {
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server.Addr)

@@ -11,7 +11,7 @@
 // Each server is a process of its own on a free port of 127.0.0.1, works in a
 // directory of its own, persists nothing unless asked to, and is killed when
 // the test ends. Servers are real because what is tested (scripts, trimming,
-// memory, time) is the server's behaviour, which a fake would only repeat as
+// memory, time) is the server's behavior, which a fake would only repeat as
 // its author understood it.
 //
 // The program is the one named by the environment variable REDIS_SERVER, else

@@ -42,7 +42,7 @@ func (h Harness) concurrency(t *testing.T) {
 		})
 	}
 	t.Run("refunds", func(t *testing.T) {
-		// Whoever got in gives back at once: never are more inside than the limit.
+		// Whoever got in gives back at once: no more than the limit are inside.
 		s := h.subject(t)
 		p := core.NewPolicy("p", core.PerMinute(7), core.Refundable(0))
 		var inside, admitted atomic.Int64

@@ -157,7 +157,7 @@ func (s *stepped) afterStep(step time.Duration) {
 	}
 	s.blocked = waited - window
 
-	// Then it is as if nothing had been.
+	// Afterwards the limit holds as before.
 	time.Sleep(window + s.policy.Slice() + 100*time.Millisecond)
 	start, admitted := time.Now(), 0
 	for range 20 {

@@ -50,7 +50,7 @@ type Login struct {
 	Password string `json:"password"`
 }
 
-// LogIn answers whether it is the one account, demo with password demo.
+// LogIn accepts the one account, demo with password demo.
 func LogIn(l Login) (status int, body any) {
 	user := subtle.ConstantTimeCompare([]byte(l.User), []byte("demo"))
 	password := subtle.ConstantTimeCompare([]byte(l.Password), []byte("demo"))
