@@ -36,6 +36,10 @@ SERVER_TESTS = ./core/redistest ./core/redisstream ./core/storetest/... ./exampl
 servers: ## unpack Redis 8.0, Valkey 8.1 and Valkey 9.1 from Debian's packages into .tools/servers
 	@.ci/servers.sh
 
+.PHONY: test-server
+test-server: redis ## test with the installed server, or with REDIS_SERVER, what depends on it
+	go test -count=1 -timeout 15m $(SERVER_TESTS)
+
 .PHONY: test-servers
 test-servers: redis ## test with the installed server and with those of `make servers` (about 20 minutes)
 	@set -e; servers=$$(.ci/servers.sh); failed=; for server in "$$REDIS_SERVER" $$servers; do \
@@ -84,6 +88,12 @@ lint-words: ## fail where a comment or a text has a phrase of .ci/words
 .PHONY: lint-scripts
 lint-scripts: luacheck node ## luacheck for Lua, and the syntax of JavaScript
 	@.ci/lint-scripts.sh
+
+GOVULNCHECK_VERSION := v1.1.4
+
+.PHONY: vulncheck
+vulncheck: ## look for known weaknesses in what every module calls
+	$(call in-modules,go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./...)
 
 .PHONY: vet
 vet: ## go vet in every module
