@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,7 +144,7 @@ func serve(t *testing.T, config fiber.Config, app adaptertest.App[*fiber.Ctx, fi
 	for _, g := range app.Groups {
 		group := f.Group(g.Prefix, g.Use...)
 		for _, r := range g.Routes {
-			handlers := append(r.Use, r.Handler)
+			handlers := slices.Concat(r.Use, []fiber.Handler{r.Handler})
 			for _, method := range []string{"GET", "HEAD", "POST"} {
 				group.Add(method, r.Path, handlers...)
 			}

@@ -1,7 +1,7 @@
 // Package adaptertest is the suite that every framework adapter passes. It
 // speaks HTTP to a real server of the framework, and says what is true of all
 // adapters alike; an adapter's own tests hold only what its framework makes
-// different.
+// different. The package may change in any release.
 package adaptertest
 
 import (

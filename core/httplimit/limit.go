@@ -36,7 +36,7 @@ func New(limiter *core.Limiter, policy *core.Policy, options ...Option) func(htt
 		if next == nil {
 			panic("httplimit: New: nil handler: give the one that is to be limited")
 		}
-		serve := func(r *http.Request) error {
+		serve := func(r *http.Request) error { //nolint:unparam // other frameworks return errors
 			next.ServeHTTP(visitOf(r).writer, r)
 			return nil
 		}

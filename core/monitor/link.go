@@ -56,7 +56,7 @@ func (s *secret) followed(w http.ResponseWriter, r *http.Request) bool {
 		move(w, addSlash) // with the token: from here the cookie would be for the directory above
 		return true
 	}
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where the request is, since plain HTTP would lose it
 		Name: cookieName + port(r.Host), Value: token,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: secure(r),
 	})

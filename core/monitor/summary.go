@@ -60,7 +60,7 @@ func (s *summary) add(key keyName, count, known int64) {
 		}
 	}
 	if s.used < capacity {
-		i := int32(s.used)
+		i := int32(s.used) //nolint:gosec // below capacity
 		s.used++
 		s.counters[i] = counter{key: key, hash: hash, error: known, next: *head, place: i}
 		*head = i + 1

@@ -101,8 +101,9 @@ func TestLineOfErrors(t *testing.T) {
 		"policies:\n  # three\n  search: @[1/s, 2/s]\n",
 	} {
 		text = comments + text
+		before, _, _ := strings.Cut(text, "@")
 		wrong := strings.Replace(text, "@", "", 1)
-		want := fmt.Sprintf("p.yaml:%d: ", 1+strings.Count(text[:strings.Index(text, "@")], "\n"))
+		want := fmt.Sprintf("p.yaml:%d: ", 1+strings.Count(before, "\n"))
 		for _, end := range []string{"\n", "\r\n", "\r"} {
 			for _, mark := range []string{"", "\ufeff"} {
 				_, err := Parse("p.yaml", []byte(mark+strings.ReplaceAll(wrong, "\n", end)), program()...)

@@ -109,7 +109,7 @@ var refusals = map[string]struct {
 	"TLS to HTTP": {says: "does not use TLS on this port", options: func(t *testing.T) *redis.Options {
 		server := httptest.NewServer(http.NotFoundHandler())
 		t.Cleanup(server.Close)
-		return &redis.Options{Addr: server.Listener.Addr().String(), TLSConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a test
+		return &redis.Options{Addr: server.Listener.Addr().String(), TLSConfig: &tls.Config{InsecureSkipVerify: true}}
 	}},
 	"certificate of nobody": {says: "the server's certificate is not trusted", options: func(t *testing.T) *redis.Options {
 		o := redistest.StartTLS(t).Options()

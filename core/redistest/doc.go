@@ -2,6 +2,8 @@
 // or without, a cluster, or a primary with a replica and sentinels. A [Proxy] is
 // the network before them, with its faults.
 //
+// The package may change in any release.
+//
 //	func TestStore(t *testing.T) {
 //		server := redistest.Start(t)
 //		store := redisstream.New(server.Client())

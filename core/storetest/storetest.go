@@ -8,7 +8,7 @@
 // It says what is true of a store: that in every interval of a window's length
 // at most the limit's units are admitted, to the millisecond and for any number
 // of callers, that what it reports is what a brute-force model reports, and
-// that Retry-After is neither late nor early.
+// that Retry-After is neither late nor early. The package may change in any release.
 package storetest
 
 import (

@@ -21,7 +21,7 @@ func TestRow29_Soak(t *testing.T) {
 	if out, err := run.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", run, err, out)
 	}
-	line, err := os.ReadFile(file) //nolint:gosec // its own
+	line, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -120,7 +120,7 @@ func table() (code int) {
 	}
 	fmt.Print(b.String())
 	if flag.Lookup("test.run").Value.String() == "" {
-		if err := os.WriteFile("TABLE.md", []byte(b.String()), 0o644); err != nil { //nolint:gosec // for all to read
+		if err := os.WriteFile("TABLE.md", []byte(b.String()), 0o644); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
