@@ -465,21 +465,29 @@ func ExampleWithSettle() {
 	router.Use(ginlimit.New(limiter, tokens,
 		// No answer is longer than 600 tokens, and most are shorter.
 		ginlimit.WithCost(func(*gin.Context) (int64, error) { return 600, nil }),
-		ginlimit.WithSettle(func(c *gin.Context, _ int) int64 { return c.GetInt64("used") })))
+		ginlimit.WithSettle(func(c *gin.Context, _ int) int64 {
+			if used, ok := c.Get("used"); ok {
+				return used.(int64)
+			}
+			return -1 // leaves the estimate: the handler did not get so far
+		})))
 	router.GET("/complete", func(c *gin.Context) {
-		c.Set("used", int64(150)) // 0, and all is given back, when it does not get here
+		if c.Query("cut") != "" {
+			return // as when the client leaves: what was used is not known
+		}
+		c.Set("used", int64(150))
 		c.String(http.StatusOK, "an answer of 150 tokens")
 	})
 
 	try(router, "/complete")
 	try(router, "/complete")
-	try(router, "/complete")
+	try(router, "/complete?cut=1")
 	try(router, "/complete")
 	// Output:
 	// 200 "tokens";r=400;t=3600
 	// 200 "tokens";r=250;t=3600
 	// 200 "tokens";r=100;t=3600
-	// 429 "tokens";r=550;t=3600
+	// 429 "tokens";r=100;t=3600
 }
 
 func ExampleWithDenied() {

@@ -472,24 +472,28 @@ func ExampleWithSettle() {
 		httplimit.WithCost(func(*http.Request) (int64, error) { return 600, nil }),
 		httplimit.WithSettle(func(r *http.Request, _ int) int64 { return *used(r) }))
 	complete := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		*used(r) = 150 // 0, and all is given back, when it does not get here
+		if r.URL.Query().Has("cut") {
+			return // as when the client leaves: what was used is not known
+		}
+		*used(r) = 150
 		io.WriteString(w, "an answer of 150 tokens")
 	})
 	// What the handler says is kept outside of the limit, which then finds it.
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := context.WithValue(r.Context(), usedKey{}, new(int64))
+		charge := int64(-1) // leaves the estimate, until the handler says more
+		ctx := context.WithValue(r.Context(), usedKey{}, &charge)
 		limit(complete).ServeHTTP(w, r.WithContext(ctx))
 	})
 
 	try(handler, "/")
 	try(handler, "/")
-	try(handler, "/")
+	try(handler, "/?cut=1")
 	try(handler, "/")
 	// Output:
 	// 200 "tokens";r=400;t=3600
 	// 200 "tokens";r=250;t=3600
 	// 200 "tokens";r=100;t=3600
-	// 429 "tokens";r=550;t=3600
+	// 429 "tokens";r=100;t=3600
 }
 
 type usedKey struct{}
