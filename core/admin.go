@@ -119,7 +119,8 @@ func (l *Limiter) Unban(ctx context.Context, key string) (bool, error) {
 }
 
 // Override gives the policy called name other limits, for all processes on the
-// same store, until [Limiter.DeleteRule] removes the rule: see [Rule].
+// same store, until [Limiter.DeleteRule] removes the rule: see [Rule]. They replace all its
+// limits, also those from a file. The name may be one that no policy has yet.
 func (l *Limiter) Override(ctx context.Context, name string, limits ...Limit) error {
 	return l.SetRule(ctx, Rule{Kind: Override, Policy: name, Limits: limits})
 }

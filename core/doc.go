@@ -30,6 +30,22 @@
 // request would get in if nobody else took the place, and a millisecond less
 // is not enough.
 //
+// # Guarantees
+//
+// On one healthy primary, or in one process's memory:
+//
+//   - In every window at most the limit is admitted, across all processes, frameworks and
+//     callers. Units that [Limiter.Settle] charges beyond an estimate were used already, so
+//     they count against later requests.
+//   - A request is counted at most once. A decision is not sent again if its script may
+//     have run.
+//   - RetryAfter is truthful: a request after that time is admitted if nobody else took the
+//     place. An earlier request is denied, unless units were given back. A cached denial of
+//     redisstream can be late by a round trip.
+//   - The limits of one policy are taken all or nothing, and so are several policies of one
+//     middleware: see [Limiter.AllowAll]. Units that an outer middleware took stay taken when
+//     an inner one denies.
+//
 // # Layouts
 //
 // There are three ways to write a log, and a policy decides on one when it is
@@ -50,6 +66,9 @@
 // passwords count, however many are tried at once. [Limiter.Settle] corrects an
 // estimate to what was really used.
 //
+// Middleware judges a request by the status of its response. A service that answers a wrong
+// password with 200 or a redirect gives WithRefund a function of its own, not OnSuccess.
+//
 // # Several policies
 //
 // [Limiter.AllowAll] asks several policies for one request, all or nothing: per
@@ -57,6 +76,10 @@
 // request, such as one for each plan that users pay for, have names of their
 // own and so logs of their own: a client that changes plans starts with the new
 // plan's log, and finds its old one as it left it.
+//
+// Routes that share a policy share its budget, for each key. Routes with budgets of their own
+// need policies of different names. Limits stack: a request needs room in all that it passes,
+// and the response names them all. The same policy on a group and on its route counts once.
 //
 // # Changes while running
 //
@@ -70,6 +93,62 @@
 // [Shadow] lets a policy count and report before it denies. [Limiter.Entries],
 // [Limiter.Peek], [Limiter.Reset] and [Limiter.Ban] are what a support engineer
 // needs.
+//
+// # Response fields
+//
+// Adapters send RateLimit-Policy and RateLimit, as in revision 11 of
+// draft-ietf-httpapi-ratelimit-headers, which can still change:
+//
+//	RateLimit-Policy: "api";q=100;w=60, "search";q=2;w=10, "search-hour";q=1000;w=3600
+//	RateLimit: "api";r=97, "search";r=0;t=10, "search-hour";r=998
+//	Retry-After: 10
+//
+// The first limit of a policy has the policy's name, or its [FieldName]. Further limits
+// add their window. The limits that a request has passed before are listed too.
+//
+// The value of r is what is left. The value of t is the time until more units come free, in
+// whole seconds: exact when nothing is left, and otherwise never too early. A t later than
+// the response's Retry-After is left out. The fields are those of before the handler, so a
+// refund shows in the next response.
+//
+// [HeadersX] and [HeadersDraft06] are other forms. They have room for one limit, the one
+// that binds. Their Reset counts seconds from now, not Unix time.
+//
+// A denied request gets 429, Retry-After in whole seconds, and a problem document (RFC
+// 9457). A banned client gets 429 with the time that is left, and a blocked client 403:
+//
+//	{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too Many Requests","status":429,
+//	 "detail":"2 requests per 10s; retry in 10s","violated-policies":["search"]}
+//
+// [ProblemFor] lists the other statuses. Scripts in browsers see the fields only if
+// Access-Control-Expose-Headers lists them.
+//
+// # When the store fails
+//
+// A decision that the store does not make in time has failed. Then the failure mode
+// decides: [WithFailureMode] for all policies, [OnFailure] for one.
+//
+//   - [FailLocal], the default: this process's memory enforces the same limits. The
+//     decision's Source is [SourceFallback]. N processes can admit N times a limit in all,
+//     unless [WithLocalShare] divides it. Redis does not learn of these requests.
+//   - [FailOpen]: the request passes and is not counted. The decision's Reason is
+//     [ReasonFailOpen].
+//   - [FailClosed]: an error, to which adapters respond with 503 and Retry-After, never
+//     with 429. If one of several policies is closed, the request is rejected.
+//
+// After five failures in a row, or failures of half of at least 20 decisions within a
+// second, a circuit breaker opens, and no request waits for that server. Each
+// server of a Cluster or Ring has a breaker, so the keys of the other servers are not
+// affected. The limiter asks the server in the background: four times a second while there
+// are decisions, and less often otherwise. The first response closes the breaker.
+//
+// The log has one line when a server stops responding and one when it is back, and at most
+// one a minute about single failures. [Limiter.Health] has counts, also as JSON. It knows
+// what requests have found, so a health check also calls [Limiter.Ping].
+// [Limiter.FailureMode] returns the mode of a policy. Start-up does not need the store.
+//
+// [ErrOverloaded] means that this process was too slow to send a decision. Neither that nor
+// a caller that leaves early counts against the store.
 //
 // # Who is counted
 //

@@ -69,6 +69,33 @@
 // The limiter needs [core.WithTrustedProxies] with the address of nginx. Otherwise all
 // clients share the count of wrong guesses, and rules and logs have nginx as the client.
 //
+// # Actions
+//
+// The page and its tool can reset a log, ban, block and exempt a client, override the
+// limits of a policy, and switch policies off or to shadow. The rules of a [core.Rule]
+// hold for all processes.
+//
+// # In a framework
+//
+// The page is an http.Handler below its own path:
+//
+//	page := http.StripPrefix("/ratelimit", monitor.New(limiter, recorder))
+//	router.Any("/ratelimit/*path", gin.WrapH(page))          // Gin
+//	e.Any("/ratelimit/*", echo.WrapHandler(page))            // Echo
+//	app.All("/ratelimit/*", adaptor.HTTPHandler(page))       // Fiber
+//
+// Limits of the whole app apply to the page too, in Echo in any order. A client that is
+// limited or banned then does not reach the page. WithSkip of the adapter leaves the page out:
+//
+//	echolimit.WithSkip(func(c echo.Context) bool { return strings.HasPrefix(c.Path(), "/ratelimit") })
+//
+// Pages that are open hold up a server's Shutdown. With net/http's server, end them by
+//
+//	server.RegisterOnShutdown(func() { recorder.Close() })
+//
+// Elsewhere call [Recorder.Close] before the shutdown. Fiber cannot stream to the page,
+// which polls each second instead.
+//
 // # What it costs
 //
 // A decision costs its request about 100 ns and no memory. Each process adds an

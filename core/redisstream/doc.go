@@ -25,6 +25,39 @@
 // cached denial can be late by one round trip. Denials by policies with refunds or
 // costs are not cached.
 //
+// # How it counts
+//
+// Each admitted request is an entry in the stream of its policy and key, and the entry's
+// ID holds its time. The script reads the server's clock once for each decision.
+//
+//   - With one limit and a cost of 1, the script trims the stream to the window exactly.
+//     The stream's length is then the count.
+//   - With several limits, or costs, IDs are time-total: the second half is the running
+//     total of admitted cost. The units in a window are the difference of two IDs, so a
+//     decision takes two seeks for any limit, cost and length of log.
+//   - With refunds, entries also carry the running total of what was given back. A refund
+//     deletes nothing.
+//
+// A decision is sent at once if none is in flight. Others form a batch of up to 128 for one
+// script call. Requests on the same log of one limit are one question in it, and the first
+// of them get what is left. On a Cluster or Ring, only requests on the same log share a
+// call. Decisions on several policies do not share one.
+//
+// # What a decision costs
+//
+// The script's time in µs, on 2 virtual cores with Redis 7.0.15, with decisions sent in
+// pipelines. From run to run it varies by a quarter, and only ratios carry over:
+//
+//	                      warm key  new key  denied
+//	one limit                   11       21      22
+//	one limit, any cost         28       27      24
+//	two limits                  39       30      33
+//
+// A client that was seen once takes 360 bytes of Redis memory. Each further request takes
+// 13 to 14 bytes with one limit, and 12 with costs. To measure again, in core:
+//
+//	go test -run '^$' -bench 'Script|Memory' -count 3 ./redisstream
+//
 // # Redis
 //
 // Redis 7.0 or later, or Valkey 7.2 or later: standalone, Sentinel, Cluster or
