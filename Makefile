@@ -24,6 +24,7 @@ ABOUT_TIME = ^TestRow3[0-4]|^TestBurst|^TestBusyProcess|^TestFarServer|^TestImpa
 test: redis cc chromium nginx ## test all modules with the race detector, and then what is about time without it
 	CGO_ENABLED=1 go test -race -timeout 20m work
 	go test -count=1 -p 1 -timeout 10m -run '$(ABOUT_TIME)' ./core/redisstream ./examples/faults
+	go test -count=1 ./examples/internal/documents # go does not see that files outside of the module have changed
 
 .PHONY: test-alone
 test-alone: redis chromium nginx ## test each module without the workspace, as its users get it

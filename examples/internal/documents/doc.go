@@ -1,0 +1,9 @@
+// Package documents tests what the Markdown files of this repository show and link to.
+//
+// A Go block is a whole program that compiles, or a fragment. A comment before a fragment
+// names the files in testdata that it compiles in:
+//
+//	<!-- fragment: frameworks frameworks2 -->
+//
+// These files are templates. {{index . 0}} is the fragment's first line.
+package documents
