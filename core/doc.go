@@ -136,9 +136,8 @@
 //   - [FailClosed]: an error, to which adapters respond with 503 and Retry-After, never
 //     with 429. If one of several policies is closed, the request is rejected.
 //
-// After five failures in a row, or failures of half of at least 20 decisions within a
-// second, a circuit breaker opens, and no request waits for that server. Each
-// server of a Cluster or Ring has a breaker, so the keys of the other servers are not
+// A circuit breaker opens after five failures in a row, or when half of at least 20
+// decisions within a second fail. No request waits for that server then. Each server of a Cluster or Ring has a breaker, so the keys of the other servers are not
 // affected. The limiter asks the server in the background: four times a second while there
 // are decisions, and less often otherwise. The first response closes the breaker.
 //
@@ -147,8 +146,9 @@
 // what requests have found, so a health check also calls [Limiter.Ping].
 // [Limiter.FailureMode] returns the mode of a policy. Start-up does not need the store.
 //
-// [ErrOverloaded] means that this process was too slow to send a decision. Neither that nor
-// a caller that leaves early counts against the store.
+// [ErrOverloaded] means that this process was too slow to send a decision. FailLocal then
+// rejects the request as FailClosed does, since the store still has the budget. Neither that
+// nor a caller that leaves early counts against the store.
 //
 // # Who is counted
 //

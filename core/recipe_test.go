@@ -107,9 +107,9 @@ func ExampleLimiter_AllowAll() {
 	// false 0 999
 }
 
-// A stream that calls a language model takes an estimate before it starts, and
-// settles at what it really used, also when the client has left. The context of the
-// request may be canceled by then.
+// A stream that calls a language model takes an estimate before it starts. It settles at
+// what it really used, also when the client has left. The context of the request may be
+// canceled by then.
 func ExampleLimiter_Settle() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -117,6 +117,7 @@ func ExampleLimiter_Settle() {
 	tokens := core.NewPolicy("tokens", core.PerHour(10_000), core.VariableCost(), core.Refundable(0))
 
 	ctx, leave := context.WithCancel(context.Background())
+	defer leave()
 	d, err := limiter.AllowN(ctx, tokens, "user-7", 1000)
 	if err != nil || !d.Allowed {
 		fmt.Println("no")
@@ -195,8 +196,8 @@ func ExampleShadow() {
 //   - res.Limit is the limit of the call. d.Limit is the one of the policy that binds.
 //   - Keys in Redis are rate:user-7 there. Here they start with streamlimit: and contain
 //     a digest, so both libraries can use one Redis. Counts are not carried over.
-//   - A limit of 10 a minute with a burst of 10 admits 10 at once and one more every 6
-//     seconds, so up to 20 in a minute. Here it is at most 10 in every minute.
+//   - A limit of 10 a minute admits 10 at once there and then one every 6 seconds, nearly
+//     20 in the first minute. Here it is at most 10 in every minute.
 //   - An error of Redis is an error there. Here the failure mode decides: see
 //     [core.WithFailureMode].
 func ExampleLimiter_Allow_redisRate() {

@@ -71,8 +71,8 @@
 //
 // # Actions
 //
-// The page and its tool can reset a log, ban, block and exempt a client, override the
-// limits of a policy, and switch policies off or to shadow. The rules of a [core.Rule]
+// The page and the command line tool can reset a log, and ban, block and exempt a client.
+// They can override the limits of a policy, and switch policies off or to shadow. The rules of a [core.Rule]
 // hold for all processes.
 //
 // # In a framework
