@@ -464,23 +464,28 @@ func ExampleWithSettle() {
 		// No answer is longer than 600 tokens, and most are shorter.
 		echolimit.WithCost(func(*echo.Context) (int64, error) { return 600, nil }),
 		echolimit.WithSettle(func(c *echo.Context, _ int) int64 {
-			used, _ := c.Get("used").(int64)
-			return used // 0, and all is given back, when the handler has not got so far
+			if used, ok := c.Get("used").(int64); ok {
+				return used
+			}
+			return -1 // leaves the estimate: the handler did not get so far
 		})))
 	e.GET("/complete", func(c *echo.Context) error {
+		if c.QueryParam("cut") != "" {
+			return c.NoContent(http.StatusOK) // as when the client leaves: what was used is not known
+		}
 		c.Set("used", int64(150))
 		return c.String(http.StatusOK, "an answer of 150 tokens")
 	})
 
 	try(e, "/complete")
 	try(e, "/complete")
-	try(e, "/complete")
+	try(e, "/complete?cut=1")
 	try(e, "/complete")
 	// Output:
 	// 200 "tokens";r=400;t=3600
 	// 200 "tokens";r=250;t=3600
 	// 200 "tokens";r=100;t=3600
-	// 429 "tokens";r=550;t=3600
+	// 429 "tokens";r=100;t=3600
 }
 
 func ExampleWithDenied() {
