@@ -78,7 +78,7 @@ func (x exchange) Header(name string) string {
 
 func (x exchange) HeaderValues(name string) (values []string) {
 	if x.asSent() {
-		x.c.Request().Header.VisitAll(func(field, value []byte) {
+		x.c.Request().Header.VisitAll(func(field, value []byte) { //nolint:staticcheck // the fasthttp that Fiber 2 requires has no All
 			if strings.EqualFold(string(field), name) {
 				values = append(values, trim(string(value)))
 			}

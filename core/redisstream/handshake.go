@@ -57,7 +57,7 @@ func setupError(err error) (help string, ok bool) {
 	}
 	var reply redis.Error
 	if errors.As(err, &reply) {
-		if reply == redis.Nil && err != error(reply) { // a bare Nil is the answer to a command
+		if reply == redis.Nil && err != error(reply) { //nolint:errorlint // a bare Nil is the answer to a command
 			return "the sentinels know no primary of that name", true
 		}
 		for _, h := range handshakes {

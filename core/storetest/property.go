@@ -82,7 +82,7 @@ type run struct {
 }
 
 // refuses reports whether an error is a refusal that the test expects.
-func (r *run) refuses(err error) bool { return err != nil && r.refused != nil && r.refused(err) }
+func (s *run) refuses(err error) bool { return err != nil && s.refused != nil && s.refused(err) }
 
 // randomPolicy has from 1 to limits limits, small enough that histories reach
 // them.

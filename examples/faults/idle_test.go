@@ -35,10 +35,10 @@ func TestRow33_IdleConnectionsReset(t *testing.T) {
 			var c tally
 			atOnce(callers, func(i int) {
 				key, p := fmt.Sprint("k", i%10), policies[i%len(policies)]
-				switch {
-				case i%10 == 0:
+				switch i % 10 {
+				case 0:
 					c.decide(func() (core.Decision, error) { return l.Peek(t.Context(), p, key) })
-				case i%10 == 1:
+				case 1:
 					c.decide(func() (core.Decision, error) {
 						both, err := l.AllowAll(t.Context(), core.Ask{Policy: policies[0], Key: key}, core.Ask{Policy: policies[1], Key: key})
 						if err != nil {
