@@ -90,7 +90,7 @@ lint-words: ## fail where a comment or a text has a phrase of .ci/words
 lint-scripts: luacheck node ## luacheck for Lua, and the syntax of JavaScript
 	@.ci/lint-scripts.sh
 
-GOVULNCHECK_VERSION := v1.1.4
+GOVULNCHECK_VERSION := v1.9.0
 
 .PHONY: vulncheck
 vulncheck: ## look for known weaknesses in what every module calls
