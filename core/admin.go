@@ -98,17 +98,14 @@ func (l *Limiter) Ban(ctx context.Context, key string, d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	return l.SetRule(ctx, Rule{Kind: Ban, Key: key, Until: now.Add(d)})
+	return l.setRule(ctx, Rule{Kind: Ban, Key: key, Until: now.Add(d)}, now)
 }
 
-// Now returns the time by the store's clock, by which rules end, as far as the
-// limiter knows it: to a few milliseconds, and whatever this process's clock says.
-// It asks the store only when the store has not answered yet.
+// Now returns the time by the store's clock, by which rules end. It asks the store, so it
+// is right to a few milliseconds whatever this process's clock says.
 func (l *Limiter) Now(ctx context.Context) (time.Time, error) {
-	if l.view.Load().version == "" {
-		if err := l.refreshRules(ctx); err != nil {
-			return time.Time{}, ruleError(err)
-		}
+	if err := l.refreshRules(ctx); err != nil {
+		return time.Time{}, ruleError(err)
 	}
 	return l.store.RuleTime(), nil
 }
@@ -127,9 +124,9 @@ func (l *Limiter) Override(ctx context.Context, name string, limits ...Limit) er
 
 // Switch switches the policy called name, or [AllPolicies], to a mode, for all
 // processes on the same store: a kill switch. [ModeOff] lets requests pass uncounted,
-// [ModeShadow] counts them and denies none, and [ModeOn] deletes the rule, so that the
-// policy is as it was made. Clients that a rule blocks or bans stay out. For a switch
-// that ends by itself, set a [Rule] with Until.
+// [ModeShadow] counts them and denies none. [ModeOn] deletes the rule: a policy is then as
+// it was made, unless a switch of all policies holds. Clients that a rule blocks or bans
+// stay out. For a switch that ends by itself, set a [Rule] with Until.
 func (l *Limiter) Switch(ctx context.Context, name string, to Mode) error {
 	r := Rule{Kind: Switch, Policy: name, Mode: to}
 	if to == ModeOn {
@@ -144,18 +141,27 @@ func (l *Limiter) Switch(ctx context.Context, name string, to Mode) error {
 // new beyond [MaxRules] is an [ErrTooManyRules]. Its cost does not depend on how many
 // rules there are.
 func (l *Limiter) SetRule(ctx context.Context, r Rule) error {
+	var now time.Time
+	if !r.Until.IsZero() {
+		if _, err := r.normalize(); err != nil {
+			return err // without a question to the store
+		}
+		var err error
+		if now, err = l.Now(ctx); err != nil {
+			return err
+		}
+	}
+	return l.setRule(ctx, r, now)
+}
+
+// setRule sets a rule. now is the store's time for a rule that ends.
+func (l *Limiter) setRule(ctx context.Context, r Rule, now time.Time) error {
 	r, err := r.normalize()
 	if err != nil {
 		return err
 	}
-	if !r.Until.IsZero() {
-		now, err := l.Now(ctx)
-		if err != nil {
-			return err
-		}
-		if r.ended(now) {
-			return fmt.Errorf("core: rule: it ends in the past, at %v", r.Until)
-		}
+	if r.ended(now) {
+		return fmt.Errorf("core: rule: it ends in the past, at %v", r.Until)
 	}
 	v := l.view.Load()
 	if known, ok := v.names[r.Policy]; ok && r.Kind == Override {
@@ -202,5 +208,5 @@ func ruleError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("streamlimit: rule: %w", err)
+	return fmt.Errorf("core: rule: %w", err)
 }

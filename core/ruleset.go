@@ -252,6 +252,22 @@ func (s *ruleset) onPolicy(kind RuleKind, name string, now time.Time) (Rule, boo
 	return Rule{}, false
 }
 
+// lastEnded returns the end of the rule on a policy that has ended last, or the zero Time.
+func (s *ruleset) lastEnded() (last time.Time) {
+	if s.policies.Len() == 0 {
+		return last
+	}
+	now := s.clock()
+	for _, rules := range s.policies.All() {
+		for i := range rules {
+			if r := &rules[i]; r.ended(now) && r.Until.After(last) {
+				last = r.Until
+			}
+		}
+	}
+	return last
+}
+
 // What the ID of a rule says that it is about.
 const (
 	aboutKey     = "key"

@@ -25,6 +25,7 @@ type view struct {
 
 	ruleset
 	ends  time.Time // when the first rule on a policy that was met does; the zero Time for never
+	ended time.Time // when the last rule on a policy that has ended did; the zero Time for none
 	unfit error     // of an override that can't be applied to its policy; nil for none
 }
 
@@ -48,6 +49,7 @@ func newView(before *view, replaced map[string]*Policy, rules ruleset) *view {
 		maps.Copy(v.origins, before.origins)
 	}
 	v.recordChanges(before, time.Now())
+	v.ended = rules.lastEnded()
 	for _, known := range before.names {
 		v.meet(known.first, known.now)
 	}

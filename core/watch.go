@@ -97,12 +97,11 @@ func (l *Limiter) refreshRules(ctx context.Context) error {
 	}
 }
 
-// takeRules takes over changes that were asked for when known was the version.
+// takeRules takes over changes that were asked for when known was the version. It sorts
+// them without the lock, for which requests by new policies wait.
 func (l *Limiter) takeRules(changes RuleChanges, known string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	v := l.view.Load()
-	if v.version != known {
+	before := l.view.Load()
+	if before.version != known {
 		return false
 	}
 	onPolicies := changes.All
@@ -123,7 +122,13 @@ func (l *Limiter) takeRules(changes RuleChanges, known string) bool {
 		onPolicies = onPolicies || about == aboutPolicy
 	}
 	changes.Set = readable
-	rules := v.after(changes)
+	rules := before.after(changes)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := l.view.Load()
+	if v.version != known {
+		return false
+	}
 	if onPolicies {
 		l.show(newView(v, v.replaced, rules))
 		return true
@@ -147,14 +152,18 @@ func (l *Limiter) awaitEnd(ends time.Time) {
 	}
 }
 
-// dropEndedRules makes policies what they are without the rules that have ended.
+// dropEndedRules makes policies what they are without the rules that have ended, and with
+// those that have not: the store's clock may have stepped back.
 func (l *Limiter) dropEndedRules() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := l.view.Load()
+	now := l.store.RuleTime()
 	switch {
+	case now.Before(v.ended):
+		l.show(newView(v, v.replaced, v.ruleset))
 	case v.ends.IsZero():
-	case l.store.RuleTime().Before(v.ends):
+	case now.Before(v.ends):
 		l.awaitEnd(v.ends)
 	default:
 		l.show(newView(v, v.replaced, v.ruleset))

@@ -11,6 +11,7 @@ type deletion struct {
 	rule       string         // its ID
 	answer     map[string]any // in JSON, beside whether it was found
 	done, none string         // in words
+	still      string         // the ID of a rule that may hold nevertheless, or ""
 }
 
 func (d deletion) run(ctx context.Context, s streams, t *target) error {
@@ -34,6 +35,17 @@ func (d deletion) run(ctx context.Context, s streams, t *target) error {
 		return errors.New(d.none)
 	case t.json:
 		return nil
+	}
+	if d.still != "" {
+		rules, err := limiter.Rules(ctx)
+		if err != nil {
+			return err
+		}
+		for _, r := range rules {
+			if r.ID() == d.still {
+				d.done += "; still " + line(r)
+			}
+		}
 	}
 	_, err = fmt.Fprintln(s.out, d.done)
 	return err

@@ -36,7 +36,12 @@ replaced, and one of a policy comes before the one of all.
 				return usage("-for is at least 1ms, and goes with -to off or -to shadow")
 			}
 			if rule.Mode == core.ModeOn {
+				still := ""
+				if !*all {
+					still = core.Rule{Kind: core.Switch, Policy: core.AllPolicies}.ID()
+				}
 				return deletion{
+					still:  still,
 					rule:   rule.ID(),
 					answer: map[string]any{"policy": rule.Policy},
 					done:   "on again: " + policies(rule.Policy),
