@@ -35,7 +35,7 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 		return nil, ErrNoPolicy
 	}
 	asks = slices.Clone(asks) // the caller's stay as they are
-	v := l.view.Load()
+	v := l.current(ctx)
 	for i := range asks {
 		if err := l.prepare(v, &asks[i]); err != nil {
 			return nil, err
@@ -74,7 +74,7 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 // caller's memory, for adapters; with an error it is none.
 func (l *Limiter) AllowFor(ctx context.Context, r Request, a Ask, d *Decision) error {
 	*d = Decision{}
-	v := l.view.Load()
+	v := l.current(ctx)
 	if err := l.prepare(v, &a); err != nil {
 		return err
 	}

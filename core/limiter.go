@@ -36,7 +36,8 @@ type Limiter struct {
 	closed bool
 
 	rulesInterval time.Duration
-	decided       activity // for which changed rules are looked for
+	decided       activity              // for which changed rules are looked for
+	quiet         atomic.Pointer[quiet] // nil while the rules that are known are new
 
 	registration registration
 	unregistered atomic.Pointer[unregistered] // nil if all policies were registered
@@ -111,7 +112,7 @@ func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64)
 // Remaining is what is left now, and Allowed says whether a request of cost 1
 // would be admitted. The key may be one that a decision shows.
 func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, error) {
-	v := l.view.Load()
+	v := l.current(ctx)
 	a := Ask{Policy: p, Key: key, Cost: 1}
 	if err := l.prepare(v, &a); err != nil {
 		return Decision{}, err
@@ -142,8 +143,6 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 
 // prepare completes a question, or says what is wrong with it.
 func (l *Limiter) prepare(v *view, a *Ask) error {
-	l.decided.note()
-	l.registration.due.note()
 	if a.Policy == nil || len(a.Policy.limits) == 0 {
 		return ErrNoPolicy
 	}

@@ -25,15 +25,44 @@ const (
 // which a ban by another process is seen here.
 //
 // A look is one command to Redis. At 400 ms a process that is always busy sends
-// 216,000 a day; at 10 s, 8,640. No command is sent while nothing is decided. The
-// first decision after such a time starts a look and does not wait for it: decisions
-// that come before its answer, usually for a millisecond or two, are made by the
-// rules that were known. It panics below 1 ms.
+// 216,000 a day; at 10 s, 8,640. No command is sent while nothing is decided. The first
+// decision after a second without any waits for a look, for 250 ms at most, and not while
+// a server does not answer. It panics below 1 ms.
 func WithRulesInterval(d time.Duration) Option {
 	if d < time.Millisecond {
 		panic(fmt.Sprintf("core: WithRulesInterval: %v: use at least 1ms, usually %v", d, DefaultRulesInterval))
 	}
 	return func(l *Limiter) { l.rulesInterval = d }
+}
+
+// quiet is a time without decisions, after which the rules that are known may be old. The
+// first decision after it waits for a look.
+type quiet struct{ over chan struct{} } // is closed when the rules were looked for
+
+const (
+	// freshFor is how old the last look for rules may be for a decision, unless
+	// WithRulesInterval sets more.
+	freshFor = time.Second
+
+	// lookWait is how long a decision waits for a look.
+	lookWait = 250 * time.Millisecond
+)
+
+// current returns the view for a decision. After a time without decisions it waits for a
+// look for changed rules, unless a server does not answer.
+func (l *Limiter) current(ctx context.Context) *view {
+	l.decided.note()
+	l.registration.due.note()
+	if q := l.quiet.Load(); q != nil && len(l.circuits.down()) == 0 {
+		timer := time.NewTimer(lookWait)
+		defer timer.Stop()
+		select {
+		case <-q.over:
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+	}
+	return l.view.Load()
 }
 
 // watchRules takes over changed rules until ctx ends: at once, and then when
@@ -44,6 +73,9 @@ func (l *Limiter) watchRules(ctx context.Context) {
 		asked, cancel := context.WithTimeout(ctx, rulesTimeout)
 		err := l.refreshRules(asked)
 		cancel()
+		if q := l.quiet.Swap(nil); q != nil {
+			close(q.over)
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -52,20 +84,32 @@ func (l *Limiter) watchRules(ctx context.Context) {
 			failures = 0
 		case errors.Is(err, ErrClosed):
 		default:
-			// Of a store that does not answer, its circuit tells.
+			// The circuit of a store that does not answer logs that.
 			if failures++; failures >= rulesFailures && answered(err) {
 				l.warnings.rulesUnread(err)
 			}
 		}
 		l.dropEndedRules()
-		if !sleep(ctx, l.rulesInterval) {
+		if !sleep(ctx, l.rulesInterval) || !l.awaitDecision(ctx) {
 			return
 		}
+	}
+}
+
+// awaitDecision waits for a decision, and reports whether ctx has not ended meanwhile. If
+// there is none for a while, the next one will wait for a look.
+func (l *Limiter) awaitDecision(ctx context.Context) bool {
+	timer := time.NewTimer(max(0, freshFor-l.rulesInterval))
+	defer timer.Stop()
+	for {
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-l.decided.awake:
 			l.decided.forget()
+			return true
+		case <-timer.C:
+			l.quiet.Store(&quiet{over: make(chan struct{})})
 		}
 	}
 }

@@ -187,14 +187,12 @@ func TestIdleLimiterDoesNotLook(t *testing.T) {
 				if err := memory.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}); err != nil {
 					t.Fatal(err)
 				}
-				if d := allow(t, l, p, "k", 1); d.Reason != core.ReasonLimits {
-					t.Errorf("the first decision after an hour has waited for rules: %+v", d)
+				for range 2 { // the first one waits for a look
+					if d := allow(t, l, p, "k", 1); d.Reason != core.ReasonBlocked {
+						t.Errorf("after an hour: %+v", d)
+					}
 				}
 				reads(1)
-				if d := allow(t, l, p, "k", 1); d.Reason != core.ReasonBlocked {
-					t.Errorf("a moment later: %+v", d)
-				}
-				reads(0)
 				for range 10 {
 					allow(t, l, p, "k", 1)
 				}
@@ -318,4 +316,48 @@ func TestMeaninglessRules(t *testing.T) {
 	if got := log.count("passed over"); got != 6 {
 		t.Errorf("%d lines, want 6: %s", got, log.String())
 	}
+}
+
+// The first decision after a time without any goes by the rules that are in force, and
+// does not wait long for them.
+func TestFirstDecisionAfterAQuietTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &slowRules{Store: core.NewMemory()}
+		l := core.New(store)
+		defer l.Close()
+		p := core.NewPolicy("p", core.PerHour(1000))
+		allow(t, l, p, "k", 1)
+		for _, takes := range []time.Duration{0, 200 * time.Millisecond, time.Second} {
+			store.takes.Store(int64(takes))
+			for _, block := range []bool{true, false} {
+				time.Sleep(2 * time.Second)
+				if block {
+					if err := store.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}); err != nil {
+						t.Fatal(err)
+					}
+				} else if _, err := store.DeleteRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}.ID()); err != nil {
+					t.Fatal(err)
+				}
+				begun := time.Now()
+				d := allow(t, l, p, "k", 1)
+				if took := time.Since(begun); took > 250*time.Millisecond {
+					t.Errorf("a look of %v: the decision took %v", takes, took)
+				}
+				if seen := (d.Reason == core.ReasonBlocked) == block; seen != (takes < 250*time.Millisecond) {
+					t.Errorf("a look of %v: reason %v, blocked %v", takes, d.Reason, block)
+				}
+			}
+		}
+	})
+}
+
+// slowRules takes a time to tell its rules.
+type slowRules struct {
+	core.Store
+	takes atomic.Int64
+}
+
+func (s *slowRules) Rules(ctx context.Context, known string) (core.RuleChanges, error) {
+	time.Sleep(time.Duration(s.takes.Load()))
+	return s.Store.Rules(ctx, known)
 }
