@@ -40,15 +40,15 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 		if err := l.prepare(v, &asks[i]); err != nil {
 			return nil, err
 		}
-		if l.unregistered.Load() != nil {
-			v = l.await(ctx, &asks[i].Policy)
-		}
 		for _, other := range asks[:i] {
 			// By the name, since an override makes one log of all policies that have it.
 			if other.Key == asks[i].Key && other.Policy.name == asks[i].Policy.name {
 				return nil, fmt.Errorf("%w: policy %s", ErrAskedTwice, other.Policy.name)
 			}
 		}
+	}
+	if l.unregistered.Load() != nil {
+		v = l.await(ctx, asks)
 	}
 	client := l.clientOf(v, r)
 	decisions := make([]Decision, len(asks))
@@ -79,7 +79,7 @@ func (l *Limiter) AllowFor(ctx context.Context, r Request, a Ask, d *Decision) e
 		return err
 	}
 	if l.unregistered.Load() != nil {
-		v = l.await(ctx, &a.Policy)
+		v, a = l.awaitOne(ctx, a)
 	}
 	err := l.allowOne(ctx, v, l.clientOf(v, r), r, a, d)
 	if err != nil {

@@ -292,3 +292,47 @@ func TestRegistryFails(t *testing.T) {
 		}
 	})
 }
+
+// deafRegistry does not answer registrations.
+type deafRegistry struct{ *core.Memory }
+
+func (deafRegistry) RegisterLogs(ctx context.Context, _ []*core.Policy) ([]core.RegisteredLog, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A registration without an answer costs no decision its place. Only those on the
+// policy wait for it, for a while, and leave a caller half of its time.
+func TestRegistryIsNotWaitedForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := core.NewMemory()
+		defer memory.Close()
+		l := core.New(deafRegistry{memory})
+		defer l.Close()
+		known, fresh, other := core.NewPolicy("known", core.PerMinute(9)), core.NewPolicy("fresh", core.PerMinute(9)), core.NewPolicy("other", core.PerMinute(9))
+		ask := func(timeout, want time.Duration, policies ...*core.Policy) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			var asks []core.Ask
+			for _, p := range policies {
+				asks = append(asks, core.Ask{Policy: p, Key: "k"})
+			}
+			begun := time.Now()
+			ds, err := l.AllowAll(ctx, asks...)
+			if err != nil || !ds[0].Counted {
+				t.Errorf("%v: %+v, %v", policies, ds, err)
+			}
+			if took := time.Since(begun); took != want {
+				t.Errorf("%v took %v, want %v", policies, took, want)
+			}
+		}
+		ask(time.Minute, 250*time.Millisecond, known)
+		ask(time.Minute, 0, known)
+		ask(80*time.Millisecond, 40*time.Millisecond, fresh)
+		ask(80*time.Millisecond, 40*time.Millisecond, known, fresh, other)
+		ask(time.Minute, 0, known)
+		ask(time.Minute, 250*time.Millisecond, fresh, known)
+		ask(time.Minute, 0, fresh, known, other)
+	})
+}

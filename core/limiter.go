@@ -118,7 +118,7 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 		return Decision{}, err
 	}
 	if l.unregistered.Load() != nil {
-		v = l.await(ctx, &a.Policy)
+		v, a = l.awaitOne(ctx, a)
 	}
 	a.Key = shownKey(key)
 	if d, ok := v.answer(a, netip.Prefix{}); ok {

@@ -3,6 +3,8 @@ package core
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -30,7 +32,7 @@ const (
 	// registerTimeout bounds a registration.
 	registerTimeout = time.Second
 
-	// registerWait is how long the first decision on a policy waits for it.
+	// registerWait is how long the first decisions on a policy wait for it at most.
 	registerWait = 250 * time.Millisecond
 )
 
@@ -44,8 +46,9 @@ type registration struct {
 
 // unregistered are policies that wait for their first registration.
 type unregistered struct {
-	done    chan struct{} // is closed when it is over
-	started bool          // it has begun, without policies that are met now; Limiter.mu guards it
+	names   map[string]bool // of the policies; it never changes
+	done    chan struct{}   // is closed when the registration is over
+	started bool            // it has begun, without policies that are met now; Limiter.mu guards it
 }
 
 func newRegistration(store Store) registration {
@@ -53,14 +56,31 @@ func newRegistration(store Store) registration {
 	return registration{store: registrar, wake: make(chan struct{}, 1), due: newActivity()}
 }
 
-// expect has the policies that were met be registered. The caller holds l.mu.
-func (l *Limiter) expect() {
+// expect has a policy that was met be registered. The caller holds l.mu.
+func (l *Limiter) expect(p *Policy) {
 	if l.registration.store == nil {
 		return
 	}
-	if waiting := l.unregistered.Load(); waiting == nil || waiting.started {
-		l.unregistered.Store(&unregistered{done: make(chan struct{})})
+	next := &unregistered{names: map[string]bool{p.name: true}}
+	if waiting := l.unregistered.Load(); waiting != nil {
+		maps.Copy(next.names, waiting.names)
+		if !waiting.started {
+			next.done = waiting.done
+		}
+	}
+	if next.done == nil {
+		next.done = make(chan struct{})
 		l.wakeRegistry()
+	}
+	l.unregistered.Store(next)
+}
+
+// registered notes that nobody waits for a registration any more.
+func (l *Limiter) registered(waiting *unregistered) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := l.unregistered.Load(); now != nil && now.done == waiting.done {
+		l.unregistered.Store(nil)
 	}
 }
 
@@ -72,22 +92,47 @@ func (l *Limiter) wakeRegistry() {
 	}
 }
 
-// await waits for policies to be registered, and updates one that is about to be asked.
-// A store that does not answer is not waited for twice.
-func (l *Limiter) await(ctx context.Context, p **Policy) *view {
-	if waiting := l.unregistered.Load(); waiting != nil {
-		timer := time.NewTimer(registerWait)
+// await waits until the policies of questions are registered, and updates them. The
+// questions are about to be asked, and the wait must not cost them the answer: it takes
+// at most half of the time that the caller has. A store that does not answer is not
+// waited for twice.
+func (l *Limiter) await(ctx context.Context, asks []Ask) *view {
+	if waiting := l.unregistered.Load(); waiting != nil && l.waitsFor(waiting, asks) {
+		wait := registerWait
+		if at, ok := ctx.Deadline(); ok {
+			wait = min(wait, time.Until(at)/2)
+		}
+		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		select {
 		case <-waiting.done:
 		case <-ctx.Done():
 		case <-timer.C:
-			l.unregistered.CompareAndSwap(waiting, nil)
+			if wait == registerWait {
+				l.registered(waiting)
+			}
 		}
 	}
 	v := l.view.Load()
-	*p = l.effective(v, *p)
+	for i := range asks {
+		asks[i].Policy = l.effective(v, asks[i].Policy)
+	}
 	return v
+}
+
+// awaitOne is await for one question.
+func (l *Limiter) awaitOne(ctx context.Context, a Ask) (*view, Ask) {
+	asks := [...]Ask{a}
+	v := l.await(ctx, asks[:])
+	return v, asks[0]
+}
+
+// waitsFor reports whether a policy of the questions waits for its registration. None
+// does while the circuit of its server is open.
+func (l *Limiter) waitsFor(waiting *unregistered, asks []Ask) bool {
+	return slices.ContainsFunc(asks, func(a Ask) bool {
+		return waiting.names[a.Policy.name] && l.circuits.of(a).down.Load() == nil
+	})
 }
 
 // watchLogs registers the limiter's logs while there are decisions, and drops earlier
@@ -143,7 +188,7 @@ func (l *Limiter) register(ctx context.Context) {
 		l.Logger().Warn("streamlimit: logs can't be registered; after a change of limits in a deployment, earlier logs may not count", "error", err)
 	}
 	if waiting != nil {
-		l.unregistered.CompareAndSwap(waiting, nil)
+		l.registered(waiting)
 		close(waiting.done)
 	}
 }

@@ -176,7 +176,7 @@ func (l *Limiter) meet(p *Policy) *Policy {
 	next := v.changed()
 	now := next.meet(p, nil)
 	l.show(next)
-	l.expect()
+	l.expect(now)
 	return now
 }
 
