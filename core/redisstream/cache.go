@@ -58,12 +58,17 @@ func newCache() *cache {
 // do not where units are given back, to an earlier log also, or where a smaller cost
 // might fit.
 func cacheable(p *core.Policy) bool {
+	return p.Layout() != core.Refunded && !p.VariableCost() && !refundsEarlier(p)
+}
+
+// refundsEarlier reports whether an earlier log of the policy can get units back.
+func refundsEarlier(p *core.Policy) bool {
 	for _, e := range p.Earlier() {
 		if e.Layout() == core.Refunded {
-			return false
+			return true
 		}
 	}
-	return p.Layout() != core.Refunded && !p.VariableCost()
+	return false
 }
 
 func (d *cache) shard(key string) *cacheShard {

@@ -191,6 +191,28 @@ func TestChangesWhileASlotMoves(t *testing.T) {
 	}
 }
 
+// While a slot moves, a denial waits for an earlier log with refunds: that can hold more
+// later than it holds now.
+func TestRetryAfterRefundsWhileASlotMoves(t *testing.T) {
+	cluster := redistest.Cluster(t, 3)
+	s := New(cluster.Client(), patient)
+	refunds := core.NewPolicy("p", core.PerHour(2), core.Refundable(0))
+	p := core.NewPolicy("p", core.PerHour(2)).After(refunds)
+	first := take(t, s, refunds, "k")
+	move := cluster.Move(s.logKey(refunds, "k"))
+	move.Begin()
+	own := core.NewPolicy("p", core.PerHour(2))
+	take(t, s, own, "k")
+	take(t, s, own, "k")
+	time.Sleep(2 * time.Millisecond)
+	if err := s.Settle(t.Context(), refunds, "k", first.Entry, -1); err != nil {
+		t.Fatal(err)
+	}
+	if u := take(t, s, p, "k"); u.Allowed || u.Limits[0].Used != 2 || u.RetryAfter != u.ResetAfter {
+		t.Errorf("%+v, want 2 used, and RetryAfter until all logs are empty", u)
+	}
+}
+
 // lateReplies is a hook by which the reply to a registration is late.
 type lateReplies struct{ sent chan struct{} }
 

@@ -51,9 +51,11 @@ func (s *Store) decideWhileMoving(ctx context.Context, p *core.Policy, key strin
 		addUsage(&u.Limits[i], earlier.Limits[i])
 	}
 	u.ResetAfter = max(u.ResetAfter, earlier.ResetAfter)
-	if !earlier.Allowed {
-		// When the earlier logs are empty, it fits as soon as it fits the policy's own.
-		u.Allowed, u.RetryAfter = false, max(u.RetryAfter, earlier.ResetAfter)
+	u.Allowed = u.Allowed && earlier.Allowed
+	if !u.Allowed && (!earlier.Allowed || refundsEarlier(p)) {
+		// When the earlier logs are empty, it fits as soon as it fits the policy's own. One
+		// with refunds can hold more before that than it holds now.
+		u.RetryAfter = max(u.RetryAfter, earlier.ResetAfter)
 	}
 	return u, nil
 }
