@@ -19,7 +19,9 @@ const maxEarlier = 8
 //   - A process that does not know of a change counts the earlier limits' log alone. It
 //     reads a rule within a second, see [WithRulesInterval]. In a store that is a
 //     [Registrar] it reads the logs of other processes within 20 seconds. After an idle
-//     time it reads them with its first decision, which does not wait for that.
+//     time it reads them with its first decision, which does not wait for that. The
+//     first decisions on a policy wait, for 250 ms at most and half of the time that
+//     the caller has.
 //   - A policy has at most 8 earlier logs. A further change in one process waits until one
 //     of them is empty, and a log line says so.
 //

@@ -122,7 +122,8 @@ type Usage struct {
 	Source  Source
 
 	// Recalled reports whether the store knew it without asking: a denial that is still
-	// true. It says nothing about whether the store would answer.
+	// true. Its numbers leave out what others have added since the store was asked. It
+	// says nothing about whether the store would answer.
 	Recalled bool
 
 	// RetryAfter is how long until the units asked for would fit; 0 if Allowed.
