@@ -117,7 +117,7 @@ end
 
 -- What the earlier logs hold now.
 local readers, held, leaving = {}, {}, {}
-local ends, any = 0, false
+local ends = 0
 for i = 1, #windows do held[i], leaving[i] = 0, math.huge end
 for n = 1, count do
   local layout, own = ARGV[2 + 2 * n], ARGV[3 + 2 * n] + 0
@@ -127,7 +127,7 @@ for n = 1, count do
   ends = math.max(ends, empty)
   for i = 1, #windows do
     if used[i] > 0 then
-      held[i], leaving[i], any = held[i] + used[i], math.min(leaving[i], leaves[i]), true
+      held[i], leaving[i] = held[i] + used[i], math.min(leaving[i], leaves[i])
     end
   end
 end
@@ -154,9 +154,11 @@ for i = 1, #windows do
   if held[i] > 0 and (reply[3 + 2 * i] == 0 or free < reply[3 + 2 * i]) then reply[3 + 2 * i] = free end
 end
 local asked = letter == 'c' and mode == 'take' and args[2] + 0 or 1
-if reply[1] == asked or not any then return reply end
+if reply[1] == asked or ends <= now then return reply end
 
--- When the cost would fit is found by a binary search, with the units of all logs.
+-- When the cost would fit is found by a binary search, with the units of all logs. A
+-- log with refunds that holds no units now can hold some later: what was given back
+-- counts no more, and its request still does.
 readers[count + 1] = reader(KEYS[1], letter, longest)
 local function room(time)
   local sums = {}

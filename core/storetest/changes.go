@@ -20,6 +20,8 @@ import (
 //
 //	go test ./core -run MemoryConformance/Changes -rapid.checks=20000
 func (h Harness) changes(t *testing.T) {
+	t.Run("RetryAfterRefunds", h.retryAfterRefunds)
+	t.Run("Recalled", h.recalled)
 	for name, steps := range map[string]bool{"": false, "ClockStepsBack": true} {
 		t.Run("Any"+name, func(t *testing.T) {
 			s := h.subject(t)
@@ -29,7 +31,7 @@ func (h Harness) changes(t *testing.T) {
 					histories++
 					c := &changing{
 						subject: s, key: fmt.Sprintf("change-%d", histories), steps: steps,
-						logs: make(map[string]*model), real: s.clock.Now().UnixMilli(),
+						logs: make(logs), denied: make(map[*core.Policy]logs), real: s.clock.Now().UnixMilli(),
 					}
 					c.change(t)
 					c.history(t)
@@ -44,6 +46,59 @@ func (h Harness) changes(t *testing.T) {
 // package redisstream, on a server and on a cluster.
 const historiesAtOnce = 5
 
+// retryAfterRefunds: an earlier log whose units were all given back holds some again when
+// the window has moved on: what was given back counts no more before its request leaves.
+// RetryAfter waits for that.
+func (h Harness) retryAfterRefunds(t *testing.T) {
+	s := h.subject(t)
+	refunds := core.NewPolicy("p", core.Per(2, 4*ms), core.Refundable(0))
+	p := core.NewPolicy("p", core.Per(2, 4*ms)).After(refunds)
+	give := func(u core.Usage) {
+		if err := s.Settle(s.Context(), refunds, "k", u.Entry, -1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := s.admits(refunds, "k", 1) // at 0
+	s.admits(p, "k", 1)
+	s.clock.Advance(ms)
+	give(first)
+	give(s.admits(refunds, "k", 1)) // at 1: a second unit, which counts until 5
+	s.admits(p, "k", 1)
+	if u := s.denies(p, "k", 1); u.Limits[0].Used != 2 || u.RetryAfter != 4*ms {
+		t.Errorf("%+v, want 2 used and RetryAfter 4ms", u)
+	}
+	s.clock.Advance(3 * ms)
+	s.denies(p, "k", 1)
+	s.clock.Advance(ms)
+	s.admits(p, "k", 1)
+}
+
+// recalled: a recalled denial stays true, and may leave out what others have added to the
+// log since the store denied. They have the same log with a larger limit.
+func (h Harness) recalled(t *testing.T) {
+	s := h.subject(t)
+	p, others := core.NewPolicy("p", core.Per(1, 4*ms)), core.NewPolicy("p", core.Per(2, 4*ms))
+	s.admits(others, "k", 1) // at 0
+	s.denies(p, "k", 1)
+	s.clock.Advance(2 * ms)
+	s.admits(others, "k", 1) // at 2
+	used, wait := int64(2), 4*ms
+	u := s.denies(p, "k", 1)
+	if u.Recalled {
+		used, wait = 1, 2*ms
+	}
+	if u.Limits[0] != (core.LimitUsage{Used: used, FreeIn: 2 * ms}) || u.RetryAfter != wait {
+		t.Errorf("%+v, want %d used and RetryAfter %v", u, used, wait)
+	}
+	// The others took the place that the recalled denial promised.
+	s.clock.Advance(2 * ms)
+	if u := s.denies(p, "k", 1); u.Recalled || u.Limits[0].Used != 1 || u.RetryAfter != 2*ms {
+		t.Errorf("%+v, want a new denial with 1 used and RetryAfter 2ms", u)
+	}
+	s.clock.Advance(2 * ms)
+	s.admits(p, "k", 1)
+}
+
 // changing is one history of a key under a policy that changes.
 type changing struct {
 	*subject
@@ -51,8 +106,23 @@ type changing struct {
 	steps   bool // the clock steps back now and then
 	now     *core.Policy
 	earlier []*core.Policy
-	logs    map[string]*model // by the name of the log
-	real    int64             // by a clock that never steps
+	logs    logs
+	denied  map[*core.Policy]logs // as they were when Take last denied, by the policy
+	real    int64                 // by a clock that never steps
+}
+
+// logs are the models of logs by their names.
+type logs map[string]*model
+
+// clone returns a copy that later entries do not change.
+func (l logs) clone() logs {
+	copies := make(logs, len(l))
+	for name, m := range l {
+		as := *m
+		as.entries = slices.Clone(m.entries)
+		copies[name] = &as
+	}
+	return copies
 }
 
 // log returns the model of a policy's log.
@@ -74,12 +144,7 @@ const mostEarlier = 4
 func (c *changing) change(t *rapid.T) {
 	next := c.randomPolicy(t)
 	if len(c.earlier) > 0 && rapid.Bool().Draw(t, "back") {
-		// Another value: a store may still remember denials by the one of before.
-		again, err := rapid.SampledFrom(c.earlier).Draw(t, "before").With()
-		if err != nil {
-			t.Fatal(err)
-		}
-		next = again
+		next = rapid.SampledFrom(c.earlier).Draw(t, "before")
 	}
 	if c.now != nil {
 		c.earlier = slices.DeleteFunc(c.earlier, func(p *core.Policy) bool { return p.LogName() == c.now.LogName() })
@@ -153,14 +218,20 @@ func (c *changing) room(cost, now int64) bool {
 
 func (c *changing) ask(t *rapid.T, took bool) {
 	cost, clock := randomCost(t, c.now), c.clock.Now().UnixMilli()
-	method := c.Peek
+	method, caches := c.Peek, false
 	switch {
 	case took && rapid.IntRange(0, 3).Draw(t, "together") == 0:
 		method = c.takeBeside
 	case took:
-		method = c.Take
+		method, caches = c.Take, true
 	}
 	u, err := method(c.Context(), c.now, c.key, cost)
+	if err == nil && u.Recalled && !caches {
+		err = errors.New("recalled a denial that only Take may")
+	}
+	if caches && !u.Allowed && !u.Recalled {
+		c.denied[c.now] = c.logs.clone()
+	}
 	if err == nil {
 		err = c.check(u, cost, took, clock)
 	}
@@ -182,10 +253,19 @@ func (c *changing) takeBeside(ctx context.Context, p *core.Policy, key string, c
 }
 
 // check compares what a store says with the definition, and records what it admitted.
+//
+// A recalled denial must still be one. It does not count what others have added since the
+// store denied, and so tells of the logs of that time, exactly. Others that share a log
+// are other processes, and in this one policies of the same log with other limits.
 func (c *changing) check(u core.Usage, cost int64, took bool, clock int64) error {
-	allowed := c.room(cost, clock)
-	if !c.steps {
-		if err := c.checkExactly(u, cost, allowed, allowed && took, clock); err != nil {
+	if allowed := c.room(cost, clock); !c.steps {
+		now := c.logs
+		if u.Recalled {
+			c.logs = c.denied[c.now].clone()
+		}
+		err := c.checkExactly(u, cost, allowed, allowed && took, clock)
+		c.logs = now
+		if err != nil {
 			return err
 		}
 	}
@@ -303,9 +383,7 @@ func (c *changing) beside(t *rapid.T) {
 	others := append(slices.Clone(c.earlier), now)
 	c.now = rapid.SampledFrom(c.earlier).Draw(t, "other").After(others...)
 	c.ask(t, true)
-	// Another value, since a store may still remember denials by the one of before: they
-	// are true, but do not count what the other process has added.
-	c.now = now.After(now.Earlier()...)
+	c.now = now
 }
 
 // settle gives back units of a random request, under the policy that admitted it.
