@@ -144,7 +144,7 @@ func TestRulesAtOnce(t *testing.T) {
 		changing.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(i), 5))
 			for n := range 1000 {
-				r := randomRule(random, store.RuleTime().Add(time.Second))
+				r := randomRule(random, store.RuleTime().Add(time.Minute))
 				if random.IntN(3) == 0 {
 					if _, err := l.DeleteRule(ctx, r.ID()); err != nil {
 						t.Error(err)

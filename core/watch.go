@@ -148,13 +148,16 @@ func (l *Limiter) takeRules(changes RuleChanges, known string) bool {
 	if before.version != known {
 		return false
 	}
+	var unreadable []func() // say so, once the changes are taken over
 	onPolicies := changes.All
 	readable := make([]Rule, 0, len(changes.Set))
 	for _, r := range changes.Set {
 		normal, err := r.normalize()
 		if err != nil {
 			// A newer version's, perhaps. What it is about is not to be guessed.
-			l.Logger().Warn("streamlimit: a rule that this version can't read is passed over", "kind", r.Kind, "error", err)
+			unreadable = append(unreadable, func() {
+				l.Logger().Warn("streamlimit: a rule that this version can't read is passed over", "kind", r.Kind, "error", err)
+			})
 			changes.Deleted = append(changes.Deleted, r.ID())
 			continue
 		}
@@ -172,6 +175,9 @@ func (l *Limiter) takeRules(changes RuleChanges, known string) bool {
 	v := l.view.Load()
 	if v.version != known {
 		return false
+	}
+	for _, say := range unreadable {
+		say()
 	}
 	if onPolicies {
 		l.show(newView(v, v.replaced, rules))
