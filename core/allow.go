@@ -47,7 +47,7 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 			}
 		}
 	}
-	if l.unregistered.Load() != nil {
+	if l.unregistered.Load() != nil || l.view.Load() != v {
 		v = l.await(ctx, asks)
 	}
 	client := l.clientOf(v, r)
@@ -78,7 +78,7 @@ func (l *Limiter) AllowFor(ctx context.Context, r Request, a Ask, d *Decision) e
 	if err := l.prepare(v, &a); err != nil {
 		return err
 	}
-	if l.unregistered.Load() != nil {
+	if l.unregistered.Load() != nil || l.view.Load() != v {
 		v, a = l.awaitOne(ctx, a)
 	}
 	err := l.allowOne(ctx, v, l.clientOf(v, r), r, a, d)

@@ -117,7 +117,7 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	if err := l.prepare(v, &a); err != nil {
 		return Decision{}, err
 	}
-	if l.unregistered.Load() != nil {
+	if l.unregistered.Load() != nil || l.view.Load() != v {
 		v, a = l.awaitOne(ctx, a)
 	}
 	a.Key = shownKey(key)

@@ -92,7 +92,8 @@ func (l *Limiter) wakeRegistry() {
 	}
 }
 
-// await waits until the policies of questions are registered, and updates them. The
+// await waits until the policies of questions are registered, and updates them: their
+// registration can be over already, and have changed them. The
 // questions are about to be asked, and the wait must not cost them the answer: it takes
 // at most half of the time that the caller has. A store that does not answer is not
 // waited for twice.
