@@ -91,6 +91,8 @@ func everything(t *testing.T, s *Store) {
 	if rules, err := s.Rules(ctx, ""); err != nil || len(rules.Set) != 1 {
 		t.Errorf("rules %v, %v", rules, err)
 	}
+	keys := s.ruleKeys()
+	must(t, s.transport.rdb.Unlink(ctx, keys[1]).Err()) // the next change makes it anew
 	if found, err := s.DeleteRule(ctx, "block key k"); err != nil || !found {
 		t.Errorf("rule found %v, %v", found, err)
 	}

@@ -80,8 +80,9 @@
 //
 // An ACL user needs the keys streamlimit:* and the commands evalsha, eval, unlink,
 // ping, info, time, xtrim, xlen, xadd, xdel, xrange, xrevrange, copy, rename,
-// pexpire, hget, hmget, hset, hlen, hdel, zadd, zrem and zrangebyscore. With
-// [WithPrefix] the keys start with that prefix instead. Some clients need more:
+// pexpire, hget, hmget, hgetall, hset, hlen, hdel, zadd, zcard, zrem and
+// zrangebyscore. With [WithPrefix] the keys start with that prefix instead. Some
+// clients need more:
 //
 //   - select, for a database other than 0;
 //   - client|setname, for a client name;
@@ -118,6 +119,10 @@
 // It reads all rules, 500 at a time, when it starts, when the rules were lost, and when
 // more than 10,000 changes came since it read them last. While nothing is decided, no
 // command is sent: see [core.WithRulesInterval].
+//
+// When the key of their order is lost alone, as by an eviction, processes keep the rules
+// that they know. One that starts gets an error (STREAMLIMIT_W008) instead of the rules.
+// The next change of a rule restores the key.
 //
 // # Changed limits
 //

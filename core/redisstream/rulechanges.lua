@@ -15,7 +15,8 @@
 -- is known is not among the last changes: then all rules have to be read.
 --
 -- For all rules it has the number of the last change, the ID and the value of each, in
--- the order of their numbers.
+-- the order of their numbers. It is an error when the order was lost and the rules were
+-- not, until a change has made it anew.
 
 local call = redis.call
 local rules, order, changes = KEYS[1], KEYS[2], KEYS[4]
@@ -34,6 +35,8 @@ elseif known ~= '' then
     end
     reply[4] = news
   end
+elseif version ~= '0-0' and call('ZCARD', order) ~= call('HLEN', rules) - 1 then
+  return redis.error_reply('ERR the order of the rules is lost: the next change of a rule restores it')
 else
   local page, ids = {}, {}
   for i, text in ipairs(call('ZRANGEBYSCORE', order, '(' .. after, upto, 'WITHSCORES', 'LIMIT', 0, most)) do

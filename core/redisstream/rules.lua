@@ -4,7 +4,7 @@
 --
 -- KEYS[1]  the rules: a hash with a field for each by its ID, and the field version
 -- KEYS[2]  their order: a sorted set of IDs by the number of the last change of each
--- KEYS[3]  their ends: a sorted set of the IDs of rules that end, by when, milliseconds
+-- KEYS[3]  their ends: a sorted set of IDs by when each ends, milliseconds, or inf
 -- KEYS[4]  the last changes: a stream
 -- ARGV[1]  the ID
 -- ARGV[2]  when the rule ends, milliseconds, or 0; '' to delete the rule
@@ -20,6 +20,10 @@
 -- the server's time in microseconds, or more where that has stepped back. The random
 -- number tells a change that a failover has lost from another in its place.
 --
+-- The hash has everything that the other keys have, but for what was deleted. A change
+-- that finds some of them lost, as by an eviction, makes them anew. It leaves the earlier
+-- changes out, and so all processes read all rules.
+--
 -- A few rules that have ended are deleted on the way. The keys have no time to live.
 
 -- prelude.lua
@@ -29,23 +33,29 @@ local id, till = ARGV[1], ARGV[2]
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
 
+-- finish returns when the rule with a value ends.
+local function finish(value)
+  local at = tonumber(match(value, '^%d+') or 0)
+  return at > 0 and at or math.huge
+end
+
 local version = call('HGET', rules, 'version')
 local value = id ~= 'version' and call('HGET', rules, id)
-local found = 0
-if value then
-  local its = tonumber(match(value, '^%d+'))
-  if not its or its == 0 or its > now then found = 1 end
-end
+local found = value and finish(value) > now and 1 or 0
+
+local count = call('HLEN', rules) - 1
+local last = call('XREVRANGE', changes, '+', '-', 'COUNT', 1)[1]
+local intact = version and call('ZCARD', order) == count and call('ZCARD', ends) == count and last and last[1] == version
+local all = intact and {} or call('HGETALL', rules)
 
 local gone = call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, 16)
 if till == '' then
   if value then gone[#gone + 1] = id end
   if #gone == 0 then return {0} end
-elseif not value and version and call('HLEN', rules) - 1 - #gone >= tonumber(ARGV[5]) then
+elseif not value and intact and count - #gone >= tonumber(ARGV[5]) then
   return {-1}
 end
 
-local lost = not version
 local number = time[1] * 1000000 + time[2]
 if version then number = math.max(number, match(version, '^%d+') + 1) end
 number = format('%.0f', number)
@@ -57,8 +67,18 @@ need('ZADD', order, number, id)
 need('ZREM', order, id)
 need('XADD', changes, version, id, '')
 
--- What is left of rules that were lost, as by an eviction, is of no use without them.
-if lost then call('UNLINK', order, ends, changes) end
+-- place puts a rule into the sorted sets.
+local function place(id, number, value)
+  call('ZADD', order, number, id)
+  call('ZADD', ends, finish(value), id)
+end
+
+if not intact then
+  call('UNLINK', order, ends, changes)
+  for i = 1, #all, 2 do
+    if all[i] ~= 'version' then place(all[i], -i, all[i + 1]) end
+  end
+end
 
 local entry = {}
 for i, one in ipairs(gone) do
@@ -70,12 +90,7 @@ end
 if till ~= '' then
   value = till .. ' ' .. ARGV[3]
   call('HSET', rules, id, value)
-  call('ZADD', order, number, id)
-  if till == '0' then
-    call('ZREM', ends, id)
-  else
-    call('ZADD', ends, till, id)
-  end
+  place(id, number, value)
   entry[#entry + 1], entry[#entry + 2] = id, value
 end
 call('HSET', rules, 'version', version)

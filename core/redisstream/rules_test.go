@@ -2,6 +2,7 @@ package redisstream
 
 import (
 	"context"
+	"math"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -170,6 +171,7 @@ func TestUnreadableRules(t *testing.T) {
 	} {
 		must(t, rdb.HSet(t.Context(), keys[0], id, value).Err())
 		must(t, rdb.ZAdd(t.Context(), keys[1], redis.Z{Score: 1, Member: id}).Err())
+		must(t, rdb.ZAdd(t.Context(), keys[2], redis.Z{Score: math.Inf(1), Member: id}).Err())
 	}
 	limiter := core.New(s, core.WithLogger(coreLines.logger()))
 	defer limiter.Close()

@@ -2,6 +2,7 @@ package redisstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -172,6 +173,8 @@ func TestRulesAreLost(t *testing.T) {
 				}
 			}
 		},
+		"the order":  func(rdb *redis.Client, keys [4]string, _ []string) { rdb.Del(t.Context(), keys[1]) },
+		"the ends":   func(rdb *redis.Client, keys [4]string, _ []string) { rdb.Del(t.Context(), keys[2]) },
 		"the stream": func(rdb *redis.Client, keys [4]string, _ []string) { rdb.Del(t.Context(), keys[3]) },
 	} {
 		for _, after := range []string{"at once", "after other changes"} {
@@ -192,12 +195,29 @@ func TestRulesAreLost(t *testing.T) {
 				}
 				lose(rdb, keys, dump)
 				other := New(rdb, patient)
+				left := map[string]int{"the order": 4, "the ends": 4, "the stream": 4, "the last changes": 2}[name]
 				if after != "at once" {
 					for _, key := range []string{"d", "e"} {
 						must(t, other.SetRule(t.Context(), block(key)))
+						left++
 					}
+					order, ends := rdb.ZCard(t.Context(), keys[1]).Val(), rdb.ZCard(t.Context(), keys[2]).Val()
+					if int(order) != left || int(ends) != left {
+						t.Errorf("the order has %d rules and the ends have %d, want %d", order, ends, left)
+					}
+				} else if name == "the order" {
+					if c, err := other.Rules(t.Context(), ""); !errors.Is(err, core.ErrRefused) {
+						t.Errorf("a process that starts has %d rules, %v, want an error", len(c.Set), err)
+					}
+					if rules, err := limiter.Rules(t.Context()); err != nil || len(rules) != left {
+						t.Errorf("one that has started has %d rules, %v, want %d", len(rules), err, left)
+					}
+					return
 				}
 				want := rulesOf(t, other)
+				if len(want) != left {
+					t.Errorf("%d rules are left, want %d", len(want), left)
+				}
 				rules, err := limiter.Rules(t.Context())
 				must(t, err)
 				got := make(map[string]core.Rule)
@@ -209,6 +229,24 @@ func TestRulesAreLost(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Whoever reads a page of all rules when their order is made anew reads all rules again.
+func TestRulesAreRestoredMeanwhile(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, patient)
+	fillRules(t, s, 10)
+	version, page, err := s.readRules(t.Context(), "", "-inf", "+inf")
+	must(t, err)
+	keys := s.ruleKeys()
+	must(t, rdb.Del(t.Context(), keys[1]).Err())
+	if _, _, err := s.readRules(t.Context(), "", page[0].(string), "+inf"); err == nil {
+		t.Error("the next page of an order that is lost")
+	}
+	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}))
+	if c, err := s.Rules(t.Context(), version); err != nil || !c.All || len(c.Set) != 11 {
+		t.Errorf("all %v, %d rules, %v, want all 11", c.All, len(c.Set), err)
 	}
 }
 
