@@ -17,8 +17,9 @@
 -- A value of the hash is the end of the rule, a blank and the rule. A change has an
 -- entry of the stream, with the ID of each rule that it changed, and its value, or ''
 -- for one that it deleted. The entry's ID, number-random, is the version. The number is
--- the server's time in microseconds, or more where that has stepped back. The random
--- number tells a change that a failover has lost from another in its place.
+-- one more than that of the change before, so that no clock matters to the order. After
+-- a loss of the rules it starts from the time in milliseconds, far below 2^53. The
+-- random number tells a change that a failover has lost from another in its place.
 --
 -- The hash has everything that the other keys have, but for what was deleted. A change
 -- that finds some of them lost, as by an eviction, makes them anew. It leaves the earlier
@@ -30,8 +31,7 @@
 
 local rules, order, ends, changes = unpack(KEYS)
 local id, till = ARGV[1], ARGV[2]
-local time = call('TIME')
-local now = time[1] * 1000 + floor(time[2] / 1000)
+local now = clock()
 
 -- finish returns when the rule with a value ends.
 local function finish(value)
@@ -56,9 +56,7 @@ elseif not value and intact and count - #gone >= tonumber(ARGV[5]) then
   return {-1}
 end
 
-local number = time[1] * 1000000 + time[2]
-if version then number = math.max(number, match(version, '^%d+') + 1) end
-number = format('%.0f', number)
+local number = format('%.0f', version and match(version, '^%d+') + 1 or now)
 version = number .. '-' .. ARGV[4]
 
 need('HSET', rules, 'version', version)
@@ -67,32 +65,36 @@ need('ZADD', order, number, id)
 need('ZREM', order, id)
 need('XADD', changes, version, id, '')
 
+local entry = {}
+for i, one in ipairs(gone) do
+  entry[2 * i - 1], entry[2 * i] = one, ''
+end
+if till ~= '' then
+  value = till .. ' ' .. ARGV[3]
+  entry[#entry + 1], entry[#entry + 2] = id, value
+end
+
+-- The entry comes first: a change that fails here has changed no rule.
+if not intact then call('UNLINK', order, ends, changes) end
+call('XADD', changes, 'MAXLEN', '~', 10000, version, unpack(entry))
+call('HSET', rules, 'version', version)
+
 -- place puts a rule into the sorted sets.
 local function place(id, number, value)
   call('ZADD', order, number, id)
   call('ZADD', ends, finish(value), id)
 end
 
-if not intact then
-  call('UNLINK', order, ends, changes)
-  for i = 1, #all, 2 do
-    if all[i] ~= 'version' then place(all[i], -i, all[i + 1]) end
-  end
+for i = 1, #all, 2 do
+  if all[i] ~= 'version' then place(all[i], -i, all[i + 1]) end
 end
-
-local entry = {}
 for i, one in ipairs(gone) do
   call('HDEL', rules, one)
   call('ZREM', order, one)
   call('ZREM', ends, one)
-  entry[2 * i - 1], entry[2 * i] = one, ''
 end
 if till ~= '' then
-  value = till .. ' ' .. ARGV[3]
   call('HSET', rules, id, value)
   place(id, number, value)
-  entry[#entry + 1], entry[#entry + 2] = id, value
 end
-call('HSET', rules, 'version', version)
-call('XADD', changes, 'MAXLEN', '~', 10000, version, unpack(entry))
 return {found}

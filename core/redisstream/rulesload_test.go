@@ -158,6 +158,46 @@ func TestRulesEndByTheServersClock(t *testing.T) {
 	}
 }
 
+// Changes made while the server's clock is centuries ahead, and after it is set right, are
+// made as a whole and have versions of their own.
+func TestRulesWhenTheClockWasWrong(t *testing.T) {
+	server := redistest.Start(t)
+	rdb, wrong := redis.NewClient(server.Options()), redis.NewClient(server.Options())
+	defer rdb.Close()
+	defer wrong.Close()
+	wrong.AddHook(hoursOff{290 * 365 * 24 * time.Hour})
+	s := New(rdb, patient)
+	for _, lost := range []bool{true, false} { // rules begin while the clock is wrong, or before
+		must(t, rdb.FlushAll(t.Context()).Err())
+		if !lost {
+			must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "first"}))
+		}
+		limiter := core.New(s)
+		defer limiter.Close()
+		seen := make(map[string]bool)
+		change := func(by *Store, i int) {
+			t.Helper()
+			must(t, by.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: strconv.Itoa(i)}))
+			want := rulesOf(t, s)
+			rules, err := limiter.Rules(t.Context())
+			if must(t, err); len(rules) != len(want) || want["block key "+strconv.Itoa(i)].Kind == "" {
+				t.Errorf("rules %v, want %v", rules, want)
+			}
+			c, err := s.Rules(t.Context(), "")
+			if must(t, err); seen[c.Version] {
+				t.Errorf("the version %s again", c.Version)
+			}
+			seen[c.Version] = true
+		}
+		for i := range 5 {
+			change(New(wrong, patient), i)
+		}
+		for i := range 20 {
+			change(s, i+3)
+		}
+	}
+}
+
 // Who knows a version of rules that were lost, or of changes that were, gets all rules:
 // also when as many came in their place.
 func TestRulesAreLost(t *testing.T) {
