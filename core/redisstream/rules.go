@@ -153,13 +153,16 @@ func (c *ruleChanges) readNews(ctx context.Context) (complete bool, err error) {
 	}
 }
 
-// take takes over a value of the hash, "" for a rule that is deleted.
+// take takes over a value of the hash, "" for a rule that is deleted. A rule that has
+// ended is as good as deleted: the next changes delete it.
 func (c *ruleChanges) take(id, value string) {
 	c.rules[id] = core.Rule{}
-	if value == "" {
+	end, text, _ := strings.Cut(value, " ")
+	until, _ := strconv.ParseInt(end, 10, 64)
+	if value == "" || until > 0 && until <= c.store.RuleTime().UnixMilli() {
 		return
 	}
-	r, err := parseRule(value)
+	r, err := parseRule(text)
 	if err == nil && r.ID() != id {
 		err = errors.New("its ID is another's")
 	}
@@ -251,10 +254,9 @@ func (s *Store) readScript(ctx context.Context, sc *script, keys []string, args 
 	return cmd.Val(), nil
 }
 
-// parseRule reads a value of the hash. What this version does not know is not
-// to be guessed: it may say whom the rule is not about.
-func parseRule(value string) (r core.Rule, err error) {
-	_, text, _ := strings.Cut(value, " ")
+// parseRule reads the rule in a value of the hash. What this version does not know is
+// not to be guessed: it may say whom the rule is not about.
+func parseRule(text string) (r core.Rule, err error) {
 	d := json.NewDecoder(bytes.NewReader([]byte(text)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&r); err != nil {

@@ -25,7 +25,7 @@
 -- that finds some of them lost, as by an eviction, makes them anew. It leaves the earlier
 -- changes out, and so all processes read all rules.
 --
--- A few rules that have ended are deleted on the way. The keys have no time to live.
+-- Up to 100 rules that have ended are deleted on the way. The keys have no time to live.
 
 -- prelude.lua
 
@@ -48,7 +48,7 @@ local last = call('XREVRANGE', changes, '+', '-', 'COUNT', 1)[1]
 local intact = version and call('ZCARD', order) == count and call('ZCARD', ends) == count and last and last[1] == version
 local all = intact and {} or call('HGETALL', rules)
 
-local gone = call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, 16)
+local gone = call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, 100)
 if till == '' then
   if value then gone[#gone + 1] = id end
   if #gone == 0 then return {0} end
@@ -88,10 +88,10 @@ end
 for i = 1, #all, 2 do
   if all[i] ~= 'version' then place(all[i], -i, all[i + 1]) end
 end
-for i, one in ipairs(gone) do
-  call('HDEL', rules, one)
-  call('ZREM', order, one)
-  call('ZREM', ends, one)
+if #gone > 0 then
+  call('HDEL', rules, unpack(gone))
+  call('ZREM', order, unpack(gone))
+  call('ZREM', ends, unpack(gone))
 end
 if till ~= '' then
   call('HSET', rules, id, value)

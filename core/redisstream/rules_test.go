@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -146,6 +147,36 @@ func TestEndedRulesAreDeleted(t *testing.T) {
 	}
 	if left := rdb.Exists(t.Context(), keys[1], keys[2]).Val(); left != 0 {
 		t.Errorf("%d of the sorted sets are left", left)
+	}
+}
+
+// Rules that have ended are not read, and the next changes delete 100 each.
+func TestEndedRulesAreNotRead(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, patient)
+	begun, err := s.Rules(t.Context(), "")
+	must(t, err)
+	keys := s.ruleKeys()
+	const ended = 150
+	for i := range ended {
+		must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Ban, Key: strconv.Itoa(i), Until: s.RuleTime().Add(time.Hour)}))
+	}
+	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}))
+	must(t, rdb.ScriptFlush(t.Context()).Err())
+	late := New(redis.NewClient(rdb.Options()), patient)
+	defer late.transport.rdb.Close()
+	late.transport.rdb.AddHook(hoursOff{2 * time.Hour})
+	for _, known := range []string{"", begun.Version} {
+		c, err := late.Rules(t.Context(), known)
+		if must(t, err); len(c.Set) != 1 {
+			t.Errorf("since %q: %d rules, want the one that has not ended", known, len(c.Set))
+		}
+	}
+	for _, want := range []int64{ended + 3 - 100, 4} {
+		must(t, late.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: strconv.FormatInt(want, 10)}))
+		if left := rdb.HLen(t.Context(), keys[0]).Val(); left != want {
+			t.Errorf("the hash has %d fields, want %d", left, want)
+		}
 	}
 }
 

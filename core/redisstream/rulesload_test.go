@@ -190,6 +190,7 @@ func TestRulesWhenTheClockWasWrong(t *testing.T) {
 			seen[c.Version] = true
 		}
 		for i := range 5 {
+			must(t, rdb.ScriptFlush(t.Context()).Err())
 			change(New(wrong, patient), i)
 		}
 		for i := range 20 {
