@@ -83,12 +83,8 @@ func (v *server) isSilent() bool {
 
 // failedToAnswer notes that a decision which was sent at a time has no answer, or
 // had no connection from then on. If none was answered since, those who wait do so
-// in vain, and who comes waits for no longer than the timeout until one is. A command
-// that is not a decision, such as a registration of logs, says nothing about decisions.
+// in vain, and who comes waits for no longer than the timeout until one is.
 func (v *server) failedToAnswer(c *charge, at time.Time, err error) {
-	if c.policy == nil {
-		return
-	}
 	v.script = v.batcher.transport.timeout // perhaps it had others to answer first
 	v.report(c, err)
 	if v.answered.After(at) {
