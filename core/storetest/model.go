@@ -40,6 +40,7 @@ type entry struct {
 	cost  int64 // of a request or of what it was charged later
 	back  int64 // given back by this entry, which is a refund
 	given int64 // given back of this request, by others
+	joins bool  // the entry before it, in a slice that they share
 	id    core.EntryID
 }
 
@@ -110,12 +111,14 @@ func (m *model) record(e entry) {
 	} else if stretches == 1 {
 		m.lag, m.lagBefore = 0, m.lag
 	}
-	// Those of one slice have the time of the newest.
+	// Those of one slice have the time of the newest. Others of the log do not, which a
+	// policy without slices has written.
 	if slice := m.policy.Slice().Milliseconds(); slice > 0 && e.time/slice == m.last()/slice {
-		newest := m.last()
-		for i := range m.entries {
-			if m.entries[i].time == newest {
-				m.entries[i].time = e.time
+		e.joins = len(m.entries) > 0
+		for i := len(m.entries) - 1; i >= 0; i-- {
+			m.entries[i].time = e.time
+			if !m.entries[i].joins {
+				break
 			}
 		}
 	}
