@@ -116,7 +116,7 @@
 // that server.
 //
 // A change costs the same for any number of rules, and a process reads what has changed.
-// It reads all rules, 500 at a time, when it starts, when the rules were lost, and when
+// It reads all rules, 4,000 at a time, when it starts, when the rules were lost, and when
 // more than 10,000 changes came since it read them last. While nothing is decided, no
 // command is sent: see [core.WithRulesInterval].
 //

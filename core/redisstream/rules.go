@@ -26,9 +26,13 @@ const rulesSuffix = "{rules}"
 // versionField is the field of the hash that is not a rule.
 const versionField = "version"
 
-// rulesPage is how many rules or changes are read at once. It takes the server
-// about a millisecond.
-const rulesPage = 500
+// rulesPage is how many rules are read at once, and changesPage how many changes, each of
+// which can have deleted a hundred rules. A page of rules takes the server some 8 ms:
+// 100,000 rules take 27 round trips, and no decision waits for all. Lua can unpack 7,000.
+const (
+	rulesPage   = 4000
+	changesPage = 500
+)
 
 // rulesAttempts is how often all rules are read before a limiter gives up, when
 // they are lost or change faster than they can be read.
@@ -92,7 +96,7 @@ func (c *ruleChanges) readAll(ctx context.Context) error {
 	clear(c.rules)
 	after, upto := "-inf", "+inf"
 	for {
-		version, page, err := c.store.readRules(ctx, "", after, upto)
+		version, page, err := c.store.readRules(ctx, rulesPage, "", after, upto)
 		if err != nil {
 			return err
 		}
@@ -122,7 +126,7 @@ func (c *ruleChanges) readAll(ctx context.Context) error {
 // when the version is not among the last changes.
 func (c *ruleChanges) readNews(ctx context.Context) (complete bool, err error) {
 	for {
-		current, news, err := c.store.readRules(ctx, c.version, "", "")
+		current, news, err := c.store.readRules(ctx, changesPage, c.version, "", "")
 		if err != nil || news == nil {
 			return false, err
 		}
@@ -207,10 +211,10 @@ var errRulesReply = errors.New("redisstream: rules: the script answered somethin
 
 // readRules runs rulechanges.lua. It returns nil when the version that is known is not
 // among the last changes.
-func (s *Store) readRules(ctx context.Context, known, after, upto string) (version string, list []any, err error) {
+func (s *Store) readRules(ctx context.Context, most int, known, after, upto string) (version string, list []any, err error) {
 	keys := s.ruleKeys()
 	sent := own()
-	reply, err := s.readScript(ctx, readRules, keys[:], known, after, upto, rulesPage)
+	reply, err := s.readScript(ctx, readRules, keys[:], known, after, upto, most)
 	if err != nil {
 		return "", nil, err
 	}

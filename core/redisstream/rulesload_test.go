@@ -278,11 +278,11 @@ func TestRulesAreRestoredMeanwhile(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
 	fillRules(t, s, 10)
-	version, page, err := s.readRules(t.Context(), "", "-inf", "+inf")
+	version, page, err := s.readRules(t.Context(), rulesPage, "", "-inf", "+inf")
 	must(t, err)
 	keys := s.ruleKeys()
 	must(t, rdb.Del(t.Context(), keys[1]).Err())
-	if _, _, err := s.readRules(t.Context(), "", page[0].(string), "+inf"); err == nil {
+	if _, _, err := s.readRules(t.Context(), rulesPage, "", page[0].(string), "+inf"); err == nil {
 		t.Error("the next page of an order that is lost")
 	}
 	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}))
@@ -293,15 +293,20 @@ func TestRulesAreRestoredMeanwhile(t *testing.T) {
 
 // Who is more changes behind than the server keeps reads all rules.
 func TestRulesFarBehind(t *testing.T) {
-	s := New(redistest.Start(t).Client(), patient)
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, patient)
 	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "gone"}))
 	first, err := s.Rules(t.Context(), "")
 	must(t, err)
 	_, err = s.DeleteRule(t.Context(), "block key gone")
 	must(t, err)
 	fillRules(t, s, 12_000)
+	must(t, rdb.ConfigResetStat(t.Context()).Err())
 	c, err := s.Rules(t.Context(), first.Version)
 	must(t, err)
+	if stats := rdb.Info(t.Context(), "commandstats").Val(); !strings.Contains(stats, "cmdstat_evalsha:calls=6,") {
+		t.Errorf("want 6 round trips: changes, four pages and changes\n%s", stats)
+	}
 	if !c.All || len(c.Set) != 12_000 {
 		t.Errorf("all %v, %d rules, want all 12,000", c.All, len(c.Set))
 	}
