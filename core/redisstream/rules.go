@@ -274,7 +274,8 @@ func parseRule(text string) (r core.Rule, err error) {
 
 // warnUnread logs that a rule can't be read, once for each version of the rules.
 func (s *Store) warnUnread(c *ruleChanges) {
-	if last := s.unreadVersion.Swap(&c.version); last != nil && *last == c.version {
+	version := c.version // a pointer into c would keep all rules in memory
+	if last := s.unreadVersion.Swap(&version); last != nil && *last == version {
 		return
 	}
 	s.logger.Warn("streamlimit: a rule that can't be read is passed over", "kind", c.unreadKind, "error", c.unreadError)

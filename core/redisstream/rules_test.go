@@ -5,10 +5,12 @@ import (
 	"math"
 	"net/netip"
 	"reflect"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/redis/go-redis/v9"
 
@@ -231,6 +233,20 @@ func TestUnreadableRules(t *testing.T) {
 			t.Errorf("%s: %+v, %v", key, d, err)
 		}
 	}
+}
+
+// A warning of a rule that can't be read keeps none of the rules in memory.
+func TestUnreadableRulesAreFreed(t *testing.T) {
+	s := New(redis.NewClient(&redis.Options{}), WithLogger(new(logBuffer).logger()))
+	defer s.transport.rdb.Close()
+	c := &ruleChanges{store: s, version: "1-1", unreadKind: "ban"}
+	kept := weak.Make(c)
+	c.result()
+	runtime.GC()
+	if kept.Value() != nil {
+		t.Error("the rules are kept")
+	}
+	runtime.KeepAlive(s)
 }
 
 // Processes on one Redis follow each other's rules within a second.
