@@ -18,8 +18,13 @@ func (c *ruleClock) now() time.Time { return own().Add(time.Duration(c.ahead.Loa
 // The server had that time between the two, so what is known changes only as far as it
 // can't be true: slow replies don't make the clock jump.
 func (c *ruleClock) set(server, sent time.Time) {
-	least, most := server.Sub(own()), server.Sub(sent)
-	c.ahead.Store(min(max(c.ahead.Load(), int64(least)), int64(most)))
+	least, most := int64(server.Sub(own())), int64(server.Sub(sent))
+	for {
+		ahead := c.ahead.Load()
+		if c.ahead.CompareAndSwap(ahead, min(max(ahead, least), most)) {
+			return
+		}
+	}
 }
 
 // RuleTime implements [core.Store].

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -271,6 +272,33 @@ func TestRulesAreLost(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What a reply says of the clock is not lost to another that comes at the same time.
+func TestRuleClockOfRepliesAtOnce(t *testing.T) {
+	var c ruleClock
+	var vague sync.WaitGroup
+	done := make(chan struct{})
+	vague.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				c.set(own(), own().Add(-time.Hour)) // the server's clock is up to an hour ahead
+			}
+		}
+	})
+	for range 200_000 {
+		c.ahead.Store(int64(30 * time.Minute))
+		c.set(own(), own()) // it is not
+		if ahead := time.Duration(c.ahead.Load()); ahead > time.Minute {
+			t.Errorf("the clock is %v ahead", ahead)
+			break
+		}
+	}
+	close(done)
+	vague.Wait()
 }
 
 // Whoever reads a page of all rules when their order is made anew reads all rules again.
