@@ -110,7 +110,7 @@
 //
 // # Rules
 //
-// Rules (see [core.Rule]) are kept in four keys in one hash slot, streamlimit:{rules}:all
+// Rules (see [core.Rule]) are kept in four keys in one hash slot, streamlimit:{rules}:1:all
 // and others, which have no time to live. A Ring has them on one of its servers. With
 // 100,000 rules they take about 45 MB of the server's memory. They end by the clock of
 // that server.
@@ -160,6 +160,9 @@
 // logs of their own. The newer one knows the format before its own and counts such
 // logs as earlier ones; the older one does not know the newer format. While both run
 // on such a log, each admits at most the limit.
+//
+// The number after {rules} in a key is the version of the rules' format. Versions of this
+// package with different numbers have rules of their own: none reads another's.
 //
 // # Waiting and failures
 //

@@ -23,6 +23,9 @@ import (
 // describes. They are in one hash slot.
 const rulesSuffix = "{rules}"
 
+// rulesFormat is the version of the rules' format, which is part of their keys.
+const rulesFormat = ":1"
+
 // versionField is the field of the hash that is not a rule.
 const versionField = "version"
 
@@ -40,7 +43,7 @@ const rulesAttempts = 3
 
 func (s *Store) ruleKeys() (keys [4]string) {
 	for i, name := range [...]string{":all", ":order", ":ends", ":changes"} {
-		keys[i] = s.prefix + rulesSuffix + name
+		keys[i] = s.prefix + rulesSuffix + rulesFormat + name
 	}
 	return keys
 }

@@ -88,6 +88,25 @@ func TestRulesRoundTrip(t *testing.T) {
 	limiter.Close()
 }
 
+// The keys of the rules name their format. Rules in another format are left alone.
+func TestRulesFormat(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, patient)
+	if keys := s.ruleKeys(); keys[0] != "streamlimit:{rules}:1:all" {
+		t.Errorf("the rules are in %q: is that another format?", keys[0])
+	}
+	for _, key := range []string{"streamlimit:{rules}", "streamlimit:{rules}:2:all"} {
+		must(t, rdb.HSet(t.Context(), key, "block key old", "0 old").Err())
+	}
+	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}))
+	if rules := rulesOf(t, s); len(rules) != 1 {
+		t.Errorf("%d rules, want 1", len(rules))
+	}
+	if keys := rdb.Keys(t.Context(), "*").Val(); len(keys) != 2+4 {
+		t.Errorf("keys %q", keys)
+	}
+}
+
 // Each change has a version of its own, and what changes nothing has none. That
 // holds also for rules that were lost and made anew.
 func TestRulesVersion(t *testing.T) {
