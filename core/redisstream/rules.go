@@ -294,13 +294,13 @@ func (s *Store) SetRule(ctx context.Context, r core.Rule) error {
 	if !r.Until.IsZero() {
 		until = r.Until.UnixMilli()
 	}
-	_, err = s.changeRule(ctx, r.ID(), strconv.FormatInt(until, 10), string(text))
+	_, err = s.changeRule(ctx, changeRules, r.ID(), strconv.FormatInt(until, 10), string(text))
 	return err
 }
 
-// DeleteRule implements [core.Store].
+// DeleteRule implements [core.Store]. It also works on a server that is at its maxmemory.
 func (s *Store) DeleteRule(ctx context.Context, id string) (bool, error) {
-	return s.changeRule(ctx, id, "", "")
+	return s.changeRule(ctx, deleteRules, id, "", "")
 }
 
 // A change of rules is tried so many times, with a pause in between, while their slot
@@ -310,10 +310,10 @@ const (
 	movingPause = 50 * time.Millisecond
 )
 
-func (s *Store) changeRule(ctx context.Context, id, until, text string) (found bool, err error) {
+func (s *Store) changeRule(ctx context.Context, sc *script, id, until, text string) (found bool, err error) {
 	keys := s.ruleKeys()
-	call := []any{"evalsha", changeRules.sha, len(keys), keys[0], keys[1], keys[2], keys[3], id, until, text, rand.Int64(), core.MaxRules}
-	reply, err := s.batcher.run(ctx, charge{log: keys[0]}, changeRules, slices.Clone(call))
+	call := []any{"evalsha", sc.sha, len(keys), keys[0], keys[1], keys[2], keys[3], id, until, text, rand.Int64(), core.MaxRules}
+	reply, err := s.batcher.run(ctx, charge{log: keys[0]}, sc, slices.Clone(call))
 	for tries := 1; redis.HasErrorPrefix(err, "TRYAGAIN") && tries < movingTries; tries++ {
 		// The slot of the rules moves to another server, and some of the keys are there
 		// already. The script has not run.
@@ -322,7 +322,7 @@ func (s *Store) changeRule(ctx context.Context, id, until, text string) (found b
 			return false, fmt.Errorf("rule: %w", ctx.Err())
 		case <-time.After(movingPause):
 		}
-		reply, err = s.batcher.run(ctx, charge{log: keys[0]}, changeRules, slices.Clone(call))
+		reply, err = s.batcher.run(ctx, charge{log: keys[0]}, sc, slices.Clone(call))
 	}
 	if err != nil {
 		return false, fmt.Errorf("rule: %w", err)

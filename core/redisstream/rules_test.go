@@ -107,6 +107,24 @@ func TestRulesFormat(t *testing.T) {
 	}
 }
 
+// A rule can be deleted on a server that is at its maxmemory, and none can be set.
+func TestRulesOutOfMemory(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, patient)
+	block := core.Rule{Kind: core.Block, Key: "k"}
+	must(t, s.SetRule(t.Context(), block))
+	must(t, rdb.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	if err := s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "other"}); !redis.HasErrorPrefix(err, "OOM") {
+		t.Errorf("set: %v, want OOM", err)
+	}
+	if found, err := s.DeleteRule(t.Context(), block.ID()); err != nil || !found {
+		t.Errorf("deleted: %v, %v", found, err)
+	}
+	if rules := rulesOf(t, s); len(rules) != 0 {
+		t.Errorf("left: %v", rules)
+	}
+}
+
 // Each change has a version of its own, and what changes nothing has none. That
 // holds also for rules that were lost and made anew.
 func TestRulesVersion(t *testing.T) {

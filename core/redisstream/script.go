@@ -51,6 +51,7 @@ var (
 	summed      = newScript(withPrelude(summedSource))
 	refunded    = newScript(withPrelude(refundedSource))
 	changeRules = newScript(withPrelude(rulesSource))
+	deleteRules = newScript(replaceOnce(withPrelude(rulesSource), shebang, "#!lua flags=allow-oom\n")) // which frees memory
 	readRules   = newScript(ruleChangesSource)
 
 	// These two are their own source with those that they build on.
