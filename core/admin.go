@@ -52,8 +52,8 @@ func (l *Limiter) Entries(ctx context.Context, p *Policy, key string, most int) 
 }
 
 // log names the log of p and key.
-func (l *Limiter) log(p *Policy, key string) (Ask, error) {
-	a := Ask{Policy: p, Key: key, Cost: 1}
+func (l *Limiter) log(p *Policy, key string) (Charge, error) {
+	a := Charge{Policy: p, Key: key, Cost: 1}
 	err := l.prepare(l.view.Load(), &a)
 	a.Key = shownKey(key)
 	return a, err
@@ -70,7 +70,7 @@ func shownKey(key string) string {
 }
 
 // Policies are the policies that the limiter has met, as they are now, by name.
-// A limiter meets a policy with its first request, or by [Limiter.Meet], which
+// A limiter meets a policy with its first request, or by [Limiter.Register], which
 // adapters call when they are made.
 func (l *Limiter) Policies() []*Policy {
 	v := l.view.Load()
@@ -98,7 +98,7 @@ func (l *Limiter) Ban(ctx context.Context, key string, d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	return l.setRule(ctx, Rule{Kind: Ban, Key: key, Until: now.Add(d)}, now)
+	return l.setRule(ctx, Rule{Kind: RuleBan, Key: key, Until: now.Add(d)}, now)
 }
 
 // Now returns the time by the store's clock, by which rules end. It asks the store, so it
@@ -112,14 +112,14 @@ func (l *Limiter) Now(ctx context.Context) (time.Time, error) {
 
 // Unban ends a ban, and reports whether there was one.
 func (l *Limiter) Unban(ctx context.Context, key string) (bool, error) {
-	return l.DeleteRule(ctx, Rule{Kind: Ban, Key: key}.ID())
+	return l.DeleteRule(ctx, Rule{Kind: RuleBan, Key: key}.ID())
 }
 
 // Override gives the policy called name other limits, for all processes on the
 // same store, until [Limiter.DeleteRule] removes the rule: see [Rule]. They replace all its
 // limits, also those from a file. The name may be one that no policy has yet.
 func (l *Limiter) Override(ctx context.Context, name string, limits ...Limit) error {
-	return l.SetRule(ctx, Rule{Kind: Override, Policy: name, Limits: limits})
+	return l.SetRule(ctx, Rule{Kind: RuleOverride, Policy: name, Limits: limits})
 }
 
 // Switch switches the policy called name, or [AllPolicies], to a mode, for all
@@ -128,7 +128,7 @@ func (l *Limiter) Override(ctx context.Context, name string, limits ...Limit) er
 // it was made, unless a switch of all policies holds. Clients that a rule blocks or bans
 // stay out. For a switch that ends by itself, set a [Rule] with Until.
 func (l *Limiter) Switch(ctx context.Context, name string, to Mode) error {
-	r := Rule{Kind: Switch, Policy: name, Mode: to}
+	r := Rule{Kind: RuleSwitch, Policy: name, Mode: to}
 	if to == ModeOn {
 		_, err := l.DeleteRule(ctx, r.ID())
 		return err
@@ -164,7 +164,7 @@ func (l *Limiter) setRule(ctx context.Context, r Rule, now time.Time) error {
 		return fmt.Errorf("core: rule: it ends in the past, at %v", r.Until)
 	}
 	v := l.view.Load()
-	if known, ok := v.names[r.Policy]; ok && r.Kind == Override {
+	if known, ok := v.names[r.Policy]; ok && r.Kind == RuleOverride {
 		if _, err := known.base.With(limitOptions(r.Limits)...); err != nil {
 			return err
 		}

@@ -19,18 +19,18 @@ import (
 // trip. On a Cluster or Ring it is so for logs of the same key. Logs of different
 // keys are asked one by one there, and what one gave is given back when another
 // denies: for a moment, others may be denied for it. Such policies must be
-// [Refundable]; the error is an [ErrApart] otherwise. No limit is ever
+// [Refundable]; the error is an [ErrCrossSlot] otherwise. No limit is ever
 // exceeded.
 //
-// The same policy and key twice is an [ErrAskedTwice], and so are two policies of one
+// The same policy and key twice is an [ErrDuplicatePolicy], and so are two policies of one
 // name with the same key; no question at all is an [ErrNoPolicy].
-func (l *Limiter) AllowAll(ctx context.Context, asks ...Ask) ([]Decision, error) {
+func (l *Limiter) AllowAll(ctx context.Context, asks ...Charge) ([]Decision, error) {
 	return l.AllowRequest(ctx, nil, asks...)
 }
 
 // AllowRequest is [Limiter.AllowAll] for a request whose address rules are
 // matched with. Without one, as nil, it is a key that is an address.
-func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]Decision, error) {
+func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Charge) ([]Decision, error) {
 	if len(asks) == 0 {
 		return nil, ErrNoPolicy
 	}
@@ -43,7 +43,7 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 		for _, other := range asks[:i] {
 			// By the name, since an override makes one log of all policies that have it.
 			if other.Key == asks[i].Key && other.Policy.name == asks[i].Policy.name {
-				return nil, fmt.Errorf("%w: policy %s", ErrAskedTwice, other.Policy.name)
+				return nil, fmt.Errorf("%w: policy %s", ErrDuplicatePolicy, other.Policy.name)
 			}
 		}
 	}
@@ -72,7 +72,7 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Ask) ([]D
 
 // AllowFor is [Limiter.AllowRequest] for one question. The decision goes into the
 // caller's memory, for adapters; with an error it is none.
-func (l *Limiter) AllowFor(ctx context.Context, r Request, a Ask, d *Decision) error {
+func (l *Limiter) AllowFor(ctx context.Context, r Request, a Charge, d *Decision) error {
 	*d = Decision{}
 	v := l.current(ctx)
 	if err := l.prepare(v, &a); err != nil {
@@ -100,7 +100,7 @@ func (l *Limiter) clientOf(v *view, r Request) netip.Prefix {
 // decideOne decides on one question, in d, which is zero. It is what judge and
 // takeAll do, without the memory and the copies that several need: BenchmarkRules
 // tells what a decision costs more than the store's.
-func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a Ask, d *Decision) (err error) {
+func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a Charge, d *Decision) (err error) {
 	if v.judges() || a.Policy.Mode() != ModeOn {
 		if answer, ok := v.answer(a, client); ok {
 			*d = answer
@@ -111,7 +111,7 @@ func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a
 	begun := begin(ctx)
 	var u Usage
 	if err = circuit.refuses(); err == nil {
-		if u, err = store.Take(ctx, a.Policy, a.Key, a.Cost); !u.Recalled {
+		if u, err = store.Take(ctx, a.Policy, a.Key, a.Cost); !u.Cached {
 			circuit.learn(ctx, begun, a, err)
 		}
 	}
@@ -129,11 +129,11 @@ func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a
 }
 
 // decideWithoutStore is apart for the memory that it takes.
-func (l *Limiter) decideWithoutStore(ctx context.Context, a Ask, failed error) (Ask, Usage, Store, error) {
-	asks := []Ask{a}
+func (l *Limiter) decideWithoutStore(ctx context.Context, a Charge, failed error) (Charge, Usage, Store, error) {
+	asks := []Charge{a}
 	usages, instead, err := l.takeWithoutStore(ctx, asks, failed)
 	if err != nil {
-		return Ask{}, Usage{}, nil, err
+		return Charge{}, Usage{}, nil, err
 	}
 	return asks[0], usages[0], instead, nil
 }
@@ -141,7 +141,7 @@ func (l *Limiter) decideWithoutStore(ctx context.Context, a Ask, failed error) (
 // answer is the decision that is made without asking a log, if one is: by a rule
 // on the client, or since the policy is switched off, or since the cost is above a
 // limit that is in shadow mode.
-func (v *view) answer(a Ask, client netip.Prefix) (Decision, bool) {
+func (v *view) answer(a Charge, client netip.Prefix) (Decision, bool) {
 	if v.judges() {
 		if d, ok := v.verdict(a, client); ok {
 			return d, true
@@ -157,7 +157,7 @@ func (v *view) answer(a Ask, client netip.Prefix) (Decision, bool) {
 }
 
 // offDecision returns the decision of a policy that is switched off.
-func offDecision(a Ask) Decision {
+func offDecision(a Charge) Decision {
 	l := a.Policy.limits[0]
 	return Decision{
 		Policy: a.Policy, Key: a.Key, Cost: a.Cost, Allowed: true, Reason: ReasonOff,
@@ -177,7 +177,7 @@ func (p *Policy) fits(cost int64) bool {
 
 // judge fills in the decisions that are made without asking a log. open are the
 // questions left to ask, which is none when the request is denied.
-func (v *view) judge(asks []Ask, client netip.Prefix, decisions []Decision) (open []Ask) {
+func (v *view) judge(asks []Charge, client netip.Prefix, decisions []Decision) (open []Charge) {
 	denied := false
 	for i, a := range asks {
 		d, ok := v.answer(a, client)
@@ -205,11 +205,11 @@ func (v *view) judge(asks []Ask, client netip.Prefix, decisions []Decision) (ope
 
 // takeAll asks the store, and fills in the decisions that judge has left open,
 // in the same order.
-func (l *Limiter) takeAll(ctx context.Context, open []Ask, decisions []Decision) error {
+func (l *Limiter) takeAll(ctx context.Context, open []Charge, decisions []Decision) error {
 	store := l.store
 	begun := begin(ctx)
 	usages, err := l.askAll(ctx, open)
-	if errors.Is(err, ErrApart) {
+	if errors.Is(err, ErrCrossSlot) {
 		l.warnings.apart(err)
 		return err
 	}
@@ -238,7 +238,7 @@ func (l *Limiter) takeAll(ctx context.Context, open []Ask, decisions []Decision)
 
 // askAll asks the store, unless one of the servers that it takes is known not to
 // answer.
-func (l *Limiter) askAll(ctx context.Context, asks []Ask) ([]Usage, error) {
+func (l *Limiter) askAll(ctx context.Context, asks []Charge) ([]Usage, error) {
 	for _, a := range asks {
 		if err := l.circuits.of(a).refuses(); err != nil {
 			return nil, err
@@ -246,14 +246,14 @@ func (l *Limiter) askAll(ctx context.Context, asks []Ask) ([]Usage, error) {
 	}
 	begun := begin(ctx)
 	usages, err := l.store.TakeAll(ctx, asks)
-	var failed *AskError
+	var failed *ChargeError
 	switch {
 	case err == nil:
 		for _, a := range asks {
 			l.circuits.of(a).learn(ctx, begun, a, nil)
 		}
-	case errors.As(err, &failed) && failed.Ask < len(asks):
-		a := asks[failed.Ask]
+	case errors.As(err, &failed) && failed.Index < len(asks):
+		a := asks[failed.Index]
 		l.circuits.of(a).learn(ctx, begun, a, err)
 	default:
 		l.circuits.of(asks[0]).learn(ctx, begun, asks[0], err)

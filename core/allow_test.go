@@ -9,7 +9,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-func allowAll(t *testing.T, l *core.Limiter, asks ...core.Ask) []core.Decision {
+func allowAll(t *testing.T, l *core.Limiter, asks ...core.Charge) []core.Decision {
 	t.Helper()
 	decisions, err := l.AllowAll(t.Context(), asks...)
 	if err != nil {
@@ -59,8 +59,8 @@ func TestAllowAllOrNothing(t *testing.T) {
 				room[full] = 0
 			}
 			decisions := allowAll(t, l,
-				core.Ask{Policy: policies[0], Key: "k0"}, // of cost 1
-				core.Ask{Policy: policies[1], Key: "k1", Cost: 20}, core.Ask{Policy: policies[2], Key: "k2", Cost: 300})
+				core.Charge{Policy: policies[0], Key: "k0"}, // of cost 1
+				core.Charge{Policy: policies[1], Key: "k1", Cost: 20}, core.Charge{Policy: policies[2], Key: "k2", Cost: 300})
 			for i, d := range decisions {
 				want := room[i]
 				if full < 0 {
@@ -90,20 +90,20 @@ func TestAllowAllArguments(t *testing.T) {
 	p, q := core.NewPolicy("p", core.PerMinute(5)), core.NewPolicy("q", core.PerMinute(5))
 	like := core.NewPolicy("p", core.PerMinute(5))
 	for name, c := range map[string]struct {
-		asks []core.Ask
+		asks []core.Charge
 		want error
 	}{
 		"no question":       {nil, core.ErrNoPolicy},
-		"no policy":         {[]core.Ask{{Policy: p, Key: "k"}, {Key: "k"}}, core.ErrNoPolicy},
-		"no key":            {[]core.Ask{{Policy: p, Key: "k"}, {Policy: q}}, core.ErrNoKey},
-		"cost below 0":      {[]core.Ask{{Policy: p, Key: "k"}, {Policy: q, Key: "k", Cost: -1}}, core.ErrCost},
-		"cost of a counted": {[]core.Ask{{Policy: p, Key: "k"}, {Policy: q, Key: "k", Cost: 2}}, core.ErrCost},
-		"twice":             {[]core.Ask{{Policy: p, Key: "k"}, {Policy: q, Key: "k"}, {Policy: p, Key: "k"}}, core.ErrAskedTwice},
-		"an equal policy":   {[]core.Ask{{Policy: p, Key: "k"}, {Policy: like, Key: "k"}}, core.ErrAskedTwice},
-		"one log":           {[]core.Ask{{Policy: p, Key: "k"}, {Policy: core.NewPolicy("p", core.PerMinute(9)), Key: "k"}}, core.ErrAskedTwice},
-		"one name":          {[]core.Ask{{Policy: p, Key: "k"}, {Policy: core.NewPolicy("p", core.PerHour(9)), Key: "k"}}, core.ErrAskedTwice},
-		"one key":           {[]core.Ask{{Policy: p, Key: "k"}, {Policy: q, Key: "k"}}, nil},
-		"one policy":        {[]core.Ask{{Policy: p, Key: "k"}, {Policy: p, Key: "k2"}}, nil},
+		"no policy":         {[]core.Charge{{Policy: p, Key: "k"}, {Key: "k"}}, core.ErrNoPolicy},
+		"no key":            {[]core.Charge{{Policy: p, Key: "k"}, {Policy: q}}, core.ErrNoKey},
+		"cost below 0":      {[]core.Charge{{Policy: p, Key: "k"}, {Policy: q, Key: "k", Cost: -1}}, core.ErrCost},
+		"cost of a counted": {[]core.Charge{{Policy: p, Key: "k"}, {Policy: q, Key: "k", Cost: 2}}, core.ErrCost},
+		"twice":             {[]core.Charge{{Policy: p, Key: "k"}, {Policy: q, Key: "k"}, {Policy: p, Key: "k"}}, core.ErrDuplicatePolicy},
+		"an equal policy":   {[]core.Charge{{Policy: p, Key: "k"}, {Policy: like, Key: "k"}}, core.ErrDuplicatePolicy},
+		"one log":           {[]core.Charge{{Policy: p, Key: "k"}, {Policy: core.NewPolicy("p", core.PerMinute(9)), Key: "k"}}, core.ErrDuplicatePolicy},
+		"one name":          {[]core.Charge{{Policy: p, Key: "k"}, {Policy: core.NewPolicy("p", core.PerHour(9)), Key: "k"}}, core.ErrDuplicatePolicy},
+		"one key":           {[]core.Charge{{Policy: p, Key: "k"}, {Policy: q, Key: "k"}}, nil},
+		"one policy":        {[]core.Charge{{Policy: p, Key: "k"}, {Policy: p, Key: "k2"}}, nil},
 	} {
 		before := left(t, l, p, "k")
 		if _, err := l.AllowAll(t.Context(), c.asks...); !errors.Is(err, c.want) {
@@ -121,12 +121,12 @@ func TestAllowAllKeepsQuestions(t *testing.T) {
 	if err := l.Override(t.Context(), "p", core.PerMinute(9)); err != nil {
 		t.Fatal(err)
 	}
-	asks := []core.Ask{{Policy: core.NewPolicy("p", core.PerMinute(5)), Key: "\xff"}, {Policy: core.NewPolicy("q", core.PerMinute(5)), Key: "k"}}
-	before := [2]core.Ask{asks[0], asks[1]}
+	asks := []core.Charge{{Policy: core.NewPolicy("p", core.PerMinute(5)), Key: "\xff"}, {Policy: core.NewPolicy("q", core.PerMinute(5)), Key: "k"}}
+	before := [2]core.Charge{asks[0], asks[1]}
 	if _, err := l.AllowAll(t.Context(), asks...); err != nil {
 		t.Fatal(err)
 	}
-	if [2]core.Ask(asks) != before {
+	if [2]core.Charge(asks) != before {
 		t.Errorf("the questions are %v, were %v", asks, before)
 	}
 }
@@ -136,11 +136,11 @@ func TestAllowAllKeepsQuestions(t *testing.T) {
 func TestAllowAllAndRules(t *testing.T) {
 	l, _ := newLimiter(t)
 	p, q := core.NewPolicy("p", core.PerMinute(5)), core.NewPolicy("q", core.PerMinute(1))
-	setRules(t, l, core.Rule{Kind: core.Exempt, Key: "exempt"}, core.Rule{Kind: core.Block, Key: "blocked"},
-		core.Rule{Kind: core.Ban, Key: "banned", Until: newTestClock().Now().Add(time.Hour)})
+	setRules(t, l, core.Rule{Kind: core.RuleExempt, Key: "exempt"}, core.Rule{Kind: core.RuleBlock, Key: "blocked"},
+		core.Rule{Kind: core.RuleBan, Key: "banned", Until: newTestClock().Now().Add(time.Hour)})
 	ask := func(a, b string) []core.Decision {
 		t.Helper()
-		return allowAll(t, l, core.Ask{Policy: p, Key: a}, core.Ask{Policy: q, Key: b})
+		return allowAll(t, l, core.Charge{Policy: p, Key: a}, core.Charge{Policy: q, Key: b})
 	}
 	for _, c := range []struct {
 		a, b     string
@@ -176,7 +176,7 @@ func TestAllowAllAndRules(t *testing.T) {
 // The address of a request is that of its client, behind proxies too.
 func TestRulesMeetClientBehindProxy(t *testing.T) {
 	l, _ := newLimiter(t, proxies(t, "10.0.0.0/8"))
-	setRules(t, l, core.Rule{Kind: core.Block, Network: network("203.0.113.0/24")})
+	setRules(t, l, core.Rule{Kind: core.RuleBlock, Network: network("203.0.113.0/24")})
 	p, q := core.NewPolicy("p", core.PerMinute(5)), core.NewPolicy("q", core.PerMinute(5))
 	for r, want := range map[*request]bool{
 		{peer: "10.0.0.1", header: forwarded("", "203.0.113.7").header}:                         false,
@@ -186,7 +186,7 @@ func TestRulesMeetClientBehindProxy(t *testing.T) {
 		{peer: "203.0.113.9", header: forwarded("", "198.51.100.1").header}:                     false,
 		{peer: "", header: nil}: true,
 	} {
-		for _, asks := range [][]core.Ask{{{Policy: p, Key: "k"}}, {{Policy: p, Key: "k"}, {Policy: q, Key: "k"}}} {
+		for _, asks := range [][]core.Charge{{{Policy: p, Key: "k"}}, {{Policy: p, Key: "k"}, {Policy: q, Key: "k"}}} {
 			decisions, err := l.AllowRequest(t.Context(), *r, asks...)
 			if err != nil || (core.Denied(decisions) == nil) != want {
 				t.Errorf("%+v: %+v, %v, want allowed %v", r, decisions, err, want)
@@ -254,7 +254,7 @@ func TestShadowAmongOthers(t *testing.T) {
 	}{
 		{1, true, true, false, true}, {1, true, true, true, false}, {5, true, true, true, false}, {1, false, false, true, false},
 	} {
-		d := allowAll(t, l, core.Ask{Policy: shadow, Key: "k", Cost: want.cost}, core.Ask{Policy: strict, Key: "k"})
+		d := allowAll(t, l, core.Charge{Policy: shadow, Key: "k", Cost: want.cost}, core.Charge{Policy: strict, Key: "k"})
 		if d[1].Allowed != want.allowed || d[1].Counted != want.count || !d[0].Allowed || d[0].WouldDeny != want.would || d[0].Counted != want.counted {
 			t.Errorf("request %d: %+v", i, d)
 		}
@@ -266,7 +266,7 @@ func TestShadowAmongOthers(t *testing.T) {
 	if err := l.Reset(t.Context(), shadow, "k"); err != nil {
 		t.Fatal(err)
 	}
-	if d := allowAll(t, l, core.Ask{Policy: shadow, Key: "k"}, core.Ask{Policy: strict, Key: "k"}); d[0].Counted || d[0].WouldDeny || d[0].Remaining != 1 {
+	if d := allowAll(t, l, core.Charge{Policy: shadow, Key: "k"}, core.Charge{Policy: strict, Key: "k"}); d[0].Counted || d[0].WouldDeny || d[0].Remaining != 1 {
 		t.Errorf("counted although another denied: %+v", d[0])
 	}
 }

@@ -43,13 +43,13 @@ func BenchmarkRules(b *testing.B) {
 			b.Run(fmt.Sprint(n, " ", kind), func(b *testing.B) {
 				store := core.NewMemory()
 				for i := range n {
-					r := core.Rule{Kind: core.Block, Key: "other-" + strconv.Itoa(i)}
+					r := core.Rule{Kind: core.RuleBlock, Key: "other-" + strconv.Itoa(i)}
 					switch kind {
 					case "networks":
 						addr := netip.AddrFrom4([4]byte{10, byte(i), byte(i >> 8), byte(i >> 16 << 6)})
-						r = core.Rule{Kind: core.Block, Network: netip.PrefixFrom(addr, 26+i%3)}
+						r = core.Rule{Kind: core.RuleBlock, Network: netip.PrefixFrom(addr, 26+i%3)}
 					case "overrides":
-						r = core.Rule{Kind: core.Override, Policy: "p" + strconv.Itoa(i), Limits: []core.Limit{core.PerSecond(1)}}
+						r = core.Rule{Kind: core.RuleOverride, Policy: "p" + strconv.Itoa(i), Limits: []core.Limit{core.PerSecond(1)}}
 					}
 					if err := store.SetRule(b.Context(), r); err != nil {
 						b.Fatal(err)
@@ -96,7 +96,7 @@ func BenchmarkBanMemory(b *testing.B) {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			store := core.NewMemory()
 			for i := range n {
-				if err := store.SetRule(b.Context(), core.Rule{Kind: core.Block, Key: "other-" + strconv.Itoa(i)}); err != nil {
+				if err := store.SetRule(b.Context(), core.Rule{Kind: core.RuleBlock, Key: "other-" + strconv.Itoa(i)}); err != nil {
 					b.Fatal(err)
 				}
 			}

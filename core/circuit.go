@@ -37,8 +37,8 @@ type circuit struct {
 	refused activity             // for which the probe hurries
 
 	mu     sync.Mutex
-	failed Ask   // the last question that the server failed to answer
-	err    error // and how
+	failed Charge // the last question that the server failed to answer
+	err    error  // and how
 }
 
 func newCircuit(l *Limiter, server string) *circuit {
@@ -75,7 +75,7 @@ func expired(ctx context.Context, begun time.Time) bool {
 
 // learn counts how the store has answered a question that begun. A store that
 // reports outcomes itself knows better.
-func (c *circuit) learn(ctx context.Context, begun time.Time, a Ask, err error) {
+func (c *circuit) learn(ctx context.Context, begun time.Time, a Charge, err error) {
 	if c.limiter.stopReports != nil {
 		return
 	}
@@ -85,7 +85,7 @@ func (c *circuit) learn(ctx context.Context, begun time.Time, a Ask, err error) 
 }
 
 // count counts an outcome.
-func (c *circuit) count(a Ask, err error) {
+func (c *circuit) count(a Charge, err error) {
 	switch {
 	case c.down.Load() != nil, errors.Is(err, ErrClosed), errors.Is(err, ErrOverloaded):
 		// The probe alone asks now, or it says nothing about the server.
@@ -113,7 +113,7 @@ func answered(err error) bool {
 	if err == nil {
 		return true
 	}
-	for _, answer := range []error{ErrRefused, ErrNotALog, ErrStoreFull, ErrApart, ErrTooLate} {
+	for _, answer := range []error{ErrStoreRejected, ErrWrongType, ErrStoreFull, ErrCrossSlot, ErrTooLate} {
 		if errors.Is(err, answer) {
 			return true
 		}
@@ -121,7 +121,7 @@ func answered(err error) bool {
 	return false
 }
 
-func (c *circuit) lastFailure() (Ask, error) {
+func (c *circuit) lastFailure() (Charge, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.failed, c.err
@@ -185,22 +185,22 @@ func (c *circuit) ask(ctx context.Context) error {
 // circuits are those of a limiter's store.
 type circuits struct {
 	limiter *Limiter
-	placer  Placer   // nil if all logs are in one place
+	placer  Sharder  // nil if all logs are in one place
 	one     *circuit // of the place ""
 	others  sync.Map // of *circuit by place
 }
 
 func newCircuits(l *Limiter) *circuits {
-	placer, _ := l.store.(Placer)
+	placer, _ := l.store.(Sharder)
 	return &circuits{limiter: l, placer: placer, one: newCircuit(l, "")}
 }
 
 // of is the circuit of the server that has a question's log.
-func (c *circuits) of(a Ask) *circuit {
+func (c *circuits) of(a Charge) *circuit {
 	if c.placer == nil {
 		return c.one
 	}
-	place := c.placer.Place(a.Policy, a.Key)
+	place := c.placer.Shard(a.Policy, a.Key)
 	if place == "" {
 		return c.one
 	}
@@ -212,7 +212,7 @@ func (c *circuits) of(a Ask) *circuit {
 }
 
 // report counts an outcome that the store reports.
-func (c *circuits) report(a Ask, err error) { c.of(a).count(a, err) }
+func (c *circuits) report(a Charge, err error) { c.of(a).count(a, err) }
 
 // down are the servers that don't answer.
 func (c *circuits) down() (all []Down) {

@@ -24,7 +24,7 @@ func (s *countingStore) Take(ctx context.Context, p *core.Policy, key string, co
 	return s.failingStore.Take(ctx, p, key, cost)
 }
 
-func (s *countingStore) TakeAll(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
+func (s *countingStore) TakeAll(ctx context.Context, asks []core.Charge) ([]core.Usage, error) {
 	s.asked.Add(1)
 	return s.failingStore.TakeAll(ctx, asks)
 }
@@ -68,7 +68,7 @@ func TestCircuit(t *testing.T) {
 			t.Errorf("%+v", h)
 		}
 		// Neither do several at once, a look, or what is given back.
-		if _, err := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: p, Key: "k2"}); err != nil {
+		if _, err := l.AllowAll(t.Context(), core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: p, Key: "k2"}); err != nil {
 			t.Error(err)
 		}
 		probed := store.probed.Load()
@@ -78,7 +78,7 @@ func TestCircuit(t *testing.T) {
 		if err := l.Refund(t.Context(), before); !errors.Is(err, core.ErrDown) {
 			t.Errorf("%v, want ErrDown", err)
 		}
-		closed := core.NewPolicy("closed", core.PerHour(1), core.OnFailure(core.FailClosed))
+		closed := core.NewPolicy("closed", core.PerHour(1), core.OnStoreFailure(core.FailClosed))
 		if _, err := l.Allow(t.Context(), closed, "k"); !errors.Is(err, core.ErrDown) || !errors.Is(err, errStore) {
 			t.Errorf("%v, want ErrDown and what was the matter", err)
 		}
@@ -161,8 +161,8 @@ func TestCircuitStaysClosed(t *testing.T) {
 		err error
 	}{
 		"callers that go":       {gone, context.Canceled},
-		"an answer":             {t.Context(), fmt.Errorf("%w: NOPERM", core.ErrRefused)},
-		"another program's key": {t.Context(), core.ErrNotALog},
+		"an answer":             {t.Context(), fmt.Errorf("%w: NOPERM", core.ErrStoreRejected)},
+		"another program's key": {t.Context(), core.ErrWrongType},
 	} {
 		store := &countingStore{failingStore: newFailingStore()}
 		l := core.New(store, (&lines{}).option())
@@ -182,7 +182,7 @@ func TestCircuitStaysClosed(t *testing.T) {
 // placedStore has a server for each key.
 type placedStore struct{ *failingStore }
 
-func (placedStore) Place(_ *core.Policy, key string) string { return "server-" + key }
+func (placedStore) Shard(_ *core.Policy, key string) string { return "server-" + key }
 
 func (s placedStore) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
 	if key != "down" {
@@ -191,10 +191,10 @@ func (s placedStore) Take(ctx context.Context, p *core.Policy, key string, cost 
 	return s.failingStore.Take(ctx, p, key, cost)
 }
 
-func (s placedStore) TakeAll(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
+func (s placedStore) TakeAll(ctx context.Context, asks []core.Charge) ([]core.Usage, error) {
 	for i, a := range asks {
 		if _, err := s.Take(ctx, a.Policy, a.Key, a.Cost); err != nil {
-			return nil, &core.AskError{Ask: i, Err: err}
+			return nil, &core.ChargeError{Index: i, Err: err}
 		}
 	}
 	return s.Store.TakeAll(ctx, asks)
@@ -209,7 +209,7 @@ func TestCircuitOfEachServer(t *testing.T) {
 	store.fail(errStore)
 	for range 10 {
 		time.Sleep(2 * time.Millisecond)
-		decisions, err := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "up"}, core.Ask{Policy: q, Key: "down"})
+		decisions, err := l.AllowAll(t.Context(), core.Charge{Policy: p, Key: "up"}, core.Charge{Policy: q, Key: "down"})
 		if err != nil || decisions[0].Source != core.SourceFallback || decisions[1].Source != core.SourceFallback {
 			t.Errorf("both: %+v, %v", decisions, err)
 		}
@@ -259,7 +259,7 @@ func TestLocalShare(t *testing.T) {
 	if err := l.Settle(t.Context(), d, 1); err != nil {
 		t.Error(err)
 	}
-	decisions, err := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: core.NewPolicy("one", core.PerHour(1)), Key: "k"})
+	decisions, err := l.AllowAll(t.Context(), core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: core.NewPolicy("one", core.PerHour(1)), Key: "k"})
 	if err != nil || !decisions[0].Allowed || !decisions[1].Allowed || decisions[1].Limit.Max != 1 {
 		t.Errorf("%+v, %v", decisions, err)
 	}

@@ -169,7 +169,7 @@ func (s LimitState) binds(o LimitState) bool {
 
 // decide makes the decision on a question from what a store found in the log.
 // Counted is left to the caller.
-func (d *Decision) decide(a Ask, u *Usage) {
+func (d *Decision) decide(a Charge, u *Usage) {
 	p := a.Policy
 	d.Policy, d.Key, d.Cost = p, a.Key, a.Cost
 	d.Allowed, d.WouldDeny = u.Allowed || p.shadow, !u.Allowed && p.shadow
@@ -192,7 +192,7 @@ func (d *Decision) decide(a Ask, u *Usage) {
 }
 
 // decisionOf is the decision on a question.
-func decisionOf(a Ask, u Usage) (d Decision) {
+func decisionOf(a Charge, u Usage) (d Decision) {
 	d.decide(a, &u)
 	return d
 }

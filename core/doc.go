@@ -55,7 +55,7 @@
 // of admitted cost, so that the units in any window are a difference of two
 // entries, and a decision costs the same for any limit, cost and length of log.
 // Policies that are [Refundable] keep a [Refunded] log: a summed log whose
-// entries also carry what was given back. With [Slices] a summed log is coarse:
+// entries also carry what was given back. With [Coarse] a summed log is coarse:
 // it has a few entries for any number of requests.
 //
 // # Giving back and settling
@@ -126,7 +126,7 @@
 // # When the store fails
 //
 // A decision that the store does not make in time has failed. Then the failure mode
-// decides: [WithFailureMode] for all policies, [OnFailure] for one.
+// decides: [WithFailureMode] for all policies, [OnStoreFailure] for one.
 //
 //   - [FailLocal], the default: this process's memory enforces the same limits. The
 //     decision's Source is [SourceFallback]. N processes can admit N times a limit in all,

@@ -10,7 +10,7 @@ const maxEarlier = 8
 // of an earlier log counts for no longer than that log's longest window. Policies
 // with one log count once, and those with p's own log not at all.
 //
-// A [Limiter] calls it when an [Override], [Limiter.Replace] or a new deployment
+// A [Limiter] calls it when an [RuleOverride], [Limiter.Replace] or a new deployment
 // changes a policy, and leaves a log out again once that can hold nothing. So no window as
 // long as the shortest in force, before and after, has more than the largest Max in
 // force. A longer window is exact from one window after the change on. There are two

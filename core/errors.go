@@ -36,13 +36,13 @@ var (
 	// policy's grace is over, or the log does not have the request.
 	ErrTooLate = errors.New("core: too late to give back")
 
-	// ErrApart is returned by [Limiter.AllowAll] for policies that a Redis Cluster
+	// ErrCrossSlot is returned by [Limiter.AllowAll] for policies that a Redis Cluster
 	// or Ring keeps apart and that are not all [Refundable].
-	ErrApart = errors.New("core: the logs of these keys are on different servers: policies that are asked together there need core.Refundable")
+	ErrCrossSlot = errors.New("core: the logs of these keys are on different servers: policies that are asked together there need core.Refundable")
 
-	// ErrAskedTwice is returned when one question has the same key twice, for policies
+	// ErrDuplicatePolicy is returned when one question has the same key twice, for policies
 	// of one name.
-	ErrAskedTwice = errors.New("core: the same policy name and key twice")
+	ErrDuplicatePolicy = errors.New("core: the same policy name and key twice")
 
 	// ErrTooManyRules is returned by [Limiter.SetRule] when there are [MaxRules].
 	ErrTooManyRules = fmt.Errorf("core: there are %d rules already: delete some, or block networks instead of addresses", MaxRules)
@@ -57,28 +57,28 @@ var (
 	// request, and [FailOpen] lets it pass.
 	ErrOverloaded = errors.New("core: overloaded")
 
-	// ErrRefused is returned by a store that answers, and not with a decision:
+	// ErrStoreRejected is returned by a store that answers, and not with a decision:
 	// because it is set up wrongly, mostly. To others than this policy or key it
 	// may well answer, so it is no sign of its being down.
-	ErrRefused = errors.New("core: the store refuses")
+	ErrStoreRejected = errors.New("core: the store refuses")
 
-	// ErrNotALog is returned by a store that has something else where a log should
+	// ErrWrongType is returned by a store that has something else where a log should
 	// be, which it leaves as it is. Whatever the failure mode, there is no
 	// decision then: it would hide that two programs use the same keys.
-	ErrNotALog = errors.New("core: something that is not a log has the log's key")
+	ErrWrongType = errors.New("core: something that is not a log has the log's key")
 
 	// ErrClosed is returned by a store after Close.
 	ErrClosed = errors.New("core: store is closed")
 )
 
-// AskError is an error of [Store.TakeAll] that is about one of the questions.
-type AskError struct {
-	Ask int // its place, from 0
-	Err error
+// ChargeError is an error of [Store.TakeAll] that is about one of the questions.
+type ChargeError struct {
+	Index int // its place, from 0
+	Err   error
 }
 
-func (e *AskError) Error() string { return fmt.Sprint(e.Err) }
-func (e *AskError) Unwrap() error { return e.Err }
+func (e *ChargeError) Error() string { return fmt.Sprint(e.Err) }
+func (e *ChargeError) Unwrap() error { return e.Err }
 
 // LimitedError is a denial as an error, for frameworks that answer errors in
 // one place. Use errors.As to get at the decision.
@@ -147,7 +147,7 @@ func (e *RequestError) Error() string {
 	return fmt.Sprintf("streamlimit: request refused with %d: %s", e.Status, e.Detail)
 }
 
-// noUnits stands for a cost of 0 where an [Ask] would read 0 as 1.
+// noUnits stands for a cost of 0 where an [Charge] would read 0 as 1.
 const noUnits = math.MinInt64
 
 // costError returns an [ErrCost] for a cost that p never admits.

@@ -59,7 +59,7 @@ func (o *outage) log(logger *slog.Logger, p *Policy, err error, text string) {
 }
 
 // FailureMode is what happens to the policy's requests when the store does not
-// answer, and never [FailDefault]: what [OnFailure] says, or else
+// answer, and never [FailDefault]: what [OnStoreFailure] says, or else
 // [WithFailureMode]. A policy in shadow mode is open where it would be closed,
 // since it keeps no request out.
 func (l *Limiter) FailureMode(p *Policy) FailureMode {
@@ -90,7 +90,7 @@ func (l *Limiter) modeOf(ctx context.Context, p *Policy, err error) FailureMode 
 	switch {
 	case gone(ctx), errors.Is(err, ErrClosed):
 		return FailClosed
-	case errors.Is(err, ErrStoreFull), errors.Is(err, ErrNotALog):
+	case errors.Is(err, ErrStoreFull), errors.Is(err, ErrWrongType):
 		return unlessShadow(p, FailClosed)
 	}
 	mode := l.FailureMode(p)
@@ -126,14 +126,14 @@ func (l *Limiter) note(ctx context.Context, p *Policy, err error, modes ...Failu
 // takeWithoutStore decides on questions that the store has failed to answer
 // with failed. instead is the store that has taken units, if one has; what it
 // was asked is then in asks.
-func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Ask, failed error) (usages []Usage, instead Store, err error) {
+func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Charge, failed error) (usages []Usage, instead Store, err error) {
 	modes := make([]FailureMode, len(asks))
 	about := 0 // the question that the error is about
-	var one *AskError
-	if errors.As(failed, &one) && one.Ask < len(asks) {
-		about = one.Ask
+	var one *ChargeError
+	if errors.As(failed, &one) && one.Index < len(asks) {
+		about = one.Index
 	}
-	foreign := errors.Is(failed, ErrNotALog)
+	foreign := errors.Is(failed, ErrWrongType)
 	for i, a := range asks {
 		err := failed
 		if foreign && i != about {
@@ -174,7 +174,7 @@ var errBeside = errors.New("core: asked together with a policy whose log is none
 // unknown is the usage of a log that nobody has asked.
 func unknown() Usage { return Usage{Allowed: true, Source: SourceNone} }
 
-func (l *Limiter) peekWithoutStore(ctx context.Context, a Ask, failed error) (Decision, error) {
+func (l *Limiter) peekWithoutStore(ctx context.Context, a Charge, failed error) (Decision, error) {
 	mode := l.modeOf(ctx, a.Policy, failed)
 	l.note(ctx, a.Policy, failed, mode)
 	switch mode {

@@ -44,7 +44,7 @@ func (s *failingStore) Take(ctx context.Context, p *core.Policy, key string, cos
 	return s.Store.Take(ctx, p, key, cost)
 }
 
-func (s *failingStore) TakeAll(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
+func (s *failingStore) TakeAll(ctx context.Context, asks []core.Charge) ([]core.Usage, error) {
 	if err := s.err(); err != nil {
 		return nil, err
 	}
@@ -102,14 +102,14 @@ func TestFailureMode(t *testing.T) {
 			if c.limiter != core.FailDefault {
 				options = append(options, core.WithFailureMode(c.limiter))
 			}
-			settings := []core.PolicyOption{core.PerMinute(2), core.OnFailure(c.policy)}
+			settings := []core.PolicyOption{core.PerMinute(2), core.OnStoreFailure(c.policy)}
 			if c.shadow {
 				settings = append(settings, core.Shadow())
 			}
 			l, _ := failing(t, options...)
 			p := core.NewPolicy("p", settings...)
-			if p.OnFailure() != c.policy {
-				t.Errorf("OnFailure is %v", p.OnFailure())
+			if p.FailureMode() != c.policy {
+				t.Errorf("OnFailure is %v", p.FailureMode())
 			}
 			if got := l.FailureMode(p); got != c.want {
 				t.Errorf("FailureMode is %v, want %v", got, c.want)
@@ -145,7 +145,7 @@ func TestFailureMode(t *testing.T) {
 	for _, wrong := range []core.FailureMode{core.FailDefault, core.FailLocal + 1} {
 		panics(t, "use core.FailClosed", func() { core.WithFailureMode(wrong) })
 	}
-	panics(t, "use core.FailClosed", func() { core.NewPolicy("p", core.PerMinute(1), core.OnFailure(core.FailLocal+1)) })
+	panics(t, "use core.FailClosed", func() { core.NewPolicy("p", core.PerMinute(1), core.OnStoreFailure(core.FailLocal+1)) })
 }
 
 // A policy in another's place brings its mode; an override changes none.
@@ -160,12 +160,12 @@ func TestFailureModeFollows(t *testing.T) {
 		}
 	}
 	check("not met", core.FailClosed)
-	l.Replace(core.NewPolicy("p", core.PerMinute(2), core.OnFailure(core.FailOpen)))
+	l.Replace(core.NewPolicy("p", core.PerMinute(2), core.OnStoreFailure(core.FailOpen)))
 	check("replaced", core.FailOpen)
 	if err := l.Override(t.Context(), "p", core.PerMinute(9)); err != nil {
 		t.Fatal(err)
 	}
-	l.Meet(p)
+	l.Register(p)
 	check("overridden", core.FailOpen)
 	if now, ok := l.Policy("p"); !ok || now.Limit(0) != core.PerMinute(9) || l.FailureMode(now) != core.FailOpen {
 		t.Errorf("as it is now, %v: %v, want open", now, l.FailureMode(now))
@@ -187,8 +187,8 @@ func TestFailureModeString(t *testing.T) {
 // Policies that are asked together each have their own mode; one that is closed
 // closes the request.
 func TestFailureTogether(t *testing.T) {
-	ask := func(name string, mode core.FailureMode, limit int64) core.Ask {
-		return core.Ask{Policy: core.NewPolicy(name, core.PerMinute(limit), core.OnFailure(mode), core.Refundable(0)), Key: "k"}
+	ask := func(name string, mode core.FailureMode, limit int64) core.Charge {
+		return core.Charge{Policy: core.NewPolicy(name, core.PerMinute(limit), core.OnStoreFailure(mode), core.Refundable(0)), Key: "k"}
 	}
 	open, tight, wide := ask("open", core.FailOpen, 1), ask("tight", core.FailLocal, 1), ask("wide", core.FailLocal, 5)
 	l, _ := failing(t, (&lines{}).option())
@@ -269,7 +269,7 @@ func TestNoFallback(t *testing.T) {
 				p, q := core.NewPolicy("p", options...), core.NewPolicy("q", options...)
 				_, allowed := l.Allow(c.ctx, p, "k")
 				_, peeked := l.Peek(c.ctx, p, "k")
-				_, together := l.AllowAll(c.ctx, core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: q, Key: "k"})
+				_, together := l.AllowAll(c.ctx, core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: q, Key: "k"})
 				for _, err := range []error{allowed, peeked, together} {
 					// A full store keeps nobody out in shadow mode.
 					if open := shadow && name == "full"; open && err != nil || !open && !errors.Is(err, c.want) {
@@ -285,11 +285,11 @@ func TestNoFallback(t *testing.T) {
 func TestApartIsNoFailure(t *testing.T) {
 	var log lines
 	l, store := failing(t, core.WithFailureMode(core.FailOpen), log.option())
-	store.fail(fmt.Errorf("%w: policy p", core.ErrApart))
+	store.fail(fmt.Errorf("%w: policy p", core.ErrCrossSlot))
 	p := core.NewPolicy("p", core.PerMinute(5))
 	for range 2 {
-		if _, err := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: p, Key: "k2"}); !errors.Is(err, core.ErrApart) {
-			t.Errorf("%v, want ErrApart", err)
+		if _, err := l.AllowAll(t.Context(), core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: p, Key: "k2"}); !errors.Is(err, core.ErrCrossSlot) {
+			t.Errorf("%v, want ErrCrossSlot", err)
 		}
 	}
 	if log.count("STREAMLIMIT_W009") != 1 || log.count("") != 1 {
@@ -305,7 +305,7 @@ func TestCallerGoesDuringFailure(t *testing.T) {
 	for range 200 {
 		ctx, cancel := context.WithCancel(t.Context())
 		store.before = func() { go cancel() }
-		decisions, err := l.AllowAll(ctx, core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: q, Key: "k"})
+		decisions, err := l.AllowAll(ctx, core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: q, Key: "k"})
 		cancel()
 		for _, d := range decisions {
 			if d.Source != core.SourceFallback {
@@ -352,7 +352,7 @@ func TestFallbackAfterClose(t *testing.T) {
 		}
 		_, allowed := l.Allow(t.Context(), p, "k")
 		_, peeked := l.Peek(t.Context(), p, "k")
-		_, together := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: q, Key: "k"})
+		_, together := l.AllowAll(t.Context(), core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: q, Key: "k"})
 		for _, err := range []error{allowed, peeked, together} {
 			if !errors.Is(err, core.ErrClosed) {
 				t.Errorf("used before %v: %v, want ErrClosed", used, err)
@@ -372,7 +372,7 @@ func TestFullFallback(t *testing.T) {
 		t.Errorf("shadow: %+v, %v", d, err)
 	}
 	both := func(key string) ([]core.Decision, error) {
-		return l.AllowAll(t.Context(), core.Ask{Policy: shadow, Key: "k"}, core.Ask{Policy: enforced, Key: key})
+		return l.AllowAll(t.Context(), core.Charge{Policy: shadow, Key: "k"}, core.Charge{Policy: enforced, Key: key})
 	}
 	if decisions, err := both("first"); err != nil || decisions[0].Source != core.SourceNone || !decisions[1].Counted || decisions[1].Remaining != 0 {
 		t.Errorf("both: %+v, %v", decisions, err)
@@ -395,14 +395,14 @@ func TestForeignLogAmongSeveral(t *testing.T) {
 		foreign core.PolicyOption
 		err     bool
 	}{
-		"enforced": {core.OnFailure(core.FailOpen), true},
+		"enforced": {core.OnStoreFailure(core.FailOpen), true},
 		"shadow":   {core.Shadow(), false},
 	} {
 		l, store := failing(t, (&lines{}).option())
-		store.fail(&core.AskError{Ask: 1, Err: core.ErrNotALog})
+		store.fail(&core.ChargeError{Index: 1, Err: core.ErrWrongType})
 		other, foreign := core.NewPolicy("other", core.PerHour(1)), core.NewPolicy("foreign", core.PerHour(1), c.foreign)
-		decisions, err := l.AllowAll(t.Context(), core.Ask{Policy: other, Key: "k"}, core.Ask{Policy: foreign, Key: "k"})
-		if c.err && (!errors.Is(err, core.ErrNotALog) || !strings.HasPrefix(err.Error(), "streamlimit: policy foreign: ")) {
+		decisions, err := l.AllowAll(t.Context(), core.Charge{Policy: other, Key: "k"}, core.Charge{Policy: foreign, Key: "k"})
+		if c.err && (!errors.Is(err, core.ErrWrongType) || !strings.HasPrefix(err.Error(), "streamlimit: policy foreign: ")) {
 			t.Errorf("%s: %+v, %v; want an error that names the policy", name, decisions, err)
 		}
 		if !c.err && (err != nil || decisions[0].Source != core.SourceFallback || !decisions[1].Allowed) {

@@ -156,7 +156,7 @@ func TestSeveralDenialsAreOneProblem(t *testing.T) {
 	minute := core.NewPolicy("minute", core.PerMinute(1))
 	hour := core.NewPolicy("hour", core.PerHour(1), core.FieldName("sixty-minutes"))
 	again := core.NewPolicy("again", core.PerHour(1), core.FieldName("sixty-minutes"))
-	asks := []core.Ask{{Policy: minute, Key: "k"}, {Policy: hour, Key: "k"}, {Policy: again, Key: "k"}}
+	asks := []core.Charge{{Policy: minute, Key: "k"}, {Policy: hour, Key: "k"}, {Policy: again, Key: "k"}}
 	allowAll(t, l, asks...)
 	problem := core.ProblemFor(core.Denied(allowAll(t, l, asks...)))
 	if problem.Status != http.StatusTooManyRequests || problem.RetryAfter != 3600 || problem.Detail != "1 request per hour; retry in 3600s" ||

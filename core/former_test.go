@@ -211,7 +211,7 @@ func TestRegistry(t *testing.T) {
 		defer old.Close()
 		defer next.Close()
 		before, after := core.NewPolicy("p", core.PerMinute(20)), core.NewPolicy("p", core.PerMinute(20), core.PerSecond(20))
-		next.Meet(after)
+		next.Register(after)
 		sum := admitted(t, old, before, 12)
 		time.Sleep(21 * time.Second)
 		// After an idle time a decision does not wait for news.
@@ -279,7 +279,7 @@ func TestRegistryFails(t *testing.T) {
 		memory := core.NewMemory()
 		defer memory.Close()
 		var log lines
-		store := &registry{Memory: memory, fails: fmt.Errorf("%w: no", core.ErrRefused)}
+		store := &registry{Memory: memory, fails: fmt.Errorf("%w: no", core.ErrStoreRejected)}
 		l := core.New(store, log.option())
 		defer l.Close()
 		start := time.Now()
@@ -314,9 +314,9 @@ func TestRegistryIsNotWaitedForLong(t *testing.T) {
 			t.Helper()
 			ctx, cancel := context.WithTimeout(t.Context(), timeout)
 			defer cancel()
-			var asks []core.Ask
+			var asks []core.Charge
 			for _, p := range policies {
-				asks = append(asks, core.Ask{Policy: p, Key: "k"})
+				asks = append(asks, core.Charge{Policy: p, Key: "k"})
 			}
 			begun := time.Now()
 			ds, err := l.AllowAll(ctx, asks...)

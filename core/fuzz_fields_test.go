@@ -104,7 +104,7 @@ func fuzzedDecision(p *Policy, used []byte) Decision {
 	for i := range p.Len() {
 		u.Limits[i] = LimitUsage{Used: next() % (2 * MaxUnits), FreeIn: millis(next() % (MaxWindow.Milliseconds() + 1))}
 	}
-	return decisionOf(Ask{Policy: p, Key: "key", Cost: 1}, u)
+	return decisionOf(Charge{Policy: p, Key: "key", Cost: 1}, u)
 }
 
 func number(s string) int64 {

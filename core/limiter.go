@@ -104,7 +104,7 @@ func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64)
 	if cost == 0 {
 		cost = noUnits
 	}
-	err = l.AllowFor(ctx, nil, Ask{Policy: p, Key: key, Cost: cost}, &d)
+	err = l.AllowFor(ctx, nil, Charge{Policy: p, Key: key, Cost: cost}, &d)
 	return d, err
 }
 
@@ -113,7 +113,7 @@ func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64)
 // would be admitted. The key may be one that a decision shows.
 func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, error) {
 	v := l.current(ctx)
-	a := Ask{Policy: p, Key: key, Cost: 1}
+	a := Charge{Policy: p, Key: key, Cost: 1}
 	if err := l.prepare(v, &a); err != nil {
 		return Decision{}, err
 	}
@@ -142,7 +142,7 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 }
 
 // prepare completes a question, or says what is wrong with it.
-func (l *Limiter) prepare(v *view, a *Ask) error {
+func (l *Limiter) prepare(v *view, a *Charge) error {
 	if a.Policy == nil || len(a.Policy.limits) == 0 {
 		return ErrNoPolicy
 	}

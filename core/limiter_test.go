@@ -241,6 +241,6 @@ func TestDecisionAsJSON(t *testing.T) {
 		}
 	}
 	check(`"Reason":"limits"`, `"Source":"memory"`, `"Remaining":1`)
-	setRules(t, l, core.Rule{Kind: core.Block, Key: "k"})
+	setRules(t, l, core.Rule{Kind: core.RuleBlock, Key: "k"})
 	check(`"Reason":"blocked"`, `"Source":"none"`)
 }

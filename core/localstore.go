@@ -37,12 +37,12 @@ func (s *localStore) close() {
 
 // take asks the memory those of the questions whose places are given, and puts
 // what it answers there. The questions become what it was asked.
-func (s *localStore) take(asks []Ask, places []int, usages []Usage) (Store, error) {
+func (s *localStore) take(asks []Charge, places []int, usages []Usage) (Store, error) {
 	memory, err := s.get()
 	if err != nil {
 		return nil, policyError(asks[places[0]].Policy, err)
 	}
-	local := make([]Ask, len(places))
+	local := make([]Charge, len(places))
 	for i, place := range places {
 		asks[place] = s.shared(asks[place])
 		local[i] = asks[place]
@@ -78,7 +78,7 @@ func (s *localStore) take(asks []Ask, places []int, usages []Usage) (Store, erro
 }
 
 // peek asks the memory, of which the question becomes one.
-func (s *localStore) peek(a *Ask) (Usage, error) {
+func (s *localStore) peek(a *Charge) (Usage, error) {
 	memory, err := s.get()
 	if err != nil {
 		return Usage{}, err
@@ -91,7 +91,7 @@ func (s *localStore) peek(a *Ask) (Usage, error) {
 
 // shared is a question under this process's share of the limits. A cost above
 // it takes all of it.
-func (s *localStore) shared(a Ask) Ask {
+func (s *localStore) shared(a Charge) Charge {
 	if s.share == 1 {
 		return a
 	}

@@ -125,7 +125,7 @@ func (m *Memory) Take(ctx context.Context, p *Policy, key string, cost int64) (u
 }
 
 // TakeAll implements [Store], in one step.
-func (m *Memory) TakeAll(ctx context.Context, asks []Ask) ([]Usage, error) {
+func (m *Memory) TakeAll(ctx context.Context, asks []Charge) ([]Usage, error) {
 	if err := m.check(ctx); err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (m *Memory) TakeAll(ctx context.Context, asks []Ask) ([]Usage, error) {
 	return usages, nil
 }
 
-func (m *Memory) takeAll(asks []Ask) (_ []Usage, ok bool) {
+func (m *Memory) takeAll(asks []Charge) (_ []Usage, ok bool) {
 	defer m.lockAll(asks)()
 	clock := m.now() // as in shard.take
 	usages := make([]Usage, len(asks))
@@ -175,7 +175,7 @@ func (m *Memory) takeAll(asks []Ask) (_ []Usage, ok bool) {
 
 // lockAll locks the shards of several logs, always in the same order, and
 // returns what unlocks them.
-func (m *Memory) lockAll(asks []Ask) (unlock func()) {
+func (m *Memory) lockAll(asks []Charge) (unlock func()) {
 	var indexes []int
 	for _, a := range asks {
 		indexes = append(indexes, m.index(logID{log: a.Policy.logName, key: a.Key}))

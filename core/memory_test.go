@@ -185,9 +185,9 @@ func TestMemoryRefusesNoKeyThatFits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var all []core.Ask
+	var all []core.Charge
 	for _, key := range []string{"x", "y", "z"} {
-		all = append(all, core.Ask{Policy: p, Key: key, Cost: 1})
+		all = append(all, core.Charge{Policy: p, Key: key, Cost: 1})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup

@@ -102,7 +102,7 @@ func (l *Limiter) Tells(o Observer) bool {
 
 // allowOne decides on one question, in d, which is zero, and calls the observers.
 // With an error d means nothing.
-func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, r Request, a Ask, d *Decision) error {
+func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, r Request, a Charge, d *Decision) error {
 	if len(l.observers) == 0 {
 		return l.decideOne(ctx, v, client, a, d)
 	}
@@ -115,7 +115,7 @@ func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, r 
 }
 
 // observeAll calls the observers for the decisions on one request.
-func (l *Limiter) observeAll(ctx context.Context, r Request, asks []Ask, decisions []Decision, err error, took time.Duration) {
+func (l *Limiter) observeAll(ctx context.Context, r Request, asks []Charge, decisions []Decision, err error, took time.Duration) {
 	if len(l.observers) == 0 {
 		return
 	}
@@ -143,7 +143,7 @@ func observation(ctx context.Context, r Request, err error, took time.Duration) 
 }
 
 // observe calls the observers for one decision.
-func (l *Limiter) observe(o *Observation, a Ask, d *Decision) {
+func (l *Limiter) observe(o *Observation, a Charge, d *Decision) {
 	o.Policy, o.Key, o.Cost = a.Policy, a.Key, a.Cost
 	o.Result, o.Source = resultOf(d, o.Err), SourceNone
 	if o.Err == nil {

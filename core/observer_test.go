@@ -30,7 +30,7 @@ func TestObserver(t *testing.T) {
 	defer l.Close()
 	p := core.NewPolicy("p", core.PerHour(1))
 	shadow := core.NewPolicy("s", core.PerHour(1), core.Shadow())
-	closed := core.NewPolicy("c", core.PerHour(1), core.OnFailure(core.FailClosed))
+	closed := core.NewPolicy("c", core.PerHour(1), core.OnStoreFailure(core.FailClosed))
 	check := func(what string, p *core.Policy, result core.Result, source core.Source) core.Observation {
 		t.Helper()
 		_, _ = l.Allow(t.Context(), p, "k")
@@ -58,7 +58,7 @@ func TestObserver(t *testing.T) {
 	if _, err := l.Peek(t.Context(), p, "k"); err != nil || len(first) != before {
 		t.Error("told of a peek")
 	}
-	if _, err := l.AllowAll(t.Context(), core.Ask{Policy: p, Key: "k2"}, core.Ask{Policy: p, Key: "k3"}); err != nil || len(first) != before+2 {
+	if _, err := l.AllowAll(t.Context(), core.Charge{Policy: p, Key: "k2"}, core.Charge{Policy: p, Key: "k3"}); err != nil || len(first) != before+2 {
 		t.Errorf("told of %d of 2 decisions, %v", len(first)-before, err)
 	}
 	for i, o := range first {
@@ -91,8 +91,8 @@ func TestOutcomesWithoutTheStore(t *testing.T) {
 	l := core.New(store, core.WithObserver(&told), (&lines{}).option())
 	defer l.Close()
 	local := core.NewPolicy("local", core.PerHour(3))
-	open := core.NewPolicy("open", core.PerHour(1), core.OnFailure(core.FailOpen))
-	closed := core.NewPolicy("closed", core.PerHour(1), core.OnFailure(core.FailClosed))
+	open := core.NewPolicy("open", core.PerHour(1), core.OnStoreFailure(core.FailOpen))
+	closed := core.NewPolicy("closed", core.PerHour(1), core.OnStoreFailure(core.FailClosed))
 	check := func(p *core.Policy, result core.Result, source core.Source, reason core.Reason) {
 		t.Helper()
 		_, _ = l.Allow(t.Context(), p, "k")
@@ -132,15 +132,15 @@ func TestRequestsAreCountedOnce(t *testing.T) {
 	defer l.Close()
 	wide, narrow := core.NewPolicy("wide", core.PerHour(9)), core.NewPolicy("narrow", core.PerHour(1))
 	shadow := core.NewPolicy("shadow", core.PerHour(1), core.Shadow())
-	ask := func(policies ...*core.Policy) (asks []core.Ask) {
+	ask := func(policies ...*core.Policy) (asks []core.Charge) {
 		for _, p := range policies {
-			asks = append(asks, core.Ask{Policy: p, Key: "k"})
+			asks = append(asks, core.Charge{Policy: p, Key: "k"})
 		}
 		return asks
 	}
 	for i, c := range []struct {
 		r    core.Request
-		asks []core.Ask
+		asks []core.Charge
 		want [][2]core.Result // before, and by this one
 	}{
 		{nil, ask(wide, narrow, shadow), [][2]core.Result{{0, 1}, {1, 1}, {1, 1}}},

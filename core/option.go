@@ -71,7 +71,7 @@ func WithTrustedUnixSocket() Option {
 }
 
 // WithFailureMode sets what happens to requests when the store does not answer,
-// for policies without an [OnFailure] of their own. The default is [FailLocal].
+// for policies without an [OnStoreFailure] of their own. The default is [FailLocal].
 // When this process is overloaded (see [ErrOverloaded]), FailLocal refuses as
 // FailClosed does, since the store still has the budget.
 func WithFailureMode(mode FailureMode) Option {

@@ -49,12 +49,12 @@ func TestWrongUsePanicsWithAdvice(t *testing.T) {
 		"name with a colon":    {"use letters, digits", func() { core.NewPolicy("a:b", fine) }},
 		"name beyond ASCII":    {"use letters, digits", func() { core.NewPolicy("é", fine) }},
 		"long name":            {"use at most 64", func() { core.NewPolicy(strings.Repeat("x", 65), fine) }},
-		"coarse, two limits":   {"a coarse log has one limit", func() { core.NewPolicy("p", core.PerSecond(1), fine, core.Slices(10)) }},
-		"coarse, refundable":   {"can't give back", func() { core.NewPolicy("p", fine, core.Slices(10), core.Refundable(0)) }},
-		"one slice":            {"use 2 to 1000", func() { core.NewPolicy("p", fine, core.Slices(1)) }},
-		"too many slices":      {"use 2 to 1000", func() { core.NewPolicy("p", fine, core.Slices(1001)) }},
-		"slices below 0":       {"use 2 to 1000", func() { core.NewPolicy("p", fine, core.Slices(-1)) }},
-		"slices below 1ms":     {"shorter than 1ms", func() { core.NewPolicy("p", core.Per(1, 10*time.Millisecond), core.Slices(64)) }},
+		"coarse, two limits":   {"a coarse log has one limit", func() { core.NewPolicy("p", core.PerSecond(1), fine, core.Coarse(10)) }},
+		"coarse, refundable":   {"can't give back", func() { core.NewPolicy("p", fine, core.Coarse(10), core.Refundable(0)) }},
+		"one slice":            {"use 2 to 1000", func() { core.NewPolicy("p", fine, core.Coarse(1)) }},
+		"too many slices":      {"use 2 to 1000", func() { core.NewPolicy("p", fine, core.Coarse(1001)) }},
+		"slices below 0":       {"use 2 to 1000", func() { core.NewPolicy("p", fine, core.Coarse(-1)) }},
+		"slices below 1ms":     {"shorter than 1ms", func() { core.NewPolicy("p", core.Per(1, 10*time.Millisecond), core.Coarse(64)) }},
 		"long grace":           {"longer than half", func() { core.NewPolicy("p", fine, core.Refundable(30*time.Second+time.Millisecond)) }},
 		"fine grace":           {"use whole milliseconds", func() { core.NewPolicy("p", fine, core.Refundable(1500*time.Microsecond)) }},
 		"negative grace":       {"use whole milliseconds", func() { core.NewPolicy("p", fine, core.Refundable(-time.Second)) }},
@@ -123,7 +123,7 @@ func TestPolicyIsImmutable(t *testing.T) {
 
 func TestPolicyWith(t *testing.T) {
 	base := core.NewPolicy("p", core.PerMinute(10), core.VariableCost(), core.Refundable(10*time.Second),
-		core.Shadow(), core.FieldName("shown"), core.OnFailure(core.FailOpen))
+		core.Shadow(), core.FieldName("shown"), core.OnStoreFailure(core.FailOpen))
 	with := func(options ...core.PolicyOption) *core.Policy {
 		t.Helper()
 		p, err := base.With(options...)
@@ -135,7 +135,7 @@ func TestPolicyWith(t *testing.T) {
 	grace := func(p *core.Policy) time.Duration { d, _ := p.Refundable(); return d }
 	same := with()
 	if same == base || same.LogName() != base.LogName() || same.Limit(0) != base.Limit(0) || !same.VariableCost() || !same.Shadow() ||
-		grace(same) != 10*time.Second || same.OnFailure() != core.FailOpen {
+		grace(same) != 10*time.Second || same.FailureMode() != core.FailOpen {
 		t.Errorf("without options: %+v", same)
 	}
 	if p := with(core.PerMinute(20), core.Enforce()); p.Limit(0).Max != 20 || p.Len() != 1 || p.Shadow() || p.LogName() != base.LogName() || grace(p) != 10*time.Second {
@@ -144,10 +144,10 @@ func TestPolicyWith(t *testing.T) {
 	if p := with(core.PerHour(20), core.PerSecond(1)); p.Len() != 2 || p.Longest() != time.Hour || p.LogName() == base.LogName() {
 		t.Errorf("other windows: %+v", p)
 	}
-	if p := with(core.OnFailure(core.FailDefault), core.FieldName("other")); p.OnFailure() != core.FailDefault || p.Limit(0) != base.Limit(0) {
+	if p := with(core.OnStoreFailure(core.FailDefault), core.FieldName("other")); p.FailureMode() != core.FailDefault || p.Limit(0) != base.Limit(0) {
 		t.Errorf("other settings: %+v", p)
 	}
-	if base.Limit(0).Max != 10 || !base.Shadow() || base.OnFailure() != core.FailOpen {
+	if base.Limit(0).Max != 10 || !base.Shadow() || base.FailureMode() != core.FailOpen {
 		t.Errorf("the policy itself has changed: %+v", base)
 	}
 	// A grace of half the window follows the window, and one that was set must fit.
@@ -156,7 +156,7 @@ func TestPolicyWith(t *testing.T) {
 		t.Errorf("grace %v, %v", grace(half), err)
 	}
 	for want, wrong := range map[string]core.PolicyOption{
-		"longer than half the longest window": core.PerSecond(1), "can't give back": core.Slices(10), "a nil option": nil,
+		"longer than half the longest window": core.PerSecond(1), "can't give back": core.Coarse(10), "a nil option": nil,
 	} {
 		if p, err := base.With(wrong); p != nil || err == nil || !strings.HasPrefix(err.Error(), "core: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("With: %v, %v, want an error that says %q", p, err, want)
@@ -178,9 +178,9 @@ func TestPolicyErrors(t *testing.T) {
 		{parse("", "1/s"), "", `a policy needs a name: use one such as "api"`, "core: a policy needs"},
 		{parse("p"), "", `policy "p" has no limit: add one, such as core.PerMinute(100)`, `core: policy "p" has no limit`},
 		{with(core.FieldName("a b")), "FieldName", `name "a b": ' ' is not allowed: use letters, digits, '.', '_' and '-'`, `core: policy "p": FieldName: name "a b"`},
-		{with(core.OnFailure(9)), "OnFailure", "no such mode: use core.FailClosed, core.FailOpen or core.FailLocal", `core: policy "p": OnFailure: no such`},
+		{with(core.OnStoreFailure(9)), "OnStoreFailure", "no such mode: use core.FailClosed, core.FailOpen or core.FailLocal", `core: policy "p": OnStoreFailure: no such`},
 		{with(core.Refundable(time.Hour)), "Refundable", "a grace of 1h0m0s is longer than half the longest window, 30s", `core: policy "p": Refundable: a grace`},
-		{with(core.Slices(1)), "Slices", "1 slices: use 2 to 1000, such as 64", `core: policy "p": Slices: 1 slices`},
+		{with(core.Coarse(1)), "Coarse", "1 slices: use 2 to 1000, such as 64", `core: policy "p": Coarse: 1 slices`},
 	} {
 		var wrong *core.PolicyError
 		if !errors.As(c.err, &wrong) || wrong.Option != c.option || wrong.Err.Error() != c.text || !strings.HasPrefix(c.err.Error(), c.whole) {

@@ -52,13 +52,13 @@ func Refundable(grace time.Duration) PolicyOption {
 	return policyOption(func(t *traits) { t.refundable, t.grace = true, grace })
 }
 
-// Slices makes the policy's logs coarse, for big limits: a log has at most n+1
+// Coarse makes the policy's logs coarse, for big limits: a log has at most n+1
 // entries, whatever the limit, from 2 to 1000. Requests within one n-th of the
 // window share an entry, which has the time of the last of them. So the
 // limit is never exceeded, and units come back up to Window/n later than they
 // would; 64 is a good number. Such a policy has one limit and is not
 // [Refundable].
-func Slices(n int) PolicyOption { return policyOption(func(t *traits) { t.slices = n }) }
+func Coarse(n int) PolicyOption { return policyOption(func(t *traits) { t.slices = n }) }
 
 // Shadow makes the policy count and report, and deny nothing: a request that
 // the limits have no room for is allowed, not counted, and its decision's
@@ -74,12 +74,12 @@ func FieldName(name string) PolicyOption {
 	return policyOption(func(t *traits) { t.fieldName = name })
 }
 
-// OnFailure sets the policy's failure mode: what happens to its requests when the
+// OnStoreFailure sets the policy's failure mode: what happens to its requests when the
 // store does not answer. The default is the mode of [WithFailureMode].
 //
 // The adapters have a function of the same name for something else. Theirs is given to
 // WithRefund, and gives back requests that were answered with a status of 400 or above.
-func OnFailure(mode FailureMode) PolicyOption {
+func OnStoreFailure(mode FailureMode) PolicyOption {
 	return policyOption(func(t *traits) { t.failure = mode })
 }
 
@@ -93,7 +93,7 @@ func (p *Policy) checkTraits() (option string, err error) {
 		return "FieldName", err
 	}
 	if p.failure > FailLocal {
-		return "OnFailure", errors.New("no such mode: use core.FailClosed, core.FailOpen or core.FailLocal")
+		return "OnStoreFailure", errors.New("no such mode: use core.FailClosed, core.FailOpen or core.FailLocal")
 	}
 	if p.refundable {
 		most := max(p.longest/2, time.Millisecond)
@@ -109,7 +109,7 @@ func (p *Policy) checkTraits() (option string, err error) {
 		}
 	}
 	if p.slices != 0 {
-		return "Slices", p.checkSlices()
+		return "Coarse", p.checkSlices()
 	}
 	return "", nil
 }
@@ -135,7 +135,7 @@ func (p *Policy) VariableCost() bool { return p.costs }
 func (p *Policy) Refundable() (grace time.Duration, ok bool) { return p.within, p.refundable }
 
 // Slice is the length of time within which requests share an entry; 0 when each
-// has one of its own. It is the window of [Slices] divided, rounded up to whole
+// has one of its own. It is the window of [Coarse] divided, rounded up to whole
 // milliseconds.
 func (p *Policy) Slice() time.Duration {
 	if p.slices == 0 {
@@ -152,7 +152,7 @@ func (p *Policy) FieldName() string { return p.fieldName }
 func (p *Policy) Shadow() bool { return p.shadow }
 
 // Mode returns how the policy's limits are enforced. It is [ModeOff] only for a
-// policy that [Limiter.Policy] or a decision returns while a [Switch] holds.
+// policy that [Limiter.Policy] or a decision returns while a [RuleSwitch] holds.
 func (p *Policy) Mode() Mode {
 	switch {
 	case p.off:
@@ -168,6 +168,6 @@ func switched(to Mode) PolicyOption {
 	return policyOption(func(t *traits) { t.shadow, t.off = t.shadow || to == ModeShadow, to == ModeOff })
 }
 
-// OnFailure is what happens when the store does not answer; [FailDefault] when
+// OnStoreFailure is what happens when the store does not answer; [FailDefault] when
 // that is the limiter's to say.
-func (p *Policy) OnFailure() FailureMode { return p.failure }
+func (p *Policy) FailureMode() FailureMode { return p.failure }

@@ -42,7 +42,7 @@ func ExampleStore_broken() {
 	defer limiter.Close()
 
 	for _, mode := range []core.FailureMode{core.FailLocal, core.FailOpen, core.FailClosed} {
-		p := core.NewPolicy(mode.String(), core.PerHour(1), core.OnFailure(mode))
+		p := core.NewPolicy(mode.String(), core.PerHour(1), core.OnStoreFailure(mode))
 		for range 2 {
 			d, err := limiter.Allow(context.Background(), p, "203.0.113.7")
 			if err != nil {
@@ -94,8 +94,8 @@ func ExampleLimiter_AllowAll() {
 
 	for range 2 {
 		decisions, err := limiter.AllowAll(context.Background(),
-			core.Ask{Policy: perUser, Key: "ann"},
-			core.Ask{Policy: perService, Key: "report"})
+			core.Charge{Policy: perUser, Key: "ann"},
+			core.Charge{Policy: perService, Key: "report"})
 		if err != nil {
 			fmt.Println(err)
 			return
@@ -141,8 +141,8 @@ func ExampleLimiter_SetRule() {
 	search := core.NewPolicy("search", core.PerMinute(100))
 
 	rules := []core.Rule{
-		{Kind: core.Block, Network: netip.MustParsePrefix("198.51.100.0/24")},
-		{Kind: core.Exempt, Key: "user=monitoring"},
+		{Kind: core.RuleBlock, Network: netip.MustParsePrefix("198.51.100.0/24")},
+		{Kind: core.RuleExempt, Key: "user=monitoring"},
 	}
 	for _, r := range rules {
 		if err := limiter.SetRule(ctx, r); err != nil {

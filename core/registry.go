@@ -97,7 +97,7 @@ func (l *Limiter) wakeRegistry() {
 // questions are about to be asked, and the wait must not cost them the answer: it takes
 // at most half of the time that the caller has. A store that does not answer is not
 // waited for twice.
-func (l *Limiter) await(ctx context.Context, asks []Ask) *view {
+func (l *Limiter) await(ctx context.Context, asks []Charge) *view {
 	if waiting := l.unregistered.Load(); waiting != nil && l.waitsFor(waiting, asks) {
 		wait := registerWait
 		if at, ok := ctx.Deadline(); ok {
@@ -122,16 +122,16 @@ func (l *Limiter) await(ctx context.Context, asks []Ask) *view {
 }
 
 // awaitOne is await for one question.
-func (l *Limiter) awaitOne(ctx context.Context, a Ask) (*view, Ask) {
-	asks := [...]Ask{a}
+func (l *Limiter) awaitOne(ctx context.Context, a Charge) (*view, Charge) {
+	asks := [...]Charge{a}
 	v := l.await(ctx, asks[:])
 	return v, asks[0]
 }
 
 // waitsFor reports whether a policy of the questions waits for its registration. None
 // does while the circuit of its server is open.
-func (l *Limiter) waitsFor(waiting *unregistered, asks []Ask) bool {
-	return slices.ContainsFunc(asks, func(a Ask) bool {
+func (l *Limiter) waitsFor(waiting *unregistered, asks []Charge) bool {
+	return slices.ContainsFunc(asks, func(a Charge) bool {
 		return waiting.names[a.Policy.name] && l.circuits.of(a).down.Load() == nil
 	})
 }

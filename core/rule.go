@@ -13,11 +13,11 @@ type RuleKind string
 
 // The kinds of rules.
 const (
-	Block    RuleKind = "block"    // denies a client everything
-	Ban      RuleKind = "ban"      // denies a client everything until a time
-	Exempt   RuleKind = "exempt"   // lets a client pass, uncounted
-	Override RuleKind = "override" // gives a policy other limits
-	Switch   RuleKind = "switch"   // switches a policy, or all, to another [Mode]
+	RuleBlock    RuleKind = "block"    // denies a client everything
+	RuleBan      RuleKind = "ban"      // denies a client everything until a time
+	RuleExempt   RuleKind = "exempt"   // lets a client pass, uncounted
+	RuleOverride RuleKind = "override" // gives a policy other limits
+	RuleSwitch   RuleKind = "switch"   // switches a policy, or all, to another [Mode]
 )
 
 // MaxRules is the number of rules that a store has room for; [Limiter.SetRule]
@@ -28,14 +28,14 @@ const MaxRules = 100_000
 // Mode is how a policy's limits are enforced.
 type Mode string
 
-// The modes of a policy. A [Rule] of kind [Switch] changes it while a program runs.
+// The modes of a policy. A [Rule] of kind [RuleSwitch] changes it while a program runs.
 const (
 	ModeOn     Mode = "on"     // requests over a limit are denied
 	ModeShadow Mode = "shadow" // requests are counted and none is denied: see [Shadow]
 	ModeOff    Mode = "off"    // requests pass and are not counted
 )
 
-// AllPolicies stands for all policies in a [Rule] of kind [Switch].
+// AllPolicies stands for all policies in a [Rule] of kind [RuleSwitch].
 const AllPolicies = "*"
 
 // Rule is something that a limiter heeds before it asks a log. Rules are kept in
@@ -60,7 +60,7 @@ type Rule struct {
 	// Policy and Limits are the name of the policy that an Override is about,
 	// and its limits meanwhile. What was counted under the limits before goes on
 	// to count: see [Policy.After]. One that a
-	// process can't apply, such as two limits for a policy with [Slices], changes
+	// process can't apply, such as two limits for a policy with [Coarse], changes
 	// nothing there.
 	Policy string  `json:"policy,omitempty"`
 	Limits []Limit `json:"limits,omitempty"`
@@ -90,7 +90,7 @@ func (r Rule) ID() string {
 }
 
 // aboutPolicy reports whether the rule is about a policy, and not about a client.
-func (r *Rule) aboutPolicy() bool { return r.Kind == Override || r.Kind == Switch }
+func (r *Rule) aboutPolicy() bool { return r.Kind == RuleOverride || r.Kind == RuleSwitch }
 
 // ended reports whether the rule is over at a time.
 func (r *Rule) ended(now time.Time) bool { return !r.Until.IsZero() && !now.Before(r.Until) }
@@ -118,13 +118,13 @@ func (r Rule) normalize() (Rule, error) {
 	if r.aboutPolicy() && (r.Key != "" || r.Network.IsValid()) {
 		return r, fmt.Errorf("core: rule: a rule of kind %s is about a policy: leave out Key and Network", r.Kind)
 	}
-	if r.Kind == Switch {
+	if r.Kind == RuleSwitch {
 		return r.normalizeSwitch()
 	}
 	if r.Mode != "" {
-		return r, fmt.Errorf("core: rule: a rule of kind %s has no mode: leave out Mode, or use core.Switch", r.Kind)
+		return r, fmt.Errorf("core: rule: a rule of kind %s has no mode: leave out Mode, or use core.RuleSwitch", r.Kind)
 	}
-	if r.Kind == Override {
+	if r.Kind == RuleOverride {
 		if _, err := newPolicy(r.Policy, limitOptions(r.Limits)); err != nil {
 			return r, fmt.Errorf("core: rule: %w", err)
 		}
@@ -132,14 +132,14 @@ func (r Rule) normalize() (Rule, error) {
 		return r, nil
 	}
 	switch {
-	case r.Kind != Block && r.Kind != Ban && r.Kind != Exempt:
-		return r, fmt.Errorf("core: rule: unknown kind %q: use core.Block, core.Ban, core.Exempt, core.Override or core.Switch", r.Kind)
+	case r.Kind != RuleBlock && r.Kind != RuleBan && r.Kind != RuleExempt:
+		return r, fmt.Errorf("core: rule: unknown kind %q: use core.RuleBlock, core.RuleBan, core.RuleExempt, core.RuleOverride or core.RuleSwitch", r.Kind)
 	case r.Policy != "" || len(r.Limits) > 0:
 		return r, fmt.Errorf("core: rule: a rule of kind %s is about a client: leave out Policy and Limits", r.Kind)
 	case (r.Key == "") == !r.Network.IsValid():
 		return r, fmt.Errorf("core: rule: a rule of kind %s is about a Key or a Network: set one of them", r.Kind)
-	case r.Kind == Ban && r.Until.IsZero():
-		return r, errors.New("core: rule: a ban needs a time when it ends: set Until, or use core.Block")
+	case r.Kind == RuleBan && r.Until.IsZero():
+		return r, errors.New("core: rule: a ban needs a time when it ends: set Until, or use core.RuleBlock")
 	}
 	r.Limits = nil
 	if r.Network.IsValid() {
@@ -153,7 +153,7 @@ func (r Rule) normalize() (Rule, error) {
 func (r Rule) normalizeSwitch() (Rule, error) {
 	switch {
 	case len(r.Limits) > 0:
-		return r, errors.New("core: rule: a switch has no limits: leave out Limits, or use core.Override")
+		return r, errors.New("core: rule: a switch has no limits: leave out Limits, or use core.RuleOverride")
 	case r.Mode != ModeShadow && r.Mode != ModeOff:
 		return r, fmt.Errorf("core: rule: a switch to mode %q: use core.ModeShadow or core.ModeOff, and delete the rule to switch a policy on", r.Mode)
 	}

@@ -40,14 +40,14 @@ func TestRulesOnClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := func(key string) core.Rule { return core.Rule{Kind: core.Block, Key: key} }
+	block := func(key string) core.Rule { return core.Rule{Kind: core.RuleBlock, Key: key} }
 	ban := func(key string, until time.Time) core.Rule {
-		return core.Rule{Kind: core.Ban, Key: key, Until: until}
+		return core.Rule{Kind: core.RuleBan, Key: key, Until: until}
 	}
-	exempt := func(key string) core.Rule { return core.Rule{Kind: core.Exempt, Key: key} }
+	exempt := func(key string) core.Rule { return core.Rule{Kind: core.RuleExempt, Key: key} }
 	on := func(kind core.RuleKind, prefix string) core.Rule {
 		r := core.Rule{Kind: kind, Network: network(prefix)}
-		if kind == core.Ban {
+		if kind == core.RuleBan {
 			r.Until = soon
 		}
 		return r
@@ -65,33 +65,33 @@ func TestRulesOnClients(t *testing.T) {
 		"block before ban":                    {[]core.Rule{ban("k", late), block("k")}, "", "k", core.ReasonBlocked},
 		"block before exempt":                 {[]core.Rule{exempt("k"), block("k")}, "", "k", core.ReasonBlocked},
 		"ban before exempt":                   {[]core.Rule{exempt("k"), ban("k", soon)}, "", "k", core.ReasonBanned},
-		"blocked network, exempt key":         {[]core.Rule{exempt("k"), on(core.Block, "203.0.113.0/24")}, "203.0.113.7", "k", core.ReasonBlocked},
-		"blocked key, exempt network":         {[]core.Rule{block("k"), on(core.Exempt, "203.0.113.0/24")}, "203.0.113.7", "k", core.ReasonBlocked},
-		"wide block, narrow exempt":           {[]core.Rule{on(core.Block, "203.0.0.0/16"), on(core.Exempt, "203.0.113.7/32")}, "203.0.113.7", "k", core.ReasonBlocked},
-		"narrow ban, wide exempt":             {[]core.Rule{on(core.Exempt, "0.0.0.0/0"), on(core.Ban, "203.0.113.7/32")}, "203.0.113.7", "k", core.ReasonBanned},
-		"another address":                     {[]core.Rule{on(core.Block, "203.0.113.0/24")}, "203.0.114.7", "k", core.ReasonLimits},
-		"the address, not the key":            {[]core.Rule{on(core.Block, "203.0.113.0/24")}, "198.51.100.1", "203.0.113.7", core.ReasonLimits},
-		"IPv4 in IPv6 asks":                   {[]core.Rule{on(core.Block, "203.0.113.0/24")}, "::ffff:203.0.113.7", "k", core.ReasonBlocked},
-		"IPv4 in IPv6 rule":                   {[]core.Rule{on(core.Block, "::ffff:203.0.113.0/120")}, "203.0.113.7", "k", core.ReasonBlocked},
-		"inside NAT64":                        {[]core.Rule{on(core.Block, "203.0.113.0/24")}, "64:ff9b::203.0.113.7", "k", core.ReasonBlocked},
-		"inside another's NAT64":              {[]core.Rule{on(core.Block, "203.0.113.0/24"), on(core.Block, "2001:db8::/32")}, "64:ff9b::203.0.114.7", "k", core.ReasonLimits},
-		"the NAT64 itself":                    {[]core.Rule{on(core.Exempt, "203.0.113.0/24"), on(core.Block, "64:ff9b::/96")}, "64:ff9b::203.0.113.7", "k", core.ReasonBlocked},
-		"inside NAT64, a private one":         {[]core.Rule{on(core.Block, "10.0.0.0/8")}, "64:ff9b::10.0.0.1", "k", core.ReasonLimits},
-		"all of IPv4 is not IPv6":             {[]core.Rule{on(core.Block, "0.0.0.0/0")}, "2001:db8::1", "k", core.ReasonLimits},
-		"all of IPv6 is not IPv4":             {[]core.Rule{on(core.Block, "::/0")}, "203.0.113.7", "k", core.ReasonLimits},
-		"same bits, other family":             {[]core.Rule{on(core.Block, "203.0.0.0/16")}, "cb00::1", "k", core.ReasonLimits},
-		"IPv6":                                {[]core.Rule{on(core.Block, "2001:db8::/32")}, "2001:db8:1::1", "k", core.ReasonBlocked},
-		"one IPv6 address":                    {[]core.Rule{on(core.Block, "2001:db8::5/128")}, "2001:db8::5", "2001:db8::/64", core.ReasonBlocked},
-		"its neighbour in the /64":            {[]core.Rule{on(core.Block, "2001:db8::5/128")}, "2001:db8::6", "2001:db8::/64", core.ReasonLimits},
-		"a zone does not matter":              {[]core.Rule{on(core.Block, "fe80::/10")}, "fe80::1%eth0", "k", core.ReasonBlocked},
-		"not masked":                          {[]core.Rule{on(core.Block, "203.0.113.99/24")}, "203.0.113.7", "k", core.ReasonBlocked},
-		"no address at all":                   {[]core.Rule{on(core.Block, "0.0.0.0/0"), on(core.Block, "::/0")}, "", "k", core.ReasonLimits},
-		"the key is an address":               {[]core.Rule{on(core.Block, "203.0.113.0/24")}, "", "203.0.113.7", core.ReasonBlocked},
-		"the key is a prefix":                 {[]core.Rule{on(core.Block, "2001:db8::/32")}, "", "2001:db8:0:7::/64", core.ReasonBlocked},
-		"the key is a wider prefix":           {[]core.Rule{on(core.Block, "2001:db8::/96")}, "", "2001:db8::/64", core.ReasonLimits},
+		"blocked network, exempt key":         {[]core.Rule{exempt("k"), on(core.RuleBlock, "203.0.113.0/24")}, "203.0.113.7", "k", core.ReasonBlocked},
+		"blocked key, exempt network":         {[]core.Rule{block("k"), on(core.RuleExempt, "203.0.113.0/24")}, "203.0.113.7", "k", core.ReasonBlocked},
+		"wide block, narrow exempt":           {[]core.Rule{on(core.RuleBlock, "203.0.0.0/16"), on(core.RuleExempt, "203.0.113.7/32")}, "203.0.113.7", "k", core.ReasonBlocked},
+		"narrow ban, wide exempt":             {[]core.Rule{on(core.RuleExempt, "0.0.0.0/0"), on(core.RuleBan, "203.0.113.7/32")}, "203.0.113.7", "k", core.ReasonBanned},
+		"another address":                     {[]core.Rule{on(core.RuleBlock, "203.0.113.0/24")}, "203.0.114.7", "k", core.ReasonLimits},
+		"the address, not the key":            {[]core.Rule{on(core.RuleBlock, "203.0.113.0/24")}, "198.51.100.1", "203.0.113.7", core.ReasonLimits},
+		"IPv4 in IPv6 asks":                   {[]core.Rule{on(core.RuleBlock, "203.0.113.0/24")}, "::ffff:203.0.113.7", "k", core.ReasonBlocked},
+		"IPv4 in IPv6 rule":                   {[]core.Rule{on(core.RuleBlock, "::ffff:203.0.113.0/120")}, "203.0.113.7", "k", core.ReasonBlocked},
+		"inside NAT64":                        {[]core.Rule{on(core.RuleBlock, "203.0.113.0/24")}, "64:ff9b::203.0.113.7", "k", core.ReasonBlocked},
+		"inside another's NAT64":              {[]core.Rule{on(core.RuleBlock, "203.0.113.0/24"), on(core.RuleBlock, "2001:db8::/32")}, "64:ff9b::203.0.114.7", "k", core.ReasonLimits},
+		"the NAT64 itself":                    {[]core.Rule{on(core.RuleExempt, "203.0.113.0/24"), on(core.RuleBlock, "64:ff9b::/96")}, "64:ff9b::203.0.113.7", "k", core.ReasonBlocked},
+		"inside NAT64, a private one":         {[]core.Rule{on(core.RuleBlock, "10.0.0.0/8")}, "64:ff9b::10.0.0.1", "k", core.ReasonLimits},
+		"all of IPv4 is not IPv6":             {[]core.Rule{on(core.RuleBlock, "0.0.0.0/0")}, "2001:db8::1", "k", core.ReasonLimits},
+		"all of IPv6 is not IPv4":             {[]core.Rule{on(core.RuleBlock, "::/0")}, "203.0.113.7", "k", core.ReasonLimits},
+		"same bits, other family":             {[]core.Rule{on(core.RuleBlock, "203.0.0.0/16")}, "cb00::1", "k", core.ReasonLimits},
+		"IPv6":                                {[]core.Rule{on(core.RuleBlock, "2001:db8::/32")}, "2001:db8:1::1", "k", core.ReasonBlocked},
+		"one IPv6 address":                    {[]core.Rule{on(core.RuleBlock, "2001:db8::5/128")}, "2001:db8::5", "2001:db8::/64", core.ReasonBlocked},
+		"its neighbour in the /64":            {[]core.Rule{on(core.RuleBlock, "2001:db8::5/128")}, "2001:db8::6", "2001:db8::/64", core.ReasonLimits},
+		"a zone does not matter":              {[]core.Rule{on(core.RuleBlock, "fe80::/10")}, "fe80::1%eth0", "k", core.ReasonBlocked},
+		"not masked":                          {[]core.Rule{on(core.RuleBlock, "203.0.113.99/24")}, "203.0.113.7", "k", core.ReasonBlocked},
+		"no address at all":                   {[]core.Rule{on(core.RuleBlock, "0.0.0.0/0"), on(core.RuleBlock, "::/0")}, "", "k", core.ReasonLimits},
+		"the key is an address":               {[]core.Rule{on(core.RuleBlock, "203.0.113.0/24")}, "", "203.0.113.7", core.ReasonBlocked},
+		"the key is a prefix":                 {[]core.Rule{on(core.RuleBlock, "2001:db8::/32")}, "", "2001:db8:0:7::/64", core.ReasonBlocked},
+		"the key is a wider prefix":           {[]core.Rule{on(core.RuleBlock, "2001:db8::/96")}, "", "2001:db8::/64", core.ReasonLimits},
 		"the rule's key is an address":        {[]core.Rule{block("203.0.113.7")}, "", "203.0.113.7", core.ReasonBlocked},
-		"an address in a compound key":        {[]core.Rule{block("203.0.113.7"), block("alice"), on(core.Block, "203.0.113.0/24")}, "", compound, core.ReasonLimits},
-		"a compound key from a network":       {[]core.Rule{on(core.Block, "203.0.113.0/24")}, "203.0.113.7", compound, core.ReasonBlocked},
+		"an address in a compound key":        {[]core.Rule{block("203.0.113.7"), block("alice"), on(core.RuleBlock, "203.0.113.0/24")}, "", compound, core.ReasonLimits},
+		"a compound key from a network":       {[]core.Rule{on(core.RuleBlock, "203.0.113.0/24")}, "203.0.113.7", compound, core.ReasonBlocked},
 		"a compound key":                      {[]core.Rule{block(compound)}, "", compound, core.ReasonBlocked},
 		"a long key":                          {[]core.Rule{block(long)}, "", long, core.ReasonBlocked},
 		"a key that is no text":               {[]core.Rule{block("\xff\xfe")}, "", "\xff\xfe", core.ReasonBlocked},
@@ -115,7 +115,7 @@ func TestRulesOnClients(t *testing.T) {
 			if c.address != "" {
 				r.peer = c.address
 			}
-			all, err := l.AllowRequest(t.Context(), r, core.Ask{Policy: p, Key: c.key})
+			all, err := l.AllowRequest(t.Context(), r, core.Charge{Policy: p, Key: c.key})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -170,8 +170,8 @@ func TestBan(t *testing.T) {
 			t.Errorf("banned again: %v, want 10s", d.RetryAfter)
 		}
 		// Of a ban by key and one by address, the longer one.
-		setRules(t, l, core.Rule{Kind: core.Ban, Network: network("203.0.113.0/24"), Until: time.Now().Add(time.Minute)},
-			core.Rule{Kind: core.Ban, Key: "203.0.113.7", Until: time.Now().Add(time.Second)})
+		setRules(t, l, core.Rule{Kind: core.RuleBan, Network: network("203.0.113.0/24"), Until: time.Now().Add(time.Minute)},
+			core.Rule{Kind: core.RuleBan, Key: "203.0.113.7", Until: time.Now().Add(time.Second)})
 		if d := allow(t, l, p, "203.0.113.7", 1); d.RetryAfter != time.Minute {
 			t.Errorf("two bans: %v, want 1m", d.RetryAfter)
 		}
@@ -235,33 +235,33 @@ func TestDecisionsKeyNamesClient(t *testing.T) {
 
 func TestRulesThatAreWrong(t *testing.T) {
 	l, _ := newLimiter(t)
-	coarse := core.NewPolicy("coarse", core.PerHour(1000), core.Slices(64))
-	l.Meet(coarse)
+	coarse := core.NewPolicy("coarse", core.PerHour(1000), core.Coarse(64))
+	l.Register(coarse)
 	hour := newTestClock().Now().Add(time.Hour)
 	for advice, r := range map[string]core.Rule{
 		`unknown kind ""`:                            {Key: "k"},
 		`unknown kind "tarpit"`:                      {Kind: "tarpit", Key: "k"},
-		"about a Key or a Network: set one":          {Kind: core.Block},
-		"of kind exempt is about a Key or a Network": {Kind: core.Exempt, Key: "k", Network: network("10.0.0.0/8")},
-		"an invalid Network":                         {Kind: core.Block, Key: "k", Network: netip.PrefixFrom(netip.MustParseAddr("10.0.0.1"), 33)},
-		"leave out Policy and Limits":                {Kind: core.Block, Key: "k", Policy: "p"},
-		"of kind ban is about a client: leave out":   {Kind: core.Ban, Key: "k", Limits: []core.Limit{core.PerMinute(1)}, Until: hour},
-		"set Until, or use core.Block":               {Kind: core.Ban, Key: "k"},
-		"it ends in the past":                        {Kind: core.Ban, Key: "k", Until: newTestClock().Now().Add(-time.Second)},
-		"leave out Until for a rule without end":     {Kind: core.Block, Key: "k", Until: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)},
-		"leave out Key and Network":                  {Kind: core.Override, Key: "k", Policy: "p", Limits: []core.Limit{core.PerMinute(1)}},
-		"of kind switch is about a policy":           {Kind: core.Switch, Network: network("10.0.0.0/8"), Mode: core.ModeOff},
-		"and delete the rule to switch a policy on":  {Kind: core.Switch, Policy: "p", Mode: core.ModeOn},
-		`a switch to mode "": use core.ModeShadow`:   {Kind: core.Switch, Policy: "p"},
-		"leave out Limits, or use core.Override":     {Kind: core.Switch, Policy: "p", Mode: core.ModeOff, Limits: []core.Limit{core.PerMinute(1)}},
-		"'*' is not allowed":                         {Kind: core.Switch, Policy: "p*", Mode: core.ModeOff},
-		"leave out Mode, or use core.Switch":         {Kind: core.Block, Key: "k", Mode: core.ModeOff},
-		"a rule of kind override has no mode":        {Kind: core.Override, Policy: "p", Limits: []core.Limit{core.PerMinute(1)}, Mode: core.ModeOff},
-		"a policy needs a name":                      {Kind: core.Override, Limits: []core.Limit{core.PerMinute(1)}},
-		"has no limit":                               {Kind: core.Override, Policy: "p"},
-		"a limit of 0 admits nothing":                {Kind: core.Override, Policy: "p", Limits: []core.Limit{{}}},
-		"a coarse log has one limit":                 {Kind: core.Override, Policy: "coarse", Limits: []core.Limit{core.PerMinute(1), core.PerHour(2)}},
-		"are shorter than 1ms":                       {Kind: core.Override, Policy: "coarse", Limits: []core.Limit{core.Per(1, 10*time.Millisecond)}},
+		"about a Key or a Network: set one":          {Kind: core.RuleBlock},
+		"of kind exempt is about a Key or a Network": {Kind: core.RuleExempt, Key: "k", Network: network("10.0.0.0/8")},
+		"an invalid Network":                         {Kind: core.RuleBlock, Key: "k", Network: netip.PrefixFrom(netip.MustParseAddr("10.0.0.1"), 33)},
+		"leave out Policy and Limits":                {Kind: core.RuleBlock, Key: "k", Policy: "p"},
+		"of kind ban is about a client: leave out":   {Kind: core.RuleBan, Key: "k", Limits: []core.Limit{core.PerMinute(1)}, Until: hour},
+		"set Until, or use core.RuleBlock":           {Kind: core.RuleBan, Key: "k"},
+		"it ends in the past":                        {Kind: core.RuleBan, Key: "k", Until: newTestClock().Now().Add(-time.Second)},
+		"leave out Until for a rule without end":     {Kind: core.RuleBlock, Key: "k", Until: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)},
+		"leave out Key and Network":                  {Kind: core.RuleOverride, Key: "k", Policy: "p", Limits: []core.Limit{core.PerMinute(1)}},
+		"of kind switch is about a policy":           {Kind: core.RuleSwitch, Network: network("10.0.0.0/8"), Mode: core.ModeOff},
+		"and delete the rule to switch a policy on":  {Kind: core.RuleSwitch, Policy: "p", Mode: core.ModeOn},
+		`a switch to mode "": use core.ModeShadow`:   {Kind: core.RuleSwitch, Policy: "p"},
+		"leave out Limits, or use core.RuleOverride": {Kind: core.RuleSwitch, Policy: "p", Mode: core.ModeOff, Limits: []core.Limit{core.PerMinute(1)}},
+		"'*' is not allowed":                         {Kind: core.RuleSwitch, Policy: "p*", Mode: core.ModeOff},
+		"leave out Mode, or use core.RuleSwitch":     {Kind: core.RuleBlock, Key: "k", Mode: core.ModeOff},
+		"a rule of kind override has no mode":        {Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(1)}, Mode: core.ModeOff},
+		"a policy needs a name":                      {Kind: core.RuleOverride, Limits: []core.Limit{core.PerMinute(1)}},
+		"has no limit":                               {Kind: core.RuleOverride, Policy: "p"},
+		"a limit of 0 admits nothing":                {Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{{}}},
+		"a coarse log has one limit":                 {Kind: core.RuleOverride, Policy: "coarse", Limits: []core.Limit{core.PerMinute(1), core.PerHour(2)}},
+		"are shorter than 1ms":                       {Kind: core.RuleOverride, Policy: "coarse", Limits: []core.Limit{core.Per(1, 10*time.Millisecond)}},
 	} {
 		if err := l.SetRule(t.Context(), r); err == nil || !strings.Contains(err.Error(), advice) || !strings.HasPrefix(err.Error(), "core: ") {
 			t.Errorf("%+v: %v, want an error that says %q", r, err, advice)
@@ -280,9 +280,9 @@ func TestRulesThatAreWrong(t *testing.T) {
 func TestRulesAreListed(t *testing.T) {
 	l, _ := newLimiter(t)
 	setRules(t, l,
-		core.Rule{Kind: core.Exempt, Key: "b"}, core.Rule{Kind: core.Block, Key: "z"}, core.Rule{Kind: core.Block, Key: "a"},
-		core.Rule{Kind: core.Override, Policy: "p", Limits: []core.Limit{core.PerMinute(7)}},
-		core.Rule{Kind: core.Block, Network: network("::ffff:10.1.2.3/104")})
+		core.Rule{Kind: core.RuleExempt, Key: "b"}, core.Rule{Kind: core.RuleBlock, Key: "z"}, core.Rule{Kind: core.RuleBlock, Key: "a"},
+		core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(7)}},
+		core.Rule{Kind: core.RuleBlock, Network: network("::ffff:10.1.2.3/104")})
 	list := func() (ids []string) {
 		t.Helper()
 		rules, err := l.Rules(t.Context())
@@ -319,20 +319,20 @@ func TestRulesAreBounded(t *testing.T) {
 	store := core.NewMemory()
 	for i := range core.MaxRules - 1 {
 		addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		if err := store.SetRule(t.Context(), core.Rule{Kind: core.Block, Network: netip.PrefixFrom(addr, 32)}); err != nil {
+		if err := store.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Network: netip.PrefixFrom(addr, 32)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	l := core.New(store)
 	defer l.Close()
-	setRules(t, l, core.Rule{Kind: core.Block, Key: "k"})
-	err := l.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "one more"})
+	setRules(t, l, core.Rule{Kind: core.RuleBlock, Key: "k"})
+	err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "one more"})
 	if !errors.Is(err, core.ErrTooManyRules) {
 		t.Errorf("one more: %v, want ErrTooManyRules", err)
 	}
-	setRules(t, l, core.Rule{Kind: core.Block, Key: "k"}) // is there already
+	setRules(t, l, core.Rule{Kind: core.RuleBlock, Key: "k"}) // is there already
 	deleteRules(t, l, "block key k")
-	setRules(t, l, core.Rule{Kind: core.Block, Key: "one more"})
+	setRules(t, l, core.Rule{Kind: core.RuleBlock, Key: "one more"})
 	if d := allow(t, l, core.NewPolicy("p", core.PerMinute(1)), "10.0.3.4", 1); d.Reason != core.ReasonBlocked {
 		t.Errorf("one of many networks: %+v", d)
 	}

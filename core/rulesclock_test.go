@@ -16,7 +16,7 @@ func TestSwitchOutlastsAClockThatStepsForthAndBack(t *testing.T) {
 	limiter := core.New(core.NewMemory(core.WithClock(clock)), core.WithRulesInterval(time.Millisecond))
 	defer limiter.Close()
 	p := core.NewPolicy("p", core.PerMinute(100))
-	rule := core.Rule{Kind: core.Switch, Policy: "p", Mode: core.ModeOff, Until: clock().Add(30 * time.Minute).Truncate(time.Millisecond)}
+	rule := core.Rule{Kind: core.RuleSwitch, Policy: "p", Mode: core.ModeOff, Until: clock().Add(30 * time.Minute).Truncate(time.Millisecond)}
 	if err := limiter.SetRule(t.Context(), rule); err != nil {
 		t.Fatal(err)
 	}

@@ -213,10 +213,10 @@ func (r *Rule) before(o *Rule) bool {
 	return o.Until.Before(r.Until)
 }
 
-func (r *Rule) rank() int { return slices.Index([]RuleKind{Block, Ban, Exempt}, r.Kind) }
+func (r *Rule) rank() int { return slices.Index([]RuleKind{RuleBlock, RuleBan, RuleExempt}, r.Kind) }
 
 // verdict returns the decision that a rule makes on a question.
-func (s *ruleset) verdict(a Ask, client netip.Prefix) (Decision, bool) {
+func (s *ruleset) verdict(a Charge, client netip.Prefix) (Decision, bool) {
 	if !client.IsValid() && s.onNetworks() {
 		client = keyNetwork(a.Key)
 	}
@@ -226,9 +226,9 @@ func (s *ruleset) verdict(a Ask, client netip.Prefix) (Decision, bool) {
 	}
 	d := Decision{Policy: a.Policy, Key: a.Key, Cost: a.Cost, Limit: a.Policy.limits[0], Source: SourceNone}
 	switch r.Kind {
-	case Exempt:
+	case RuleExempt:
 		d.Allowed, d.Reason, d.Remaining = true, ReasonExempt, d.Limit.Max
-	case Ban:
+	case RuleBan:
 		d.Reason, d.RetryAfter = ReasonBanned, r.Until.Sub(now)
 		d.ResetAfter = d.RetryAfter
 	default:
@@ -246,7 +246,7 @@ func (s *ruleset) onPolicy(kind RuleKind, name string, now time.Time) (Rule, boo
 			return r, true
 		}
 	}
-	if kind == Switch && name != AllPolicies {
+	if kind == RuleSwitch && name != AllPolicies {
 		return s.onPolicy(kind, AllPolicies, now)
 	}
 	return Rule{}, false

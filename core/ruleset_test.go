@@ -39,15 +39,15 @@ func (m plainRules) onPolicy(kind RuleKind, name string, now time.Time) (Rule, b
 }
 
 func randomRule(random *rand.Rand, now time.Time) Rule {
-	kind := []RuleKind{Block, Ban, Exempt, Override, Switch}[random.IntN(5)]
+	kind := []RuleKind{RuleBlock, RuleBan, RuleExempt, RuleOverride, RuleSwitch}[random.IntN(5)]
 	r := Rule{Kind: kind}
-	if kind == Ban || random.IntN(3) == 0 {
+	if kind == RuleBan || random.IntN(3) == 0 {
 		r.Until = now.Add(time.Duration(random.IntN(2000)-500) * time.Millisecond)
 	}
 	switch {
-	case kind == Override:
+	case kind == RuleOverride:
 		r.Policy, r.Limits = "p"+strconv.Itoa(random.IntN(5)), []Limit{PerMinute(1 + random.Int64N(9))}
-	case kind == Switch:
+	case kind == RuleSwitch:
 		r.Policy, r.Mode = []string{"p0", "p1", AllPolicies}[random.IntN(3)], []Mode{ModeShadow, ModeOff}[random.IntN(2)]
 	case random.IntN(2) == 0:
 		r.Key = "k" + strconv.Itoa(random.IntN(20))
@@ -107,7 +107,7 @@ func TestRulesetIsAMap(t *testing.T) {
 			}
 		}
 		name := "p" + strconv.Itoa(random.IntN(6))
-		for _, kind := range []RuleKind{Override, Switch} {
+		for _, kind := range []RuleKind{RuleOverride, RuleSwitch} {
 			got, ok := s.onPolicy(kind, name, now)
 			if want, there := plain.onPolicy(kind, name, now); ok != there || got.Mode != want.Mode || got.Policy != want.Policy {
 				t.Fatalf("step %d: %s on %s: %+v, want %+v", step, kind, name, got, want)

@@ -43,7 +43,7 @@ func (l *Limiter) Settle(ctx context.Context, d Decision, used int64) error {
 func (l *Limiter) settle(ctx context.Context, d Decision, correction int64) error {
 	r := d.receipt
 	if r.store == l.store { // and not the memory that has decided without it
-		if err := l.circuits.of(Ask{Policy: d.Policy, Key: d.Key}).refuses(); err != nil {
+		if err := l.circuits.of(Charge{Policy: d.Policy, Key: d.Key}).refuses(); err != nil {
 			return err
 		}
 	}

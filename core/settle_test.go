@@ -77,15 +77,15 @@ func TestSettleBeyondLimit(t *testing.T) {
 func TestNotRefundable(t *testing.T) {
 	l, _ := newLimiter(t)
 	p := core.NewPolicy("p", core.PerMinute(2), core.Refundable(0))
-	blocked := core.Rule{Kind: core.Block, Key: "blocked"}
-	setRules(t, l, blocked, core.Rule{Kind: core.Exempt, Key: "exempt"})
+	blocked := core.Rule{Kind: core.RuleBlock, Key: "blocked"}
+	setRules(t, l, blocked, core.Rule{Kind: core.RuleExempt, Key: "exempt"})
 	peek, err := l.Peek(t.Context(), p, "k")
 	if err != nil {
 		t.Fatal(err)
 	}
 	taken := allow(t, l, p, "k", 1)
 	allow(t, l, p, "k", 1)
-	together := allowAll(t, l, core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: p, Key: "other"})
+	together := allowAll(t, l, core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: p, Key: "other"})
 	for name, d := range map[string]core.Decision{
 		"none":                {},
 		"a peek":              peek,

@@ -28,8 +28,8 @@ type Store interface {
 	// hold up the others.
 	//
 	// A store that can't do this in one step gives back what it took in vain,
-	// and refuses policies that are not refundable with an [ErrApart].
-	TakeAll(ctx context.Context, asks []Ask) ([]Usage, error)
+	// and refuses policies that are not refundable with an [ErrCrossSlot].
+	TakeAll(ctx context.Context, asks []Charge) ([]Usage, error)
 
 	// Peek is what Take would find for the same cost, and takes nothing.
 	Peek(ctx context.Context, p *Policy, key string, cost int64) (Usage, error)
@@ -88,13 +88,13 @@ type RuleChanges struct {
 	Deleted []string // the IDs of rules that are gone; none of them is in Set
 }
 
-// Placer is a [Store] that keeps logs on several servers, one of which can fail
+// Sharder is a [Store] that keeps logs on several servers, one of which can fail
 // to answer while others do.
-type Placer interface {
-	// Place is the server that has the log, by its address or another name; ""
+type Sharder interface {
+	// Shard returns the server that has the log, by its address or another name; ""
 	// if that is not known, or if there is only one. It is asked for each
 	// decision, and waits for nothing.
-	Place(p *Policy, key string) string
+	Shard(p *Policy, key string) string
 }
 
 // Reporter is a [Store] that reports what becomes of its questions to a server,
@@ -105,11 +105,11 @@ type Reporter interface {
 	// Report has the store call f until stop is called: with a decision that a
 	// server has failed to answer, and the error; and with nil when it answers
 	// again. f returns soon and does not use the store.
-	Report(f func(a Ask, err error)) (stop func())
+	Report(f func(a Charge, err error)) (stop func())
 }
 
 // Ask is one of several questions that are asked together.
-type Ask struct {
+type Charge struct {
 	Policy *Policy
 	Key    string
 	Cost   int64 // units; 0 is 1
@@ -121,10 +121,10 @@ type Usage struct {
 	Allowed bool
 	Source  Source
 
-	// Recalled reports whether the store knew it without asking: a denial that is still
+	// Cached reports whether the store knew it without asking: a denial that is still
 	// true. Its numbers leave out what others have added since the store was asked. It
 	// says nothing about whether the store would answer.
-	Recalled bool
+	Cached bool
 
 	// RetryAfter is how long until the units asked for would fit; 0 if Allowed.
 	RetryAfter time.Duration

@@ -11,9 +11,9 @@ import (
 // What becomes of a policy by the switches and overrides that hold.
 func TestSwitch(t *testing.T) {
 	on := func(name string, mode core.Mode) core.Rule {
-		return core.Rule{Kind: core.Switch, Policy: name, Mode: mode}
+		return core.Rule{Kind: core.RuleSwitch, Policy: name, Mode: mode}
 	}
-	lower := core.Rule{Kind: core.Override, Policy: "p", Limits: []core.Limit{core.PerMinute(1)}}
+	lower := core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(1)}}
 	for name, c := range map[string]struct {
 		rules  []core.Rule
 		option core.PolicyOption
@@ -31,8 +31,8 @@ func TestSwitch(t *testing.T) {
 		"shadow and overridden":   {[]core.Rule{lower, on("p", core.ModeShadow)}, nil, core.ModeShadow, 1},
 		"a shadow off":            {[]core.Rule{on("p", core.ModeOff)}, core.Shadow(), core.ModeOff, 2},
 		"off, with refunds":       {[]core.Rule{on("p", core.ModeOff)}, core.Refundable(0), core.ModeOff, 2},
-		"off, that fails closed":  {[]core.Rule{on("p", core.ModeOff)}, core.OnFailure(core.FailClosed), core.ModeOff, 2},
-		"off, with slices, unfit": {[]core.Rule{on("p", core.ModeOff)}, core.Slices(8), core.ModeOff, 2},
+		"off, that fails closed":  {[]core.Rule{on("p", core.ModeOff)}, core.OnStoreFailure(core.FailClosed), core.ModeOff, 2},
+		"off, with slices, unfit": {[]core.Rule{on("p", core.ModeOff)}, core.Coarse(8), core.ModeOff, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var seen observed
@@ -108,7 +108,7 @@ func TestSwitchReachesOthersAndEnds(t *testing.T) {
 			}
 			mode(to)
 		}
-		setRules(t, one, core.Rule{Kind: core.Switch, Policy: core.AllPolicies, Mode: core.ModeOff, Until: time.Now().Add(time.Minute)})
+		setRules(t, one, core.Rule{Kind: core.RuleSwitch, Policy: core.AllPolicies, Mode: core.ModeOff, Until: time.Now().Add(time.Minute)})
 		mode(core.ModeOff)
 		time.Sleep(59 * time.Second)
 		mode(core.ModeOn)
@@ -126,12 +126,12 @@ func TestSwitchReachesOthersAndEnds(t *testing.T) {
 func TestSwitchedOffBesideOthers(t *testing.T) {
 	l, _ := newLimiter(t)
 	off, on := core.NewPolicy("off", core.PerMinute(1), core.VariableCost()), core.NewPolicy("on", core.PerMinute(1))
-	setRules(t, l, core.Rule{Kind: core.Switch, Policy: "off", Mode: core.ModeOff}, core.Rule{Kind: core.Block, Key: "blocked"})
+	setRules(t, l, core.Rule{Kind: core.RuleSwitch, Policy: "off", Mode: core.ModeOff}, core.Rule{Kind: core.RuleBlock, Key: "blocked"})
 	if d := allow(t, l, off, "blocked", 1); d.Reason != core.ReasonBlocked {
 		t.Errorf("a blocked client: %+v", d)
 	}
 	for i := range 2 {
-		all, err := l.AllowAll(t.Context(), core.Ask{Policy: off, Key: "k", Cost: 100}, core.Ask{Policy: on, Key: "k"})
+		all, err := l.AllowAll(t.Context(), core.Charge{Policy: off, Key: "k", Cost: 100}, core.Charge{Policy: on, Key: "k"})
 		if err != nil || all[0].Reason != core.ReasonOff || !all[0].Allowed || all[1].Allowed != (i == 0) || all[1].Counted != (i == 0) {
 			t.Errorf("request %d: %+v, %v", i, all, err)
 		}

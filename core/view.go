@@ -95,13 +95,13 @@ func (v *view) ruled(base *Policy) (p *Policy, ends time.Time, err error) {
 		return p, ends, nil
 	}
 	now := v.clock()
-	if r, ok := v.onPolicy(Override, base.name, now); ok {
+	if r, ok := v.onPolicy(RuleOverride, base.name, now); ok {
 		ends = r.Until
 		if p, err = base.With(limitOptions(r.Limits)...); err != nil {
 			p = base
 		}
 	}
-	if r, ok := v.onPolicy(Switch, base.name, now); ok {
+	if r, ok := v.onPolicy(RuleSwitch, base.name, now); ok {
 		ends = sooner(ends, r.Until)
 		p, _ = p.With(switched(r.Mode)) // fits every policy
 	}
@@ -192,9 +192,9 @@ func (l *Limiter) show(v *view) {
 	l.awaitEnd(v.ends)
 }
 
-// Meet makes policies known before their first request, for [Limiter.Policies].
+// Register makes policies known before their first request, for [Limiter.Policies].
 // Of several of one name, the first is the one that it has.
-func (l *Limiter) Meet(policies ...*Policy) {
+func (l *Limiter) Register(policies ...*Policy) {
 	for _, p := range policies {
 		if p != nil && len(p.limits) > 0 {
 			l.effective(l.view.Load(), p)
@@ -205,7 +205,7 @@ func (l *Limiter) Meet(policies ...*Policy) {
 // Replace puts policies in the place of those of the same names, for this
 // process, from the next decision on: after a settings file has changed, for
 // one. Those replaced before and not named any more are themselves again. What
-// was counted goes on to count: see [Policy.After]. An [Override] of a policy's
+// was counted goes on to count: see [Policy.After]. An [RuleOverride] of a policy's
 // limits holds for what is in its place, too.
 func (l *Limiter) Replace(policies ...*Policy) {
 	replaced := make(map[string]*Policy, len(policies))

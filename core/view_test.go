@@ -67,7 +67,7 @@ func TestPolicyNow(t *testing.T) {
 	restore := func(t *testing.T, l *core.Limiter) { t.Helper(); deleteRules(t, l, "override policy p") }
 	replace := func(_ *testing.T, l *core.Limiter) { l.Replace(replacement) }
 	unreplace := func(_ *testing.T, l *core.Limiter) { l.Replace() }
-	meet := func(_ *testing.T, l *core.Limiter) { l.Meet(p, nil, new(core.Policy)) }
+	meet := func(_ *testing.T, l *core.Limiter) { l.Register(p, nil, new(core.Policy)) }
 	type steps []func(*testing.T, *core.Limiter)
 	for name, c := range map[string]struct {
 		steps steps
@@ -115,7 +115,7 @@ func TestHandedOutPolicyFollows(t *testing.T) {
 	var log lines
 	l, _ := newLimiter(t, log.option())
 	p := core.NewPolicy("p", core.PerMinute(10))
-	l.Meet(p)
+	l.Register(p)
 	var handed []*core.Policy
 	for i := range int64(3) {
 		if err := l.Override(t.Context(), "p", core.PerMinute(100+i)); err != nil {
@@ -154,7 +154,7 @@ func TestUnchangedPolicyIsSame(t *testing.T) {
 	}
 	before := allow(t, l, p, "k", 1).Policy
 	for i := range 5 {
-		setRules(t, l, core.Rule{Kind: core.Block, Key: fmt.Sprint(i)})
+		setRules(t, l, core.Rule{Kind: core.RuleBlock, Key: fmt.Sprint(i)})
 		if now := allow(t, l, p, "k", 1).Policy; now != before {
 			t.Fatal("a rule on a client has made the policy another")
 		}
@@ -212,7 +212,7 @@ func TestOverrideEnds(t *testing.T) {
 		l := core.New(core.NewMemory())
 		defer l.Close()
 		p := core.NewPolicy("p", core.PerMinute(10))
-		setRules(t, l, core.Rule{Kind: core.Override, Policy: "p", Limits: []core.Limit{core.PerMinute(20)}, Until: time.Now().Add(time.Minute)})
+		setRules(t, l, core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(20)}, Until: time.Now().Add(time.Minute)})
 		time.Sleep(time.Minute - time.Millisecond)
 		if got := maxOf(t, l, p); got != 20 {
 			t.Errorf("before its end: %d, want 20", got)
@@ -231,7 +231,7 @@ func TestUnfitOverride(t *testing.T) {
 	store := core.NewMemory()
 	l := core.New(store, log.option())
 	defer l.Close()
-	coarse := core.NewPolicy("coarse", core.PerHour(10), core.Slices(10))
+	coarse := core.NewPolicy("coarse", core.PerHour(10), core.Coarse(10))
 	refundable := core.NewPolicy("refundable", core.PerHour(10), core.Refundable(30*time.Minute))
 	// This one does not know the policies, and sets what it is told to.
 	other := core.New(store)
@@ -249,7 +249,7 @@ func TestUnfitOverride(t *testing.T) {
 				t.Errorf("%+v", d)
 			}
 		}
-		setRules(t, l, core.Rule{Kind: core.Block, Key: "x"})
+		setRules(t, l, core.Rule{Kind: core.RuleBlock, Key: "x"})
 	}
 	if log.count("STREAMLIMIT_W007") != 1 || log.count("") != 1 {
 		t.Errorf("log %s, want W007 once", log.String())
@@ -317,12 +317,12 @@ func TestPolicyTwiceWarns(t *testing.T) {
 			return []*core.Policy{a, r, a}
 		}, 0},
 		"one that was replaced": {func(l *core.Limiter) []*core.Policy {
-			l.Meet(a)
+			l.Register(a)
 			l.Replace(core.NewPolicy("p", core.PerMinute(11)))
 			return []*core.Policy{core.NewPolicy("p", core.PerMinute(12)), a}
 		}, 0},
 		"both while an override makes them equal": {func(l *core.Limiter) []*core.Policy {
-			setRules(t, l, core.Rule{Kind: core.Override, Policy: "p", Limits: []core.Limit{core.PerMinute(1)}})
+			setRules(t, l, core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(1)}})
 			return []*core.Policy{a, core.NewPolicy("p", core.PerMinute(11))}
 		}, 1},
 	} {
@@ -349,15 +349,15 @@ func TestPolicyTwiceSaysWhatDiffers(t *testing.T) {
 		`other=limits`:              {core.PerMinute(11)},
 		`other=VariableCost`:        append(base, core.VariableCost()),
 		`other=Refundable`:          append(base, core.Refundable(0)),
-		`other=Slices`:              append(base, core.Slices(8)),
+		`other=Coarse`:              append(base, core.Coarse(8)),
 		`other=Shadow`:              append(base, core.Shadow()),
 		`other=FieldName`:           append(base, core.FieldName("f")),
-		`other=OnFailure`:           append(base, core.OnFailure(core.FailOpen)),
+		`other=OnStoreFailure`:      append(base, core.OnStoreFailure(core.FailOpen)),
 		`other="limits, FieldName"`: {core.PerMinute(11), core.FieldName("f")},
 	} {
 		var log lines
 		l, _ := newLimiter(t, log.option())
-		l.Meet(core.NewPolicy("p", base...), core.NewPolicy("p", options...))
+		l.Register(core.NewPolicy("p", base...), core.NewPolicy("p", options...))
 		if log.count("STREAMLIMIT_W002") != 1 || !strings.HasSuffix(strings.TrimSpace(log.String()), want) {
 			t.Errorf("%s, want %s", log.String(), want)
 		}
@@ -375,7 +375,7 @@ func TestPoliciesOfOneName(t *testing.T) {
 		if now, _ := l.Policy("p"); now != a {
 			t.Errorf("Policy is %v, want the first that was met", now.Limits())
 		}
-		setRules(t, l, core.Rule{Kind: core.Block, Key: "x"}) // makes a new view
+		setRules(t, l, core.Rule{Kind: core.RuleBlock, Key: "x"}) // makes a new view
 	}
 }
 
@@ -443,7 +443,7 @@ func TestViewIsSafe(t *testing.T) {
 					return
 				}
 				l.Policies()
-				l.Meet(core.NewPolicy(fmt.Sprint("q", i%10), core.PerMinute(1)))
+				l.Register(core.NewPolicy(fmt.Sprint("q", i%10), core.PerMinute(1)))
 			}
 		})
 	}

@@ -73,10 +73,10 @@ func differences(a, b *Policy) (names []string) {
 	add(!slices.Equal(a.limits, b.limits), "limits")
 	add(a.costs != b.costs, "VariableCost")
 	add(a.refundable != b.refundable || a.grace != b.grace, "Refundable")
-	add(a.slices != b.slices, "Slices")
+	add(a.slices != b.slices, "Coarse")
 	add(a.shadow != b.shadow, "Shadow")
 	add(a.fieldName != b.fieldName, "FieldName")
-	add(a.failure != b.failure, "OnFailure")
+	add(a.failure != b.failure, "OnStoreFailure")
 	return names
 }
 

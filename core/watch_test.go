@@ -27,7 +27,7 @@ func TestRulesReachOtherLimiters(t *testing.T) {
 			max    int64
 		}{
 			{func() error { return one.Ban(t.Context(), "k", time.Hour) }, core.ReasonBanned, 1000},
-			{func() error { return one.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}) }, core.ReasonBlocked, 1000},
+			{func() error { return one.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}) }, core.ReasonBlocked, 1000},
 			{func() error { return one.Override(t.Context(), "p", core.PerMinute(7)) }, core.ReasonBlocked, 7},
 			{func() error { _, err := one.DeleteRule(t.Context(), "block key k"); return err }, core.ReasonBanned, 7},
 			{func() error { _, err := one.Unban(t.Context(), "k"); return err }, core.ReasonLimits, 7},
@@ -106,7 +106,7 @@ func TestOlderRulesAreNotTaken(t *testing.T) {
 	defer l.Close()
 	p := core.NewPolicy("p", core.PerMinute(1000))
 	// Another process sets a rule, which one reader has seen and is slow to tell.
-	if err := memory.SetRule(t.Context(), core.Rule{Kind: core.Exempt, Key: "k"}); err != nil {
+	if err := memory.SetRule(t.Context(), core.Rule{Kind: core.RuleExempt, Key: "k"}); err != nil {
 		t.Fatal(err)
 	}
 	slow.Store(true)
@@ -116,7 +116,7 @@ func TestOlderRulesAreNotTaken(t *testing.T) {
 		done <- err
 	}()
 	<-reading
-	setRules(t, l, core.Rule{Kind: core.Block, Key: "k"})
+	setRules(t, l, core.Rule{Kind: core.RuleBlock, Key: "k"})
 	if d := allow(t, l, p, "k", 1); d.Reason != core.ReasonBlocked {
 		t.Fatalf("%+v", d)
 	}
@@ -184,7 +184,7 @@ func TestIdleLimiterDoesNotLook(t *testing.T) {
 				reads(1)
 				time.Sleep(time.Hour)
 				reads(0)
-				if err := memory.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}); err != nil {
+				if err := memory.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}); err != nil {
 					t.Fatal(err)
 				}
 				for range 2 { // the first one waits for a look
@@ -222,7 +222,7 @@ func TestRulesEndByTheStoresClock(t *testing.T) {
 			if err != nil || !now.Equal(time.Now().Add(off)) {
 				t.Errorf("the store's time is %v, %v", now, err)
 			}
-			setRules(t, l, core.Rule{Kind: core.Override, Policy: "p", Limits: []core.Limit{core.PerMinute(5)}, Until: now.Add(time.Minute)})
+			setRules(t, l, core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(5)}, Until: now.Add(time.Minute)})
 			time.Sleep(time.Minute - time.Millisecond)
 			if d := allow(t, l, p, "k", 1); d.Reason != core.ReasonBanned || d.RetryAfter != time.Millisecond || maxOf(t, l, p) != 5 {
 				t.Errorf("clock off by %v, before the end: %+v", off, d)
@@ -248,7 +248,7 @@ func TestUnreadRules(t *testing.T) {
 				return core.RuleChanges{}, errors.New("no answer")
 			}
 			if failing.Load() {
-				return core.RuleChanges{}, fmt.Errorf("%w: NOPERM", core.ErrRefused)
+				return core.RuleChanges{}, fmt.Errorf("%w: NOPERM", core.ErrStoreRejected)
 			}
 			return memory.Rules(ctx, known)
 		}
@@ -256,7 +256,7 @@ func TestUnreadRules(t *testing.T) {
 		l := core.New(store, log.option())
 		defer l.Close()
 		p := core.NewPolicy("p", core.PerMinute(1000))
-		setRules(t, l, core.Rule{Kind: core.Block, Key: "k"})
+		setRules(t, l, core.Rule{Kind: core.RuleBlock, Key: "k"})
 		defer busy(l, p)()
 		failing.Store(true)
 		time.Sleep(time.Second)
@@ -281,7 +281,7 @@ func TestUnreadRules(t *testing.T) {
 			t.Errorf("known rules are forgotten: %+v", d)
 		}
 		// The rule is set, but not known to be: an error says so.
-		if err := l.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "other"}); err == nil {
+		if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "other"}); err == nil {
 			t.Error("a rule that was not read back is not an error")
 		}
 		if _, err := l.Rules(t.Context()); err == nil {
@@ -300,8 +300,8 @@ func TestMeaninglessRules(t *testing.T) {
 	var log lines
 	store := &rulesStore{Store: core.NewMemory(), read: func(context.Context, string) (core.RuleChanges, error) {
 		return core.RuleChanges{Version: "1", All: true, Set: []core.Rule{
-			{Kind: "tarpit", Key: "k"}, {Kind: core.Block}, {}, {Kind: core.Ban, Key: "k"}, {Kind: core.Override, Policy: "p"},
-			{Kind: core.Switch, Policy: "p", Mode: "slow"}, {Kind: core.Exempt, Key: "good"},
+			{Kind: "tarpit", Key: "k"}, {Kind: core.RuleBlock}, {}, {Kind: core.RuleBan, Key: "k"}, {Kind: core.RuleOverride, Policy: "p"},
+			{Kind: core.RuleSwitch, Policy: "p", Mode: "slow"}, {Kind: core.RuleExempt, Key: "good"},
 		}}, nil
 	}}
 	l := core.New(store, log.option())
@@ -332,10 +332,10 @@ func TestFirstDecisionAfterAQuietTime(t *testing.T) {
 			for _, block := range []bool{true, false} {
 				time.Sleep(2 * time.Second)
 				if block {
-					if err := store.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}); err != nil {
+					if err := store.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}); err != nil {
 						t.Fatal(err)
 					}
-				} else if _, err := store.DeleteRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}.ID()); err != nil {
+				} else if _, err := store.DeleteRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}.ID()); err != nil {
 					t.Fatal(err)
 				}
 				begun := time.Now()

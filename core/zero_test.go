@@ -19,8 +19,8 @@ func TestZeroValuesCanBeShown(t *testing.T) {
 		core.Decision{}, &core.Decision{}, core.LimitState{}, core.Limit{}, core.Policy{}, &core.Policy{}, (*core.Policy)(nil),
 		core.Source(0), core.Reason(0), core.Result(0), core.FailureMode(0), core.HeaderForm(0), core.Layout(0),
 		core.Rule{}, core.RuleKind(""), core.Health{}, core.Down{}, core.Problem{}, core.Observation{},
-		core.Ask{}, core.Usage{}, core.LimitUsage{}, core.EntryID{}, core.Entry{},
-		&core.AskError{}, &core.LimitedError{}, &core.RequestError{},
+		core.Charge{}, core.Usage{}, core.LimitUsage{}, core.EntryID{}, core.Entry{},
+		&core.ChargeError{}, &core.LimitedError{}, &core.RequestError{},
 	} {
 		t.Run(fmt.Sprintf("%T", v), func(t *testing.T) {
 			if _, err := json.Marshal(v); err != nil {
@@ -43,7 +43,7 @@ func TestZeroValuesCanBeShown(t *testing.T) {
 func TestDecisionsCanBeShown(t *testing.T) {
 	l, _ := newLimiter(t)
 	p := core.NewPolicy("p", core.PerMinute(1))
-	for kind, key := range map[core.RuleKind]string{core.Block: "blocked", core.Exempt: "exempt"} {
+	for kind, key := range map[core.RuleKind]string{core.RuleBlock: "blocked", core.RuleExempt: "exempt"} {
 		if err := l.SetRule(t.Context(), core.Rule{Kind: kind, Key: key}); err != nil {
 			t.Fatal(err)
 		}

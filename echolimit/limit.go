@@ -46,5 +46,5 @@ func New(limiter *core.Limiter, policy *core.Policy, options ...Option) echo.Mid
 func FromContext(c echo.Context) (core.Decision, bool) { return recordOf(c).Last() }
 
 // Decisions are all decisions on the request so far, outer first, and those of
-// [WithAlso] after the one that they go with.
+// [WithPolicy] after the one that they go with.
 func Decisions(c echo.Context) []core.Decision { return recordOf(c).Decisions() }

@@ -302,11 +302,11 @@ func ExampleByFirst() {
 	// 429 "api";r=0;t=3600
 }
 
-func ExampleBind() {
+func ExampleKeyFunc() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 	api := core.NewPolicy("api", core.PerHour(100))
-	keyOf := fiberlimit.Bind(limiter, fiberlimit.ByAddress())
+	keyOf := fiberlimit.KeyFunc(limiter, fiberlimit.ByAddress())
 
 	app := fiber.New()
 	app.Get("/", fiberlimit.New(limiter, api), hello)
@@ -330,7 +330,7 @@ func ExampleBind() {
 	// 99 left
 }
 
-func ExampleWithAlso() {
+func ExampleWithPolicy() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 	perAddress := core.NewPolicy("address", core.PerHour(100))
@@ -342,8 +342,8 @@ func ExampleWithAlso() {
 
 	app := fiber.New()
 	app.Use(fiberlimit.New(limiter, perAddress,
-		fiberlimit.WithAlso(perUser, user),
-		fiberlimit.WithAlso(perService, fiberlimit.ByConstant("shop"))))
+		fiberlimit.WithPolicy(perUser, user),
+		fiberlimit.WithPolicy(perService, fiberlimit.ByConstant("shop"))))
 	app.Get("/", hello)
 
 	try(app, "/", "X-User", "alice")

@@ -44,5 +44,5 @@ func New(limiter *core.Limiter, policy *core.Policy, options ...Option) fiber.Ha
 func FromContext(c *fiber.Ctx) (core.Decision, bool) { return exchange{c}.Record().Last() }
 
 // Decisions are all decisions on the request so far, outer first, and those of
-// [WithAlso] after the one that they go with.
+// [WithPolicy] after the one that they go with.
 func Decisions(c *fiber.Ctx) []core.Decision { return exchange{c}.Record().Decisions() }

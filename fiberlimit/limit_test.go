@@ -51,10 +51,10 @@ func testAdapter(t *testing.T, config fiber.Config) {
 		ByConstant:  fiberlimit.ByConstant,
 		ByAll:       fiberlimit.ByAll,
 		ByFirst:     fiberlimit.ByFirst,
-		Bind:        fiberlimit.Bind,
+		KeyFunc:     fiberlimit.KeyFunc,
 
 		WithKey:             fiberlimit.WithKey,
-		WithAlso:            fiberlimit.WithAlso,
+		WithPolicy:          fiberlimit.WithPolicy,
 		WithCost:            fiberlimit.WithCost,
 		WithSkip:            fiberlimit.WithSkip,
 		WithTier:            fiberlimit.WithTier,

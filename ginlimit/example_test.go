@@ -308,11 +308,11 @@ func ExampleByFirst() {
 	// 429 "api";r=0;t=3600
 }
 
-func ExampleBind() {
+func ExampleKeyFunc() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 	api := core.NewPolicy("api", core.PerHour(100))
-	keyOf := ginlimit.Bind(limiter, ginlimit.ByAddress())
+	keyOf := ginlimit.KeyFunc(limiter, ginlimit.ByAddress())
 
 	router := gin.New()
 	router.GET("/", ginlimit.New(limiter, api), hello)
@@ -338,7 +338,7 @@ func ExampleBind() {
 	// 99 left
 }
 
-func ExampleWithAlso() {
+func ExampleWithPolicy() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 	perAddress := core.NewPolicy("address", core.PerHour(100))
@@ -350,8 +350,8 @@ func ExampleWithAlso() {
 
 	router := gin.New()
 	router.Use(ginlimit.New(limiter, perAddress,
-		ginlimit.WithAlso(perUser, user),
-		ginlimit.WithAlso(perService, ginlimit.ByConstant("shop"))))
+		ginlimit.WithPolicy(perUser, user),
+		ginlimit.WithPolicy(perService, ginlimit.ByConstant("shop"))))
 	router.GET("/", hello)
 
 	try(router, "/", "X-User", "alice")

@@ -52,5 +52,5 @@ func next(c *gin.Context) error {
 func FromContext(c *gin.Context) (core.Decision, bool) { return recordOf(c).Last() }
 
 // Decisions are all decisions on the request so far, outer first, and those of
-// [WithAlso] after the one that they go with.
+// [WithPolicy] after the one that they go with.
 func Decisions(c *gin.Context) []core.Decision { return recordOf(c).Decisions() }

@@ -35,10 +35,10 @@ func TestAdapter(t *testing.T) {
 		ByConstant:  ginlimit.ByConstant,
 		ByAll:       ginlimit.ByAll,
 		ByFirst:     ginlimit.ByFirst,
-		Bind:        ginlimit.Bind,
+		KeyFunc:     ginlimit.KeyFunc,
 
 		WithKey:    ginlimit.WithKey,
-		WithAlso:   ginlimit.WithAlso,
+		WithPolicy: ginlimit.WithPolicy,
 		WithCost:   ginlimit.WithCost,
 		WithSkip:   ginlimit.WithSkip,
 		WithTier:   ginlimit.WithTier,

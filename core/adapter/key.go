@@ -16,11 +16,11 @@ type Key[C any] struct {
 	bind func(*core.Identity) func(C, Exchange) (string, error)
 }
 
-// Bind is the function that the middleware finds keys with, for use with a
+// KeyFunc is the function that the middleware finds keys with, for use with a
 // limiter's Peek and Reset.
-func (f Framework[C]) Bind(limiter *core.Limiter, key Key[C]) func(C) (string, error) {
-	f.must(limiter != nil, "Bind", "nil limiter: give the one that New was given")
-	f.mustKeys("Bind", key)
+func (f Framework[C]) KeyFunc(limiter *core.Limiter, key Key[C]) func(C) (string, error) {
+	f.must(limiter != nil, "KeyFunc", "nil limiter: give the one that New was given")
+	f.mustKeys("KeyFunc", key)
 	find := key.bind(limiter.Identity())
 	return func(c C) (string, error) { return find(c, f.Exchange(c)) }
 }

@@ -40,7 +40,7 @@ func (f Framework[C]) New(limiter *core.Limiter, policy *core.Policy, options ..
 	}
 	for _, a := range append([]also[C]{{policy, m.who}}, m.also...) {
 		m.counts = append(m.counts, count[C]{a.policy, a.who.bind(limiter.Identity())})
-		limiter.Meet(a.policy)
+		limiter.Register(a.policy)
 	}
 	m.mustFit()
 	return m
@@ -138,14 +138,14 @@ func (m *Middleware[C]) decide(c C, x Exchange, outer *Record) (*Record, error) 
 		r.decisions = r.one[:]
 		return r, err
 	}
-	asks := make([]core.Ask, 0, len(m.counts))
+	asks := make([]core.Charge, 0, len(m.counts))
 	for i := range m.counts {
 		ask, err := m.ask(c, x, i)
 		if err != nil {
 			return nil, m.failing(c, x, err)
 		}
 		// Two keys, such as those of ByFirst, can turn out to be the same one.
-		if !slices.ContainsFunc(asks, func(a core.Ask) bool { return sameLog(a, ask) }) {
+		if !slices.ContainsFunc(asks, func(a core.Charge) bool { return sameLog(a, ask) }) {
 			asks = append(asks, ask)
 		}
 	}
@@ -153,7 +153,7 @@ func (m *Middleware[C]) decide(c C, x Exchange, outer *Record) (*Record, error) 
 	if err != nil {
 		return nil, m.failing(c, x, err)
 	}
-	r.asks = slices.DeleteFunc(asks, func(a core.Ask) bool { return r.stands(x, a) })
+	r.asks = slices.DeleteFunc(asks, func(a core.Charge) bool { return r.stands(x, a) })
 	if len(r.asks) == 0 {
 		return r, nil
 	}
@@ -179,9 +179,9 @@ func (m *Middleware[C]) failing(c C, x Exchange, err error) error {
 const unknown = -1
 
 // ask is the question about the request by the i-th policy.
-func (m *Middleware[C]) ask(c C, x Exchange, i int) (core.Ask, error) {
+func (m *Middleware[C]) ask(c C, x Exchange, i int) (core.Charge, error) {
 	n := &m.counts[i]
-	ask := core.Ask{Policy: n.policy, Cost: 1}
+	ask := core.Charge{Policy: n.policy, Cost: 1}
 	costs := m.cost != nil && n.policy.VariableCost()
 	if i == 0 && m.tier != nil {
 		if p := m.tier(c); p != nil {
@@ -197,12 +197,12 @@ func (m *Middleware[C]) ask(c C, x Exchange, i int) (core.Ask, error) {
 	return ask, err
 }
 
-func sameLog(a, b core.Ask) bool {
+func sameLog(a, b core.Charge) bool {
 	return a.Key == b.Key && a.Policy.LogName() == b.Policy.LogName()
 }
 
 // charge fills in the cost of the request where it is not known so far.
-func (m *Middleware[C]) charge(c C, asks []core.Ask) error {
+func (m *Middleware[C]) charge(c C, asks []core.Charge) error {
 	if m.cost == nil {
 		return nil
 	}

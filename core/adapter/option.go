@@ -36,10 +36,10 @@ type also[C any] struct {
 	who    Key[C]
 }
 
-// WithAlso counts requests by another policy and key as well.
-func (f Framework[C]) WithAlso(policy *core.Policy, key Key[C]) Option[C] {
-	f.mustPolicy("WithAlso", policy)
-	f.mustKeys("WithAlso", key)
+// WithPolicy counts requests by another policy and key as well.
+func (f Framework[C]) WithPolicy(policy *core.Policy, key Key[C]) Option[C] {
+	f.mustPolicy("WithPolicy", policy)
+	f.mustKeys("WithPolicy", key)
 	return func(o *config[C]) { o.also = append(o.also, also[C]{policy, key}) }
 }
 

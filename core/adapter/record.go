@@ -12,9 +12,9 @@ import (
 // beside it, can read it.
 type Record struct {
 	one       [1]core.Decision // the memory of decisions, of a limit of one policy
-	oneAsk    [1]core.Ask      // and that of asks
+	oneAsk    [1]core.Charge   // and that of asks
 	decisions []core.Decision
-	asks      []core.Ask        // what was asked for each of the decisions
+	asks      []core.Charge     // what was asked for each of the decisions
 	forms     []core.HeaderForm // of the response fields, of all middleware so far
 	own       fields            // that the limit sets which the record is of
 	limiter   *core.Limiter     // of the innermost limit
@@ -103,7 +103,7 @@ func sameDecision(a, b *core.Decision) bool { return a.Policy == b.Policy && a.K
 // stands reports whether an earlier limit has counted this request as a asks, and
 // keeps its decision. A request is counted once by each policy and key, also when
 // a handler passes it to the router again.
-func (r *Record) stands(x Exchange, a core.Ask) bool {
+func (r *Record) stands(x Exchange, a core.Charge) bool {
 	before := x.Record()
 	if before == nil || !x.Again() {
 		return false
@@ -143,7 +143,7 @@ func (r *Record) with(limiter *core.Limiter, next *Record) *Record {
 		}
 	}
 	next.decisions = make([]core.Decision, 0, len(r.decisions)+len(decisions))
-	next.asks = make([]core.Ask, 0, len(r.decisions)+len(decisions))
+	next.asks = make([]core.Charge, 0, len(r.decisions)+len(decisions))
 	for i := range r.decisions {
 		outer := &r.decisions[i]
 		again := slices.ContainsFunc(decisions, func(d core.Decision) bool { return sameDecision(&d, outer) })

@@ -43,10 +43,10 @@ type Adapter[C, M any] struct {
 	ByConstant  func(name string) adapter.Key[C]
 	ByAll       func(...adapter.Key[C]) adapter.Key[C]
 	ByFirst     func(...adapter.Key[C]) adapter.Key[C]
-	Bind        func(*core.Limiter, adapter.Key[C]) func(C) (string, error)
+	KeyFunc     func(*core.Limiter, adapter.Key[C]) func(C) (string, error)
 
 	WithKey             func(adapter.Key[C]) adapter.Option[C]
-	WithAlso            func(*core.Policy, adapter.Key[C]) adapter.Option[C]
+	WithPolicy          func(*core.Policy, adapter.Key[C]) adapter.Option[C]
 	WithCost            func(func(C) (int64, error)) adapter.Option[C]
 	WithSkip            func(func(C) bool) adapter.Option[C]
 	WithTier            func(func(C) *core.Policy) adapter.Option[C]

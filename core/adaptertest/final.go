@@ -49,7 +49,7 @@ func checkFinal(t *testing.T, s suite) {
 	for name, o := range forms {
 		t.Run(name, func(t *testing.T) {
 			limiter, store := newSpy(t, failClosed)
-			if err := limiter.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "user=mallory"}); err != nil {
+			if err := limiter.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "user=mallory"}); err != nil {
 				t.Fatal(err)
 			}
 			o.key, o.cost = byFunc("user", user), units

@@ -169,7 +169,7 @@ func checkKeyBind(t *testing.T, s suite) {
 		handler: func(v visit) error {
 			found, err := v.boundKey(limiter, k)
 			if d, _ := v.fromContext(); err != nil || found != d.Key {
-				t.Errorf("Bind found %q, %v, but the request was counted by %q", found, err, d.Key)
+				t.Errorf("KeyFunc found %q, %v, but the request was counted by %q", found, err, d.Key)
 			}
 			d, err := limiter.Peek(t.Context(), policy, found)
 			if err != nil {

@@ -31,22 +31,22 @@ func checkMisuse[C, M any](t *testing.T, a Adapter[C, M]) {
 			a.New(limiter, policy, a.WithCost(cost), a.WithTier(func(C) *core.Policy { return nil }))
 		}},
 		{"New: WithCost on policy api, login,", "core.VariableCost", func() {
-			a.New(limiter, policy, a.WithCost(cost), a.WithAlso(refundable, a.ByAddress()))
+			a.New(limiter, policy, a.WithCost(cost), a.WithPolicy(refundable, a.ByAddress()))
 		}},
 		{"New: WithRefund on policy api,", "core.Refundable(0)", func() { a.New(limiter, policy, a.WithRefund(a.OnSuccess)) }},
 		{"New: WithRefund on policy api, tokens,", "core.Refundable(0)", func() {
-			a.New(limiter, policy, a.WithRefund(a.OnFailure), a.WithAlso(costs, a.ByAddress()))
+			a.New(limiter, policy, a.WithRefund(a.OnFailure), a.WithPolicy(costs, a.ByAddress()))
 		}},
 		{"New: WithSettle on policy tokens,", "core.Refundable(0)", func() { a.New(limiter, costs, a.WithSettle(used)) }},
 		{"New: WithSettle on policy tokens, login,", "core.VariableCost()", func() {
-			a.New(limiter, costs, a.WithSettle(used), a.WithAlso(refundable, a.ByAddress()))
+			a.New(limiter, costs, a.WithSettle(used), a.WithPolicy(refundable, a.ByAddress()))
 		}},
 		{"New: two policies called api", "names of their own", func() {
-			a.New(limiter, policy, a.WithAlso(core.NewPolicy("api", core.PerHour(1)), a.ByConstant("all")))
+			a.New(limiter, policy, a.WithPolicy(core.NewPolicy("api", core.PerHour(1)), a.ByConstant("all")))
 		}},
-		{"WithAlso: nil policy", "core.NewPolicy", func() { a.WithAlso(nil, a.ByAddress()) }},
-		{"WithAlso: nil policy", "core.NewPolicy", func() { a.WithAlso(new(core.Policy), a.ByAddress()) }},
-		{"WithAlso: an empty Key", "ByAddress", func() { a.WithAlso(policy, adapter.Key[C]{}) }},
+		{"WithPolicy: nil policy", "core.NewPolicy", func() { a.WithPolicy(nil, a.ByAddress()) }},
+		{"WithPolicy: nil policy", "core.NewPolicy", func() { a.WithPolicy(new(core.Policy), a.ByAddress()) }},
+		{"WithPolicy: an empty Key", "ByAddress", func() { a.WithPolicy(policy, adapter.Key[C]{}) }},
 		{"WithRefund: nil function", "leave the option out", func() { a.WithRefund(nil) }},
 		{"WithSettle: nil function", "leave the option out", func() { a.WithSettle(nil) }},
 		{`ByConstant: "" is no name`, "user", func() { a.ByConstant("") }},
@@ -72,8 +72,8 @@ func checkMisuse[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"ByAll: an empty Key", "ByAddress", func() { a.ByAll(a.ByAddress(), adapter.Key[C]{}) }},
 		{"ByFirst: no keys", "at least one", func() { a.ByFirst() }},
 		{"ByFirst: an empty Key", "ByAddress", func() { a.ByFirst(adapter.Key[C]{}) }},
-		{"Bind: nil limiter", "New", func() { a.Bind(nil, a.ByAddress()) }},
-		{"Bind: an empty Key", "ByAddress", func() { a.Bind(limiter, adapter.Key[C]{}) }},
+		{"KeyFunc: nil limiter", "New", func() { a.KeyFunc(nil, a.ByAddress()) }},
+		{"KeyFunc: an empty Key", "ByAddress", func() { a.KeyFunc(limiter, adapter.Key[C]{}) }},
 	} {
 		t.Run(c.message, func(t *testing.T) {
 			defer func() {

@@ -14,7 +14,7 @@ import (
 // limiter for the others.
 func checkFailureModes(t *testing.T, s suite) {
 	policy := func(mode core.FailureMode) *core.Policy {
-		return core.NewPolicy("api", core.PerMinute(1), core.OnFailure(mode), core.Refundable(0))
+		return core.NewPolicy("api", core.PerMinute(1), core.OnStoreFailure(mode), core.Refundable(0))
 	}
 	open := func(w *site) {
 		t.Helper()
@@ -97,7 +97,7 @@ func checkFailureModes(t *testing.T, s suite) {
 	t.Run("several", func(t *testing.T) {
 		limiter, store := newSpy(t)
 		second := func(mode core.FailureMode) options {
-			return options{also: []also{{core.NewPolicy("all", core.PerMinute(2), core.OnFailure(mode)), byConstant("shop")}}}
+			return options{also: []also{{core.NewPolicy("all", core.PerMinute(2), core.OnStoreFailure(mode)), byConstant("shop")}}}
 		}
 		store.fail(errStore)
 		w := s.openRoute(t, limit{limiter, policy(core.FailOpen), second(core.FailLocal)})

@@ -137,7 +137,7 @@ func (v visitOf[C, M]) fromContext() (core.Decision, bool) { return v.a.FromCont
 func (v visitOf[C, M]) decisions() []core.Decision         { return v.a.Decisions(v.c) }
 
 func (v visitOf[C, M]) boundKey(limiter *core.Limiter, k *key) (string, error) {
-	return v.a.Bind(limiter, v.a.key(k))(v.c)
+	return v.a.KeyFunc(limiter, v.a.key(k))(v.c)
 }
 
 func (a Adapter[C, M]) serve(t *testing.T, n app) string {
@@ -178,7 +178,7 @@ func (a Adapter[C, M]) options(o options) []adapter.Option[C] {
 		all = append(all, a.WithKey(a.key(o.key)))
 	}
 	for _, more := range o.also {
-		all = append(all, a.WithAlso(more.policy, a.key(more.key)))
+		all = append(all, a.WithPolicy(more.policy, a.key(more.key)))
 	}
 	if o.cost != nil {
 		all = append(all, a.WithCost(func(c C) (int64, error) { return o.cost(visit(c)) }))

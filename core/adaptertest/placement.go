@@ -135,14 +135,14 @@ func checkAskedTwice(t *testing.T, s suite) {
 			limiter, _ := newLimiter(t, logged)
 			policy := core.NewPolicy("api", core.PerMinute(c.most), core.VariableCost())
 			w := s.openRoute(t, limit{limiter: limiter, policy: policy}, limit{limiter, policy, c.inner})
-			if err := limiter.SetRule(t.Context(), core.Rule{Kind: core.Exempt, Key: "127.0.0.1"}); err != nil {
+			if err := limiter.SetRule(t.Context(), core.Rule{Kind: core.RuleExempt, Key: "127.0.0.1"}); err != nil {
 				t.Fatal(err)
 			}
 			w.get("/1").want(http.StatusOK)
 			if log.Len() > 0 {
 				t.Errorf("the log has, of a request that was not counted: %s", log.String())
 			}
-			if _, err := limiter.DeleteRule(t.Context(), core.Rule{Kind: core.Exempt, Key: "127.0.0.1"}.ID()); err != nil {
+			if _, err := limiter.DeleteRule(t.Context(), core.Rule{Kind: core.RuleExempt, Key: "127.0.0.1"}.ID()); err != nil {
 				t.Fatal(err)
 			}
 			w.get("/1")

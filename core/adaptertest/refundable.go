@@ -76,8 +76,8 @@ func checkRefundUncounted(t *testing.T, s suite) {
 	}
 	log, logged := logAt(slog.LevelDebug)
 	limiter, store := newSpy(t, logged)
-	w := s.openOutcome(t, limit{limiter, core.NewPolicy("login", core.PerHour(1), core.Refundable(0), core.OnFailure(core.FailOpen)), o})
-	if err := limiter.SetRule(t.Context(), core.Rule{Kind: core.Exempt, Key: "user=admin"}); err != nil {
+	w := s.openOutcome(t, limit{limiter, core.NewPolicy("login", core.PerHour(1), core.Refundable(0), core.OnStoreFailure(core.FailOpen)), o})
+	if err := limiter.SetRule(t.Context(), core.Rule{Kind: core.RuleExempt, Key: "user=admin"}); err != nil {
 		t.Fatal(err)
 	}
 	w.get("/", "X-User: alice", "X-Outcome: 200", "X-Skip: yes").want(http.StatusOK)

@@ -41,7 +41,7 @@ func (s suite) openRules(t *testing.T, o options, limiterOptions ...core.Option)
 
 func checkBlock(t *testing.T, s suite) {
 	limiter, w := s.openRules(t, options{})
-	remove := setRule(t, limiter, core.Rule{Kind: core.Block, Key: "user=mallory"})
+	remove := setRule(t, limiter, core.Rule{Kind: core.RuleBlock, Key: "user=mallory"})
 	for range 9 {
 		w.get("/1", "X-User: mallory").want(http.StatusForbidden).
 			wantProblem(blocked).wantField("Retry-After", "").wantNoFields()
@@ -52,7 +52,7 @@ func checkBlock(t *testing.T, s suite) {
 
 	if s.has("WithFrameworkErrors") {
 		limiter, w = s.openRules(t, options{frameworkErrors: true})
-		setRule(t, limiter, core.Rule{Kind: core.Block, Key: "user=mallory"})
+		setRule(t, limiter, core.Rule{Kind: core.RuleBlock, Key: "user=mallory"})
 		w.get("/1", "X-User: mallory").want(http.StatusForbidden).wantField("Retry-After", "")
 	}
 }
@@ -88,7 +88,7 @@ func checkBan(t *testing.T, s suite) {
 
 func checkExempt(t *testing.T, s suite) {
 	limiter, w := s.openRules(t, options{})
-	remove := setRule(t, limiter, core.Rule{Kind: core.Exempt, Key: "user=admin"})
+	remove := setRule(t, limiter, core.Rule{Kind: core.RuleExempt, Key: "user=admin"})
 	for range 9 {
 		w.get("/1", "X-User: admin").want(http.StatusOK).wantNoFields()
 	}
@@ -107,7 +107,7 @@ func checkNetwork(t *testing.T, s suite) {
 	service := []also{{core.NewPolicy("all", core.PerMinute(50)), byConstant("shop")}}
 
 	limiter, w := s.openRules(t, options{also: service}, proxy)
-	remove := setRule(t, limiter, core.Rule{Kind: core.Block, Network: network})
+	remove := setRule(t, limiter, core.Rule{Kind: core.RuleBlock, Network: network})
 	w.get("/1", "X-User: alice", inside).want(http.StatusForbidden).wantProblem(blocked).wantNoFields()
 	w.get("/1", "X-User: alice", "X-Forwarded-For: 203.0.113.7, 127.0.0.1").want(http.StatusForbidden)
 	w.get("/1", "X-User: alice", "X-Forwarded-For: 64:ff9b::203.0.113.7").want(http.StatusForbidden)
@@ -117,7 +117,7 @@ func checkNetwork(t *testing.T, s suite) {
 	w.get("/1", "X-User: alice", inside).want(http.StatusOK)
 
 	limiter, w = s.openRules(t, options{also: service}, proxy)
-	setRule(t, limiter, core.Rule{Kind: core.Exempt, Network: network})
+	setRule(t, limiter, core.Rule{Kind: core.RuleExempt, Network: network})
 	for range 9 {
 		w.get("/1", "X-User: alice", inside).want(http.StatusOK).wantNoFields()
 	}
@@ -125,21 +125,21 @@ func checkNetwork(t *testing.T, s suite) {
 
 	// The IPv6 address of a translator is as good a name of it.
 	limiter, w = s.openRules(t, options{}, proxy)
-	setRule(t, limiter, core.Rule{Kind: core.Block, Network: netip.MustParsePrefix("64:ff9b::/96")})
+	setRule(t, limiter, core.Rule{Kind: core.RuleBlock, Network: netip.MustParsePrefix("64:ff9b::/96")})
 	w.get("/1", "X-User: alice", "X-Forwarded-For: 64:ff9b::203.0.113.7").want(http.StatusForbidden)
 	w.get("/1", "X-User: alice", inside).want(http.StatusOK)
 
 	// Nobody gets around a rule, or into one, by a field of their own.
 	limiter, w = s.openRules(t, options{})
-	setRule(t, limiter, core.Rule{Kind: core.Exempt, Network: network})
-	setRule(t, limiter, core.Rule{Kind: core.Block, Network: netip.MustParsePrefix("127.0.0.0/8")})
+	setRule(t, limiter, core.Rule{Kind: core.RuleExempt, Network: network})
+	setRule(t, limiter, core.Rule{Kind: core.RuleBlock, Network: netip.MustParsePrefix("127.0.0.0/8")})
 	w.get("/1", "X-User: alice", inside).want(http.StatusForbidden)
 }
 
 func checkOverride(t *testing.T, s suite) {
 	limiter, w := s.openRules(t, options{})
 	w.get("/1", "X-User: alice").want(http.StatusOK).wantField("RateLimit", `"api";r=4;t=60`)
-	remove := setRule(t, limiter, core.Rule{Kind: core.Override, Policy: "api", Limits: []core.Limit{core.PerMinute(2)}})
+	remove := setRule(t, limiter, core.Rule{Kind: core.RuleOverride, Policy: "api", Limits: []core.Limit{core.PerMinute(2)}})
 	w.get("/1", "X-User: alice").want(http.StatusOK).
 		wantField("RateLimit-Policy", `"api";q=2;w=60`).wantField("RateLimit", `"api";r=0;t=60`)
 	w.get("/1", "X-User: alice").wantDeniedBy("api")
@@ -161,7 +161,7 @@ func checkReplace(t *testing.T, s suite) {
 func checkSwitch(t *testing.T, s suite) {
 	limiter, w := s.openRules(t, options{also: []also{{core.NewPolicy("all", core.PerMinute(50)), byConstant("shop")}}})
 	for _, mode := range []core.Mode{core.ModeOff, core.ModeShadow} {
-		remove := setRule(t, limiter, core.Rule{Kind: core.Switch, Policy: "api", Mode: mode})
+		remove := setRule(t, limiter, core.Rule{Kind: core.RuleSwitch, Policy: "api", Mode: mode})
 		for range 9 {
 			w.get("/1", "X-User: alice").want(http.StatusOK).wantField("RateLimit-Policy", `"all";q=50;w=60`)
 		}
@@ -170,7 +170,7 @@ func checkSwitch(t *testing.T, s suite) {
 		}
 		remove()
 	}
-	remove := setRule(t, limiter, core.Rule{Kind: core.Switch, Policy: core.AllPolicies, Mode: core.ModeOff})
+	remove := setRule(t, limiter, core.Rule{Kind: core.RuleSwitch, Policy: core.AllPolicies, Mode: core.ModeOff})
 	w.get("/1", "X-User: alice").want(http.StatusOK).wantNoFields()
 	remove()
 	w.get("/1", "X-User: alice").wantDeniedBy("api") // what was counted in shadow mode

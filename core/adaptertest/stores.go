@@ -69,20 +69,20 @@ func newSpy(t *testing.T, options ...core.Option) (*core.Limiter, *spy) {
 }
 
 func (s *spy) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
-	if err := s.note(ctx, core.Ask{Policy: p, Key: key, Cost: cost}); err != nil {
+	if err := s.note(ctx, core.Charge{Policy: p, Key: key, Cost: cost}); err != nil {
 		return core.Usage{}, err
 	}
 	return s.Store.Take(ctx, p, key, cost)
 }
 
-func (s *spy) TakeAll(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
+func (s *spy) TakeAll(ctx context.Context, asks []core.Charge) ([]core.Usage, error) {
 	if err := s.note(ctx, asks...); err != nil {
 		return nil, err
 	}
 	return s.Store.TakeAll(ctx, asks)
 }
 
-func (s *spy) note(ctx context.Context, asks ...core.Ask) error {
+func (s *spy) note(ctx context.Context, asks ...core.Charge) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range asks {

@@ -14,7 +14,7 @@ func measureCoarse(b *bench) error {
 	t := table{Name: "coarse", Title: "A busy key: a log of 64 slices, and one of each request", Digits: 1}
 	s := newStage()
 	defer s.close()
-	coarse := ours("coarse", 1, core.Slices(64))
+	coarse := ours("coarse", 1, core.Coarse(64))
 	entrants, err := enter(s, []peer{coarse}, q)
 	if err != nil {
 		return err

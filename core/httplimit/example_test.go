@@ -320,11 +320,11 @@ func ExampleByFirst() {
 	// 429 "api";r=0;t=3600
 }
 
-func ExampleBind() {
+func ExampleKeyFunc() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 	api := core.NewPolicy("api", core.PerHour(100))
-	keyOf := httplimit.Bind(limiter, httplimit.ByAddress())
+	keyOf := httplimit.KeyFunc(limiter, httplimit.ByAddress())
 
 	mux := http.NewServeMux()
 	mux.Handle("GET /{$}", httplimit.New(limiter, api)(hello))
@@ -350,7 +350,7 @@ func ExampleBind() {
 	// 99 left
 }
 
-func ExampleWithAlso() {
+func ExampleWithPolicy() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 	perAddress := core.NewPolicy("address", core.PerHour(100))
@@ -361,8 +361,8 @@ func ExampleWithAlso() {
 	})
 
 	handler := httplimit.New(limiter, perAddress,
-		httplimit.WithAlso(perUser, user),
-		httplimit.WithAlso(perService, httplimit.ByConstant("shop")))(hello)
+		httplimit.WithPolicy(perUser, user),
+		httplimit.WithPolicy(perService, httplimit.ByConstant("shop")))(hello)
 
 	try(handler, "/", "X-User", "alice")
 	try(handler, "/", "X-User", "alice")

@@ -30,7 +30,7 @@ func FuzzRequest(f *testing.F) {
 	f.Cleanup(func() { limiter.Close() })
 	policy := core.NewPolicy("fuzz", core.Per(1, time.Hour))
 	byKey := httplimit.ByFirst(httplimit.ByHeader("X-API-Key"), httplimit.ByAddress())
-	find := httplimit.Bind(limiter, byKey)
+	find := httplimit.KeyFunc(limiter, byKey)
 	handler := httplimit.New(limiter, policy, httplimit.WithKey(byKey))(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 
 	f.Fuzz(func(t *testing.T, remote, apiKey, junk string) {

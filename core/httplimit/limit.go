@@ -58,5 +58,5 @@ func New(limiter *core.Limiter, policy *core.Policy, options ...Option) func(htt
 func FromContext(r *http.Request) (core.Decision, bool) { return recordOf(r).Last() }
 
 // Decisions are all decisions on the request so far, outer first, and those of
-// [WithAlso] after the one that they go with.
+// [WithPolicy] after the one that they go with.
 func Decisions(r *http.Request) []core.Decision { return recordOf(r).Decisions() }

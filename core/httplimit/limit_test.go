@@ -37,10 +37,10 @@ func TestAdapter(t *testing.T) {
 		ByConstant:  httplimit.ByConstant,
 		ByAll:       httplimit.ByAll,
 		ByFirst:     httplimit.ByFirst,
-		Bind:        httplimit.Bind,
+		KeyFunc:     httplimit.KeyFunc,
 
 		WithKey:    httplimit.WithKey,
-		WithAlso:   httplimit.WithAlso,
+		WithPolicy: httplimit.WithPolicy,
 		WithCost:   httplimit.WithCost,
 		WithSkip:   httplimit.WithSkip,
 		WithTier:   httplimit.WithTier,

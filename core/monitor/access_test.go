@@ -24,7 +24,7 @@ func newPage(t testing.TB, options ...monitor.Option) (http.Handler, *lines) {
 	recorder := monitor.NewRecorder(store)
 	limiter := core.New(store, core.WithObserver(recorder), core.WithTrustedProxies(netip.MustParsePrefix("10.0.0.0/8")),
 		core.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
-	limiter.Meet(api)
+	limiter.Register(api)
 	t.Cleanup(func() {
 		_ = recorder.Close()
 		_ = limiter.Close()

@@ -146,7 +146,7 @@ func (h *Handler) restore(r *http.Request, asked request) error {
 	if asked.Policy == "" {
 		return errNoPolicy
 	}
-	found, err := h.limiter.DeleteRule(r.Context(), core.Rule{Kind: core.Override, Policy: asked.Policy}.ID())
+	found, err := h.limiter.DeleteRule(r.Context(), core.Rule{Kind: core.RuleOverride, Policy: asked.Policy}.ID())
 	if err == nil && !found {
 		return core.Refuse(http.StatusNotFound, "the policy's limits are its own")
 	}
@@ -166,7 +166,7 @@ func (h *Handler) switchTo(r *http.Request, asked request) error {
 			return errNoPolicy
 		}
 	}
-	rule := core.Rule{Kind: core.Switch, Policy: asked.Policy, Mode: asked.Mode}
+	rule := core.Rule{Kind: core.RuleSwitch, Policy: asked.Policy, Mode: asked.Mode}
 	if asked.Mode == core.ModeOn {
 		found, err := h.limiter.DeleteRule(r.Context(), rule.ID())
 		if err == nil && !found {

@@ -97,7 +97,7 @@ func TestActions(t *testing.T) {
 		var log lines
 		recorder := monitor.NewRecorder(store)
 		limiter := core.New(store, core.WithObserver(recorder), core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
-		limiter.Meet(api, costs)
+		limiter.Register(api, costs)
 		s := &site{Server: httptest.NewServer(http.StripPrefix("/ratelimit", monitor.New(limiter, recorder, monitor.WithAuthorize(anyone)))), limiter: limiter, recorder: recorder}
 		defer limiter.Close()
 		defer s.Close()
@@ -176,7 +176,7 @@ func TestActions(t *testing.T) {
 func TestPolicyOfAnotherProcess(t *testing.T) {
 	server := redistest.Start(t)
 	a, b := newSite(t, redisStore(t, server)), newSite(t, redisStore(t, server))
-	exotic := core.NewPolicy("exotic", core.PerDay(1_000_000), core.Slices(64), core.Shadow())
+	exotic := core.NewPolicy("exotic", core.PerDay(1_000_000), core.Coarse(64), core.Shadow())
 	a.allow(t, exotic, "k", 3)
 	eventually(t, "the other process knows the policy", func() bool {
 		return b.ask(t, "GET", "api/key?policy=exotic&key=k", "").StatusCode == 200
@@ -260,8 +260,8 @@ func TestActionFails(t *testing.T) {
 		want   string
 	}{
 		"down":           {errors.New("dial tcp 10.9.8.7:6379: connect: connection refused"), 503, "the store does not answer"},
-		"refused":        {fmt.Errorf("%w: NOPERM 10.9.8.7", core.ErrRefused), 409, "the store refuses: the log of this process says why"},
-		"not a log":      {core.ErrNotALog, 409, "another program uses this key in the store: give one of them a prefix of its own"},
+		"refused":        {fmt.Errorf("%w: NOPERM 10.9.8.7", core.ErrStoreRejected), 409, "the store refuses: the log of this process says why"},
+		"not a log":      {core.ErrWrongType, 409, "another program uses this key in the store: give one of them a prefix of its own"},
 		"full":           {core.ErrStoreFull, 409, "the store in memory has no room for another key"},
 		"overloaded":     {core.ErrOverloaded, 503, "this process is overloaded: look whether"},
 		"closed":         {core.ErrClosed, 503, "this process is shutting down"},

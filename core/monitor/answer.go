@@ -37,9 +37,9 @@ func fail(w http.ResponseWriter, err error) {
 		refuse(w, refused.Status, refused.Detail)
 	case errors.Is(err, core.ErrTooManyRules):
 		refuse(w, http.StatusConflict, fmt.Sprintf("there are %d rules already: end some, or block networks instead of addresses", core.MaxRules))
-	case errors.Is(err, core.ErrNotALog):
+	case errors.Is(err, core.ErrWrongType):
 		refuse(w, http.StatusConflict, "another program uses this key in the store: give one of them a prefix of its own")
-	case errors.Is(err, core.ErrRefused):
+	case errors.Is(err, core.ErrStoreRejected):
 		refuse(w, http.StatusConflict, "the store refuses: the log of this process says why")
 	case errors.Is(err, core.ErrStoreFull):
 		refuse(w, http.StatusConflict, "the store in memory has no room for another key: raise its maximum with core.WithMaxKeys")

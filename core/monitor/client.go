@@ -11,19 +11,19 @@ import (
 // is matched with the addresses of requests, and anything else with keys.
 
 func (h *Handler) block(r *http.Request, asked request) error {
-	return h.setClient(r, core.Block, asked)
+	return h.setClient(r, core.RuleBlock, asked)
 }
 
 func (h *Handler) exempt(r *http.Request, asked request) error {
-	return h.setClient(r, core.Exempt, asked)
+	return h.setClient(r, core.RuleExempt, asked)
 }
 
 func (h *Handler) unblock(r *http.Request, asked request) error {
-	return h.endClient(r, core.Block, asked)
+	return h.endClient(r, core.RuleBlock, asked)
 }
 
 func (h *Handler) unexempt(r *http.Request, asked request) error {
-	return h.endClient(r, core.Exempt, asked)
+	return h.endClient(r, core.RuleExempt, asked)
 }
 
 // setClient makes a rule for as many seconds as are asked, or without end for 0.

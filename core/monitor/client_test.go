@@ -45,7 +45,7 @@ func TestBlockAndExempt(t *testing.T) {
 			t.Fatalf("rules %v, %v", rules, err)
 		}
 		for _, r := range rules {
-			if left := time.Until(r.Until); (r.Key == "user=ann") != (left > 50*time.Minute) || r.Kind == core.Exempt && (left <= 0 || left > time.Minute) {
+			if left := time.Until(r.Until); (r.Key == "user=ann") != (left > 50*time.Minute) || r.Kind == core.RuleExempt && (left <= 0 || left > time.Minute) {
 				t.Errorf("%s ends at %v", r.ID(), r.Until)
 			}
 		}
@@ -56,7 +56,7 @@ func TestBlockAndExempt(t *testing.T) {
 		reason("user=ann", core.ReasonLimits)
 
 		// A program may have blocked an address as a key.
-		if err := s.limiter.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "192.0.2.1"}); err != nil {
+		if err := s.limiter.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "192.0.2.1"}); err != nil {
 			t.Fatal(err)
 		}
 		act("unblock", `{"key":"192.0.2.1"}`, 204)
@@ -179,7 +179,7 @@ func TestKeyOfABannedClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.allow(t, api, "k", 3)
-		if err := s.limiter.SetRule(t.Context(), core.Rule{Kind: core.Block, Network: netip.MustParsePrefix("192.0.2.0/24")}); err != nil {
+		if err := s.limiter.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Network: netip.MustParsePrefix("192.0.2.0/24")}); err != nil {
 			t.Fatal(err)
 		}
 		type counted struct {

@@ -56,7 +56,7 @@ type Traits struct {
 
 // traitsOf are the traits of a policy by the limiter, if that is known.
 func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
-	failure := p.OnFailure()
+	failure := p.FailureMode()
 	if limiter != nil {
 		failure = limiter.FailureMode(p)
 	}
@@ -99,7 +99,7 @@ func (t Traits) Policy(name string) (*core.Policy, error) {
 		options = append(options, core.Refundable(grace))
 	}
 	if t.Slices > 0 {
-		options = append(options, core.Slices(t.Slices))
+		options = append(options, core.Coarse(t.Slices))
 	}
 	return core.ParsePolicy(name, nil, options...)
 }

@@ -90,9 +90,9 @@ func (h *Handler) key(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) unread(w http.ResponseWriter, err error) {
 	text := "the store does not answer, so what this key has used is not known"
 	switch {
-	case errors.Is(err, core.ErrNotALog):
+	case errors.Is(err, core.ErrWrongType):
 		text = "something that is not a log has the key of this log in the store"
-	case errors.Is(err, core.ErrRefused):
+	case errors.Is(err, core.ErrStoreRejected):
 		text = "the store refuses to read this log: the log of this process says why"
 		h.limiter.Logger().Warn("streamlimit: monitor: the store refuses to read a log", "error", err)
 	}

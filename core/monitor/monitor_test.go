@@ -37,7 +37,7 @@ func newSite(t *testing.T, store core.Store, options ...monitor.Option) *site {
 	t.Helper()
 	recorder := monitor.NewRecorder(store)
 	limiter := core.New(store, core.WithObserver(recorder))
-	limiter.Meet(api, costs)
+	limiter.Register(api, costs)
 	options = append([]monitor.Option{monitor.WithAuthorize(anyone)}, options...)
 	mux := http.NewServeMux()
 	mux.Handle("/ratelimit/", http.StripPrefix("/ratelimit", monitor.New(limiter, recorder, options...)))

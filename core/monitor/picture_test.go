@@ -103,8 +103,8 @@ func TestTraits(t *testing.T) {
 		core.NewPolicy("summed", core.PerMinute(1), core.PerHour(7)),
 		core.NewPolicy("costs", core.PerMinute(5), core.VariableCost(), core.Shadow()),
 		core.NewPolicy("refunded", core.Per(5, 10*time.Second), core.Refundable(3*time.Second)),
-		core.NewPolicy("coarse", core.Per(5, 10*time.Second), core.Slices(64)),
-		core.NewPolicy("odd", core.Per(5, 7*time.Millisecond), core.Slices(5)),
+		core.NewPolicy("coarse", core.Per(5, 10*time.Second), core.Coarse(64)),
+		core.NewPolicy("odd", core.Per(5, 7*time.Millisecond), core.Coarse(5)),
 	} {
 		back, err := traitsOf(p, nil).Policy(p.Name())
 		if err != nil {
@@ -144,7 +144,7 @@ func TestTraitsMakeThePolicyAgain(t *testing.T) {
 		{core.PerMinute(5), core.Refundable(10 * time.Second)},
 		{core.Per(5, 2001*time.Millisecond), core.Refundable(0), core.VariableCost()},
 		{core.PerSecond(1), core.PerHour(5), core.Refundable(0), core.Shadow()},
-		{core.PerHour(5), core.Slices(7)},
+		{core.PerHour(5), core.Coarse(7)},
 	} {
 		p := core.NewPolicy("p", options...)
 		again, err := traitsOf(p, nil).Policy("p")

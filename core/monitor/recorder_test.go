@@ -261,8 +261,8 @@ func TestFailureModeIsTheLimiters(t *testing.T) {
 	}{
 		{func() { r.Observe(observed(api, "k", core.ResultAllowed)) }, "default"},
 		{func() { r.Follow(limiter) }, "closed"},
-		{func() { limiter.Meet(api) }, ""}, // nothing new
-		{func() { limiter.Replace(core.NewPolicy("api", api.Limit(0), core.OnFailure(core.FailOpen))) }, "open"},
+		{func() { limiter.Register(api) }, ""}, // nothing new
+		{func() { limiter.Replace(core.NewPolicy("api", api.Limit(0), core.OnStoreFailure(core.FailOpen))) }, "open"},
 	} {
 		step.do()
 		before := len(feed.entries)

@@ -35,9 +35,9 @@ func ShowRule(r core.Rule) Rule {
 // address or a prefix within it.
 func (r Rule) Concerns(policy, key string) bool {
 	switch r.Kind {
-	case core.Override:
+	case core.RuleOverride:
 		return r.Policy == policy
-	case core.Switch:
+	case core.RuleSwitch:
 		return r.Policy == policy || r.Policy == core.AllPolicies
 	}
 	if r.Network == "" {

@@ -15,16 +15,16 @@ import (
 func TestRuleAsJSON(t *testing.T) {
 	for want, rule := range map[string]core.Rule{
 		`{"id":"ban key user=ann","kind":"ban","key":"user=ann","until":1700000000123}`: {
-			Kind: core.Ban, Key: "user=ann", Until: time.UnixMilli(1_700_000_000_123),
+			Kind: core.RuleBan, Key: "user=ann", Until: time.UnixMilli(1_700_000_000_123),
 		},
 		`{"id":"block network 192.0.2.0/24","kind":"block","network":"192.0.2.0/24"}`: {
-			Kind: core.Block, Network: netip.MustParsePrefix("192.0.2.0/24"),
+			Kind: core.RuleBlock, Network: netip.MustParsePrefix("192.0.2.0/24"),
 		},
 		`{"id":"override policy api","kind":"override","policy":"api","limits":["9/minute"]}`: {
-			Kind: core.Override, Policy: "api", Limits: []core.Limit{core.PerMinute(9)},
+			Kind: core.RuleOverride, Policy: "api", Limits: []core.Limit{core.PerMinute(9)},
 		},
 		`{"id":"switch policy *","kind":"switch","policy":"*","mode":"off"}`: {
-			Kind: core.Switch, Policy: core.AllPolicies, Mode: core.ModeOff,
+			Kind: core.RuleSwitch, Policy: core.AllPolicies, Mode: core.ModeOff,
 		},
 	} {
 		if got, err := json.Marshal(monitor.ShowRule(rule)); err != nil || string(got) != want {
@@ -34,9 +34,9 @@ func TestRuleAsJSON(t *testing.T) {
 }
 
 func TestRuleConcerns(t *testing.T) {
-	network := core.Rule{Kind: core.Block, Network: netip.MustParsePrefix("192.0.2.0/24")}
-	key := core.Rule{Kind: core.Exempt, Key: "192.0.2.1"}
-	override := core.Rule{Kind: core.Override, Policy: "api"}
+	network := core.Rule{Kind: core.RuleBlock, Network: netip.MustParsePrefix("192.0.2.0/24")}
+	key := core.Rule{Kind: core.RuleExempt, Key: "192.0.2.1"}
+	override := core.Rule{Kind: core.RuleOverride, Policy: "api"}
 	for _, c := range []struct {
 		rule        core.Rule
 		policy, key string
@@ -52,9 +52,9 @@ func TestRuleConcerns(t *testing.T) {
 		{key, "api", "192.0.2.2", false},
 		{override, "api", "192.0.2.1", true},
 		{override, "search", "192.0.2.1", false},
-		{core.Rule{Kind: core.Switch, Policy: "api"}, "api", "192.0.2.1", true},
-		{core.Rule{Kind: core.Switch, Policy: "api"}, "search", "192.0.2.1", false},
-		{core.Rule{Kind: core.Switch, Policy: core.AllPolicies}, "search", "192.0.2.1", true},
+		{core.Rule{Kind: core.RuleSwitch, Policy: "api"}, "api", "192.0.2.1", true},
+		{core.Rule{Kind: core.RuleSwitch, Policy: "api"}, "search", "192.0.2.1", false},
+		{core.Rule{Kind: core.RuleSwitch, Policy: core.AllPolicies}, "search", "192.0.2.1", true},
 	} {
 		if got := monitor.ShowRule(c.rule).Concerns(c.policy, c.key); got != c.want {
 			t.Errorf("%s concerns %s under %s: %v, want %v", c.rule.ID(), c.key, c.policy, got, c.want)
@@ -68,7 +68,7 @@ func TestManyRules(t *testing.T) {
 	const many, shown = 20_000, 300
 	store := core.NewMemory()
 	for i := range many {
-		if err := store.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "client-" + strconv.Itoa(i)}); err != nil {
+		if err := store.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "client-" + strconv.Itoa(i)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -69,7 +69,7 @@ func (h *Handler) now(ctx context.Context) state {
 	rules := h.shownRules(pic.Now.UnixMilli())
 	overridden := make(map[string]bool)
 	for _, r := range h.known.rules {
-		if r.Kind == core.Override {
+		if r.Kind == core.RuleOverride {
 			overridden[r.Policy] = true
 		}
 	}

@@ -59,7 +59,7 @@ func describe(p *core.Policy) string {
 	if p.FieldName() != p.Name() {
 		parts = append(parts, "header "+p.FieldName())
 	}
-	if mode := p.OnFailure(); mode != core.FailDefault {
+	if mode := p.FailureMode(); mode != core.FailDefault {
 		parts = append(parts, "failure "+mode.String())
 	}
 	if p.VariableCost() {

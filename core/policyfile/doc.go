@@ -18,8 +18,8 @@
 //	    slices: 64             # logs of at most 65 entries; 0 is an entry for each request
 //
 // Limits are written as [core.ParseLimit] reads them. What the settings mean is
-// said by [core.Shadow] and [core.Enforce], [core.FieldName], [core.OnFailure],
-// [core.VariableCost], [core.Refundable] and [core.Slices].
+// said by [core.Shadow] and [core.Enforce], [core.FieldName], [core.OnStoreFailure],
+// [core.VariableCost], [core.Refundable] and [core.Coarse].
 //
 // # Policies of the program
 //

@@ -79,7 +79,7 @@ func ExampleWatch() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 	api := core.NewPolicy("api", core.Per(100, time.Minute))
-	limiter.Meet(api)
+	limiter.Register(api)
 
 	watcher, err := policyfile.Watch(path, limiter, []*core.Policy{api},
 		policyfile.WithSignals(), // SIGHUP

@@ -69,7 +69,7 @@ func file(policies []*core.Policy) string {
 			fmt.Fprintf(&b, "%v,", l)
 		}
 		fmt.Fprintf(&b, "]\n    shadow: %v\n    header: %q\n    cost: %v\n", p.Shadow(), p.FieldName(), p.VariableCost())
-		if mode := p.OnFailure(); mode != core.FailDefault {
+		if mode := p.FailureMode(); mode != core.FailDefault {
 			fmt.Fprintf(&b, "    failure: %v\n", mode)
 		}
 		if grace, ok := p.Refundable(); ok {

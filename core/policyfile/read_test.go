@@ -66,7 +66,7 @@ func TestChangesToThePoliciesOfTheProgram(t *testing.T) {
 }
 
 func TestSettingsOfTheProgramCanBeTurnedOff(t *testing.T) {
-	known := core.NewPolicy("api", core.PerMinute(100), core.Shadow(), core.Slices(60), core.FieldName("a"), core.OnFailure(core.FailOpen))
+	known := core.NewPolicy("api", core.PerMinute(100), core.Shadow(), core.Coarse(60), core.FieldName("a"), core.OnStoreFailure(core.FailOpen))
 	policies, err := Parse("p.yaml", []byte("policies: {api: {shadow: false, slices: 0, header: api, failure: closed}}"), known)
 	if err != nil {
 		t.Fatal(err)

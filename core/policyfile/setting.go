@@ -88,7 +88,7 @@ func (c *change) failure(p pair) error {
 	text, _ := scalar(p.value)
 	for _, mode := range []core.FailureMode{core.FailOpen, core.FailClosed, core.FailLocal} {
 		if text == mode.String() {
-			c.add(core.OnFailure(mode))
+			c.add(core.OnStoreFailure(mode))
 			return nil
 		}
 	}
@@ -135,6 +135,6 @@ func (c *change) slices(p pair) error {
 	if err != nil || strconv.Itoa(n) != text { // YAML has more ways to write a number
 		return c.advise(p, "a whole number from 2 to 1000, such as 64, or 0 for none")
 	}
-	c.add(core.Slices(n))
+	c.add(core.Coarse(n))
 	return nil
 }

@@ -498,7 +498,7 @@ func TestChangedLimitKeepsWhatWasCounted(t *testing.T) {
 		{"counted", core.NewPolicy("api", core.PerMinute(10))},
 		{"summed", core.NewPolicy("api", core.PerMinute(10), core.VariableCost())},
 		{"refundable", core.NewPolicy("api", core.PerMinute(10), core.Refundable(0))},
-		{"coarse", core.NewPolicy("api", core.PerMinute(10), core.Slices(10))},
+		{"coarse", core.NewPolicy("api", core.PerMinute(10), core.Coarse(10))},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "p.yaml")

@@ -81,11 +81,11 @@ func everything(t *testing.T, s *Store) {
 			t.Error(err)
 		}
 	}
-	asks := []core.Ask{{Policy: countedPolicy, Key: "k", Cost: 1}, {Policy: refundedPolicy, Key: "k2", Cost: 1}, {Policy: coarsePolicy, Key: "k", Cost: 1}}
+	asks := []core.Charge{{Policy: countedPolicy, Key: "k", Cost: 1}, {Policy: refundedPolicy, Key: "k2", Cost: 1}, {Policy: coarsePolicy, Key: "k", Cost: 1}}
 	if _, err := s.TakeAll(ctx, asks); err != nil {
 		t.Error(err)
 	}
-	if err := s.SetRule(ctx, core.Rule{Kind: core.Block, Key: "k"}); err != nil {
+	if err := s.SetRule(ctx, core.Rule{Kind: core.RuleBlock, Key: "k"}); err != nil {
 		t.Error(err)
 	}
 	if rules, err := s.Rules(ctx, ""); err != nil || len(rules.Set) != 1 {

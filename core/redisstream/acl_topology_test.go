@@ -86,7 +86,7 @@ func everywhere(t *testing.T, s *Store) {
 	if entries, err := s.Entries(ctx, refundedPolicy, "k", 10); err != nil || len(entries) == 0 {
 		t.Errorf("entries %v, %v", entries, err)
 	}
-	must(t, s.SetRule(ctx, core.Rule{Kind: core.Block, Key: "k"}))
+	must(t, s.SetRule(ctx, core.Rule{Kind: core.RuleBlock, Key: "k"}))
 	if rules, err := s.Rules(ctx, ""); err != nil || len(rules.Set) != 1 {
 		t.Errorf("rules %v, %v", rules, err)
 	}

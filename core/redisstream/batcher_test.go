@@ -32,7 +32,7 @@ func TestTogetherAsAlone(t *testing.T) {
 		core.NewPolicy("counted2", core.Per(3, 7*time.Millisecond)),
 		core.NewPolicy("limits", core.Per(4, 10*time.Millisecond), core.Per(9, 40*time.Millisecond)),
 		core.NewPolicy("costs", core.Per(9, 30*time.Millisecond), core.VariableCost()),
-		core.NewPolicy("coarse", core.Per(6, 30*time.Millisecond), core.Slices(5)),
+		core.NewPolicy("coarse", core.Per(6, 30*time.Millisecond), core.Coarse(5)),
 		core.NewPolicy("refunded", core.Per(6, 30*time.Millisecond), core.Refundable(0)),
 	}
 	// Logs that are not counted keep their place in a batch, and so can be another's
@@ -178,8 +178,8 @@ func TestOneOfManyFails(t *testing.T) {
 	for i, waiter := range all {
 		<-waiter.done
 		if i%3 == 1 {
-			if !errors.Is(waiter.err, core.ErrNotALog) || !strings.Contains(waiter.err.Error(), "WRONGTYPE") {
-				t.Errorf("%s: %v, want ErrNotALog", waiter.charges[0].policy, waiter.err)
+			if !errors.Is(waiter.err, core.ErrWrongType) || !strings.Contains(waiter.err.Error(), "WRONGTYPE") {
+				t.Errorf("%s: %v, want ErrWrongType", waiter.charges[0].policy, waiter.err)
 			}
 			if got := rdb.Get(t.Context(), waiter.charges[0].log).Val(); got != "mine" {
 				t.Errorf("the value is now %q", got)

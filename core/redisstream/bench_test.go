@@ -58,7 +58,7 @@ func BenchmarkScript(b *testing.B) {
 		{"counted", nil},
 		{"summed", []core.PolicyOption{core.VariableCost()}},
 		{"summed2", []core.PolicyOption{core.PerDay(plenty)}},
-		{"coarse", []core.PolicyOption{core.Slices(64)}},
+		{"coarse", []core.PolicyOption{core.Coarse(64)}},
 		{"refunded", []core.PolicyOption{core.Refundable(0)}},
 	} {
 		policy := func(l core.Limit) *core.Policy {
@@ -79,15 +79,15 @@ func BenchmarkTogether(b *testing.B) {
 	server := redistest.Start(b)
 	rdb := server.Client()
 	s := New(rdb, patient)
-	asks := func(i int) []core.Ask {
+	asks := func(i int) []core.Charge {
 		key := strconv.Itoa(i % 1000)
-		return []core.Ask{
+		return []core.Charge{
 			{Policy: core.NewPolicy("address", core.PerHour(100_000_000)), Key: key, Cost: 1},
 			{Policy: core.NewPolicy("user", core.PerHour(100_000_000)), Key: key, Cost: 1},
 		}
 	}
 	ctx := b.Context()
-	measure := func(name string, send func(pipe redis.Pipeliner, asks []core.Ask)) {
+	measure := func(name string, send func(pipe redis.Pipeliner, asks []core.Charge)) {
 		b.Run(name, func(b *testing.B) {
 			for i := range 1000 { // loads the scripts and warms the logs
 				if _, err := s.TakeAll(ctx, asks(i)); err != nil {
@@ -116,11 +116,11 @@ func BenchmarkTogether(b *testing.B) {
 			b.ReportMetric(scriptTime(b, rdb)*float64(calls)/float64(b.N), "server-µs/op")
 		})
 	}
-	measure("one script", func(pipe redis.Pipeliner, asks []core.Ask) {
+	measure("one script", func(pipe redis.Pipeliner, asks []core.Charge) {
 		_, call := decisionOfSeveral(s.charges(asks))
 		_ = pipe.Process(ctx, newOnce(ctx, call))
 	})
-	measure("two scripts", func(pipe redis.Pipeliner, asks []core.Ask) {
+	measure("two scripts", func(pipe redis.Pipeliner, asks []core.Charge) {
 		for _, a := range asks {
 			_ = pipe.Process(ctx, newOnce(ctx, decision(&charge{policy: a.Policy, log: s.logKey(a.Policy, a.Key), cost: 1}, modeTake)))
 		}

@@ -85,7 +85,7 @@ func (d *cache) get(p *core.Policy, key string) (core.Usage, bool) {
 		return core.Usage{}, false
 	}
 	u := kept.usage
-	u.Recalled = true
+	u.Cached = true
 	// Whole milliseconds, and rather a little later than what the server would say:
 	// who waits that long gets in.
 	ago := max(0, now.Sub(kept.received)).Truncate(time.Millisecond)

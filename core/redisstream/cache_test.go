@@ -27,7 +27,7 @@ func TestDenialsAreRemembered(t *testing.T) {
 		s.check.running.Wait() // which counts as well
 		before := commands(t, rdb)
 		for range 100 {
-			if u := denied(p); u.Recalled != cacheable(p) {
+			if u := denied(p); u.Cached != cacheable(p) {
 				t.Errorf("%+v", u)
 			}
 		}

@@ -35,7 +35,7 @@ func TestRestartWithOtherLimits(t *testing.T) {
 		{core.PerMinute(20)},
 		{core.PerMinute(20), core.PerSecond(20)},
 		{core.Per(20, 2*time.Minute), core.Refundable(0)},
-		{core.PerHour(20), core.Slices(10)},
+		{core.PerHour(20), core.Coarse(10)},
 		{core.PerMinute(20)},
 	} {
 		l := core.New(New(rdb, patient))
@@ -129,7 +129,7 @@ func TestChangesWhileASlotMoves(t *testing.T) {
 		{core.PerHour(most)},
 		{core.PerHour(most), core.PerDay(most + 1)},
 		{core.Per(most, 2*time.Hour), core.Refundable(0)},
-		{core.Per(most, 3*time.Hour), core.Slices(4)},
+		{core.Per(most, 3*time.Hour), core.Coarse(4)},
 	}
 	for i, first := range options {
 		for j, second := range options {
@@ -146,7 +146,7 @@ func TestChangesWhileASlotMoves(t *testing.T) {
 					u, err := core.Usage{}, error(nil)
 					if together {
 						var us []core.Usage
-						if us, err = s.TakeAll(t.Context(), []core.Ask{{Policy: p, Key: key, Cost: 1}}); err == nil {
+						if us, err = s.TakeAll(t.Context(), []core.Charge{{Policy: p, Key: key, Cost: 1}}); err == nil {
 							u = us[0]
 						}
 					} else {

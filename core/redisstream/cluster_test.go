@@ -48,7 +48,7 @@ func TestRulesAfterClusterFailover(t *testing.T) {
 	rdb := redis.NewClusterClient(cluster.Options())
 	t.Cleanup(func() { rdb.Close() })
 	s := New(rdb, patient)
-	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "a"}))
+	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "a"}))
 	dying := cluster.Owner(cluster.Slot(s.ruleKeys()[0]))
 	dying.Kill()
 	cluster.AwaitTakeover(dying)
@@ -109,7 +109,7 @@ func TestBanWhileTheRulesMove(t *testing.T) {
 	rdb := redis.NewClusterClient(cluster.Options())
 	t.Cleanup(func() { rdb.Close() })
 	s := New(rdb, patient)
-	ban := core.Rule{Kind: core.Ban, Key: "a", Until: time.Now().Add(time.Hour)}
+	ban := core.Rule{Kind: core.RuleBan, Key: "a", Until: time.Now().Add(time.Hour)}
 	must(t, s.SetRule(t.Context(), ban))
 	keys := s.ruleKeys()
 	move := cluster.Move(keys[0])

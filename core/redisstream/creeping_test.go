@@ -90,9 +90,9 @@ func TestClockGoesOnWithinScripts(t *testing.T) {
 			if other := pick(); other != asked[0] {
 				asked = append(asked, other)
 			}
-			var asks []core.Ask
+			var asks []core.Charge
 			for _, p := range asked {
-				asks = append(asks, core.Ask{Policy: p, Key: "k", Cost: 1})
+				asks = append(asks, core.Charge{Policy: p, Key: "k", Cost: 1})
 			}
 			usages, err := s.TakeAll(t.Context(), asks)
 			if err != nil {

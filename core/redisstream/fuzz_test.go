@@ -32,9 +32,9 @@ func FuzzParseReply(f *testing.F) {
 	f.Add([]byte{4, 1}, numbers(9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 5, 1, 0, 9, 9, 9))
 	f.Add([]byte{3}, numbers(5, 2, -1, 1<<62, -1<<63, 1<<63-1))
 	f.Fuzz(func(t *testing.T, choice, bytes []byte) {
-		var asks []core.Ask
+		var asks []core.Charge
 		for _, c := range choice[:min(len(choice), 4)] {
-			asks = append(asks, core.Ask{Policy: replyPolicies[int(c)%len(replyPolicies)]})
+			asks = append(asks, core.Charge{Policy: replyPolicies[int(c)%len(replyPolicies)]})
 		}
 		reply := make([]int64, len(bytes)/8)
 		for i := range reply {
@@ -91,7 +91,7 @@ func FuzzParseReply(f *testing.F) {
 }
 
 // wellFormed reports whether each policy's reply stands behind its length.
-func wellFormed(replies []int64, asks []core.Ask) bool {
+func wellFormed(replies []int64, asks []core.Charge) bool {
 	for _, a := range asks {
 		want := int64(3 + 2*a.Policy.Len())
 		if _, refundable := a.Policy.Refundable(); refundable {

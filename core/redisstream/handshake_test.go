@@ -203,7 +203,7 @@ func TestRefusedConnections(t *testing.T) {
 				if err == nil || !strings.HasPrefix(err.Error(), "redisstream: ") || !strings.Contains(err.Error(), c.says) {
 					t.Errorf("%v; want it to say %q", err, c.says)
 				}
-				if errors.Is(err, core.ErrRefused) || answered(err) {
+				if errors.Is(err, core.ErrStoreRejected) || answered(err) {
 					t.Errorf("%v passes for an answer", err)
 				}
 			}

@@ -15,7 +15,7 @@ import (
 
 var (
 	refundedPolicy = core.NewPolicy("refunded", core.PerMinute(100), core.VariableCost(), core.Refundable(0))
-	coarsePolicy   = core.NewPolicy("coarse", core.PerMinute(1_000_000), core.VariableCost(), core.Slices(64))
+	coarsePolicy   = core.NewPolicy("coarse", core.PerMinute(1_000_000), core.VariableCost(), core.Coarse(64))
 )
 
 // Logs that entries were deleted from or given back in survive being saved and
@@ -31,7 +31,7 @@ func TestSavedAndReloaded(t *testing.T) {
 			rdb := server.Client()
 			s := New(rdb, patient)
 			// Windows short enough that whole nodes of the streams are trimmed.
-			coarse := core.NewPolicy("coarse", core.Per(1_000_000, 400*time.Millisecond), core.Slices(20))
+			coarse := core.NewPolicy("coarse", core.Per(1_000_000, 400*time.Millisecond), core.Coarse(20))
 			refunded := core.NewPolicy("refunded", core.Per(100_000, 400*time.Millisecond), core.Refundable(0))
 			load := func() {
 				for start := time.Now(); time.Since(start) < time.Second; {
@@ -44,7 +44,7 @@ func TestSavedAndReloaded(t *testing.T) {
 			}
 			policies := []*core.Policy{
 				coarse, refunded, // whose windows end meanwhile, and these, whose don't:
-				core.NewPolicy("coarse-hour", core.PerHour(1_000_000), core.Slices(20)),
+				core.NewPolicy("coarse-hour", core.PerHour(1_000_000), core.Coarse(20)),
 				core.NewPolicy("refunded-hour", core.PerHour(100_000), core.Refundable(0)),
 			}
 			for range 300 {
@@ -98,7 +98,7 @@ func TestSavedAndReloaded(t *testing.T) {
 func TestCoarseLogIsBounded(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
-	p := core.NewPolicy("p", core.Per(1_000_000, 960*time.Millisecond), core.Slices(64))
+	p := core.NewPolicy("p", core.Per(1_000_000, 960*time.Millisecond), core.Coarse(64))
 	log := s.logKey(p, "k")
 	call := decision(&charge{policy: p, log: log, cost: 1}, modeTake)
 	take(t, s, p, "k") // loads the script
@@ -157,7 +157,7 @@ func TestTotalsOfRefundsStartOver(t *testing.T) {
 func TestTogetherIsOneRoundTrip(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
-	asks := []core.Ask{
+	asks := []core.Charge{
 		{Policy: countedPolicy, Key: "address", Cost: 1}, {Policy: summedPolicy, Key: "user", Cost: 2},
 		{Policy: refundedPolicy, Key: "user", Cost: 3}, {Policy: coarsePolicy, Key: "service", Cost: 4},
 	}
@@ -192,7 +192,7 @@ func TestTogetherReadsTheClockOnce(t *testing.T) {
 	wide := core.NewPolicy("wide", core.PerHour(1_000_000))
 	admitted := int64(0)
 	for start := time.Now(); time.Since(start) < 2*time.Second; {
-		usages, err := s.TakeAll(t.Context(), []core.Ask{{Policy: tight, Key: "k", Cost: 1}, {Policy: wide, Key: "k", Cost: 1}})
+		usages, err := s.TakeAll(t.Context(), []core.Charge{{Policy: tight, Key: "k", Cost: 1}, {Policy: wide, Key: "k", Cost: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,7 +211,7 @@ func TestTogetherReadsTheClockOnce(t *testing.T) {
 func TestTogetherWhileASlotMoves(t *testing.T) {
 	cluster := redistest.Cluster(t, 3)
 	s := New(cluster.Client(), patient)
-	asks := []core.Ask{{Policy: refundedPolicy, Key: "k", Cost: 1}, {Policy: countedPolicy, Key: "k", Cost: 1}}
+	asks := []core.Charge{{Policy: refundedPolicy, Key: "k", Cost: 1}, {Policy: countedPolicy, Key: "k", Cost: 1}}
 	move := cluster.Move(s.logKey(countedPolicy, "k"))
 	for i, step := range []func(){func() {}, move.Begin, func() { move.Migrate(s.logKey(countedPolicy, "k")) }, move.End} {
 		if i > 0 || !t.Failed() {

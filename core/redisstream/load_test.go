@@ -144,6 +144,6 @@ func loadPolicies(units int64) []*core.Policy {
 	limit := core.PerHour(units)
 	return []*core.Policy{
 		core.NewPolicy("counted", limit), core.NewPolicy("summed", limit, core.VariableCost()),
-		core.NewPolicy("refunded", limit, core.Refundable(0)), core.NewPolicy("coarse", limit, core.VariableCost(), core.Slices(64)),
+		core.NewPolicy("refunded", limit, core.Refundable(0)), core.NewPolicy("coarse", limit, core.VariableCost(), core.Coarse(64)),
 	}
 }

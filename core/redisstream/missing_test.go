@@ -35,7 +35,7 @@ func withoutCommand(t *testing.T, how, command string) (options *redis.Options, 
 
 // lacksCommand reports whether an error says that a command of the script is missing.
 func lacksCommand(err error) bool {
-	if !errors.Is(err, core.ErrRefused) {
+	if !errors.Is(err, core.ErrStoreRejected) {
 		return false
 	}
 	return strings.Contains(err.Error(), "package redisstream lists what it needs") || strings.Contains(err.Error(), "the script failed")
@@ -87,7 +87,7 @@ func logged(t *testing.T, s *Store, admin *redis.Client, policies ...*core.Polic
 func TestCommandMissing(t *testing.T) {
 	policies := []*core.Policy{countedPolicy, summedPolicy, coarsePolicy}
 	tight := core.NewPolicy("tight", core.Per(2, 30*time.Millisecond)) // entries leave, and the log is full
-	asks := []core.Ask{{Policy: countedPolicy, Key: "k", Cost: 1}, {Policy: coarsePolicy, Key: "k", Cost: 1}, {Policy: summedPolicy, Key: "k", Cost: 1}}
+	asks := []core.Charge{{Policy: countedPolicy, Key: "k", Cost: 1}, {Policy: coarsePolicy, Key: "k", Cost: 1}, {Policy: summedPolicy, Key: "k", Cost: 1}}
 	for _, how := range []string{"denied", "renamed", "denied later"} {
 		for _, command := range scriptCommands {
 			t.Run(how+"/"+command, func(t *testing.T) {
@@ -191,8 +191,8 @@ func TestCommandOfRulesMissing(t *testing.T) {
 		rdb := redis.NewClient(o)
 		defer rdb.Close()
 		s, all := New(rdb, WithTimeout(10*time.Second)), New(admin, WithTimeout(10*time.Second))
-		must(t, all.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "a"}))
-		must(t, all.SetRule(t.Context(), core.Rule{Kind: core.Ban, Key: "b", Until: time.Now().Add(5 * time.Millisecond)}))
+		must(t, all.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "a"}))
+		must(t, all.SetRule(t.Context(), core.Rule{Kind: core.RuleBan, Key: "b", Until: time.Now().Add(5 * time.Millisecond)}))
 		time.Sleep(10 * time.Millisecond)
 		keys := s.ruleKeys()
 		if command == "hgetall" {
@@ -210,7 +210,7 @@ func TestCommandOfRulesMissing(t *testing.T) {
 		}{
 			{"read", func() error { _, err := s.Rules(t.Context(), ""); return err }},
 			{"news", func() error { _, err := s.Rules(t.Context(), "5-5"); return err }},
-			{"set", func() error { return s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "c"}) }},
+			{"set", func() error { return s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "c"}) }},
 			{"delete", func() error { _, err := s.DeleteRule(t.Context(), "block key a"); return err }},
 		} {
 			before := dump()
@@ -238,7 +238,7 @@ func TestFeedWithoutPexpire(t *testing.T) {
 	rdb := redis.NewClient(o)
 	defer rdb.Close()
 	for range 2 {
-		if _, err := New(rdb, WithTimeout(10*time.Second)).AddEntry(t.Context(), []byte("d")); !errors.Is(err, core.ErrRefused) {
+		if _, err := New(rdb, WithTimeout(10*time.Second)).AddEntry(t.Context(), []byte("d")); !errors.Is(err, core.ErrStoreRejected) {
 			t.Errorf("added an entry: %v", err)
 		}
 	}

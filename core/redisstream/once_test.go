@@ -21,7 +21,7 @@ var layouts = []*core.Policy{
 	core.NewPolicy("counted", core.PerHour(100_000)),
 	core.NewPolicy("summed", core.PerHour(100_000), core.VariableCost()),
 	core.NewPolicy("refunded", core.PerHour(100_000), core.VariableCost(), core.Refundable(0)),
-	core.NewPolicy("coarse", core.PerHour(100_000), core.VariableCost(), core.Slices(64)),
+	core.NewPolicy("coarse", core.PerHour(100_000), core.VariableCost(), core.Coarse(64)),
 }
 
 // network is a proxy, or several.
@@ -72,9 +72,9 @@ func questions() (all []question) {
 		}, []*core.Policy{p}})
 	}
 	return append(all, question{"together", func(s *Store, key string) error {
-		var asks []core.Ask
+		var asks []core.Charge
 		for _, p := range layouts {
-			asks = append(asks, core.Ask{Policy: p, Key: key, Cost: 1})
+			asks = append(asks, core.Charge{Policy: p, Key: key, Cost: 1})
 		}
 		_, err := s.TakeAll(context.Background(), asks)
 		return err

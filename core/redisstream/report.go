@@ -11,14 +11,14 @@ import (
 // outcome is what became of a request, for a breaker: one of its decisions, and the
 // error.
 type outcome struct {
-	ask core.Ask
+	ask core.Charge
 	err error
 }
 
 // reports passes outcomes on to the limiters that use the store.
 type reports struct {
 	mu  sync.Mutex
-	all atomic.Pointer[[]*func(core.Ask, error)]
+	all atomic.Pointer[[]*func(core.Charge, error)]
 }
 
 func (r *reports) send(o outcome) {
@@ -30,12 +30,12 @@ func (r *reports) send(o outcome) {
 }
 
 // Report implements [core.Reporter].
-func (s *Store) Report(f func(core.Ask, error)) (stop func()) {
+func (s *Store) Report(f func(core.Charge, error)) (stop func()) {
 	r := &s.batcher.reports
-	change := func(change func([]*func(core.Ask, error)) []*func(core.Ask, error)) {
+	change := func(change func([]*func(core.Charge, error)) []*func(core.Charge, error)) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		var all []*func(core.Ask, error)
+		var all []*func(core.Charge, error)
 		if now := r.all.Load(); now != nil {
 			all = slices.Clone(*now)
 		}
@@ -43,10 +43,10 @@ func (s *Store) Report(f func(core.Ask, error)) (stop func()) {
 		r.all.Store(&all)
 	}
 	added := &f
-	change(func(all []*func(core.Ask, error)) []*func(core.Ask, error) { return append(all, added) })
+	change(func(all []*func(core.Charge, error)) []*func(core.Charge, error) { return append(all, added) })
 	return func() {
-		change(func(all []*func(core.Ask, error)) []*func(core.Ask, error) {
-			return slices.DeleteFunc(all, func(one *func(core.Ask, error)) bool { return one == added })
+		change(func(all []*func(core.Charge, error)) []*func(core.Charge, error) {
+			return slices.DeleteFunc(all, func(one *func(core.Charge, error)) bool { return one == added })
 		})
 	}
 }

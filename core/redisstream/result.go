@@ -202,7 +202,7 @@ func (r *result) usageOf(place int) core.Usage {
 }
 
 // errUnexplained is the error of a script that has failed among many.
-var errUnexplained = fmt.Errorf("%w: the script failed", core.ErrRefused)
+var errUnexplained = fmt.Errorf("%w: the script failed", core.ErrStoreRejected)
 
 // share lets a denial answer those who had begun to wait before the question was
 // sent: its moment lies within each one's wait. It answers the same policy and

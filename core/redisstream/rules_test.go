@@ -44,14 +44,14 @@ func TestRulesRoundTrip(t *testing.T) {
 	until := time.Now().Add(time.Hour)
 	var rules []core.Rule
 	for _, key := range oddKeys {
-		rules = append(rules, core.Rule{Kind: core.Block, Key: key}, core.Rule{Kind: core.Ban, Key: key, Until: until}, core.Rule{Kind: core.Exempt, Key: key})
+		rules = append(rules, core.Rule{Kind: core.RuleBlock, Key: key}, core.Rule{Kind: core.RuleBan, Key: key, Until: until}, core.Rule{Kind: core.RuleExempt, Key: key})
 	}
 	for _, network := range []string{"203.0.113.0/24", "::/0", "2001:db8::/32", "0.0.0.0/0", "::1/128"} {
-		rules = append(rules, core.Rule{Kind: core.Block, Network: netip.MustParsePrefix(network), Until: until})
+		rules = append(rules, core.Rule{Kind: core.RuleBlock, Network: netip.MustParsePrefix(network), Until: until})
 	}
 	rules = append(rules,
-		core.Rule{Kind: core.Override, Policy: "api", Limits: []core.Limit{core.PerSecond(2), core.Per(7, 1500*time.Millisecond)}},
-		core.Rule{Kind: core.Override, Policy: "big", Limits: []core.Limit{core.Per(core.MaxUnits, core.MaxWindow)}, Until: until})
+		core.Rule{Kind: core.RuleOverride, Policy: "api", Limits: []core.Limit{core.PerSecond(2), core.Per(7, 1500*time.Millisecond)}},
+		core.Rule{Kind: core.RuleOverride, Policy: "big", Limits: []core.Limit{core.Per(core.MaxUnits, core.MaxWindow)}, Until: until})
 	for _, r := range rules {
 		if err := limiter.SetRule(t.Context(), r); err != nil {
 			t.Fatalf("%+v: %v", r, err)
@@ -98,7 +98,7 @@ func TestRulesFormat(t *testing.T) {
 	for _, key := range []string{"streamlimit:{rules}", "streamlimit:{rules}:2:all"} {
 		must(t, rdb.HSet(t.Context(), key, "block key old", "0 old").Err())
 	}
-	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}))
+	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}))
 	if rules := rulesOf(t, s); len(rules) != 1 {
 		t.Errorf("%d rules, want 1", len(rules))
 	}
@@ -111,10 +111,10 @@ func TestRulesFormat(t *testing.T) {
 func TestRulesOutOfMemory(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
-	block := core.Rule{Kind: core.Block, Key: "k"}
+	block := core.Rule{Kind: core.RuleBlock, Key: "k"}
 	must(t, s.SetRule(t.Context(), block))
 	must(t, rdb.ConfigSet(t.Context(), "maxmemory", "1").Err())
-	if err := s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "other"}); !redis.HasErrorPrefix(err, "OOM") {
+	if err := s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "other"}); !redis.HasErrorPrefix(err, "OOM") {
 		t.Errorf("set: %v, want OOM", err)
 	}
 	if found, err := s.DeleteRule(t.Context(), block.ID()); err != nil || !found {
@@ -150,7 +150,7 @@ func TestRulesVersion(t *testing.T) {
 	}
 	changed("none")
 	for range 3 {
-		must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}))
+		must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}))
 		changed("set")
 	}
 	before := version()
@@ -167,7 +167,7 @@ func TestRulesVersion(t *testing.T) {
 		t.Errorf("the version is taken for a rule: %v, %v", found, err)
 	}
 	must(t, rdb.FlushAll(t.Context()).Err())
-	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}))
+	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}))
 	changed("lost and set")
 }
 
@@ -175,7 +175,7 @@ func TestRulesVersion(t *testing.T) {
 func TestEndedRulesAreDeleted(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
-	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Ban, Key: "short", Until: time.Now().Add(time.Millisecond)}))
+	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBan, Key: "short", Until: time.Now().Add(time.Millisecond)}))
 	time.Sleep(5 * time.Millisecond)
 	if found, err := s.DeleteRule(t.Context(), "ban key short"); err != nil || found {
 		t.Errorf("an ended rule is found: %v, %v", found, err)
@@ -198,9 +198,9 @@ func TestEndedRulesAreNotRead(t *testing.T) {
 	keys := s.ruleKeys()
 	const ended = 150
 	for i := range ended {
-		must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Ban, Key: strconv.Itoa(i), Until: s.RuleTime().Add(time.Hour)}))
+		must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBan, Key: strconv.Itoa(i), Until: s.RuleTime().Add(time.Hour)}))
 	}
-	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}))
+	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}))
 	must(t, rdb.ScriptFlush(t.Context()).Err())
 	late := New(redis.NewClient(rdb.Options()), patient)
 	defer late.transport.rdb.Close()
@@ -212,7 +212,7 @@ func TestEndedRulesAreNotRead(t *testing.T) {
 		}
 	}
 	for _, want := range []int64{ended + 3 - 100, 4} {
-		must(t, late.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: strconv.FormatInt(want, 10)}))
+		must(t, late.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: strconv.FormatInt(want, 10)}))
 		if left := rdb.HLen(t.Context(), keys[0]).Val(); left != want {
 			t.Errorf("the hash has %d fields, want %d", left, want)
 		}
@@ -253,7 +253,7 @@ func TestUnreadableRules(t *testing.T) {
 		if _, err := s.Rules(t.Context(), ""); err != nil { // as another limiter does
 			t.Fatal(err)
 		}
-		must(t, limiter.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "blocked"}))
+		must(t, limiter.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "blocked"}))
 		if rules, err := limiter.Rules(t.Context()); err != nil || len(rules) != 1 {
 			t.Fatalf("rules: %v, %v", rules, err)
 		}
@@ -316,10 +316,10 @@ func TestRulesReachOtherProcesses(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
-	two.Meet(p)
+	two.Register(p)
 	must(t, one.Ban(ctx, "203.0.113.7", time.Hour))
 	within("ban", func(d core.Decision) bool { return d.Reason == core.ReasonBanned && !d.Allowed })
-	must(t, one.SetRule(ctx, core.Rule{Kind: core.Block, Network: netip.MustParsePrefix("203.0.113.0/24")}))
+	must(t, one.SetRule(ctx, core.Rule{Kind: core.RuleBlock, Network: netip.MustParsePrefix("203.0.113.0/24")}))
 	within("block", func(d core.Decision) bool { return d.Reason == core.ReasonBlocked })
 	for _, id := range []string{"ban key 203.0.113.7", "block network 203.0.113.0/24"} {
 		if found, err := one.DeleteRule(ctx, id); err != nil || !found {

@@ -134,7 +134,7 @@ func TestRulesEndByTheServersClock(t *testing.T) {
 		if must(t, err); time.Until(now.Add(-ahead)).Abs() > 100*time.Millisecond {
 			t.Errorf("the server's time is %v", now)
 		}
-		must(t, limiters[1].SetRule(t.Context(), core.Rule{Kind: core.Switch, Policy: "p", Mode: core.ModeOff, Until: now.Add(length)}))
+		must(t, limiters[1].SetRule(t.Context(), core.Rule{Kind: core.RuleSwitch, Policy: "p", Mode: core.ModeOff, Until: now.Add(length)}))
 		for i, l := range limiters {
 			rules, err := l.Rules(t.Context())
 			must(t, err)
@@ -171,14 +171,14 @@ func TestRulesWhenTheClockWasWrong(t *testing.T) {
 	for _, lost := range []bool{true, false} { // rules begin while the clock is wrong, or before
 		must(t, rdb.FlushAll(t.Context()).Err())
 		if !lost {
-			must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "first"}))
+			must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "first"}))
 		}
 		limiter := core.New(s)
 		defer limiter.Close()
 		seen := make(map[string]bool)
 		change := func(by *Store, i int) {
 			t.Helper()
-			must(t, by.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: strconv.Itoa(i)}))
+			must(t, by.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: strconv.Itoa(i)}))
 			want := rulesOf(t, s)
 			rules, err := limiter.Rules(t.Context())
 			if must(t, err); len(rules) != len(want) || want["block key "+strconv.Itoa(i)].Kind == "" {
@@ -203,7 +203,7 @@ func TestRulesWhenTheClockWasWrong(t *testing.T) {
 // Who knows a version of rules that were lost, or of changes that were, gets all rules:
 // also when as many came in their place.
 func TestRulesAreLost(t *testing.T) {
-	block := func(key string) core.Rule { return core.Rule{Kind: core.Block, Key: key} }
+	block := func(key string) core.Rule { return core.Rule{Kind: core.RuleBlock, Key: key} }
 	for name, lose := range map[string]func(rdb *redis.Client, keys [4]string, dump []string){
 		"all keys": func(rdb *redis.Client, _ [4]string, _ []string) { rdb.FlushAll(t.Context()) },
 		"the hash": func(rdb *redis.Client, keys [4]string, _ []string) { rdb.Del(t.Context(), keys[0]) },
@@ -225,7 +225,7 @@ func TestRulesAreLost(t *testing.T) {
 				s := New(rdb, patient)
 				keys := s.ruleKeys()
 				must(t, s.SetRule(t.Context(), block("a")))
-				must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Ban, Key: "a", Until: time.Now().Add(time.Hour)}))
+				must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBan, Key: "a", Until: time.Now().Add(time.Hour)}))
 				var dump []string
 				for _, key := range keys {
 					dump = append(dump, rdb.Dump(t.Context(), key).Val())
@@ -248,7 +248,7 @@ func TestRulesAreLost(t *testing.T) {
 						t.Errorf("the order has %d rules and the ends have %d, want %d", order, ends, left)
 					}
 				} else if name == "the order" {
-					if c, err := other.Rules(t.Context(), ""); !errors.Is(err, core.ErrRefused) {
+					if c, err := other.Rules(t.Context(), ""); !errors.Is(err, core.ErrStoreRejected) {
 						t.Errorf("a process that starts has %d rules, %v, want an error", len(c.Set), err)
 					}
 					if rules, err := limiter.Rules(t.Context()); err != nil || len(rules) != left {
@@ -313,7 +313,7 @@ func TestRulesAreRestoredMeanwhile(t *testing.T) {
 	if _, _, err := s.readRules(t.Context(), rulesPage, "", page[0].(string), "+inf"); err == nil {
 		t.Error("the next page of an order that is lost")
 	}
-	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "k"}))
+	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}))
 	if c, err := s.Rules(t.Context(), version); err != nil || !c.All || len(c.Set) != 11 {
 		t.Errorf("all %v, %d rules, %v, want all 11", c.All, len(c.Set), err)
 	}
@@ -323,7 +323,7 @@ func TestRulesAreRestoredMeanwhile(t *testing.T) {
 func TestRulesFarBehind(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
-	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.Block, Key: "gone"}))
+	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "gone"}))
 	first, err := s.Rules(t.Context(), "")
 	must(t, err)
 	_, err = s.DeleteRule(t.Context(), "block key gone")

@@ -99,9 +99,9 @@ func stateOf(err error) (remedy, error) {
 func marked(r remedy, err error) error {
 	switch r {
 	case refused:
-		return fmt.Errorf("%w: %w", core.ErrRefused, err)
+		return fmt.Errorf("%w: %w", core.ErrStoreRejected, err)
 	case foreign:
-		return fmt.Errorf("%w: %w", core.ErrNotALog, err)
+		return fmt.Errorf("%w: %w", core.ErrWrongType, err)
 	}
 	return err
 }

@@ -143,7 +143,7 @@ var situations = map[string]situation{
 			func() { do(t, server, "ACL", "SETUSER", "limiter", ">right") },
 		}
 	}},
-	"NOPERM": {is: core.ErrRefused, says: "package redisstream lists what it needs", start: func(t *testing.T) *place {
+	"NOPERM": {is: core.ErrStoreRejected, says: "package redisstream lists what it needs", start: func(t *testing.T) *place {
 		server := redistest.Start(t)
 		do(t, server, "ACL", "SETUSER", "limiter", "on", ">pw", "+@all", "~*")
 		rdb := client(t, server, func(o *redis.Options) { o.Username, o.Password = "limiter", "pw" })
@@ -153,14 +153,14 @@ var situations = map[string]situation{
 			func() { do(t, server, "ACL", "SETUSER", "limiter", "+evalsha") },
 		}
 	}},
-	"MOVED": {is: core.ErrRefused, says: "redis+cluster://", start: func(t *testing.T) *place {
+	"MOVED": {is: core.ErrStoreRejected, says: "redis+cluster://", start: func(t *testing.T) *place {
 		node, move := slotOf(t, "k")
 		return &place{node.Client(), func() { move.Run() }, func() {
 			move.From, move.To = move.To, move.From
 			move.Run()
 		}}
 	}},
-	"ASK": {is: core.ErrRefused, says: "redis+cluster://", start: func(t *testing.T) *place {
+	"ASK": {is: core.ErrStoreRejected, says: "redis+cluster://", start: func(t *testing.T) *place {
 		node, move := slotOf(t, "k")
 		return &place{node.Client(), func() {
 			move.Begin()
@@ -197,7 +197,7 @@ func TestStates(t *testing.T) {
 				_, err := s.Take(t.Context(), policy, "k", 1)
 				sayState(t, c, err)
 			}
-			_, err := s.TakeAll(t.Context(), []core.Ask{{Policy: countedPolicy, Key: "k", Cost: 1}, {Policy: refundedPolicy, Key: "k", Cost: 1}})
+			_, err := s.TakeAll(t.Context(), []core.Charge{{Policy: countedPolicy, Key: "k", Cost: 1}, {Policy: refundedPolicy, Key: "k", Cost: 1}})
 			sayState(t, c, err)
 
 			// Many at once, which share round trips.
@@ -252,7 +252,7 @@ func sayState(t *testing.T, c situation, err error) {
 		t.Error("a decision, want an error")
 		return
 	}
-	for _, marker := range []error{core.ErrRefused, core.ErrNotALog} {
+	for _, marker := range []error{core.ErrStoreRejected, core.ErrWrongType} {
 		if errors.Is(err, marker) != (marker == c.is) {
 			t.Errorf("%v; want it to be: %v", err, c.is)
 		}
@@ -273,8 +273,8 @@ func wantLines(t *testing.T, log *logBuffer, want int) {
 // that a client of another make has reached.
 var answers = map[string]situation{
 	"max number of clients":     {says: "redisstream: the server has no room for more connections: raise its maxclients, or lower the clients' pool sizes: ERR max number of clients reached"},
-	"unknown command 'evalsha'": {is: core.ErrRefused, says: "the server runs no scripts: it is a sentinel, or evalsha is renamed: ERR unknown command 'evalsha', with args"},
-	"Error compiling script":    {is: core.ErrRefused, says: "Redis 7.0 or later is needed: ERR Error compiling script (new function)"},
+	"unknown command 'evalsha'": {is: core.ErrStoreRejected, says: "the server runs no scripts: it is a sentinel, or evalsha is renamed: ERR unknown command 'evalsha', with args"},
+	"Error compiling script":    {is: core.ErrStoreRejected, says: "Redis 7.0 or later is needed: ERR Error compiling script (new function)"},
 }
 
 func TestAnswers(t *testing.T) {

@@ -175,9 +175,9 @@ func (s *Store) askUsage(ctx context.Context, c charge, args []any) (core.Usage,
 	return u, nil
 }
 
-// Place implements [core.Placer]: it returns the address of the server that has
+// Shard implements [core.Sharder]: it returns the address of the server that has
 // the log, in a Cluster or Ring.
-func (s *Store) Place(p *core.Policy, key string) string {
+func (s *Store) Shard(p *core.Policy, key string) string {
 	return s.batcher.topology.address(s.logKey(p, key))
 }
 

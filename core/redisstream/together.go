@@ -14,7 +14,7 @@ import (
 
 // TakeAll implements [core.Store]. One script decides on logs of one place, which
 // on a single server is all of them; others are asked one by one.
-func (s *Store) TakeAll(ctx context.Context, asks []core.Ask) ([]core.Usage, error) {
+func (s *Store) TakeAll(ctx context.Context, asks []core.Charge) ([]core.Usage, error) {
 	charges := s.charges(asks)
 	by := time.Now().Add(s.patience())
 	topology := s.batcher.topology
@@ -40,13 +40,13 @@ func (s *Store) TakeAll(ctx context.Context, asks []core.Ask) ([]core.Usage, err
 	}
 	for _, a := range asks {
 		if a.Policy.Layout() != core.Refunded {
-			return nil, fmt.Errorf("%w: policy %s", core.ErrApart, a.Policy.Name())
+			return nil, fmt.Errorf("%w: policy %s", core.ErrCrossSlot, a.Policy.Name())
 		}
 	}
 	return s.takeApart(ctx, asks)
 }
 
-func (s *Store) charges(asks []core.Ask) []charge {
+func (s *Store) charges(asks []core.Charge) []charge {
 	charges := make([]charge, len(asks))
 	for i, a := range asks {
 		charges[i] = s.charge(a.Policy, a.Key, a.Cost)
@@ -67,15 +67,15 @@ func samePlace(t *topology, charges []charge) bool {
 
 // blame finds out which of the logs is not one, if that is the error: the script
 // does not say. It gives up by the given time.
-func (s *Store) blame(ctx context.Context, by time.Time, asks []core.Ask, err error) error {
-	if !errors.Is(err, core.ErrNotALog) {
+func (s *Store) blame(ctx context.Context, by time.Time, asks []core.Charge, err error) error {
+	if !errors.Is(err, core.ErrWrongType) {
 		return err
 	}
 	ctx, cancel := context.WithDeadline(ctx, by)
 	defer cancel()
 	for i, a := range asks {
-		if _, one := s.Peek(ctx, a.Policy, a.Key, a.Cost); errors.Is(one, core.ErrNotALog) {
-			return &core.AskError{Ask: i, Err: one}
+		if _, one := s.Peek(ctx, a.Policy, a.Key, a.Cost); errors.Is(one, core.ErrWrongType) {
+			return &core.ChargeError{Index: i, Err: one}
 		}
 	}
 	return err
@@ -87,7 +87,7 @@ func (s *Store) patience() time.Duration { return s.batcher.bound + s.transport.
 // takeApart asks log by log, and gives back what was taken when one has no room
 // or fails to answer. What can't be given back stays taken, so it never admits
 // too much. The caller waits for all of it no longer than for one decision.
-func (s *Store) takeApart(caller context.Context, asks []core.Ask) ([]core.Usage, error) {
+func (s *Store) takeApart(caller context.Context, asks []core.Charge) ([]core.Usage, error) {
 	ctx, cancel := context.WithTimeout(caller, s.patience())
 	defer cancel()
 	usages := make([]core.Usage, len(asks))
@@ -102,7 +102,7 @@ func (s *Store) takeApart(caller context.Context, asks []core.Ask) ([]core.Usage
 			if caller.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 				err = s.transport.noAnswer()
 			}
-			return nil, &core.AskError{Ask: i, Err: err}
+			return nil, &core.ChargeError{Index: i, Err: err}
 		}
 		// The others are asked what they have room for, to show it. It does not matter
 		// if they don't answer.
@@ -124,7 +124,7 @@ func (s *Store) takeApart(caller context.Context, asks []core.Ask) ([]core.Usage
 
 // giveBack gives back what was taken in vain, whether the caller still waits or
 // not. It sends what the logs have then, which need not be received.
-func (s *Store) giveBack(asks []core.Ask, usages []core.Usage) <-chan []core.Usage {
+func (s *Store) giveBack(asks []core.Charge, usages []core.Usage) <-chan []core.Usage {
 	given := make(chan []core.Usage, 1)
 	usages = slices.Clone(usages)
 	go func() {
@@ -144,7 +144,7 @@ func (s *Store) giveBack(asks []core.Ask, usages []core.Usage) <-chan []core.Usa
 }
 
 // without returns the usage of a log that has given back what was asked for.
-func without(u core.Usage, a core.Ask) core.Usage {
+func without(u core.Usage, a core.Charge) core.Usage {
 	for i := range a.Policy.Len() {
 		u.Limits[i].Used -= a.Cost
 		if u.Limits[i].Used == 0 {

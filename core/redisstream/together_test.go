@@ -21,9 +21,9 @@ func TestSeveralPoliciesTakeOneTimeout(t *testing.T) {
 	t.Cleanup(func() { rdb.Close() })
 	const timeout = 500 * time.Millisecond
 	s := New(rdb, WithTimeout(timeout))
-	var asks []core.Ask
+	var asks []core.Charge
 	for i := range 8 {
-		asks = append(asks, core.Ask{Policy: core.NewPolicy(fmt.Sprint("p", i), core.PerMinute(5)), Key: "k", Cost: 1})
+		asks = append(asks, core.Charge{Policy: core.NewPolicy(fmt.Sprint("p", i), core.PerMinute(5)), Key: "k", Cost: 1})
 	}
 	if _, err := s.TakeAll(t.Context(), asks); err != nil {
 		t.Fatal(err)
@@ -31,14 +31,14 @@ func TestSeveralPoliciesTakeOneTimeout(t *testing.T) {
 	if err := server.Client().Set(t.Context(), s.logKey(asks[7].Policy, "k"), "something else", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	var one *core.AskError
-	if _, err := s.TakeAll(t.Context(), asks); !errors.As(err, &one) || one.Ask != 7 || !errors.Is(err, core.ErrNotALog) {
+	var one *core.ChargeError
+	if _, err := s.TakeAll(t.Context(), asks); !errors.As(err, &one) || one.Index != 7 || !errors.Is(err, core.ErrWrongType) {
 		t.Errorf("%v, want an error about the last question", err)
 	}
 	proxy.Delay(timeout/4, timeout/4)
 	begin := time.Now()
 	_, err := s.TakeAll(t.Context(), asks)
-	if took := time.Since(begin); !errors.Is(err, core.ErrNotALog) || took > 2*timeout {
-		t.Errorf("%v after %v, want ErrNotALog within %v", err, took, timeout)
+	if took := time.Since(begin); !errors.Is(err, core.ErrWrongType) || took > 2*timeout {
+		t.Errorf("%v after %v, want ErrWrongType within %v", err, took, timeout)
 	}
 }

@@ -196,11 +196,11 @@ func TestTopologyDecides(t *testing.T) {
 			// AllowAll of two keys: together on one server, refused where that can't be.
 			s = New(rdb, WithTimeout(10*time.Second), WithPrefix("together:"))
 			for i := range 4 {
-				asks := []core.Ask{{Policy: countedPolicy, Key: "a", Cost: 1}, {Policy: countedPolicy, Key: "b", Cost: 1}}
+				asks := []core.Charge{{Policy: countedPolicy, Key: "a", Cost: 1}, {Policy: countedPolicy, Key: "b", Cost: 1}}
 				usages, err := s.TakeAll(t.Context(), asks)
 				if c.after != ofServer {
-					if !errors.Is(err, core.ErrApart) {
-						t.Fatalf("%v, want ErrApart", err)
+					if !errors.Is(err, core.ErrCrossSlot) {
+						t.Fatalf("%v, want ErrCrossSlot", err)
 					}
 					continue
 				}
@@ -212,7 +212,7 @@ func TestTopologyDecides(t *testing.T) {
 				}
 			}
 			for _, key := range []string{"a", "b"} {
-				asks := []core.Ask{{Policy: refundedPolicy, Key: key, Cost: 1}, {Policy: summedPolicy, Key: key, Cost: 1}}
+				asks := []core.Charge{{Policy: refundedPolicy, Key: key, Cost: 1}, {Policy: summedPolicy, Key: key, Cost: 1}}
 				_, err := s.TakeAll(t.Context(), asks)
 				must(t, err)
 			}

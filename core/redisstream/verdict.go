@@ -38,7 +38,7 @@ func (v *server) finish(batch *batch, c *charge, err error) {
 	case errors.Is(err, core.ErrClosed):
 	case !sent && errors.Is(err, context.Canceled): // by a caller who waited for a connection
 	case sent && answered(err):
-		if errors.Is(err, core.ErrRefused) || errors.Is(err, core.ErrNotALog) {
+		if errors.Is(err, core.ErrStoreRejected) || errors.Is(err, core.ErrWrongType) {
 			v.answered, v.silent = now, nil // unlike a server that loads its data
 		}
 		v.report(c, err)
@@ -108,7 +108,7 @@ func (v *server) report(c *charge, err error) {
 	case now.Sub(v.troubled) > time.Second:
 		v.troubled = time.Time{}
 	}
-	v.outcomes = append(v.outcomes, outcome{core.Ask{Policy: c.policy, Key: c.key, Cost: c.cost}, err})
+	v.outcomes = append(v.outcomes, outcome{core.Charge{Policy: c.policy, Key: c.key, Cost: c.cost}, err})
 }
 
 // unlock releases the lock, and then reports what was noted under it.

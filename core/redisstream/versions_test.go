@@ -98,7 +98,7 @@ func TestVersionsSideBySide(t *testing.T) {
 	const most = 50
 	agreed := []*core.Policy{
 		core.NewPolicy("summed", core.PerHour(most), core.PerMinute(most)),
-		core.NewPolicy("coarse", core.PerHour(most), core.Slices(4)),
+		core.NewPolicy("coarse", core.PerHour(most), core.Coarse(4)),
 		core.NewPolicy("refunded", core.PerHour(most), core.Refundable(0)),
 	}
 	differs := core.NewPolicy("counted", core.PerHour(most))

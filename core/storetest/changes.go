@@ -21,7 +21,7 @@ import (
 //	go test ./core -run MemoryConformance/Changes -rapid.checks=20000
 func (h Harness) changes(t *testing.T) {
 	t.Run("RetryAfterRefunds", h.retryAfterRefunds)
-	t.Run("Recalled", h.recalled)
+	t.Run("Cached", h.recalled)
 	for name, steps := range map[string]bool{"": false, "ClockStepsBack": true} {
 		t.Run("Any"+name, func(t *testing.T) {
 			s := h.subject(t)
@@ -84,7 +84,7 @@ func (h Harness) recalled(t *testing.T) {
 	s.admits(others, "k", 1) // at 2
 	used, wait := int64(2), 4*ms
 	u := s.denies(p, "k", 1)
-	if u.Recalled {
+	if u.Cached {
 		used, wait = 1, 2*ms
 	}
 	if u.Limits[0] != (core.LimitUsage{Used: used, FreeIn: 2 * ms}) || u.RetryAfter != wait {
@@ -92,7 +92,7 @@ func (h Harness) recalled(t *testing.T) {
 	}
 	// The others took the place that the recalled denial promised.
 	s.clock.Advance(2 * ms)
-	if u := s.denies(p, "k", 1); u.Recalled || u.Limits[0].Used != 1 || u.RetryAfter != 2*ms {
+	if u := s.denies(p, "k", 1); u.Cached || u.Limits[0].Used != 1 || u.RetryAfter != 2*ms {
 		t.Errorf("%+v, want a new denial with 1 used and RetryAfter 2ms", u)
 	}
 	s.clock.Advance(2 * ms)
@@ -170,7 +170,7 @@ func (c *changing) randomPolicy(t *rapid.T) *core.Policy {
 		options []core.PolicyOption
 	}{
 		{1, nil}, {1, nil}, {1, []core.PolicyOption{costs}}, {3, []core.PolicyOption{costs}}, {2, nil},
-		{1, []core.PolicyOption{costs, core.Slices(4)}}, {1, []core.PolicyOption{refunds}}, {2, []core.PolicyOption{costs, refunds}},
+		{1, []core.PolicyOption{costs, core.Coarse(4)}}, {1, []core.PolicyOption{refunds}}, {2, []core.PolicyOption{costs, refunds}},
 	}).Draw(t, "kind")
 	return randomPolicy(t, kind.limits, kind.options)
 }
@@ -226,10 +226,10 @@ func (c *changing) ask(t *rapid.T, took bool) {
 		method, caches = c.Take, true
 	}
 	u, err := method(c.Context(), c.now, c.key, cost)
-	if err == nil && u.Recalled && !caches {
+	if err == nil && u.Cached && !caches {
 		err = errors.New("recalled a denial that only Take may")
 	}
-	if caches && !u.Allowed && !u.Recalled {
+	if caches && !u.Allowed && !u.Cached {
 		c.denied[c.now] = c.logs.clone()
 	}
 	if err == nil {
@@ -245,7 +245,7 @@ var beside = core.NewPolicy("beside", core.PerMinute(1_000_000))
 
 // takeBeside is Take together with another policy.
 func (c *changing) takeBeside(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
-	usages, err := c.TakeAll(ctx, []core.Ask{{Policy: beside, Key: key, Cost: 1}, {Policy: p, Key: key, Cost: cost}})
+	usages, err := c.TakeAll(ctx, []core.Charge{{Policy: beside, Key: key, Cost: 1}, {Policy: p, Key: key, Cost: cost}})
 	if err != nil {
 		return core.Usage{}, err
 	}
@@ -260,7 +260,7 @@ func (c *changing) takeBeside(ctx context.Context, p *core.Policy, key string, c
 func (c *changing) check(u core.Usage, cost int64, took bool, clock int64) error {
 	if allowed := c.room(cost, clock); !c.steps {
 		now := c.logs
-		if u.Recalled {
+		if u.Cached {
 			c.logs = c.denied[c.now].clone()
 		}
 		err := c.checkExactly(u, cost, allowed, allowed && took, clock)

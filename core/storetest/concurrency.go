@@ -69,15 +69,15 @@ func (h Harness) concurrency(t *testing.T) {
 	})
 	t.Run("together", func(t *testing.T) {
 		s := h.subject(t)
-		var asks []core.Ask
+		var asks []core.Charge
 		for i, most := range []int64{300, 137, 999} {
 			p := core.NewPolicy([]string{"a", "b", "c"}[i], core.PerMinute(most))
-			asks = append(asks, core.Ask{Policy: p, Key: "k", Cost: 1})
+			asks = append(asks, core.Charge{Policy: p, Key: "k", Cost: 1})
 		}
 		var admitted atomic.Int64
 		together(t, func(i int) {
 			// Stores that lock log by log must not do it in the order of the call.
-			mine := []core.Ask{asks[i%3], asks[(i+1)%3], asks[(i+2)%3]}
+			mine := []core.Charge{asks[i%3], asks[(i+1)%3], asks[(i+2)%3]}
 			usages := s.takeAll(mine...)
 			if usages[0].Allowed && usages[1].Allowed && usages[2].Allowed {
 				admitted.Add(1)

@@ -120,7 +120,7 @@ func (h Harness) timeToLive(t *testing.T) {
 		core.NewPolicy("summed", core.Per(3, 100*ms), core.VariableCost()),
 		core.NewPolicy("several", core.Per(2, 30*ms), core.Per(3, 100*ms)),
 		core.NewPolicy("refunded", core.Per(3, 100*ms), core.Refundable(0)),
-		core.NewPolicy("coarse", core.Per(3, 100*ms), core.Slices(3)),
+		core.NewPolicy("coarse", core.Per(3, 100*ms), core.Coarse(3)),
 	}
 	for _, p := range policies {
 		t.Run(p.Name(), func(t *testing.T) {

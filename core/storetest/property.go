@@ -37,7 +37,7 @@ func (h Harness) histories(t *testing.T, refused func(error) bool, courses map[s
 		"Summed":        {1, []core.PolicyOption{costs}},
 		"SeveralLimits": {3, nil},
 		"Everything":    {3, []core.PolicyOption{costs}},
-		"Coarse":        {1, []core.PolicyOption{costs, core.Slices(4)}},
+		"Coarse":        {1, []core.PolicyOption{costs, core.Coarse(4)}},
 		"Refunds":       {1, []core.PolicyOption{refunds}},
 		"Settlements":   {3, []core.PolicyOption{costs, refunds}},
 	}

@@ -147,7 +147,7 @@ func (h Harness) settlements(t *testing.T) {
 // coarse: however many requests there are, a log has one entry a slice, and
 // units come back at most a slice late.
 func (h Harness) coarse(t *testing.T) {
-	p := core.NewPolicy("p", core.Per(10_000, time.Second), core.VariableCost(), core.Slices(10))
+	p := core.NewPolicy("p", core.Per(10_000, time.Second), core.VariableCost(), core.Coarse(10))
 	s := h.subject(t)
 	for range 3000 {
 		s.admits(p, "k", 2)

@@ -115,10 +115,10 @@ func (h Harness) rules(t *testing.T) {
 	}
 	changed(0)
 	until := s.RuleTime().Add(time.Hour).Round(time.Millisecond)
-	ban := core.Rule{Kind: core.Ban, Key: "user=\"<é>\\ \x00", Until: until}
-	block := core.Rule{Kind: core.Block, Network: netip.MustParsePrefix("2001:db8::/32")}
-	override := core.Rule{Kind: core.Override, Policy: "api", Limits: []core.Limit{core.PerSecond(3), core.Per(7, 90*time.Second)}}
-	all := core.Rule{Kind: core.Switch, Policy: core.AllPolicies, Mode: core.ModeOff, Until: until}
+	ban := core.Rule{Kind: core.RuleBan, Key: "user=\"<é>\\ \x00", Until: until}
+	block := core.Rule{Kind: core.RuleBlock, Network: netip.MustParsePrefix("2001:db8::/32")}
+	override := core.Rule{Kind: core.RuleOverride, Policy: "api", Limits: []core.Limit{core.PerSecond(3), core.Per(7, 90*time.Second)}}
+	all := core.Rule{Kind: core.RuleSwitch, Policy: core.AllPolicies, Mode: core.ModeOff, Until: until}
 	s.set(ban)
 	s.set(block)
 	s.set(override)
@@ -137,7 +137,7 @@ func (h Harness) rules(t *testing.T) {
 	}
 	changed(1, ban, override, all)
 	// One that has ended is as good as none, and makes room with the next change.
-	ended := core.Rule{Kind: core.Ban, Key: "k", Until: s.RuleTime().Add(20 * ms)}
+	ended := core.Rule{Kind: core.RuleBan, Key: "k", Until: s.RuleTime().Add(20 * ms)}
 	s.set(ended)
 	f.follow()
 	s.pass(40 * ms)
@@ -175,12 +175,12 @@ func (h Harness) rulesFollowed(t *testing.T) {
 	}
 	start := s.RuleTime().Truncate(time.Millisecond)
 	for step := range 2000 {
-		r := core.Rule{Kind: core.Ban, Key: strconv.Itoa(random.IntN(60)), Until: start.Add(time.Hour + time.Duration(step)*ms)}
+		r := core.Rule{Kind: core.RuleBan, Key: strconv.Itoa(random.IntN(60)), Until: start.Add(time.Hour + time.Duration(step)*ms)}
 		switch random.IntN(4) {
 		case 0:
-			r = core.Rule{Kind: core.Block, Network: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(random.IntN(9))}), 16)}
+			r = core.Rule{Kind: core.RuleBlock, Network: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(random.IntN(9))}), 16)}
 		case 1:
-			r = core.Rule{Kind: core.Switch, Policy: "p" + strconv.Itoa(random.IntN(9)), Mode: []core.Mode{core.ModeOff, core.ModeShadow}[step%2]}
+			r = core.Rule{Kind: core.RuleSwitch, Policy: "p" + strconv.Itoa(random.IntN(9)), Mode: []core.Mode{core.ModeOff, core.ModeShadow}[step%2]}
 		}
 		if random.IntN(3) == 0 {
 			_, there := want[r.ID()]
@@ -208,7 +208,7 @@ func (h Harness) rulesAtAnyNumber(t *testing.T) {
 	one, late := s.follower(), s.follower()
 	one.follow()
 	late.follow()
-	rule := func(i int) core.Rule { return core.Rule{Kind: core.Block, Key: "client " + strconv.Itoa(i)} }
+	rule := func(i int) core.Rule { return core.Rule{Kind: core.RuleBlock, Key: "client " + strconv.Itoa(i)} }
 	const writers = 64
 	var wg sync.WaitGroup
 	for w := range writers {

@@ -134,7 +134,7 @@ func (s *subject) denies(p *core.Policy, key string, cost int64) core.Usage {
 	return u
 }
 
-func (s *subject) takeAll(asks ...core.Ask) []core.Usage {
+func (s *subject) takeAll(asks ...core.Charge) []core.Usage {
 	s.Helper()
 	for i := range asks {
 		if asks[i].Cost == 0 {

@@ -17,7 +17,7 @@ func (h Harness) together(t *testing.T) {
 		s := h.subject(t)
 		wide := core.NewPolicy("wide", core.Per(5, time.Second))
 		narrow := core.NewPolicy("narrow", core.Per(2, time.Second), core.PerMinute(3))
-		asks := []core.Ask{{Policy: wide, Key: "k"}, {Policy: narrow, Key: "k"}}
+		asks := []core.Charge{{Policy: wide, Key: "k"}, {Policy: narrow, Key: "k"}}
 		for i := range int64(2) {
 			for _, u := range s.takeAll(asks...) {
 				if !u.Allowed || u.Limits[0].Used != i+1 {
@@ -45,7 +45,7 @@ func (h Harness) together(t *testing.T) {
 		real := core.NewPolicy("real", core.Per(5, time.Second))
 		shadow := core.NewPolicy("shadow", core.Per(1, time.Second), core.Shadow())
 		for i := range int64(3) {
-			usages := s.takeAll(core.Ask{Policy: shadow, Key: "k"}, core.Ask{Policy: real, Key: "k"})
+			usages := s.takeAll(core.Charge{Policy: shadow, Key: "k"}, core.Charge{Policy: real, Key: "k"})
 			if usages[0].Allowed != (i == 0) || usages[0].Limits[0].Used != 1 {
 				t.Errorf("request %d: the policy in shadow mode: %+v", i, usages[0])
 			}
@@ -59,7 +59,7 @@ func (h Harness) together(t *testing.T) {
 		api := core.NewPolicy("api", core.Per(2, time.Second), core.Refundable(0))
 		for i := range 9 {
 			key := fmt.Sprint("client-", i)
-			usages := s.takeAll(core.Ask{Policy: api, Key: key}, core.Ask{Policy: api, Key: "service"})
+			usages := s.takeAll(core.Charge{Policy: api, Key: key}, core.Charge{Policy: api, Key: "service"})
 			if !usages[0].Allowed || usages[1].Allowed != (i < 2) {
 				t.Errorf("request %d: %+v", i, usages)
 			}
@@ -74,7 +74,7 @@ func (h Harness) together(t *testing.T) {
 		// The first denies: the second is not touched.
 		s.clock.Advance(time.Second)
 		for i := range 4 {
-			s.takeAll(core.Ask{Policy: api, Key: "service"}, core.Ask{Policy: api, Key: fmt.Sprint("client-", i)})
+			s.takeAll(core.Charge{Policy: api, Key: "service"}, core.Charge{Policy: api, Key: fmt.Sprint("client-", i)})
 		}
 		if u := s.look(api, "client-3", 1); u.Limits[0].Used != 0 {
 			t.Errorf("taken in vain: %+v", u)
@@ -83,10 +83,10 @@ func (h Harness) together(t *testing.T) {
 	t.Run("apart", func(t *testing.T) {
 		s := h.subject(t)
 		api := core.NewPolicy("api", core.Per(2, time.Second))
-		asks := []core.Ask{{Policy: api, Key: "one", Cost: 1}, {Policy: api, Key: "other", Cost: 1}}
+		asks := []core.Charge{{Policy: api, Key: "one", Cost: 1}, {Policy: api, Key: "other", Cost: 1}}
 		_, err := s.TakeAll(t.Context(), asks)
-		if h.Apart != errors.Is(err, core.ErrApart) || !h.Apart && err != nil {
-			t.Errorf("policies that are not refundable, for two keys: %v, want ErrApart: %v", err, h.Apart)
+		if h.Apart != errors.Is(err, core.ErrCrossSlot) || !h.Apart && err != nil {
+			t.Errorf("policies that are not refundable, for two keys: %v, want ErrCrossSlot: %v", err, h.Apart)
 		}
 	})
 	t.Run("property", h.togetherProperty)
@@ -101,7 +101,7 @@ func (h Harness) togetherProperty(t *testing.T) {
 		key := fmt.Sprint("history-", histories)
 		policies := []*core.Policy{}
 		costs, refunds := core.VariableCost(), core.Refundable(0)
-		for i, options := range [][]core.PolicyOption{{}, {costs}, {refunds}, {costs, refunds}, {core.Shadow()}, {core.Slices(3)}} {
+		for i, options := range [][]core.PolicyOption{{}, {costs}, {refunds}, {costs, refunds}, {core.Shadow()}, {core.Coarse(3)}} {
 			p := randomPolicy(t, 1, options)
 			named := append([]core.PolicyOption{p.Limit(0)}, options...)
 			policies = append(policies, core.NewPolicy(fmt.Sprint("p", i), named...))
@@ -113,10 +113,10 @@ func (h Harness) togetherProperty(t *testing.T) {
 		real := s.clock.Now().UnixMilli()
 		t.Repeat(map[string]func(*rapid.T){
 			"take": func(t *rapid.T) {
-				var asks []core.Ask
+				var asks []core.Charge
 				var asked []*model
 				for _, i := range rapid.SliceOfNDistinct(rapid.IntRange(0, len(policies)-1), 1, len(policies), rapid.ID[int]).Draw(t, "policies") {
-					asks = append(asks, core.Ask{Policy: policies[i], Key: key, Cost: randomCost(t, policies[i])})
+					asks = append(asks, core.Charge{Policy: policies[i], Key: key, Cost: randomCost(t, policies[i])})
 					asked = append(asked, models[i])
 				}
 				usages, err := s.TakeAll(s.Context(), asks)

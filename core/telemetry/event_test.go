@@ -84,7 +84,7 @@ func TestEventOnRequest(t *testing.T) {
 	tracer := trace.NewTracerProvider(trace.WithSpanProcessor(spans)).Tracer("test")
 	l, _ := newLimiter(t, newMeter(t).observer())
 	user := core.NewPolicy("user", core.PerHour(9))
-	handler := httplimit.New(l, api, httplimit.WithAlso(user, httplimit.ByConstant("all")))(
+	handler := httplimit.New(l, api, httplimit.WithPolicy(user, httplimit.ByConstant("all")))(
 		http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	for _, name := range []string{"first", "second"} {
 		ctx, span := tracer.Start(context.Background(), name)

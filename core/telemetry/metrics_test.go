@@ -145,7 +145,7 @@ func TestAllowAll(t *testing.T) {
 	l, _ := newLimiter(t, m.observer())
 	other := core.NewPolicy("user", core.PerHour(9))
 	for range 3 {
-		if _, err := l.AllowAll(t.Context(), core.Ask{Policy: api, Key: "k"}, core.Ask{Policy: other, Key: "k"}); err != nil {
+		if _, err := l.AllowAll(t.Context(), core.Charge{Policy: api, Key: "k"}, core.Charge{Policy: other, Key: "k"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -204,7 +204,7 @@ func TestNoKey(t *testing.T) {
 	o.Watch(l)
 	ctx, span := tracer.Start(context.Background(), "GET /")
 	traffic(ctx, l, store)
-	if err := l.AllowFor(ctx, nil, core.Ask{Policy: api, Key: "client-7"}, new(core.Decision)); err != nil {
+	if err := l.AllowFor(ctx, nil, core.Charge{Policy: api, Key: "client-7"}, new(core.Decision)); err != nil {
 		t.Fatal(err)
 	}
 	span.End()

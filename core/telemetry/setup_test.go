@@ -136,8 +136,8 @@ func traffic(ctx context.Context, l *core.Limiter, store *failingStore) {
 	allow(api, "banned-9", 1)
 	store.failing.Store(true)
 	allow(api, "client-8", 3)
-	allow(core.NewPolicy("open", core.PerHour(1), core.OnFailure(core.FailOpen)), "client-8", 1)
-	allow(core.NewPolicy("closed", core.PerHour(1), core.OnFailure(core.FailClosed)), "client-8", 2)
+	allow(core.NewPolicy("open", core.PerHour(1), core.OnStoreFailure(core.FailOpen)), "client-8", 1)
+	allow(core.NewPolicy("closed", core.PerHour(1), core.OnStoreFailure(core.FailClosed)), "client-8", 2)
 	store.failing.Store(false)
 }
 

@@ -309,11 +309,11 @@ func ExampleByFirst() {
 	// 429 "api";r=0;t=3600
 }
 
-func ExampleBind() {
+func ExampleKeyFunc() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 	api := core.NewPolicy("api", core.PerHour(100))
-	keyOf := echolimit.Bind(limiter, echolimit.ByAddress())
+	keyOf := echolimit.KeyFunc(limiter, echolimit.ByAddress())
 
 	e := echo.New()
 	e.GET("/", hello, echolimit.New(limiter, api))
@@ -337,7 +337,7 @@ func ExampleBind() {
 	// 99 left
 }
 
-func ExampleWithAlso() {
+func ExampleWithPolicy() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 	perAddress := core.NewPolicy("address", core.PerHour(100))
@@ -349,8 +349,8 @@ func ExampleWithAlso() {
 
 	e := echo.New()
 	e.Use(echolimit.New(limiter, perAddress,
-		echolimit.WithAlso(perUser, user),
-		echolimit.WithAlso(perService, echolimit.ByConstant("shop"))))
+		echolimit.WithPolicy(perUser, user),
+		echolimit.WithPolicy(perService, echolimit.ByConstant("shop"))))
 	e.GET("/", hello)
 
 	try(e, "/", "X-User", "alice")

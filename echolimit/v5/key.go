@@ -75,7 +75,7 @@ func ByFunc(name string, find func(*echo.Context) (string, error)) Key {
 
 // ByConstant counts all requests by the name, whoever they come from: one budget
 // for all clients, such as that of a service behind yours. It is mostly for
-// [WithAlso], beside a limit for each client.
+// [WithPolicy], beside a limit for each client.
 func ByConstant(name string) Key { return framework.ByConstant(name) }
 
 // ByAll counts by all keys together: one budget for each combination. The
@@ -85,13 +85,13 @@ func ByAll(keys ...Key) Key { return framework.ByAll(keys...) }
 // ByFirst counts by the first key that the request has.
 func ByFirst(keys ...Key) Key { return framework.ByFirst(keys...) }
 
-// Bind is the function that finds the key of a request as [New] does with the
+// KeyFunc is the function that finds the key of a request as [New] does with the
 // same limiter and key, for the limiter's Peek and Reset:
 //
-//	keyOf := echolimit.Bind(limiter, echolimit.ByAddress())
+//	keyOf := echolimit.KeyFunc(limiter, echolimit.ByAddress())
 //	...
 //	key, err := keyOf(c)
 //	d, err := limiter.Peek(c.Request().Context(), api, key)
-func Bind(limiter *core.Limiter, key Key) func(*echo.Context) (string, error) {
-	return framework.Bind(limiter, key)
+func KeyFunc(limiter *core.Limiter, key Key) func(*echo.Context) (string, error) {
+	return framework.KeyFunc(limiter, key)
 }

@@ -39,10 +39,10 @@ func TestAdapter(t *testing.T) {
 		ByConstant:  echolimit.ByConstant,
 		ByAll:       echolimit.ByAll,
 		ByFirst:     echolimit.ByFirst,
-		Bind:        echolimit.Bind,
+		KeyFunc:     echolimit.KeyFunc,
 
 		WithKey:             echolimit.WithKey,
-		WithAlso:            echolimit.WithAlso,
+		WithPolicy:          echolimit.WithPolicy,
 		WithCost:            echolimit.WithCost,
 		WithSkip:            func(skip func(*echo.Context) bool) adapter.Option[*echo.Context] { return echolimit.WithSkip(skip) },
 		WithTier:            echolimit.WithTier,

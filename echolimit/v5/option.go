@@ -9,23 +9,23 @@ import (
 )
 
 // Option is a setting for [New]. Of the same option given twice the last one
-// counts, except for [WithAlso]. Options panic on a nil function.
+// counts, except for [WithPolicy]. Options panic on a nil function.
 type Option = adapter.Option[*echo.Context]
 
 // WithKey sets who is counted; [ByAddress] unless set.
 func WithKey(key Key) Option { return framework.WithKey(key) }
 
-// WithAlso counts requests by another policy and key as well. It may be given
+// WithPolicy counts requests by another policy and key as well. It may be given
 // several times, and a request needs all the keys. All policies are asked in one
 // step: when one has no room, the request is denied, and counted by none.
 //
 //	echolimit.New(limiter, perAddress,
-//		echolimit.WithAlso(perUser, user),
-//		echolimit.WithAlso(perService, echolimit.ByConstant("shop")))
+//		echolimit.WithPolicy(perUser, user),
+//		echolimit.WithPolicy(perService, echolimit.ByConstant("shop")))
 //
 // On a Redis Cluster or Ring the policies need [core.Refundable]: see
 // [core.Limiter.AllowAll].
-func WithAlso(policy *core.Policy, key Key) Option { return framework.WithAlso(policy, key) }
+func WithPolicy(policy *core.Policy, key Key) Option { return framework.WithPolicy(policy, key) }
 
 // WithCost sets how many units a request takes; 1 unless set. The policy
 // needs [core.VariableCost]; of several, those that have it take the cost, and the
@@ -77,7 +77,7 @@ func OnSuccess(c *echo.Context, status int) bool { return framework.OnSuccess(c,
 
 // OnFailure is for [WithRefund]: a request is given back for a status of 400 or above,
 // so that only successes count. It has nothing to do with a store that fails: the failure
-// mode of a policy is set by [core.OnFailure].
+// mode of a policy is set by [core.OnStoreFailure].
 func OnFailure(c *echo.Context, status int) bool { return framework.OnFailure(c, status) }
 
 // WithSettle corrects what a request took to the units that it has really used,
@@ -107,7 +107,7 @@ func WithDenied(denied func(*echo.Context, core.Decision) error) Option {
 // goes to Echo's HTTPErrorHandler. It comes before [WithFrameworkErrors].
 //
 // While the store does not answer, requests can also pass, or be counted by this
-// process: see [core.OnFailure] for a policy, [core.WithFailureMode] for all. Then
+// process: see [core.OnStoreFailure] for a policy, [core.WithFailureMode] for all. Then
 // there is a decision, and this is not asked.
 func WithErrorHandler(failed func(*echo.Context, error) error) Option {
 	return framework.WithErrorHandler(failed)

@@ -67,7 +67,7 @@ func newRouter(limits *service.Limits, store string) *echo.Echo {
 		echolimit.New(limiter, policies.Tokens, byAPIKey, echolimit.WithCost(tokens)))
 
 	// What is left of a budget, without using any.
-	address := echolimit.Bind(limiter, echolimit.ByAddress())
+	address := echolimit.KeyFunc(limiter, echolimit.ByAddress())
 	e.GET("/whoami", func(c echo.Context) error {
 		key, err := address(c)
 		if err != nil {

@@ -112,7 +112,7 @@ func (b *burst) allowAll(callers int) {
 	var c tally
 	atOnce(callers, func(int) {
 		c.decide(func() (core.Decision, error) {
-			decisions, err := l.AllowAll(b.Context(), core.Ask{Policy: narrow, Key: "k"}, core.Ask{Policy: wide, Key: "k"})
+			decisions, err := l.AllowAll(b.Context(), core.Charge{Policy: narrow, Key: "k"}, core.Charge{Policy: wide, Key: "k"})
 			if err != nil {
 				return core.Decision{}, err
 			}

@@ -34,7 +34,7 @@ var (
 	countedVariant  = variant{limits: []core.Limit{core.Per(changedMax, changedWindow)}}
 	summedVariant   = variant{limits: []core.Limit{core.Per(15, changedWindow), core.Per(changedMax, 3*changedWindow)}}
 	refundedVariant = variant{limits: []core.Limit{core.Per(18, 2*changedWindow)}, options: []core.PolicyOption{core.Refundable(0)}, file: ", refund: true"}
-	coarseVariant   = variant{limits: []core.Limit{core.Per(changedMax, 300*time.Millisecond)}, options: []core.PolicyOption{core.Slices(4)}, file: ", slices: 4"}
+	coarseVariant   = variant{limits: []core.Limit{core.Per(changedMax, 300*time.Millisecond)}, options: []core.PolicyOption{core.Coarse(4)}, file: ", slices: 4"}
 	longerVariant   = variant{limits: []core.Limit{core.Per(changedMax, 250*time.Millisecond)}}
 )
 
@@ -104,7 +104,7 @@ func TestRow37_LimitsChangedLive(t *testing.T) {
 		l := core.New(connect(t, server), core.WithFailureMode(core.FailClosed))
 		t.Cleanup(func() { l.Close() })
 		for _, p := range policies {
-			l.Meet(p.variants[round%2].policy(p.name))
+			l.Register(p.variants[round%2].policy(p.name))
 		}
 		return l
 	}

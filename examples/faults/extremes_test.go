@@ -167,9 +167,9 @@ func construction(t *testing.T) (refused int) {
 		"a literal":          func() { core.NewPolicy("p", core.Limit{}) },
 		"no limit":           func() { core.NewPolicy("p") },
 		"one window twice":   func() { core.NewPolicy("p", second, core.PerSecond(2)) },
-		"slices below 1 ms":  func() { core.NewPolicy("p", core.Per(1, time.Millisecond), core.Slices(2)) },
-		"1 slice":            func() { core.NewPolicy("p", second, core.Slices(1)) },
-		"a million slices":   func() { core.NewPolicy("p", second, core.Slices(million)) },
+		"slices below 1 ms":  func() { core.NewPolicy("p", core.Per(1, time.Millisecond), core.Coarse(2)) },
+		"1 slice":            func() { core.NewPolicy("p", second, core.Coarse(1)) },
+		"a million slices":   func() { core.NewPolicy("p", second, core.Coarse(million)) },
 		"grace above window": func() { core.NewPolicy("p", second, core.Refundable(time.Second)) },
 	} {
 		if !panics(make) {

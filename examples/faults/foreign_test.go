@@ -33,17 +33,17 @@ func TestRow17_WrongType(t *testing.T) {
 			"Allow": func() error { _, err := limiter.Allow(t.Context(), p, "k"); return err },
 			"Peek":  func() error { _, err := limiter.Peek(t.Context(), p, "k"); return err },
 			"AllowAll": func() error {
-				_, err := limiter.AllowAll(t.Context(), core.Ask{Policy: p, Key: "k"}, core.Ask{Policy: other, Key: "k"})
+				_, err := limiter.AllowAll(t.Context(), core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: other, Key: "k"})
 				return err
 			},
 			"AllowAll, the second": func() error {
-				_, err := limiter.AllowAll(t.Context(), core.Ask{Policy: other, Key: "k"}, core.Ask{Policy: p, Key: "k"})
+				_, err := limiter.AllowAll(t.Context(), core.Charge{Policy: other, Key: "k"}, core.Charge{Policy: p, Key: "k"})
 				return err
 			},
 		} {
 			err := ask()
-			if !errors.Is(err, core.ErrNotALog) || !strings.Contains(err.Error(), "policy "+p.Name()+":") {
-				t.Errorf("%s, %s: %v; want a core.ErrNotALog that names the policy", p.Name(), what, err)
+			if !errors.Is(err, core.ErrWrongType) || !strings.Contains(err.Error(), "policy "+p.Name()+":") {
+				t.Errorf("%s, %s: %v; want a core.ErrWrongType that names the policy", p.Name(), what, err)
 			}
 			if got := rdb.Get(t.Context(), keys[0]).Val(); got != "mine" {
 				t.Errorf("%s, %s: the value is now %q", p.Name(), what, got)

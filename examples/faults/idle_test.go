@@ -40,7 +40,7 @@ func TestRow33_IdleConnectionsReset(t *testing.T) {
 					c.decide(func() (core.Decision, error) { return l.Peek(t.Context(), p, key) })
 				case 1:
 					c.decide(func() (core.Decision, error) {
-						both, err := l.AllowAll(t.Context(), core.Ask{Policy: policies[0], Key: key}, core.Ask{Policy: policies[1], Key: key})
+						both, err := l.AllowAll(t.Context(), core.Charge{Policy: policies[0], Key: key}, core.Charge{Policy: policies[1], Key: key})
 						if err != nil {
 							return core.Decision{}, err
 						}

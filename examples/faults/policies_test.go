@@ -24,7 +24,7 @@ func layouts(name string, limit core.Limit) []*core.Policy {
 	}
 	const slices = 4
 	if limit.Window >= slices*time.Millisecond {
-		policies = append(policies, core.NewPolicy(name+"-coarse", limit, core.VariableCost(), core.Slices(slices)))
+		policies = append(policies, core.NewPolicy(name+"-coarse", limit, core.VariableCost(), core.Coarse(slices)))
 	}
 	return policies
 }

@@ -80,13 +80,13 @@ func everything(t *testing.T, l *core.Limiter) (calls int) {
 		do("Entries", err)
 		do("Reset", l.Reset(ctx, p, "k"))
 	}
-	_, err := l.AllowAll(ctx, core.Ask{Policy: policies[0], Key: "k"}, core.Ask{Policy: policies[2], Key: "k2"}, core.Ask{Policy: policies[3], Key: "k"})
+	_, err := l.AllowAll(ctx, core.Charge{Policy: policies[0], Key: "k"}, core.Charge{Policy: policies[2], Key: "k2"}, core.Charge{Policy: policies[3], Key: "k"})
 	do("AllowAll", err)
 	do("Override", l.Override(ctx, policies[0].Name(), core.PerHour(5)))
 	do("Ban", l.Ban(ctx, "k", time.Minute))
 	_, err = l.Unban(ctx, "k")
 	do("Unban", err)
-	do("SetRule", l.SetRule(ctx, core.Rule{Kind: core.Block, Key: "k"}))
+	do("SetRule", l.SetRule(ctx, core.Rule{Kind: core.RuleBlock, Key: "k"}))
 	rules, err := l.Rules(ctx)
 	do("Rules", err)
 	for _, rule := range rules {

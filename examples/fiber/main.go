@@ -65,7 +65,7 @@ func newRouter(limits *service.Limits, store string) *fiber.App {
 		fiberlimit.New(limiter, policies.Tokens, byAPIKey, fiberlimit.WithCost(tokens)), complete)
 
 	// What is left of a budget, without using any.
-	address := fiberlimit.Bind(limiter, fiberlimit.ByAddress())
+	address := fiberlimit.KeyFunc(limiter, fiberlimit.ByAddress())
 	app.Get("/whoami", func(c *fiber.Ctx) error {
 		key, err := address(c)
 		if err != nil {

@@ -62,7 +62,7 @@ func newRouter(limits *service.Limits, store string) *gin.Engine {
 		ginlimit.New(limiter, policies.Tokens, byAPIKey, ginlimit.WithCost(tokens)), complete)
 
 	// What is left of a budget, without using any.
-	address := ginlimit.Bind(limiter, ginlimit.ByAddress())
+	address := ginlimit.KeyFunc(limiter, ginlimit.ByAddress())
 	router.GET("/whoami", func(c *gin.Context) {
 		key, err := address(c)
 		if err != nil {

@@ -49,9 +49,9 @@ func (r onRoute) Route() string              { return string(r) }
 
 func (l *ledger) ask(p *process, route, key string, policies ...*core.Policy) {
 	l.t.Helper()
-	asks := make([]core.Ask, len(policies))
+	asks := make([]core.Charge, len(policies))
 	for i, policy := range policies {
-		asks[i] = core.Ask{Policy: policy, Key: key}
+		asks[i] = core.Charge{Policy: policy, Key: key}
 	}
 	all, err := p.limiter.AllowRequest(l.t.Context(), onRoute(route), asks...)
 	for errors.Is(err, core.ErrOverloaded) { // on a busy machine; a client comes again

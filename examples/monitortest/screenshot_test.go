@@ -99,8 +99,8 @@ func TestBusy(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	here, there := newProcess(t, redis), newProcess(t, redis)
-	here.limiter.Meet(core.NewPolicy("export", core.PerHour(3)))
-	must(t, here.limiter.SetRule(t.Context(), core.Rule{Kind: core.Exempt, Key: "user=monitoring"}))
+	here.limiter.Register(core.NewPolicy("export", core.PerHour(3)))
+	must(t, here.limiter.SetRule(t.Context(), core.Rule{Kind: core.RuleExempt, Key: "user=monitoring"}))
 	must(t, here.limiter.Override(t.Context(), "stocks", core.PerMinute(60)))
 	b := open(t, here.page())
 	b.live()
@@ -133,7 +133,7 @@ func TestManyPolicies(t *testing.T) {
 	for i := range 24 {
 		policies = append(policies, core.NewPolicy(fmt.Sprintf("policy-%02d", i), core.PerMinute(int64(20+i))))
 	}
-	here.limiter.Meet(policies...)
+	here.limiter.Register(policies...)
 	b := open(t, here.page())
 	b.live()
 	b.screen("light", 1280, 800)

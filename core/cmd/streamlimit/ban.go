@@ -38,7 +38,7 @@ key it is x-api-key=<digest>.
 			if err != nil {
 				return err
 			}
-			ban := core.Rule{Kind: core.Ban, Key: *key, Until: until}
+			ban := core.Rule{Kind: core.RuleBan, Key: *key, Until: until}
 			if err := limiter.SetRule(ctx, ban); err != nil {
 				return err
 			}
@@ -65,7 +65,7 @@ It fails when there is none.
 				return err
 			}
 			return deletion{
-				rule:   core.Rule{Kind: core.Ban, Key: *key}.ID(),
+				rule:   core.Rule{Kind: core.RuleBan, Key: *key}.ID(),
 				answer: map[string]any{"key": *key},
 				done:   told(*key, "is not banned any more"),
 				none:   told(*key, "was not banned"),

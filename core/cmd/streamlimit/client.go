@@ -22,7 +22,7 @@ of one. A block of the same network or key is replaced.
 	streamlimit block -network 198.51.100.0/24
 	streamlimit block -key x-api-key=5f2b0c9ad4e17c38a5b0c1d2e3f40516 -for 1h
 	streamlimit rules -delete "block network 198.51.100.0/24"`,
-	flags: clientFlags(core.Block, "is blocked"),
+	flags: clientFlags(core.RuleBlock, "is blocked"),
 }
 
 var exemptCommand = command{
@@ -35,7 +35,7 @@ of one. A block or a ban of the same client comes first.
 
 	streamlimit exempt -network 203.0.113.0/28 -for 2h
 	streamlimit rules -delete "exempt network 203.0.113.0/28"`,
-	flags: clientFlags(core.Exempt, "is exempt"),
+	flags: clientFlags(core.RuleExempt, "is exempt"),
 }
 
 // clientFlags are those of a command that makes a rule about a client.

@@ -37,7 +37,7 @@ func TestBlockAndExempt(t *testing.T) {
 	r = tool(t, server, "exempt", "-network", "192.0.2.1", "-for", "1h", "-json")
 	r.want(t, exitOK)
 	r.decode(t, &rule)
-	if left := time.Until(time.UnixMilli(rule.Until)); rule.Network != "192.0.2.1/32" || rule.Kind != core.Exempt || left < 50*time.Minute || left > time.Hour {
+	if left := time.Until(time.UnixMilli(rule.Until)); rule.Network != "192.0.2.1/32" || rule.Kind != core.RuleExempt || left < 50*time.Minute || left > time.Hour {
 		t.Errorf("%+v", rule)
 	}
 	becomes(client, core.ReasonExempt)

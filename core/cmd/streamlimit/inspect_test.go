@@ -38,7 +38,7 @@ func TestInspectShowsUseRefundsAndBans(t *testing.T) {
 	if found.Policy != "costs" || found.Key != client || found.Allowed || found.Reason != "banned" || found.RetryAfter <= 0 {
 		t.Errorf("%+v", found)
 	}
-	if len(found.Rules) != 1 || found.Rules[0].Kind != core.Ban || found.Rules[0].Until <= found.Now {
+	if len(found.Rules) != 1 || found.Rules[0].Kind != core.RuleBan || found.Rules[0].Until <= found.Now {
 		t.Errorf("rules %+v", found.Rules)
 	}
 	var cost, refund int64
@@ -97,7 +97,7 @@ func TestUnknownPolicyNamesThoseKnown(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	s := newService(t, server)
-	s.Meet(api, costs)
+	s.Register(api, costs)
 	s.tell()
 	tool(t, server, "inspect", "-policy", "apis", "-key", client).want(t, exitFailure, "only of api, costs")
 }

@@ -37,7 +37,7 @@ func TestBanAndUnban(t *testing.T) {
 	r := tool(t, server, "ban", "-key", client, "-for", "1h", "-json")
 	r.want(t, exitOK)
 	r.decode(t, &ban)
-	if left := time.Until(time.UnixMilli(ban.Until)); ban.Kind != core.Ban || ban.Key != client || left < 50*time.Minute || left > time.Hour {
+	if left := time.Until(time.UnixMilli(ban.Until)); ban.Kind != core.RuleBan || ban.Key != client || left < 50*time.Minute || left > time.Hour {
 		t.Errorf("%+v", ban)
 	}
 	if rules, err := s.Rules(t.Context()); err != nil || len(rules) != 1 || rules[0].ID() != ban.ID {

@@ -62,7 +62,7 @@ It fails when there is none.
 				return errNoName
 			}
 			return deletion{
-				rule:   core.Rule{Kind: core.Override, Policy: *name}.ID(),
+				rule:   core.Rule{Kind: core.RuleOverride, Policy: *name}.ID(),
 				answer: map[string]any{"policy": *name},
 				done:   told(*name, "has its own limits again"),
 				none:   told(*name, "had no override"),
@@ -83,7 +83,7 @@ func overrideOf(name, texts string) (core.Rule, error) {
 	if err != nil {
 		return core.Rule{}, usageError{err.Error()}
 	}
-	return core.Rule{Kind: core.Override, Policy: name, Limits: p.Limits()}, nil
+	return core.Rule{Kind: core.RuleOverride, Policy: name, Limits: p.Limits()}, nil
 }
 
 // setOverride sets the rule, and notes what of it may not be expected.

@@ -30,7 +30,7 @@ func TestOverrideAndRestore(t *testing.T) {
 	var rule monitor.Rule
 	r := tool(t, server, "override", "-policy", "api", "-limits", "3/minute", "-json")
 	r.want(t, exitOK)
-	if r.decode(t, &rule); rule.ID != "override policy api" || rule.Kind != core.Override || len(rule.Limits) != 1 || rule.Until != 0 || r.err != "" {
+	if r.decode(t, &rule); rule.ID != "override policy api" || rule.Kind != core.RuleOverride || len(rule.Limits) != 1 || rule.Until != 0 || r.err != "" {
 		t.Errorf("%+v, and the note %q", rule, r.err)
 	}
 	limits(core.PerMinute(3))
@@ -66,7 +66,7 @@ func TestOverrideOfAnUnknownPolicyWaits(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	s := newService(t, server)
-	s.Meet(costs)
+	s.Register(costs)
 	s.tell()
 	tool(t, server, "override", "-policy", "apis", "-limits", "4/second").want(t, exitOK,
 		`No process has told of a policy "apis" within the last hour (only of costs)`, "apis has 4/second until")
@@ -79,7 +79,7 @@ func TestOverrideThatCannotHoldIsRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	s := newService(t, server)
-	s.Meet(core.NewPolicy("bulk", core.PerDay(1000), core.Slices(64)))
+	s.Register(core.NewPolicy("bulk", core.PerDay(1000), core.Coarse(64)))
 	s.tell()
 	tool(t, server, "override", "-policy", "bulk", "-limits", "4/second,9/hour").want(t, exitFailure, "a coarse log has one limit")
 	if rules, err := s.Rules(t.Context()); err != nil || len(rules) != 0 {

@@ -69,7 +69,7 @@ func byDenials(policies []monitor.Policy) []monitor.Policy {
 func override(policies []monitor.Policy, rules []core.Rule) {
 	for _, r := range rules {
 		for i := range policies {
-			if r.Kind == core.Override && r.Policy == policies[i].Name {
+			if r.Kind == core.RuleOverride && r.Policy == policies[i].Name {
 				policies[i].Overridden, policies[i].Limits = true, r.Limits
 			}
 		}

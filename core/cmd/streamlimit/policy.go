@@ -25,7 +25,7 @@ func policyFlags(f *flag.FlagSet) *policyFlag {
 	f.StringVar(&p.limits, "limits", "", "its `limits`, such as 20/second,200/minute, where no process tells of it")
 	f.BoolVar(&p.costs, "costs", false, "with -limits: the service's policy has core.VariableCost")
 	f.BoolVar(&p.refundable, "refundable", false, "with -limits: the service's policy is core.Refundable")
-	f.IntVar(&p.slices, "slices", 0, "with -limits: the service's policy has core.Slices of `n`")
+	f.IntVar(&p.slices, "slices", 0, "with -limits: the service's policy has core.Coarse of `n`")
 	return p
 }
 
@@ -71,7 +71,7 @@ func current(ctx context.Context, limiter *core.Limiter, p *core.Policy) (*core.
 	if _, err := limiter.Rules(ctx); err != nil {
 		return nil, err
 	}
-	limiter.Meet(p)
+	limiter.Register(p)
 	if now, ok := limiter.Policy(p.Name()); ok {
 		p = now
 	}
@@ -131,7 +131,7 @@ func (p *policyFlag) given() (*core.Policy, error) {
 		options = append(options, core.Refundable(0))
 	}
 	if p.slices != 0 {
-		options = append(options, core.Slices(p.slices))
+		options = append(options, core.Coarse(p.slices))
 	}
 	policy, err := core.ParsePolicy(p.name, strings.Split(p.limits, ","), options...)
 	if err != nil {

@@ -20,9 +20,9 @@ func line(r core.Rule) string {
 // about is who or what a rule is about.
 func about(r core.Rule) string {
 	switch {
-	case r.Kind == core.Override:
+	case r.Kind == core.RuleOverride:
 		return r.Policy + ": " + limits(r.Limits)
-	case r.Kind == core.Switch:
+	case r.Kind == core.RuleSwitch:
 		return policies(r.Policy) + ": " + string(r.Mode)
 	case r.Network.IsValid():
 		return r.Network.String()

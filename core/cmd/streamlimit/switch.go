@@ -38,7 +38,7 @@ replaced, and one of a policy comes before the one of all.
 			if rule.Mode == core.ModeOn {
 				still := ""
 				if !*all {
-					still = core.Rule{Kind: core.Switch, Policy: core.AllPolicies}.ID()
+					still = core.Rule{Kind: core.RuleSwitch, Policy: core.AllPolicies}.ID()
 				}
 				return deletion{
 					still:  still,
@@ -80,7 +80,7 @@ func switchOf(name string, all bool, to string) (core.Rule, error) {
 	}
 	switch mode := core.Mode(to); mode {
 	case core.ModeOn, core.ModeShadow, core.ModeOff:
-		return core.Rule{Kind: core.Switch, Policy: name, Mode: mode}, nil
+		return core.Rule{Kind: core.RuleSwitch, Policy: name, Mode: mode}, nil
 	}
 	return core.Rule{}, usage("-to is off, shadow or on")
 }

@@ -25,7 +25,7 @@ func TestSwitchOffAndOn(t *testing.T) {
 	var rule monitor.Rule
 	r := tool(t, server, "switch", "-policy", "api", "-to", "off", "-for", "1h", "-json")
 	r.want(t, exitOK)
-	if r.decode(t, &rule); rule.ID != "switch policy api" || rule.Kind != core.Switch || rule.Mode != core.ModeOff || rule.Until == 0 {
+	if r.decode(t, &rule); rule.ID != "switch policy api" || rule.Kind != core.RuleSwitch || rule.Mode != core.ModeOff || rule.Until == 0 {
 		t.Errorf("%+v", rule)
 	}
 	mode(core.ModeOff)

@@ -110,7 +110,7 @@ const idle = new Table(byId('idle'), {
   },
 });
 
-const noPolicies = el('p', { class: 'empty' }, 'No policy yet. One appears here when a route with a limit is set up, or with its first request: limiter.Meet(policy) shows it earlier.');
+const noPolicies = el('p', { class: 'empty' }, 'No policy yet. One appears here when a route with a limit is set up, or with its first request: limiter.Register(policy) shows it earlier.');
 byId('policies').after(noPolicies);
 
 export function showPolicies() {
