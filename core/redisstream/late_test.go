@@ -1,13 +1,10 @@
-//go:build !race
-
-// The race detector makes all of this ten times slower, and so measures something else:
-// make test runs these tests without it, and nothing beside them.
-
 package redisstream
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"sync"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,40 +14,43 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// A process that is late now and then still finds out that a server does not answer:
-// one that is frozen, or from the start a black hole.
-func TestFrozenServerInALateProcess(t *testing.T) {
-	server := redistest.Start(t)
-	for name, met := range map[string]bool{"met": true, "not met": false} {
-		t.Run(name, func(t *testing.T) {
-			rdb := redis.NewClient(server.Options())
-			defer rdb.Close()
-			s := New(rdb)
-			l := core.New(s)
-			defer l.Close()
-			p := core.NewPolicy("p", core.PerHour(1000))
-			var all sync.WaitGroup
-			for range 20 {
-				if met {
-					all.Go(func() { take(t, s, p, "k") })
-				}
-			}
-			all.Wait()
-			server.Freeze()
-			defer server.Thaw()
-			for end := time.Now().Add(4 * time.Second); time.Now().Before(end) && l.Health().Down == nil; {
-				s.batcher.starvation.note(10 * time.Millisecond)
-				var c tally
-				for i := range 5 {
-					all.Go(func() { c.ask(t.Context(), l, p, fmt.Sprint("k", i)) })
-				}
-				all.Wait()
-			}
-			var c tally
-			c.ask(t.Context(), l, p, "k")
-			if c.fallback.Load() != 1 || l.Health().Down == nil {
-				t.Errorf("%v, %+v; want the breaker open", &c, l.Health())
-			}
-		})
+// lateReplies is a hook by which the reply to a registration is late.
+type lateReplies struct{ sent chan struct{} }
+
+func (lateReplies) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (lateReplies) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h lateReplies) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if cmd.Name() == "eval" && len(cmd.Args()) > 3 && strings.HasSuffix(fmt.Sprint(cmd.Args()[3]), logsSuffix) {
+			h.sent <- struct{}{}
+			time.Sleep(DefaultTimeout * 3 / 2)
+		}
+		return err
+	}
+}
+
+// A registration that is answered too late fails no decision that waits behind it.
+func TestLateRegistration(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	late := lateReplies{make(chan struct{}, 1)}
+	rdb.AddHook(late)
+	s := New(rdb)
+	p := core.NewPolicy("p", core.PerMinute(1))
+	registered := make(chan error)
+	go func() {
+		_, err := s.RegisterLogs(t.Context(), []*core.Policy{p})
+		registered <- err
+	}()
+	<-late.sent
+	if u, err := s.Take(t.Context(), p, "k", 1); err != nil || !u.Allowed {
+		t.Errorf("%+v, %v, want it admitted", u, err)
+	}
+	if err := <-registered; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, want no answer in time", err)
 	}
 }

@@ -58,6 +58,7 @@ type server struct {
 
 	answered time.Time // when a decision was answered last
 	silent   error     // set while decisions are not answered
+	doubted  time.Time // when a command that is not a decision made it silent; or zero
 	troubled time.Time // when a decision was last not answered; zero for never
 
 	ticking  bool
@@ -240,7 +241,7 @@ func (v *server) expire() {
 				err = v.tooLate(errNoConnection)
 			}
 		case v.silent != nil:
-			if waited >= v.batcher.transport.timeout {
+			if min(waited, now.Sub(v.doubted)) >= v.batcher.transport.timeout {
 				err = v.silent
 			}
 		case waited < v.batcher.waitBound():

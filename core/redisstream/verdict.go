@@ -90,7 +90,11 @@ func (v *server) failedToAnswer(c *charge, at time.Time, err error) {
 	if v.answered.After(at) {
 		return
 	}
-	v.silent = err
+	v.silent, v.doubted = err, time.Time{}
+	if c.policy == nil {
+		v.doubted = time.Now() // another command says less: those who wait get the timeout
+		return
+	}
 	for t := v.queue.first; t != nil; t = v.queue.first {
 		v.queue.remove(t)
 		t.claim()
