@@ -208,8 +208,10 @@ func (l *Limiter) dropEndedRules() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := l.view.Load()
-	now := l.store.RuleTime()
-	switch {
+	if v.ends.IsZero() && v.ended.IsZero() {
+		return
+	}
+	switch now := l.store.RuleTime(); {
 	case now.Before(v.ended):
 		l.show(newView(v, v.replaced, v.ruleset))
 	case v.ends.IsZero():
