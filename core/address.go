@@ -7,8 +7,9 @@ import (
 )
 
 // ParsePrefixes reads a list of CIDRs such as "10.0.0.0/8, ::1" for
-// [WithTrustedProxies]. Entries are separated by commas or spaces; a bare
-// address stands for itself alone. An empty list is no prefix and no error.
+// [WithTrustedProxies]. Entries are separated by commas or spaces. An address without a
+// prefix length stands for itself alone. An empty list returns no prefixes and no
+// error.
 func ParsePrefixes(list string) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	for _, entry := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Reset forgets what was counted for key under p: all its units are back. The
-// key may be one that a decision shows, here and below.
+// Reset deletes what was counted for key under p, so all its units are back. The key
+// may be one that a decision shows, here and below.
 func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 	a, err := l.log(p, key)
 	if err != nil {
@@ -24,8 +24,8 @@ func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 	return nil
 }
 
-// Entries are the requests in the log of p and key that still count, newest
-// first, and no more than most of them.
+// Entries returns the requests in the log of p and key that still count, newest first,
+// up to most of them.
 func (l *Limiter) Entries(ctx context.Context, p *Policy, key string, most int) ([]Entry, error) {
 	a, err := l.log(p, key)
 	if err != nil {
@@ -69,9 +69,9 @@ func shownKey(key string) string {
 	return boundedKey(key)
 }
 
-// Policies are the policies that the limiter has met, as they are now, by name.
-// A limiter meets a policy with its first request, or by [Limiter.Register], which
-// adapters call when they are made.
+// Policies returns the policies that are registered with the limiter, as they are now,
+// sorted by name. The first request of a policy registers it, and so does
+// [Limiter.Register], which adapters call when they are made.
 func (l *Limiter) Policies() []*Policy {
 	v := l.view.Load()
 	policies := make([]*Policy, 0, len(v.names))
@@ -82,14 +82,15 @@ func (l *Limiter) Policies() []*Policy {
 	return policies
 }
 
-// Policy is the policy called name as it is now, if the limiter has met it.
+// Policy returns the policy called name as it is now, if it is registered with the
+// limiter.
 func (l *Limiter) Policy(name string) (p *Policy, ok bool) {
 	known, ok := l.view.Load().names[name]
 	return known.now, ok
 }
 
-// Ban denies key everything for a time, whatever policy it is counted by: see
-// [Rule]. A ban that is there already is replaced.
+// Ban denies all requests of key for a time, under every policy: see [Rule]. It
+// replaces an earlier ban.
 func (l *Limiter) Ban(ctx context.Context, key string, d time.Duration) error {
 	if d < time.Millisecond {
 		return fmt.Errorf("core: Ban: for %v: use at least 1ms", d)
@@ -136,10 +137,9 @@ func (l *Limiter) Switch(ctx context.Context, name string, to Mode) error {
 	return l.SetRule(ctx, r)
 }
 
-// SetRule adds a rule, or replaces the one with the same ID. It holds in this
-// process when SetRule returns, and in the others within a second. One that is
-// new beyond [MaxRules] is an [ErrTooManyRules]. Its cost does not depend on how many
-// rules there are.
+// SetRule adds a rule, or replaces the one with the same ID. It holds in this process
+// when SetRule returns, and in the others within a second. A new rule beyond [MaxRules]
+// is an [ErrTooManyRules]. The cost of SetRule does not depend on the number of rules.
 func (l *Limiter) SetRule(ctx context.Context, r Rule) error {
 	var now time.Time
 	if !r.Until.IsZero() {
@@ -175,7 +175,7 @@ func (l *Limiter) setRule(ctx context.Context, r Rule, now time.Time) error {
 	return ruleError(l.refreshRules(ctx))
 }
 
-// DeleteRule removes the rule with an ID, and reports whether there was one.
+// DeleteRule removes the rule with the ID, and reports whether there was one.
 func (l *Limiter) DeleteRule(ctx context.Context, id string) (bool, error) {
 	found, err := l.store.DeleteRule(ctx, id)
 	if err != nil {
@@ -184,7 +184,7 @@ func (l *Limiter) DeleteRule(ctx context.Context, id string) (bool, error) {
 	return found, ruleError(l.refreshRules(ctx))
 }
 
-// Rules are the rules that hold now, by ID.
+// Rules returns the rules that hold now, sorted by ID.
 func (l *Limiter) Rules(ctx context.Context) ([]Rule, error) {
 	if err := l.refreshRules(ctx); err != nil {
 		return nil, ruleError(err)

@@ -9,27 +9,26 @@ import (
 	"time"
 )
 
-// AllowAll decides on a request under several policies at once: it is admitted
-// when all of them have room, and otherwise counted by none. There is a
-// decision for each question, in order; the request passes if all are Allowed,
-// and [Denied] makes the error of one that does not. Policies in shadow mode
-// don't hold up the others.
+// AllowAll decides on a request under several policies at once. The request is admitted
+// if all of them have room, and otherwise no policy counts it. AllowAll returns a
+// decision for each ask, in order. The request passes if all are Allowed. Otherwise
+// [Denied] returns the error. Policies in shadow mode do not keep the others from
+// counting.
 //
-// In memory, and on a Redis that is one server, this is one step, and one round
-// trip. On a Cluster or Ring it is so for logs of the same key. Logs of different
-// keys are asked one by one there, and what one gave is given back when another
-// denies: for a moment, others may be denied for it. Such policies must be
-// [Refundable]; the error is an [ErrCrossSlot] otherwise. No limit is ever
-// exceeded.
+// In memory, and on a single Redis server, this is one step and one round trip. On a
+// Cluster or Ring this is true for logs of the same key. Logs of different keys are
+// checked one by one there. Units that one log gave are given back when another log
+// denies. For a moment, other requests may be denied because of them. Such policies
+// must be [Refundable]; otherwise the error is [ErrCrossSlot]. No limit is ever exceeded.
 //
-// The same policy and key twice is an [ErrDuplicatePolicy], and so are two policies of one
-// name with the same key; no question at all is an [ErrNoPolicy].
+// The error is [ErrDuplicatePolicy] if two asks have the same key, and the same policy or
+// policies of one name. It is [ErrNoPolicy] if there are no asks.
 func (l *Limiter) AllowAll(ctx context.Context, asks ...Charge) ([]Decision, error) {
 	return l.AllowRequest(ctx, nil, asks...)
 }
 
-// AllowRequest is [Limiter.AllowAll] for a request whose address rules are
-// matched with. Without one, as nil, it is a key that is an address.
+// AllowRequest is [Limiter.AllowAll] for a request whose address is matched with rules.
+// If r is nil, rules are matched with a key that is an address.
 func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Charge) ([]Decision, error) {
 	if len(asks) == 0 {
 		return nil, ErrNoPolicy
@@ -70,8 +69,8 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Charge) (
 	return decisions, nil
 }
 
-// AllowFor is [Limiter.AllowRequest] for one question. The decision goes into the
-// caller's memory, for adapters; with an error it is none.
+// AllowFor is [Limiter.AllowRequest] for one ask, for adapters. It writes the decision
+// into the caller's memory. With an error there is no decision.
 func (l *Limiter) AllowFor(ctx context.Context, r Request, a Charge, d *Decision) error {
 	*d = Decision{}
 	v := l.current(ctx)

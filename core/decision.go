@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Source says where a decision came from.
+// Source is where a decision came from.
 type Source byte
 
 // The sources of decisions.
@@ -17,7 +17,7 @@ const (
 	SourceNone                       // no log was asked: see [Reason]
 )
 
-// String is "memory", "redis", "fallback" or "none".
+// String returns "memory", "redis", "fallback" or "none".
 func (s Source) String() string {
 	switch s {
 	case SourceMemory:
@@ -32,10 +32,10 @@ func (s Source) String() string {
 	return fmt.Sprintf("Source(%d)", byte(s))
 }
 
-// MarshalText is String, as for JSON.
+// MarshalText returns what String returns, as for JSON.
 func (s Source) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Reason says what a decision follows from.
+// Reason is the cause of a decision.
 type Reason byte
 
 // The reasons of decisions.
@@ -48,7 +48,7 @@ const (
 	ReasonOff                    // a rule has switched the policy off
 )
 
-// String is "limits", "exempt", "blocked", "banned", "fail-open" or "off".
+// String returns "limits", "exempt", "blocked", "banned", "fail-open" or "off".
 func (r Reason) String() string {
 	switch r {
 	case ReasonLimits:
@@ -67,7 +67,7 @@ func (r Reason) String() string {
 	return fmt.Sprintf("Reason(%d)", byte(r))
 }
 
-// MarshalText is String, as for JSON.
+// MarshalText returns what String returns, as for JSON.
 func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // Decision is the answer to one request, or to a [Limiter.Peek].
@@ -79,28 +79,28 @@ type Decision struct {
 	Reason  Reason
 	Source  Source
 
-	// Counted reports whether the units were taken: the request was allowed, by the
-	// limits, and by those of all policies that were asked together.
+	// Counted reports whether the units were taken. They are taken if the limits of all
+	// policies that were checked together allow the request.
 	Counted bool
 
 	// WouldDeny reports whether a policy in shadow mode would have denied the
 	// request, which is Allowed nevertheless.
 	WouldDeny bool
 
-	// Limit and Remaining are the limit of the policy that binds, and the units
-	// left of it: of those that denied the request the one that lasts longest,
-	// else the one with the least left. The other limits are in State.
+	// Limit is the limit of the policy that binds, and Remaining is the units left of
+	// it. For a denied request it is the limit whose denial lasts longest. Otherwise it
+	// is the limit with the least left. State returns the other limits.
 	Limit     Limit
 	Remaining int64
 
-	// RetryAfter is how long until this request would fit if nobody else took
-	// the place; 0 when Allowed, and when it never will since the client is
-	// blocked. It is exact to the millisecond, but for a limit that was lowered a
+	// RetryAfter is the time until this request would fit if nobody else took the
+	// place. It is 0 when Allowed, and when the client is blocked, since waiting does
+	// not help. It is exact to the millisecond, except for a limit that was lowered a
 	// lot: see package redisstream. With refunds the request may fit earlier.
 	RetryAfter time.Duration
 
-	// ResetAfter is how long until the log is empty and all units are back, if
-	// nothing more is admitted; 0 when it is empty.
+	// ResetAfter is the time until the log is empty and all units are back, if nothing
+	// more is admitted. It is 0 for an empty log.
 	ResetAfter time.Duration
 
 	first   LimitUsage                 // of the policy's limits
@@ -124,8 +124,8 @@ type LimitState struct {
 	Violated  bool          // this limit had no room for the request
 }
 
-// State is what the decision says of the i-th limit of its policy, counted
-// from 0 to Policy.Len()-1; the zero LimitState for others.
+// State returns the state of the i-th limit of the policy, counted from 0 to
+// Policy.Len()-1. It returns the zero LimitState for other values of i.
 func (d *Decision) State(i int) LimitState {
 	if d.Policy == nil || i < 0 || i >= len(d.Policy.limits) {
 		return LimitState{}
@@ -144,7 +144,7 @@ func (d *Decision) State(i int) LimitState {
 	}
 }
 
-// States is what the decision says of each limit, in the policy's order.
+// States returns the state of each limit, in the policy's order.
 func (d *Decision) States() []LimitState {
 	if d.Policy == nil {
 		return nil
@@ -203,7 +203,7 @@ func (d *Decision) shown() bool {
 	return d.Policy != nil && !d.Policy.shadow && d.Source != SourceNone
 }
 
-// Err is nil for an allowed decision and a [*LimitedError] for a denied one.
+// Err returns nil for an allowed decision and a [*LimitedError] for a denied one.
 func (d Decision) Err() error {
 	if d.Allowed || d.Policy == nil {
 		return nil

@@ -1,10 +1,10 @@
-// Package core decides whether requests are within their limits, exactly: in
-// every interval of a limit's window at most its units are admitted, by all
-// processes that share a store together.
+// Package core decides whether requests are within their limits. The limits are exact:
+// all processes that share a store together admit at most a limit's units in every
+// interval of its window.
 //
-// A [Policy] is a named set of limits that are checked together. A [Limiter]
-// decides on requests by what its [Store] has logged for the policy and the
-// key, which says who is being counted:
+// A [Policy] is a named set of limits that are checked together. A [Limiter] decides on
+// requests by the logs in its [Store]. There is a log for each policy and key; the key
+// says who is counted:
 //
 //	limiter := core.New(core.NewMemory())
 //	api := core.NewPolicy("api", core.PerMinute(100))
@@ -13,30 +13,28 @@
 //		// Too many requests: it would fit after d.RetryAfter.
 //	}
 //
-// Package redisstream has the store that several processes share, in Redis
-// Streams; [NewMemory] makes one in this process's memory, with the same
-// answers. Web services use neither directly: the adapters for Gin, Echo and
-// Fiber (modules ginlimit, echolimit and fiberlimit) and for net/http (package
-// httplimit) find out who a request comes from, ask the limiter and answer what
-// is over the limit.
+// Package redisstream has a store in Redis Streams that several processes share.
+// [NewMemory] returns a store in this process's memory, which decides the same. Web
+// services use neither directly. The adapters for Gin, Echo and Fiber (modules
+// ginlimit, echolimit and fiberlimit) and for net/http (package httplimit) find out who
+// a request comes from, call the limiter and respond to requests over the limit.
 //
 // # How it counts
 //
-// Each admitted request is an entry in the log of its policy and key. A
-// request is admitted when, with its own cost, no limit of the policy has more
-// than its units in the window that ends now; denied requests leave no trace.
-// Times are whole milliseconds of the store's clock, and an entry counts for
-// exactly its window: the decision's RetryAfter is the wait after which the
-// request would get in if nobody else took the place, and a millisecond less
-// is not enough.
+// Each admitted request is an entry in the log of its policy and key. A request is
+// admitted if its cost fits into the window that ends now, for every limit of the
+// policy. Denied requests leave no trace. Times are whole milliseconds of the store's
+// clock, and an entry counts for exactly its window. RetryAfter of a decision is the
+// wait after which the request would be admitted if nobody else took the place. A
+// millisecond less is not enough.
 //
 // # Guarantees
 //
 // On one healthy primary, or in one process's memory:
 //
-//   - In every window at most the limit is admitted, across all processes, frameworks and
-//     callers. Units that [Limiter.Settle] charges beyond an estimate were used already, so
-//     they count against later requests.
+//   - Every window admits at most the limit, across all processes, frameworks and
+//     callers. Units that [Limiter.Settle] charges beyond an estimate were already
+//     used, so they count against later requests.
 //   - A request is counted at most once. A decision is not sent again if its script may
 //     have run.
 //   - RetryAfter is truthful: a request after that time is admitted if nobody else took the
@@ -48,38 +46,37 @@
 //
 // # Layouts
 //
-// There are three ways to write a log, and a policy decides on one when it is
-// made. Policies with one limit where every request costs 1 keep a [Counted]
-// log: the entries in the window are the count. Policies with several limits or
-// with [VariableCost] keep a [Summed] log: each entry carries the running total
-// of admitted cost, so that the units in any window are a difference of two
-// entries, and a decision costs the same for any limit, cost and length of log.
-// Policies that are [Refundable] keep a [Refunded] log: a summed log whose
-// entries also carry what was given back. With [Coarse] a summed log is coarse:
+// A log has one of three layouts. It is chosen when the policy is made. Policies with
+// one limit where every request costs 1 keep a [Counted] log: the entries in the window
+// are the count. Policies with several limits or with [VariableCost] keep a [Summed]
+// log: each entry carries the running total of admitted cost. The units in any window
+// are the difference of two entries, so a decision costs the same for any limit, cost
+// and length of log. Policies that are [Refundable] keep a [Refunded] log: a summed log
+// whose entries also carry what was given back. With [Coarse] a summed log is coarse:
 // it has a few entries for any number of requests.
 //
 // # Giving back and settling
 //
-// Units are taken before a request is handled, so that of any number of
-// requests at once no more pass than there is room for. What turns out not to
-// count is given back afterwards, with [Limiter.Refund]: then only wrong
-// passwords count, however many are tried at once. [Limiter.Settle] corrects an
-// estimate to what was really used.
+// Units are taken before a request is handled, so any number of requests at once stay
+// within the limit. [Limiter.Refund] gives units back afterwards if the request turns
+// out not to count. A login service can then count only wrong passwords, however many
+// are tried at once. [Limiter.Settle] corrects an estimate to the units really used.
 //
 // Middleware judges a request by the status of its response. A service that answers a wrong
 // password with 200 or a redirect gives WithRefund a function of its own, not OnSuccess.
 //
 // # Several policies
 //
-// [Limiter.AllowAll] asks several policies for one request, all or nothing: per
-// address, per user and per service, for example. Different policies by the
-// request, such as one for each plan that users pay for, have names of their
-// own and so logs of their own: a client that changes plans starts with the new
-// plan's log, and finds its old one as it left it.
+// [Limiter.AllowAll] checks one request against several policies, all or nothing: per
+// address, per user and per service, for example. A service can choose the policy by
+// the request, such as one for each plan that users pay for. Such policies have
+// different names, and so different logs. A client that changes plans starts with the
+// new plan's log. The log of the old plan stays as it was.
 //
-// Routes that share a policy share its budget, for each key. Routes with budgets of their own
-// need policies of different names. Limits stack: a request needs room in all that it passes,
-// and the response names them all. The same policy on a group and on its route counts once.
+// Routes that share a policy share its budget, for each key. Routes with budgets of
+// their own need policies of different names. Limits stack: a request needs room in
+// every limit that it passes, and the response names them all. The same policy on a
+// group and on its route counts once.
 //
 // # Changes while running
 //
@@ -104,12 +101,12 @@
 //	Retry-After: 10
 //
 // The first limit of a policy has the policy's name, or its [FieldName]. Further limits
-// add their window. The limits that a request has passed before are listed too.
+// add their window. Limits that the request has passed before are listed too.
 //
-// The value of r is what is left. The value of t is the time until more units come free, in
-// whole seconds: exact when nothing is left, and otherwise never too early. A t later than
-// the response's Retry-After is left out. The fields are those of before the handler, so a
-// refund shows in the next response.
+// The value of r is what is left. The value of t is the time until more units come
+// free, in whole seconds: exact when nothing is left, and otherwise never too early. A
+// t later than the response's Retry-After is left out. The fields are set before the
+// handler, so a refund shows in the next response.
 //
 // [HeadersX] and [HeadersDraft06] are other forms. They have room for one limit, the one
 // that binds. Their Reset counts seconds from now, not Unix time.
@@ -129,8 +126,8 @@
 // decides: [WithFailureMode] for all policies, [OnStoreFailure] for one.
 //
 //   - [FailLocal], the default: this process's memory enforces the same limits. The
-//     decision's Source is [SourceFallback]. N processes can admit N times a limit in all,
-//     unless [WithLocalShare] divides it. Redis does not learn of these requests.
+//     decision's Source is [SourceFallback]. N processes can admit N times a limit in
+//     all, unless [WithLocalShare] divides it. Redis never counts these requests.
 //   - [FailOpen]: the request passes and is not counted. The decision's Reason is
 //     [ReasonFailOpen].
 //   - [FailClosed]: an error, to which adapters respond with 503 and Retry-After, never
@@ -141,10 +138,11 @@
 // affected. The limiter asks the server in the background: four times a second while there
 // are decisions, and less often otherwise. The first response closes the breaker.
 //
-// The log has one line when a server stops responding and one when it is back, and at most
-// one a minute about single failures. [Limiter.Health] has counts, also as JSON. It knows
-// what requests have found, so a health check also calls [Limiter.Ping].
-// [Limiter.FailureMode] returns the mode of a policy. Start-up does not need the store.
+// The log has one line when a server stops responding and one when it is back, and at
+// most one a minute about single failures. [Limiter.Health] has counts, also as JSON.
+// Health knows only what requests have found, so a health check also calls
+// [Limiter.Ping]. [Limiter.FailureMode] returns the mode of a policy. Start-up does not
+// need the store.
 //
 // [ErrOverloaded] means that this process was too slow to send a decision. FailLocal then
 // rejects the request as FailClosed does, since the store still has the budget. Neither that

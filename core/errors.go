@@ -7,10 +7,10 @@ import (
 )
 
 var (
-	// ErrCost is returned for a cost that can never be admitted: below 1, above
-	// one of the policy's limits, or other than 1 for a policy without
-	// [VariableCost]. Retrying cannot succeed, so this is an error, not a denial. Above a limit of
-	// a policy in shadow mode, the request is allowed: see Decision.WouldDeny.
+	// ErrCost is returned for a cost that can never be admitted: below 1, above one of
+	// the policy's limits, or other than 1 for a policy without [VariableCost].
+	// Retrying cannot succeed, so this is an error, not a denial. A cost above a limit
+	// of a policy in shadow mode is allowed: see Decision.WouldDeny.
 	ErrCost = errors.New("core: cost can never be admitted")
 
 	// ErrNoKey is returned for an empty key, such as a request without the
@@ -25,53 +25,53 @@ var (
 	// maximum number of keys all have live entries: see [NewMemory].
 	ErrStoreFull = errors.New("core: memory store is full of live keys")
 
-	// ErrNotRefundable is returned for a decision that took nothing which can be
-	// given back: its policy is not [Refundable], or its request was not counted.
+	// ErrNotRefundable is returned for a decision without units to give back: its
+	// policy is not [Refundable], or its request was not counted.
 	ErrNotRefundable = errors.New("core: nothing to give back: the policy is not core.Refundable, or the request was not counted")
 
 	// ErrSettled is returned for a decision that was settled or refunded before.
 	ErrSettled = errors.New("core: settled before")
 
-	// ErrTooLate is returned when units can't be given back any more: the
-	// policy's grace is over, or the log does not have the request.
+	// ErrTooLate is returned when units can no longer be given back: the policy's grace
+	// is over, or the log does not have the request.
 	ErrTooLate = errors.New("core: too late to give back")
 
-	// ErrCrossSlot is returned by [Limiter.AllowAll] for policies that a Redis Cluster
-	// or Ring keeps apart and that are not all [Refundable].
+	// ErrCrossSlot is returned by [Limiter.AllowAll] for policies with logs on different
+	// servers of a Redis Cluster or Ring, unless all of them are [Refundable].
 	ErrCrossSlot = errors.New("core: the logs of these keys are on different servers: policies that are asked together there need core.Refundable")
 
-	// ErrDuplicatePolicy is returned when one question has the same key twice, for policies
-	// of one name.
+	// ErrDuplicatePolicy is returned when one call has the same key twice for policies of
+	// one name.
 	ErrDuplicatePolicy = errors.New("core: the same policy name and key twice")
 
 	// ErrTooManyRules is returned by [Limiter.SetRule] when there are [MaxRules].
 	ErrTooManyRules = fmt.Errorf("core: there are %d rules already: delete some, or block networks instead of addresses", MaxRules)
 
-	// ErrDown is returned while the store does not answer, and is not asked: see
-	// [Limiter.Health]. Policies of mode [FailClosed] are closed then.
+	// ErrDown is returned while the store does not respond and no request is sent to
+	// it: see [Limiter.Health]. Policies of mode [FailClosed] reject requests then.
 	ErrDown = errors.New("core: the store does not answer")
 
-	// ErrOverloaded is returned when this process is too slow: a request would wait,
-	// or has waited, for too long before its question could be sent. The store is not
-	// down, so a second budget would be wrong: [FailClosed] and [FailLocal] refuse such a
+	// ErrOverloaded is returned when this process is too slow: a request would wait, or
+	// has waited, too long before it could be sent to the store. The store is not down,
+	// so a second budget would be wrong: [FailClosed] and [FailLocal] refuse such a
 	// request, and [FailOpen] lets it pass.
 	ErrOverloaded = errors.New("core: overloaded")
 
-	// ErrStoreRejected is returned by a store that answers, and not with a decision:
-	// because it is set up wrongly, mostly. To others than this policy or key it
-	// may well answer, so it is no sign of its being down.
+	// ErrStoreRejected is returned by a store that responds, but not with a decision, mostly
+	// because it is set up wrongly. It may still decide on other policies and keys, so
+	// the error does not mean that the store is down.
 	ErrStoreRejected = errors.New("core: the store refuses")
 
-	// ErrWrongType is returned by a store that has something else where a log should
-	// be, which it leaves as it is. Whatever the failure mode, there is no
-	// decision then: it would hide that two programs use the same keys.
+	// ErrWrongType is returned by a store that finds something else where a log should
+	// be. The store does not change it. Whatever the failure mode, there is no
+	// decision, since a decision would hide that two programs use the same keys.
 	ErrWrongType = errors.New("core: something that is not a log has the log's key")
 
 	// ErrClosed is returned by a store after Close.
 	ErrClosed = errors.New("core: store is closed")
 )
 
-// ChargeError is an error of [Store.TakeAll] that is about one of the questions.
+// ChargeError is an error of [Store.TakeAll] that concerns one of its asks.
 type ChargeError struct {
 	Index int // its place, from 0
 	Err   error
@@ -80,18 +80,19 @@ type ChargeError struct {
 func (e *ChargeError) Error() string { return fmt.Sprint(e.Err) }
 func (e *ChargeError) Unwrap() error { return e.Err }
 
-// LimitedError is a denial as an error, for frameworks that answer errors in
-// one place. Use errors.As to get at the decision.
+// LimitedError is a denial as an error, for frameworks that handle errors in one place.
+// Use errors.As to get the decision.
 type LimitedError struct {
-	// Decision is the denial; of several on one request the first that the
-	// client can't wait out since it is blocked, or else that lasts longest.
+	// Decision is the denial. Of several denials on one request, it is the first one
+	// for which waiting does not help, since the client is blocked. Otherwise it is the
+	// one that lasts longest.
 	Decision Decision
 
 	// Others are the other denials on the same request, in the request's order.
 	Others []Decision
 }
 
-// Denied is nil when all decisions on a request are allowed, and else a
+// Denied returns nil if all decisions on a request are allowed, and otherwise a
 // [*LimitedError].
 func Denied(decisions []Decision) error {
 	worst := -1
@@ -123,7 +124,7 @@ func (d *Decision) outlasts(o *Decision) bool {
 	return d.RetryAfter > o.RetryAfter
 }
 
-// Error names the policy and the limit, and no key.
+// Error names the policy and the limit, but not the key.
 func (e *LimitedError) Error() string {
 	if e.Decision.Policy == nil {
 		return "streamlimit: denied"
@@ -131,8 +132,8 @@ func (e *LimitedError) Error() string {
 	return fmt.Sprintf("streamlimit: policy %s: %s", e.Decision.Policy.Name(), deniedDetail(&e.Decision))
 }
 
-// RequestError refuses a request with a status of its own. Functions that find
-// the key or the cost of a request return it for one that they can't accept:
+// RequestError refuses a request with a status of its own. Functions that find the key
+// or the cost of a request return it for a request that they can't accept:
 //
 //	return 0, core.Refuse(http.StatusBadRequest, "tokens must be a number")
 type RequestError struct {
@@ -140,7 +141,7 @@ type RequestError struct {
 	Detail string // shown to the client
 }
 
-// Refuse makes a [RequestError].
+// Refuse returns a [RequestError] with the status and the detail.
 func Refuse(status int, detail string) error { return &RequestError{Status: status, Detail: detail} }
 
 func (e *RequestError) Error() string {

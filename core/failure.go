@@ -13,21 +13,21 @@ import (
 
 // FailureMode says what happens to requests when the store does not answer.
 //
-// An overloaded process (see [ErrOverloaded]) does the same, except for [FailLocal], which
-// refuses then as [FailClosed] does: the store still has the budget. Adapters respond with
-// 503 and a Retry-After of 1 to 3 seconds at random, so that clients do not come back all
-// at once. For other failures Retry-After is 1.
+// The mode also applies when this process is overloaded (see [ErrOverloaded]).
+// [FailLocal] then refuses requests as [FailClosed] does, since the store still has the
+// budget. Adapters respond with 503 and a random Retry-After of 1 to 3 seconds, so that
+// clients do not all return at once. For other failures Retry-After is 1.
 type FailureMode byte
 
 // The failure modes.
 const (
-	FailDefault FailureMode = iota // as the limiter says; for a policy only
+	FailDefault FailureMode = iota // the limiter's mode; for a policy only
 	FailClosed                     // an error, which adapters answer with 503
 	FailOpen                       // the request passes, uncounted
 	FailLocal                      // this process's memory decides by the same limits; see [WithLocalShare]
 )
 
-// String is "default", "closed", "open" or "local".
+// String returns "default", "closed", "open" or "local".
 func (m FailureMode) String() string {
 	switch m {
 	case FailDefault:
@@ -58,10 +58,10 @@ func (o *outage) log(logger *slog.Logger, p *Policy, err error, text string) {
 		"policy", p.name, "error", err)
 }
 
-// FailureMode is what happens to the policy's requests when the store does not
-// answer, and never [FailDefault]: what [OnStoreFailure] says, or else
-// [WithFailureMode]. A policy in shadow mode is open where it would be closed,
-// since it keeps no request out.
+// FailureMode returns what happens to the policy's requests when the store does not
+// respond: the mode of [OnStoreFailure], or else of [WithFailureMode]. It does not return
+// [FailDefault]. For a policy in shadow mode it returns [FailOpen] in place of
+// [FailClosed], since shadow mode denies no request.
 func (l *Limiter) FailureMode(p *Policy) FailureMode {
 	v := l.view.Load()
 	if now, ok := v.policies[p]; ok {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// HeaderForm is a family of response fields that tell clients about limits.
+// HeaderForm is a set of response fields that report limits to clients.
 type HeaderForm byte
 
 const (
@@ -67,13 +67,12 @@ func FieldNames(form HeaderForm) []string {
 	return fieldsIETF[:]
 }
 
-// SetHeaders sets the response fields for the decisions on one
-// request, outer first. A form given twice is set twice; no form sets nothing.
-// Decisions of policies in shadow mode are left out, and those that no log was
-// asked for.
+// SetHeaders sets the response fields for the decisions on one request, outer first. A
+// form given twice is set twice; no form sets nothing. Decisions by policies in shadow
+// mode are left out. So are decisions made without a log.
 //
-// retryAfter is the response's Retry-After in seconds, 0 for none: it must not
-// be earlier than a t that the same response gives, so later ones are left out.
+// retryAfter is the response's Retry-After in seconds, 0 for none. It must not be
+// earlier than a t in the same response, so a later t is left out.
 func SetHeaders(decisions []Decision, forms []HeaderForm, retryAfter int64, to HeaderSetter) {
 	for i := range decisions {
 		if !decisions[i].shown() {

@@ -6,16 +6,17 @@ import (
 	"time"
 )
 
-// Health is how the store of a limiter does: for health checks and dashboards, also
-// as JSON.
+// Health is the state of a limiter's store, for health checks and dashboards, also as
+// JSON.
 type Health struct {
-	// Down are the servers that don't answer. They are asked again a few times a
-	// second, and by no request until they do. None is how it should be.
+	// Down lists the servers that do not respond. The limiter probes them a few times a
+	// second, and sends them no requests until they respond. Down is empty when every
+	// server responds.
 	Down []Down `json:"down,omitempty"`
 
-	// Failures is how many questions the store has failed to answer since the
-	// limiter was made; the other three are how many decisions were made without
-	// it, by [FailureMode]: those of FailClosed are errors.
+	// Failures counts the checks that the store has failed to make since the limiter
+	// was made. Closed, Open and Local count the decisions made without the store, by
+	// [FailureMode]. Those of FailClosed are errors.
 	Failures int64 `json:"failures"`
 	Closed   int64 `json:"closed"`
 	Open     int64 `json:"open"`
@@ -26,7 +27,7 @@ type Health struct {
 	Overloaded int64 `json:"overloaded"`
 }
 
-// Health is how the limiter's store does. It asks nobody.
+// Health returns the state of the limiter's store. It sends nothing to the store.
 func (l *Limiter) Health() Health {
 	return Health{
 		Down:     l.circuits.down(),
@@ -39,18 +40,19 @@ func (l *Limiter) Health() Health {
 	}
 }
 
-// Down is a server that does not answer, and is not asked for requests.
+// Down is a server that does not respond and to which no request is sent.
 type Down struct {
 	Server string // its address, where the store has several, or ""
 	Since  time.Time
 	Err    error // how it last failed before that
 }
 
-// MarshalJSON is such as
+// MarshalJSON returns JSON such as
 //
 //	{"server":"10.0.0.7:6379","since":"2026-01-02T15:04:05.678Z","error":"i/o timeout"}
 //
-// with the error's text, which may name the server, and the time as in RFC 3339.
+// The error is given by its text, which may name the server, and the time as in RFC
+// 3339.
 func (d Down) MarshalJSON() ([]byte, error) {
 	shown := struct {
 		Server string    `json:"server,omitempty"`

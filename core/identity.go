@@ -16,21 +16,20 @@ import (
 // Request is what an [Identity] reads of a request. The adapters give one for
 // their framework's context.
 type Request interface {
-	// Peer is the address at the other end of the connection, or the zero Addr
-	// when it has none (a Unix socket). It is never taken from a header.
+	// Peer returns the address at the other end of the connection, or the zero Addr if
+	// it has none (a Unix socket). It is never taken from a header.
 	Peer() netip.Addr
 	// Header returns the first value of a header field, or "". The name is in the
-	// form that net/http has it in, such as X-Api-Key. It finds the field in
-	// whatever case its client has written it.
+	// canonical form of net/http, such as X-Api-Key. Header finds the field in whatever
+	// case the client has written it.
 	Header(name string) string
 	// HeaderValues returns all values of such a field, in order.
 	HeaderValues(name string) []string
 }
 
-// Identity finds out who a request comes from: by address, or by a credential
-// whose digest it makes. One identity serves all adapters, so that one client
-// has one key in all of them. It belongs to a [Limiter] and is set up by its
-// options.
+// Identity finds out who a request comes from, by address or by the digest of a
+// credential. One identity serves all adapters, so a client has the same key in all of
+// them. An identity belongs to a [Limiter], whose options set it up.
 type Identity struct {
 	proxies   []netip.Prefix
 	header    string     // where trusted proxies write the chain
@@ -50,12 +49,12 @@ const digestBytes = 16
 // Address returns the client's address as a key: "203.0.113.7", or the prefix
 // "2001:db8::/64" for IPv6, where a client usually holds a whole /64.
 //
-// It is the peer's address, which nobody can forge. When the peer is a trusted
-// proxy it is the first address from the right of the forwarded chain that is
-// not a trusted proxy. An entry that is not an address, such as "unknown" or an
-// obfuscated node of RFC 7239, ends the walk at the last address before it. A
-// peer without an address is refused, or a trusted proxy: see
-// [WithTrustedUnixSocket]. Without any address the error is [ErrNoKey].
+// It is the peer's address, which nobody can forge. When the peer is a trusted proxy it
+// is the first address from the right of the forwarded chain that is not a trusted
+// proxy. An entry that is not an address, such as "unknown" or an obfuscated node of
+// RFC 7239, ends the walk at the last address before it. A peer without an address is
+// refused, unless [WithTrustedUnixSocket] makes it a trusted proxy. Without any address
+// the error is [ErrNoKey].
 //
 // A client behind a translator (NAT64, SIIT) has an address such as
 // 64:ff9b::203.0.113.7, and is counted by the IPv4 address inside. So is
@@ -148,10 +147,9 @@ func (id *Identity) warnUntrusted(peer netip.Addr, r Request) {
 	}
 }
 
-// Digest returns the key for a credential called name: the name and 128 bits of
-// the HMAC-SHA-256 of value under the secret of [WithKeySecret], or of its
-// SHA-256 without one. The value itself goes nowhere. An empty value is
-// [ErrNoKey].
+// Digest returns the key for a credential called name: the name and 128 bits of the
+// HMAC-SHA-256 of value under the secret of [WithKeySecret], or of its SHA-256 without
+// one. The value itself is not stored or logged. An empty value is [ErrNoKey].
 func (id *Identity) Digest(name, value string) (string, error) {
 	if value == "" {
 		return "", ErrNoKey

@@ -9,8 +9,8 @@ import (
 )
 
 // The bounds of a [Limit]. Windows are whole milliseconds because that is the
-// resolution of Redis stream IDs; MaxUnits keeps every sum the Redis scripts
-// work with far below 2^53, up to which Lua's numbers are exact.
+// resolution of Redis stream IDs. MaxUnits keeps every sum in the Redis scripts far
+// below 2^53, up to which Lua's numbers are exact.
 const (
 	MinWindow = time.Millisecond
 	MaxWindow = 30 * 24 * time.Hour
@@ -19,8 +19,8 @@ const (
 
 const day = 24 * time.Hour
 
-// Limit admits at most Max units in any interval of length Window. The window
-// slides: it is every interval of that length, not only aligned ones.
+// Limit admits at most Max units in any interval of length Window. The window slides:
+// the limit holds for every interval of that length, not only for aligned ones.
 //
 // Make one with [Per], [PerSecond], [PerMinute], [PerHour], [PerDay] or
 // [ParseLimit]. The zero Limit is not valid.
@@ -166,7 +166,7 @@ func (l Limit) validate() error {
 	return nil
 }
 
-// String writes the limit as [ParseLimit] reads it: "100/minute", "5/10s".
+// String returns the limit in the form that [ParseLimit] reads: "100/minute", "5/10s".
 func (l Limit) String() string {
 	return strconv.FormatInt(l.Max, 10) + "/" + windowText(l.Window)
 }
@@ -191,8 +191,8 @@ func windowText(w time.Duration) string {
 	return s
 }
 
-// MarshalText implements [encoding.TextMarshaler] with the form of String. The
-// zero Limit, which a zero [Decision] has, is the empty text.
+// MarshalText implements [encoding.TextMarshaler] with the form of String. The zero
+// Limit, which a zero [Decision] has, marshals as the empty text.
 func (l Limit) MarshalText() ([]byte, error) {
 	if l == (Limit{}) {
 		return nil, nil

@@ -86,7 +86,8 @@ func New(store Store, options ...Option) *Limiter {
 	return l
 }
 
-// Identity finds out who a request comes from, as the limiter's options say.
+// Identity returns what finds out who a request comes from, as the limiter's options
+// say.
 func (l *Limiter) Identity() *Identity { return l.identity }
 
 // Allow decides on one request of cost 1, and counts it if it is admitted.
@@ -108,9 +109,9 @@ func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64)
 	return d, err
 }
 
-// Peek is the decision that Allow would make, and counts nothing. Its
-// Remaining is what is left now, and Allowed says whether a request of cost 1
-// would be admitted. The key may be one that a decision shows.
+// Peek returns the decision that Allow would make, and counts nothing. Remaining is
+// what is left now, and Allowed reports whether a request of cost 1 would be admitted.
+// The key may be one that a decision shows.
 func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, error) {
 	v := l.current(ctx)
 	a := Charge{Policy: p, Key: key, Cost: 1}
@@ -157,7 +158,7 @@ func (l *Limiter) prepare(v *view, a *Charge) error {
 	return costError(a.Policy, a.Cost)
 }
 
-// Ping is nil when the store answers.
+// Ping returns nil if the store responds.
 func (l *Limiter) Ping(ctx context.Context) error { return l.store.Ping(ctx) }
 
 // Close ends the limiter's goroutines and waits for them, corrections of

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// DefaultMaxKeys is how many keys a [Memory] keeps unless [WithMaxKeys] says
-// otherwise. A key of 42 bytes with one request takes about 250 bytes.
+// DefaultMaxKeys is the maximum number of keys in a [Memory]. [WithMaxKeys] changes it.
+// A key of 42 bytes with one request takes about 250 bytes.
 const DefaultMaxKeys = 250_000
 
 // sweepInterval is how often a Memory looks for logs that have expired.
@@ -20,12 +20,11 @@ const sweepInterval = time.Second
 // Memory is a [Store] that keeps the logs in this process's memory. It answers
 // exactly as the Redis store does, for this process alone.
 //
-// It is bounded: when the maximum number of keys is reached, those whose
-// entries have all left their windows are forgotten. A key with live entries
-// is kept, since to forget it would give its client a new budget. While all are live,
-// a request with a new key gets [ErrStoreFull] and known keys go on as before. A
-// log has at most as many entries as its longest window has milliseconds, and as
-// its limit has units.
+// It is bounded. When it reaches the maximum number of keys, it deletes the keys whose
+// entries have all left their windows. It keeps keys with live entries, since a client
+// whose key is deleted gets a new budget. While all keys are live, a request with a new
+// key gets [ErrStoreFull], and known keys work as before. A log has no more entries
+// than its longest window has milliseconds, or its limit has units.
 type Memory struct {
 	seed   maphash.Seed
 	shards []shard
@@ -45,9 +44,9 @@ type memoryConfig struct {
 	now     func() time.Time
 }
 
-// WithMaxKeys sets how many keys the store keeps, counted over all policies: one
-// whose clients can invent keys, and keep them live for a day, can fill it for
-// the others. It panics below 1.
+// WithMaxKeys sets the maximum number of keys in the store, over all policies. A policy
+// whose clients can invent keys, and keep them live for a day, can fill the store for
+// the others. WithMaxKeys panics if n is below 1.
 func WithMaxKeys(n int) MemoryOption {
 	if n < 1 {
 		panic(fmt.Sprintf("core: WithMaxKeys: %d keys: use at least 1, or leave the option out for %d", n, DefaultMaxKeys))
@@ -267,7 +266,7 @@ func (m *Memory) check(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Len is how many keys the store keeps now.
+// Len returns the number of keys that the store keeps now.
 func (m *Memory) Len() int { return int(m.keys.used.Load()) }
 
 // Close implements [Store]: it ends the sweeper and waits for it.

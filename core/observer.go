@@ -12,8 +12,8 @@ import (
 // Observer receives every decision on a request, to show or to count it. It does
 // not receive peeks. See [WithObserver].
 type Observer interface {
-	// Observe is called before the request goes on, by many goroutines at once, so
-	// it must be quick.
+	// Observe is called before the request continues, by many goroutines at once, so it
+	// must be quick.
 	Observe(o Observation)
 }
 
@@ -35,10 +35,11 @@ type Observation struct {
 	Took       time.Duration // to decide
 	Err        error         // why there is no decision; else nil
 
-	// Before and Request count requests rather than decisions, of which a request
-	// under several policies has several. The request was Before by its earlier
-	// decisions, 0 for its first, and is Request by this one as well. BeforeRoute is
-	// the Route of the earlier ones: outside of a router it may not be known yet.
+	// Before and Request are for counting requests rather than decisions, since a
+	// request under several policies has several decisions. Before is the result of the
+	// request by its earlier decisions, 0 for the first. Request is its result with
+	// this decision included. BeforeRoute is the Route of the earlier decisions:
+	// outside of a router it may not be known yet.
 	Before, Request Result
 	BeforeRoute     string
 }
@@ -46,7 +47,7 @@ type Observation struct {
 // Result is the outcome of a request under one policy. The zero Result is none.
 type Result byte
 
-// The results, the gravest last: it is the result of a request that has several.
+// The results, the gravest last. A request with several results counts as the gravest.
 const (
 	ResultAllowed      Result = iota + 1
 	ResultShadowDenied        // allowed; without shadow mode the policy would have denied it
@@ -75,7 +76,7 @@ func (r Result) String() string {
 
 // Router is a [Request] that knows its route.
 type Router interface {
-	// Route is the template that the route was set up with, or "".
+	// Route returns the template that the route was set up with, or "".
 	Route() string
 }
 

@@ -11,10 +11,10 @@ import (
 // Option is a setting for [New].
 type Option func(*Limiter)
 
-// WithTrustedProxies names the proxies whose forwarded header is believed when
-// they are the peer; see [Identity.Address]. Name exactly the networks your
-// proxies are in: whoever can connect from them can claim any address.
-// [ParsePrefixes] reads them from a setting.
+// WithTrustedProxies names the proxies whose forwarded header is trusted when they are
+// the peer; see [Identity.Address]. Name exactly the networks your proxies are in:
+// whoever can connect from them can claim any address. [ParsePrefixes] reads them from
+// a setting.
 func WithTrustedProxies(proxies ...netip.Prefix) Option {
 	return func(l *Limiter) {
 		for _, p := range proxies {
@@ -26,10 +26,10 @@ func WithTrustedProxies(proxies ...netip.Prefix) Option {
 	}
 }
 
-// WithForwardedHeader sets the field in which trusted proxies write the
-// chain; it is X-Forwarded-For unless set. Only this one is read, since a proxy
-// passes on from its clients those that it does not write. "Forwarded" is read
-// as RFC 7239, any other as a list of addresses.
+// WithForwardedHeader sets the field in which trusted proxies write the chain. The
+// default is X-Forwarded-For. No other field is read, since a proxy forwards its
+// clients' fields that it does not write itself. "Forwarded" is read as RFC 7239, any
+// other as a list of addresses.
 func WithForwardedHeader(name string) Option {
 	if name == "" || strings.ContainsAny(name, " :\r\n") {
 		panic(fmt.Sprintf(`core: WithForwardedHeader: %q is no field name: write one such as "X-Real-IP"`, name))
@@ -37,8 +37,8 @@ func WithForwardedHeader(name string) Option {
 	return func(l *Limiter) { l.identity.header = textproto.CanonicalMIMEHeaderKey(name) }
 }
 
-// WithIPv6Prefix sets how many leading bits of an IPv6 address make a client,
-// from 1 to 128; it is 64 unless set.
+// WithIPv6Prefix sets how many leading bits of an IPv6 address identify a client, from
+// 1 to 128. The default is 64.
 func WithIPv6Prefix(bits int) Option {
 	if bits < 1 || bits > 128 {
 		panic(fmt.Sprintf("core: WithIPv6Prefix: %d bits: use 1 to 128, usually 64, 56 or 48", bits))
@@ -54,8 +54,8 @@ func WithKeySecret(secret []byte) Option {
 	return func(l *Limiter) { l.identity.setSecret(secret) }
 }
 
-// WithLogger sets where the limiter writes its few log lines; slog.Default()
-// unless set.
+// WithLogger sets the logger for the limiter's few log lines. The default is
+// slog.Default().
 func WithLogger(logger *slog.Logger) Option {
 	if logger == nil {
 		panic("core: WithLogger: nil logger: leave the option out for slog.Default()")
@@ -63,9 +63,9 @@ func WithLogger(logger *slog.Logger) Option {
 	return func(l *Limiter) { l.warnings.logger = logger }
 }
 
-// WithTrustedUnixSocket counts a peer without an address as a trusted proxy: a
-// server that listens on a Unix socket for a proxy on the same machine. Such
-// peers are refused without it, with [ErrNoKey].
+// WithTrustedUnixSocket trusts a peer without an address as a proxy. It is for a server
+// that listens on a Unix socket for a proxy on the same machine. Without this option
+// such peers are refused with [ErrNoKey].
 func WithTrustedUnixSocket() Option {
 	return func(l *Limiter) { l.identity.trustUnix = true }
 }
@@ -81,11 +81,11 @@ func WithFailureMode(mode FailureMode) Option {
 	return func(l *Limiter) { l.failure = mode }
 }
 
-// WithLocalShare sets which share of each limit this process has while the
-// store does not answer, above 0 and at most 1, which it is unless set: each
-// process alone then admits what all do together otherwise. With 4 processes a
-// share of 0.25 keeps the sum. It is rounded down, to 1 unit at least, and a
-// cost above it takes all of it. Decisions show the share as their limit.
+// WithLocalShare sets the share of each limit that this process enforces while the
+// store does not respond, above 0 and at most 1. The default is 1: each process
+// enforces the full limit. With 4 processes, 0.25 keeps the total. The share of a limit
+// is rounded down to whole units, but is at least 1. A cost above the share takes all
+// of it. Decisions show the share as their limit.
 func WithLocalShare(share float64) Option {
 	if !(share > 0 && share <= 1) { // not a number is neither
 		panic(fmt.Sprintf("core: WithLocalShare: %v: use more than 0 and at most 1, such as 0.25 for one process of 4", share))

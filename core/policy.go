@@ -50,10 +50,10 @@ type Policy struct {
 //	core.NewPolicy("search", core.PerSecond(10), core.PerHour(1000))
 //	core.NewPolicy("tokens", core.PerMinute(10_000), core.VariableCost())
 //
-// The name keeps the logs of different policies apart, is shown to clients and
-// in metrics, and is made of letters, digits, '.', '_' and '-'. Policies with
-// the same [Policy.LogName] (name, layout and longest window) share their logs,
-// in all processes.
+// The name separates the logs of different policies, and is shown to clients and in
+// metrics. It is made of letters, digits, '.', '_' and '-'. Policies with the same
+// [Policy.LogName] (name, layout and longest window) share their logs, in all
+// processes.
 //
 // NewPolicy panics on a wrong name or limit with a message that says what to
 // write instead; [ParsePolicy] returns the same as an error.
@@ -207,27 +207,27 @@ func validateName(name string) error {
 	return nil
 }
 
-// Name is the policy's name.
+// Name returns the policy's name.
 func (p *Policy) Name() string { return p.name }
 
-// MarshalText is the policy's name, as for JSON.
+// MarshalText returns the policy's name, as for JSON.
 func (p *Policy) MarshalText() ([]byte, error) { return []byte(p.name), nil }
 
-// Limits are the policy's limits in the order they were given.
+// Limits returns the policy's limits in the order they were given.
 func (p *Policy) Limits() []Limit { return append([]Limit(nil), p.limits...) }
 
-// Len is how many limits the policy has, at least 1; 0 for the zero Policy,
-// which is not valid.
+// Len returns the number of limits of the policy, at least 1. It returns 0 for the zero
+// Policy, which is not valid.
 func (p *Policy) Len() int { return len(p.limits) }
 
-// Limit is the i-th of the policy's limits, counted from 0.
+// Limit returns the i-th of the policy's limits, counted from 0.
 func (p *Policy) Limit(i int) Limit { return p.limits[i] }
 
-// Longest is the policy's longest window: an entry older than that counts
-// nowhere.
+// Longest returns the policy's longest window. No limit counts an entry older than
+// that.
 func (p *Policy) Longest() time.Duration { return p.longest }
 
-// Layout is how the policy's logs are written.
+// Layout returns how the policy's logs are written.
 func (p *Policy) Layout() Layout { return p.layout }
 
 // LogName names the policy's logs in a store: the policy's name with the
@@ -236,5 +236,5 @@ func (p *Policy) Layout() Layout { return p.layout }
 // CONTRIBUTING.md.
 func (p *Policy) LogName() string { return p.logName }
 
-// String is the policy's name.
+// String returns the policy's name.
 func (p *Policy) String() string { return p.name }

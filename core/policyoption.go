@@ -30,46 +30,44 @@ type policyOption func(*traits)
 
 func (f policyOption) applyTo(p *Policy) { f(&p.traits) }
 
-// VariableCost lets requests of the policy cost more than 1 unit. Without it
-// every request costs 1, which lets a policy with a single limit use the
-// cheaper log, and a different cost is an [ErrCost].
+// VariableCost lets requests of the policy cost more than 1 unit. Without it every
+// request costs 1, and a different cost is an [ErrCost]. A policy with a single limit
+// can then use the cheaper log.
 func VariableCost() PolicyOption { return policyOption(func(t *traits) { t.costs = true }) }
 
-// Refundable lets [Limiter.Refund] and [Limiter.Settle] give units back, within
-// grace of the request that took them. A grace of 0 means the longest there can be:
-// half of the policy's longest window, so 30 seconds for a limit per minute. It does not
+// Refundable lets [Limiter.Refund] and [Limiter.Settle] give units back, within grace
+// of the request that took them. A grace of 0 means the longest possible grace: half of
+// the policy's longest window, such as 30 seconds for a limit per minute. It does not
 // mean that there is no time.
 //
 // A request that takes longer than the grace, such as a long stream, is not given back
 // ([ErrTooLate]).
 //
-// What was given back is available at once. It may count again as used for a
-// moment: while its request is about to leave a window, for as long as the
-// slowest refund on the log has taken of late, and no longer than grace. A limit
-// whose window is shorter than that sees no refunds. A refund never admits more than the
-// limit.
+// Units that were given back are available at once. They may count as used again for a
+// moment, while their request is about to leave a window. The moment is as long as the
+// slowest recent refund on the log took, and no longer than grace. A limit with a
+// shorter window sees no refunds. A refund never admits more than the limit.
 func Refundable(grace time.Duration) PolicyOption {
 	return policyOption(func(t *traits) { t.refundable, t.grace = true, grace })
 }
 
-// Coarse makes the policy's logs coarse, for big limits: a log has at most n+1
-// entries, whatever the limit, from 2 to 1000. Requests within one n-th of the
-// window share an entry, which has the time of the last of them. So the
-// limit is never exceeded, and units come back up to Window/n later than they
-// would; 64 is a good number. Such a policy has one limit and is not
-// [Refundable].
+// Coarse makes the policy's logs coarse, for big limits: a log has at most n+1 entries,
+// whatever the limit. n is from 2 to 1000, and 64 is a good number. Requests within one
+// n-th of the window share an entry, which has the time of the last of them. The limit
+// is therefore never exceeded, and units come back up to Window/n later. Such a policy
+// has one limit and is not [Refundable].
 func Coarse(n int) PolicyOption { return policyOption(func(t *traits) { t.slices = n }) }
 
-// Shadow makes the policy count and report, and deny nothing: a request that
-// the limits have no room for is allowed, not counted, and its decision's
-// WouldDeny is true. Clients are told nothing of the policy.
+// Shadow makes the policy count and report, but deny nothing. A request that the limits
+// have no room for is allowed and not counted, and its decision's WouldDeny is true.
+// Responses do not mention the policy.
 func Shadow() PolicyOption { return policyOption(func(t *traits) { t.shadow = true }) }
 
 // Enforce is the opposite of [Shadow], for [Policy.With].
 func Enforce() PolicyOption { return policyOption(func(t *traits) { t.shadow = false }) }
 
-// FieldName is the name of the policy in the response fields and problem
-// documents; the policy's own unless set. It is made of the same characters.
+// FieldName sets the name of the policy in the response fields and problem documents.
+// The default is the policy's own name. The field name is made of the same characters.
 func FieldName(name string) PolicyOption {
 	return policyOption(func(t *traits) { t.fieldName = name })
 }
@@ -134,8 +132,8 @@ func (p *Policy) VariableCost() bool { return p.costs }
 // Refundable reports whether units can be given back, and within which time.
 func (p *Policy) Refundable() (grace time.Duration, ok bool) { return p.within, p.refundable }
 
-// Slice is the length of time within which requests share an entry; 0 when each
-// has one of its own. It is the window of [Coarse] divided, rounded up to whole
+// Slice returns the time within which requests share an entry; 0 if each request has
+// its own. It is the window divided by the number of [Coarse], rounded up to whole
 // milliseconds.
 func (p *Policy) Slice() time.Duration {
 	if p.slices == 0 {
@@ -145,7 +143,7 @@ func (p *Policy) Slice() time.Duration {
 	return millis((p.longest.Milliseconds() + slices - 1) / slices)
 }
 
-// FieldName is the policy's name in the response fields and problem documents.
+// FieldName returns the policy's name in the response fields and problem documents.
 func (p *Policy) FieldName() string { return p.fieldName }
 
 // Shadow reports whether the policy only counts and reports, and denies nothing.

@@ -23,8 +23,8 @@ const (
 // seconds; the shortest is 1.
 const overloadedRetry = 3
 
-// Problem is the answer to a request that is not passed on, as a problem
-// document of RFC 9457.
+// Problem is the response to a request that is not passed on, as a problem document of
+// RFC 9457.
 type Problem struct {
 	Type     string   `json:"type,omitempty"`
 	Title    string   `json:"title"`
@@ -36,11 +36,10 @@ type Problem struct {
 	RetryAfter int64 `json:"-"`
 }
 
-// ProblemFor is the answer to a request that err kept from being passed on: 429
-// for a [*LimitedError], or 403 when the client is blocked, the given status for
-// a [*RequestError], 401 for [ErrNoKey], 400 for [ErrCost], and 503 for anything
-// else, which means that there was no decision. It tells clients nothing of an
-// inner error.
+// ProblemFor returns the response to a request that was not passed on because of err:
+// 429 for a [*LimitedError], or 403 when the client is blocked, the given status for a
+// [*RequestError], 401 for [ErrNoKey], 400 for [ErrCost], and 503 for anything else,
+// which means that there was no decision. The response does not show an inner error.
 func ProblemFor(err error) Problem {
 	var (
 		limited *LimitedError
@@ -100,7 +99,7 @@ func (p *Problem) violated(d *Decision) {
 	}
 }
 
-// Body is the problem as JSON.
+// Body returns the problem as JSON.
 func (p Problem) Body() []byte {
 	body, err := json.Marshal(p)
 	if err != nil {

@@ -20,9 +20,9 @@ const (
 	RuleSwitch   RuleKind = "switch"   // switches a policy, or all, to another [Mode]
 )
 
-// MaxRules is the number of rules that a store has room for; [Limiter.SetRule]
-// refuses more. A change costs the same for any number of them. Each process holds
-// all in memory, about 300 bytes a rule, and reads what has changed.
+// MaxRules is the maximum number of rules in a store. [Limiter.SetRule] refuses more. A
+// change costs the same for any number of rules. Each process holds all rules in
+// memory, at about 300 bytes each, and reads only changes.
 const MaxRules = 100_000
 
 // Mode is how a policy's limits are enforced.
@@ -38,22 +38,22 @@ const (
 // AllPolicies stands for all policies in a [Rule] of kind [RuleSwitch].
 const AllPolicies = "*"
 
-// Rule is something that a limiter heeds before it asks a log. Rules are kept in
-// the store and may change at any time: all processes on the same store follow
-// within a second, unless [WithRulesInterval] says otherwise, and so does one that
-// starts. While the store does not answer, the rules last read hold.
+// Rule is an instruction that a limiter follows before it checks a log. Rules are kept
+// in the store and may change at any time. All processes on the same store follow a
+// change within a second, unless [WithRulesInterval] says otherwise. So does a process
+// that starts. While the store does not respond, the rules that were read last hold.
 //
-// Block comes before Ban, and Ban before Exempt. A client that a rule denies is
+// Block takes precedence over Ban, and Ban over Exempt. A client that a rule denies is
 // denied by all policies, whatever their [Mode].
 type Rule struct {
 	Kind RuleKind `json:"kind"`
 
-	// Key or Network is the client that a Block, Ban or Exempt is about: by the
-	// whole key that it is counted by under any policy, as decisions show it, or
-	// by its address. A Network is met by the address of a request, and where
-	// there is none, as for [Limiter.Allow] and [Limiter.Peek], by keys that are
-	// an address or a prefix within it. It finds no address within other keys. A
-	// client behind NAT64 is met by its IPv6 address and by the IPv4 address inside.
+	// Key or Network is the client of a Block, Ban or Exempt. Key is the whole key that
+	// the client is counted by under any policy, as decisions show it. Network matches
+	// the address of a request. Without an address, as for [Limiter.Allow] and
+	// [Limiter.Peek], it matches keys that are an address or a prefix within it. It
+	// does not find an address inside other keys. A client behind NAT64 is matched by
+	// its IPv6 address and by the IPv4 address inside.
 	Key     string       `json:"key,omitempty"`
 	Network netip.Prefix `json:"network,omitzero"`
 
@@ -65,17 +65,18 @@ type Rule struct {
 	Policy string  `json:"policy,omitempty"`
 	Limits []Limit `json:"limits,omitempty"`
 
-	// Mode is what a Switch switches Policy to, [ModeShadow] or [ModeOff]. A switch
-	// of a policy comes before the one of [AllPolicies].
+	// Mode is what a Switch switches Policy to, [ModeShadow] or [ModeOff]. A switch of
+	// one policy takes precedence over one of [AllPolicies].
 	Mode Mode `json:"mode,omitempty"`
 
-	// Until is when the rule ends, by the store's clock and in whole milliseconds;
-	// the zero Time is never. A Ban needs one. [Limiter.Now] returns the store's
-	// time, for processes whose own clock may be wrong.
+	// Until is when the rule ends, by the store's clock and in whole milliseconds. With
+	// the zero Time the rule does not end. A Ban needs an end. [Limiter.Now] returns
+	// the store's time, for processes whose own clock may be wrong.
 	Until time.Time `json:"until,omitzero"`
 }
 
-// ID names the rule: there is one of each kind for a key, network or policy.
+// ID returns the name of the rule. There is one rule of each kind for a key, network or
+// policy.
 func (r Rule) ID() string {
 	about, name := aboutKey, ""
 	switch {

@@ -5,22 +5,21 @@ import (
 	"fmt"
 )
 
-// Refund gives back what the decision's request took, such as one that turned
-// out not to count. It is [Limiter.Settle] with 0 units used.
+// Refund gives back what the decision's request took, if the request turned out not to
+// count. It is [Limiter.Settle] with 0 units used.
 func (l *Limiter) Refund(ctx context.Context, d Decision) error { return l.Settle(ctx, d, 0) }
 
-// Settle corrects what the decision's request took to the units that it really
-// used, from 0: the difference is given back, or charged. What was used beyond
-// the estimate is charged whether it fits or not, since it has been used, and
-// counts from now on against what comes after.
+// Settle corrects what the decision's request took to the units that it really used,
+// from 0. The difference is given back, or charged. Units used beyond the estimate are
+// charged whether they fit or not, since they were used. They count against later
+// requests.
 //
-// The policy must be [Refundable]; a decision that took nothing, or whose policy
-// is another, is an [ErrNotRefundable]. More than 1 unit needs [VariableCost] and
-// is an [ErrCost] without. A decision is settled once, all its copies together:
-// after that the error is [ErrSettled], also when the first time failed, since
-// that may have reached the store. Units are given back only within the policy's
-// grace, and while the log has not been reset: otherwise the error is
-// [ErrTooLate], and nothing changes.
+// The policy must be [Refundable]. If it is not, or if the decision took nothing, the
+// error is [ErrNotRefundable]. More than 1 unit needs [VariableCost]; without it the
+// error is [ErrCost]. A decision and its copies are settled once, together. After that
+// the error is [ErrSettled], even if the first call failed, since that call may have
+// reached the store. Units are given back only within the policy's grace, and only if
+// the log has not been reset. Otherwise the error is [ErrTooLate], and nothing changes.
 func (l *Limiter) Settle(ctx context.Context, d Decision, used int64) error {
 	switch {
 	case d.receipt == nil:

@@ -12,8 +12,8 @@ import (
 
 // Bounded is a [Store] that bounds how long its server may take to answer.
 type Bounded interface {
-	// Timeout returns the time that the server has for one answer; 0 for no bound. The
-	// time that a call waits in this process comes on top, and is not part of it.
+	// Timeout returns the time that the server has for one response; 0 means no bound.
+	// It does not include the time that a call waits in this process.
 	Timeout() time.Duration
 }
 
@@ -30,15 +30,15 @@ type settling struct {
 	failed, late warning.Rarely
 }
 
-// SettleRequest corrects what the decisions on one request took to the units that
-// it really used, for adapters. It is [Limiter.Settle] for each of them. Decisions
-// that took nothing, and those that are settled already, stay as they are.
+// SettleRequest corrects what the decisions on one request took to the units that it
+// really used, for adapters. It calls [Limiter.Settle] for each of them. It does not
+// change decisions that took nothing or are already settled.
 //
-// With a store that is [Bounded], the request has waited for the decisions, and waits
-// for the corrections at most as long as that has left of the store's timeout. Nothing
-// is left when the decisions waited longer, in the queue of a busy process. Then
-// the corrections go on in the background, where [Limiter.Close] waits for them. A request
-// whose process ends before its correction is made stays charged.
+// With a store that is [Bounded], the decisions and the corrections share the store's
+// timeout: the request waits for the corrections only as long as the decisions have
+// left of it. Nothing is left if the decisions waited longer, in the queue of a busy
+// process. The corrections then continue in the background, and [Limiter.Close] waits
+// for them. A request stays charged if its process ends before its correction is made.
 //
 // The limiter logs what fails, at most once a minute.
 func (l *Limiter) SettleRequest(ctx context.Context, decisions []Decision, used int64, waited time.Duration) {

@@ -192,8 +192,8 @@ func (l *Limiter) show(v *view) {
 	l.awaitEnd(v.ends)
 }
 
-// Register makes policies known before their first request, for [Limiter.Policies].
-// Of several of one name, the first is the one that it has.
+// Register registers policies before their first request, for [Limiter.Policies]. Of
+// several policies with one name, the first is registered.
 func (l *Limiter) Register(policies ...*Policy) {
 	for _, p := range policies {
 		if p != nil && len(p.limits) > 0 {

@@ -44,7 +44,7 @@ func (w *warnings) sayOf(code string, policy *Policy, message string, args ...an
 	}
 }
 
-// Logger is where the limiter writes its log lines.
+// Logger returns the logger that the limiter writes to.
 func (l *Limiter) Logger() *slog.Logger { return l.warnings.logger }
 
 // WarnAskedTwice warns that one request was counted twice on one log. It is for

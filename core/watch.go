@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// DefaultRulesInterval is how often a limiter that decides looks for changed
-	// rules unless [WithRulesInterval] says otherwise.
+	// DefaultRulesInterval is the interval at which a limiter that makes decisions
+	// checks for changed rules. [WithRulesInterval] changes it.
 	DefaultRulesInterval = 400 * time.Millisecond
 
 	// rulesTimeout is how long it waits for all answers of one look; a store has a
@@ -20,9 +20,9 @@ const (
 	rulesFailures = 10
 )
 
-// WithRulesInterval sets how often the limiter looks for changed rules while it
-// decides on requests. The default is [DefaultRulesInterval]. It is the time within
-// which a ban by another process is seen here.
+// WithRulesInterval sets how often the limiter checks for changed rules while it
+// decides on requests. The default is [DefaultRulesInterval]. This process sees a ban
+// by another process within that time.
 //
 // A look is one command to Redis. At 400 ms a process that is always busy sends
 // 216,000 a day; at 10 s, 8,640. No command is sent while nothing is decided. The first

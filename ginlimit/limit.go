@@ -12,24 +12,24 @@ import (
 //	router.Use(ginlimit.New(limiter, api))
 //	router.GET("/search", ginlimit.New(limiter, search), handler)
 //
-// Unless options say otherwise, requests cost 1 unit and are counted by the
-// address of the client ([ByAddress]), responses carry the fields RateLimit and
-// RateLimit-Policy, and requests that are not passed on are aborted and answered
-// with a problem document: 429 when denied, and otherwise what
-// [core.ProblemFor] says of the error. Scripts of other origins can read the
-// fields, Retry-After among them, only when Access-Control-Expose-Headers names
-// them.
+// By default, requests cost 1 unit and are counted by the address of the client
+// ([ByAddress]), and responses carry the fields RateLimit and RateLimit-Policy.
+// Requests that are not passed on are aborted and answered with a problem document: 429
+// when denied, and otherwise the response that [core.ProblemFor] returns for the error.
+// Scripts of other origins can read the fields, Retry-After among them, only when
+// Access-Control-Expose-Headers names them.
 //
 // A request is counted once by each policy and key, however often it comes to a
 // limit, such as when a handler passes it to the router again with HandleContext.
 // The response fields of the first policies stay. A request with a header of its
 // own, as Clone makes it, is another request, and counted as one.
 //
-// No cache may keep a refusal, whoever answers it: it has Cache-Control: no-store, and
-// none of the fields of a resource that middleware outside has set, such as ETag.
+// Refusals have Cache-Control: no-store, so that no cache keeps them, whoever writes
+// the response. They have none of the fields of a resource that middleware outside has
+// set, such as ETag.
 //
 // New panics on a nil limiter or policy, and on an option that fits none of the
-// policies. The limiter knows them from then on, as [core.Limiter.Policies].
+// policies. New registers the policies with the limiter: see [core.Limiter.Policies].
 func New(limiter *core.Limiter, policy *core.Policy, options ...Option) gin.HandlerFunc {
 	m := framework.New(limiter, policy, options...)
 	return func(c *gin.Context) {
@@ -45,12 +45,12 @@ func next(c *gin.Context) error {
 	return nil
 }
 
-// FromContext is the newest decision on the request, which in a handler is
-// that of the innermost limit, and whether there is one: there is none before
-// the first limit and when all limits were skipped. Of a limit of several policies
-// it is that by the policy of [New] or [WithTier], or the denial.
+// FromContext returns the newest decision on the request, and reports whether there is
+// one. In a handler it is the decision of the innermost limit. There is none before the
+// first limit, or if all limits were skipped. For a limit of several policies it is the
+// decision by the policy of [New] or [WithTier], or the denial.
 func FromContext(c *gin.Context) (core.Decision, bool) { return recordOf(c).Last() }
 
-// Decisions are all decisions on the request so far, outer first, and those of
-// [WithPolicy] after the one that they go with.
+// Decisions returns all decisions on the request so far, outer first. Those of
+// [WithPolicy] come after the decision of their limit's own policy.
 func Decisions(c *gin.Context) []core.Decision { return recordOf(c).Decisions() }

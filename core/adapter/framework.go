@@ -1,7 +1,7 @@
-// Package adapter is what the framework adapters have in common: their options,
-// the way a request takes through a policy, and what is kept of it. Users of
-// an adapter never need it; writers of one fill in a [Framework] and an
-// [Exchange], and run package adaptertest over the result.
+// Package adapter contains what the framework adapters share: their options, the path
+// of a request through a policy, and its record. Users of an adapter do not need this
+// package. Writers of an adapter fill in a [Framework] and an [Exchange], and run
+// package adaptertest on the result.
 //
 // C stands for the framework's request context throughout.
 package adapter
@@ -15,9 +15,9 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Framework is what an adapter knows of its framework. Its methods are what
-// the adapter's own functions of the same names are made of; on a wrong use
-// they panic with a message that begins with Name.
+// Framework describes the framework of an adapter. The adapter's own functions call the
+// methods of the same names. On a wrong use the methods panic with a message that
+// begins with Name.
 type Framework[C any] struct {
 	// Name is the adapter's package name.
 	Name string
@@ -25,14 +25,14 @@ type Framework[C any] struct {
 	// Exchange is the request and its response behind a context.
 	Exchange func(c C) Exchange
 
-	// Owns reports whether the framework answers err in its own way: err is of the
-	// framework's own kind, with a status in it, or the function of the user's
-	// that returned it has written the response already.
+	// Owns reports whether the framework answers err in its own way. Then err is one of
+	// the framework's own errors with a status, or the user's function that returned it
+	// has already written the response.
 	Owns func(c C, err error) bool
 
-	// Malformed reports whether err is of the framework's own kind, without a status
-	// in it, and says that the client's request can't be read. It is nil for a
-	// framework that has no such errors.
+	// Malformed reports whether err is one of the framework's own errors without a
+	// status, and means that the client's request can't be read. It is nil for a
+	// framework without such errors.
 	Malformed func(err error) bool
 
 	// Watch follows the response to the client. It is called before the handler,
@@ -42,31 +42,33 @@ type Framework[C any] struct {
 	// Respond ends the request with a status and a body.
 	Respond func(c C, status int, contentType string, body []byte) error
 
-	// Fail hands err to the framework's own handling of errors, which is to
-	// answer with the status of the problem and may show its detail. The text
-	// of err is not for clients. It is nil for a framework that handles none.
+	// Fail passes err to the framework's own error handling. That must answer with the
+	// status of the problem and may show its detail, but not the text of err. Fail is
+	// nil for a framework that handles no errors.
 	Fail func(c C, problem core.Problem, err error) error
 }
 
-// Response is a response on its way to the client, as the limit sees it. What is
-// outside of the limit can't be seen.
+// Response is a response on its way to the client, as the limit sees it. The limit
+// can't see changes by middleware outside of it.
 type Response interface {
-	// Begun returns the status that has been sent, or 0 while another one can be.
+	// Begun returns the status that has been sent, or 0 while another one can still be
+	// sent.
 	Begun() int
 
 	// End returns the status of the response when the handler has returned err. If the
-	// framework's handling of errors has yet to choose it, End has it answer err. The
-	// error is what is left for the middleware outside.
+	// framework's error handling has yet to choose the status, End calls it with err.
+	// The returned error is what is left for the middleware outside.
 	End(err error) (status int, left error)
 }
 
-// Exchange is one request and its response. What it returns may be reused by
-// the framework after the request.
+// Exchange is one request and its response. The framework may reuse what its methods
+// return after the request.
 type Exchange interface {
 	core.Request
 	core.Router
 
-	// Context is the request's, from [Lend] if the framework uses its memory again.
+	// Context returns the context of the request, from [Lend] if the framework reuses
+	// its memory.
 	Context() context.Context
 
 	// SetField sets a field of the response to the one value in a slice, which may
@@ -76,27 +78,27 @@ type Exchange interface {
 	// DeleteField removes a field of the response. The name is in the same form.
 	DeleteField(name string)
 
-	// NewRecord is an empty record for this limit, which is called once. It can be
-	// in the memory of the exchange.
+	// NewRecord returns an empty record for this limit. It is called once. The record
+	// can be in the memory of the exchange.
 	NewRecord() *Record
 
-	// Record is what SetRecord was given last in this request, at least by the
-	// limits outside of this one, or nil.
+	// Record returns the newest record that SetRecord was given in this request, at
+	// least by the limits outside of this one, or nil.
 	Record() *Record
 	SetRecord(r *Record)
 
 	// Leave is called after SetRecord when the handlers have returned, or panicked.
 	Leave()
 
-	// Again reports whether Record is of this very request, which a handler has
-	// passed to the router again. Otherwise this is a request of its own, made by
-	// a handler from the one that was limited before.
+	// Again reports whether Record belongs to this same request, which a handler has
+	// passed to the router again. Otherwise this is a new request, which a handler made
+	// from the one that was limited before.
 	Again() bool
 }
 
-// Values returns the values of a field of a net/http request, in order. A server
-// of net/http brings names into the form that name is in. Code that fills in a
-// header by hand may not, so that a missing name is looked for without case.
+// Values returns the values of a field of a net/http request, in order. A server of
+// net/http puts field names into the canonical form, which name is in. Code that fills
+// in a header by hand may not, so a missing name is looked up without case.
 func Values(header http.Header, name string) []string {
 	if values, ok := header[name]; ok {
 		return values
@@ -117,9 +119,9 @@ func First(values []string) string {
 	return values[0]
 }
 
-// ParsePeer reads the RemoteAddr of net/http, or what middleware has made of it:
-// an address without a port. It is the zero Addr for a peer on a Unix socket, as
-// [core.Request] has it.
+// ParsePeer parses the RemoteAddr of net/http. Middleware may have changed it to an
+// address without a port. ParsePeer returns the zero Addr for a peer on a Unix socket,
+// as [core.Request] requires.
 func ParsePeer(remoteAddr string) netip.Addr {
 	if ap, err := netip.ParseAddrPort(remoteAddr); err == nil {
 		return ap.Addr()

@@ -16,7 +16,7 @@ type Key[C any] struct {
 	bind func(*core.Identity) func(C, Exchange) (string, error)
 }
 
-// KeyFunc is the function that the middleware finds keys with, for use with a
+// KeyFunc returns the function that the middleware finds keys with, for use with a
 // limiter's Peek and Reset.
 func (f Framework[C]) KeyFunc(limiter *core.Limiter, key Key[C]) func(C) (string, error) {
 	f.must(limiter != nil, "KeyFunc", "nil limiter: give the one that New was given")

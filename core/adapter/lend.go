@@ -7,8 +7,9 @@ import (
 )
 
 // Lend returns ctx for the length of one call. It is for contexts in memory that the
-// framework uses again after the request: what was made of them, such as a timer that
-// fires late, can outlive the call and would read what is another request's by then.
+// framework reuses after the request. Something made from such a context, such as a
+// timer that fires late, can outlive the call. It would then read the memory of another
+// request.
 func Lend(ctx context.Context) context.Context {
 	return &loan{ctx: ctx, done: ctx.Done()}
 }

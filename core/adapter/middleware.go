@@ -71,8 +71,8 @@ func (m *Middleware[C]) mustFit() {
 		"WithSettle", ", whose charges can't be corrected: give core.NewPolicy the options core.VariableCost() and core.Refundable(0)")
 }
 
-// Handle decides on the request in c and passes it on to next, or answers it.
-// It returns whether it was passed on, and the error for the framework.
+// Handle decides on the request in c and passes it on to next, or answers it. It
+// reports whether the request was passed on, and returns the error for the framework.
 func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error) {
 	if m.skip != nil && m.skip(c) {
 		return true, next(c)

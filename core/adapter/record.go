@@ -7,9 +7,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Record is what is kept of one request, in its context. It does not change any
-// more when the handler runs, so that code which outlives the request, or runs
-// beside it, can read it.
+// Record holds the decisions on one request, in its context. It does not change once
+// the handler runs, so code that outlives the request, or runs beside it, can read it.
 type Record struct {
 	one       [1]core.Decision // the memory of decisions, of a limit of one policy
 	oneAsk    [1]core.Charge   // and that of asks
@@ -180,10 +179,10 @@ func (r *Record) setFields(f *fields, x Exchange, retryAfter int64) {
 	f.to = nil
 }
 
-// Restore sets again the response fields that an admitted request was given before its
-// handler, as far as they are not there any more. It is for frameworks in which
-// a handler can replace the whole response. has reports whether a field has a value,
-// and add adds it to those that the field has.
+// Restore sets again the response fields of an admitted request that were set before
+// its handler and are now missing. It is for frameworks in which a handler can replace
+// the whole response. has reports whether a field has a value, and add adds a value to
+// a field.
 func (r *Record) Restore(has func(name, value string) bool, add func(name, value string)) {
 	if r == nil {
 		return
@@ -230,8 +229,8 @@ func (f *fields) SetHeader(name, value string) {
 	f.to.SetField(name, f.values[n-1:n:n])
 }
 
-// Decisions are the decisions on the request so far, outer first. The slice is
-// the caller's own.
+// Decisions returns the decisions on the request so far, outer first. The caller owns
+// the slice.
 func (r *Record) Decisions() []core.Decision {
 	if r == nil {
 		return nil
@@ -239,7 +238,7 @@ func (r *Record) Decisions() []core.Decision {
 	return slices.Clone(r.decisions)
 }
 
-// Last is the newest decision on the request, and whether there is one.
+// Last returns the newest decision on the request, and reports whether there is one.
 func (r *Record) Last() (core.Decision, bool) {
 	if r == nil || len(r.decisions) == 0 {
 		return core.Decision{}, false

@@ -6,10 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// Visit is a request of net/http on its way through the limits of a framework, as
-// the context that it has inside of the first of them. A framework's own context
-// does not live as long: it is another one, or an empty one, when a handler passes
-// the request to the router again.
+// Visit is the context that a net/http request has inside of the first limit of a
+// framework. A framework's own context does not live as long: it is another one, or an
+// empty one, when a handler passes the request to the router again.
 type Visit struct {
 	context.Context // the request's before
 
@@ -36,8 +35,8 @@ func visitOf(r *http.Request) *Visit {
 	return v
 }
 
-// Enter keeps a record with the request, which goes on as the one that Enter
-// returns. It uses the memory of v for the first record.
+// Enter stores a record with the request, and returns the request to pass on. It uses
+// the memory of v for the first record.
 func (v *Visit) Enter(r *http.Request, record *Record) *http.Request {
 	if first := visitOf(r); first != nil && SameRequest(first.outside, r) {
 		first.record.Store(record)
@@ -49,7 +48,7 @@ func (v *Visit) Enter(r *http.Request, record *Record) *http.Request {
 	return v.inside
 }
 
-// Leave writes what handlers have written into the request to the one that it was
+// Leave copies what handlers have written into the request to the request that it was
 // made from: see [WriteBack].
 func (v *Visit) Leave() {
 	if v.inside != nil {
@@ -71,7 +70,7 @@ func Again(r *http.Request) bool {
 	return v != nil && SameRequest(v.outside, r)
 }
 
-// SameRequest reports whether a and b are one request of a client. They share
-// their header, whatever middleware has made of their path, context and body. A
-// request that a handler has made, by NewRequest or Clone, has its own.
+// SameRequest reports whether a and b are one request of a client. Such requests share
+// their header, even if middleware has changed their path, context or body. A request
+// that a handler has made, by NewRequest or Clone, has its own header.
 func SameRequest(a, b *http.Request) bool { return sameMap(a.Header, b.Header) }

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Watch returns a writer in place of w that notes the status which it sends, and
-// what it has noted. ctx is the request's context outside of the limit.
+// Watch returns a writer in place of w that records the status it sends, and the [Sent]
+// that holds the record. ctx is the request's context outside of the limit.
 //
 // The writer is an [http.Flusher], [http.Hijacker], [http.Pusher] and [io.ReaderFrom]
 // where w is one. An [http.ResponseController] finds what else w can do.
@@ -20,8 +20,8 @@ func Watch(ctx context.Context, w http.ResponseWriter) (http.ResponseWriter, *Se
 	return s.like(w), &s.sent
 }
 
-// Sent is what a limit knows of a response of net/http. It implements [Response]
-// for frameworks that answer no errors.
+// Sent is what a limit knows about a net/http response. It implements [Response] for
+// frameworks that handle no errors.
 type Sent struct {
 	ctx    context.Context
 	writer http.ResponseWriter
@@ -48,10 +48,10 @@ func (s *Sent) begin(status int) {
 	}
 }
 
-// GivenUp reports whether middleware outside of a limit has answered in place of the
-// handler, since the time of the request was up: http.TimeoutHandler and its like. ctx
-// is the request's context outside of the limit, and w the writer there. A response has
-// begun or not.
+// GivenUp reports whether middleware outside of a limit, such as http.TimeoutHandler,
+// has answered in place of the handler because the request timed out. ctx is the
+// request's context outside of the limit, and w the writer there. begun reports whether
+// a response has begun.
 func GivenUp(ctx context.Context, w http.ResponseWriter, begun bool) bool {
 	if begun && ctx.Err() != nil {
 		// Nothing is written, and whether something could be is said nowhere else.

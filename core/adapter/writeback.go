@@ -6,9 +6,9 @@ import (
 	"reflect"
 )
 
-// WriteBack writes to a request what was written into the copy of it that went
-// through a limit, as if both were one. A server removes the files of its own
-// request's form, and http.ServeMux tells the middleware outside of it the pattern.
+// WriteBack copies to a request what was written into the copy of it that went through
+// a limit, as if both were one request. A server removes the files of its own request's
+// form, and http.ServeMux sets the pattern for the middleware outside of it.
 func WriteBack(outside, inside *http.Request) {
 	if unwritten(outside, inside) {
 		return // handlers that share a request can be in limits beside each other

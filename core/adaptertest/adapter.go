@@ -1,7 +1,6 @@
-// Package adaptertest is the suite that every framework adapter passes. It
-// speaks HTTP to a real server of the framework, and says what is true of all
-// adapters alike; an adapter's own tests hold only what its framework makes
-// different. The package may change in any release.
+// Package adaptertest is the suite that every framework adapter passes. It sends HTTP
+// requests to a real server of the framework, and defines what all adapters do alike.
+// An adapter's own tests cover only what its framework makes different. The package may change in any release.
 package adaptertest
 
 import (
@@ -22,8 +21,8 @@ type Adapter[C, M any] struct {
 	Name string
 
 	// Lacks names the fields below that are nil since the framework has no such
-	// thing: of WithFrameworkErrors, SetContext and Refuse. The checks that need
-	// them are left out. Any other nil field fails the suite.
+	// function: WithFrameworkErrors, SetContext or Refuse. The checks that need them
+	// are skipped. Any other nil field fails the suite.
 	Lacks []string
 
 	// Serve serves app on a free port of 127.0.0.1 until the test ends, behind
@@ -75,8 +74,8 @@ type Adapter[C, M any] struct {
 	// Forward passes the request to the router again, with another path.
 	Forward func(c C, path string) error
 
-	// Refuse is how a function of the user's refuses a request in the
-	// framework's own way, such as with an error that has the status in it.
+	// Refuse refuses a request in the framework's own way, as a user's function does,
+	// such as with an error that has the status in it.
 	Refuse func(c C, status int) error
 
 	// Endings are the ways in which a handler ends, by the names from [EndAbort] to
@@ -92,8 +91,8 @@ type App[C, M any] struct {
 	Use    []M // before everything
 	Groups []Group[C, M]
 
-	// OnError is told each error that the framework's own handling of errors
-	// is given, which then answers it as it does by default.
+	// OnError receives each error that the framework's own error handling receives. The
+	// framework then answers it as by default.
 	OnError func(error)
 }
 

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Ending is a way in which a handler ends that each framework has in its own form.
-// The handler's route answers one request.
+// Ending is a way in which a handler ends, in the framework's own form. The handler's
+// route answers one request.
 type Ending[C, M any] struct {
 	// Without says in a line why the framework has no such ending. The other fields
 	// are empty then.
@@ -41,7 +41,7 @@ const (
 	EndHints = "early hints"
 )
 
-// Switching is what a handler that has taken the connection over sends.
+// Switching is the response of a handler that has taken over the connection.
 const Switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n"
 
 var endings = []string{EndAbort, EndHijack, EndStream, EndTimeout, EndRewritten, EndLatePanic, EndHints}

@@ -13,7 +13,8 @@ import (
 // The following are for what several adapters check with handlers of their own, which
 // the suite can't write for them.
 
-// Get asks a handler for a path without a network. Names and values of fields may follow.
+// Get sends a request for a path to a handler without a network. fields are names and
+// values of header fields.
 func Get(h http.Handler, path string, fields ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodGet, path, nil)
 	for i := 0; i+1 < len(fields); i += 2 {
@@ -57,9 +58,9 @@ func CheckBodies(t *testing.T, serve func(*testing.T, *core.Limiter, *core.Polic
 	}
 }
 
-// CheckClone checks that a request which a handler has made is another one than the one it
-// got, and is counted. serve makes a service that limits all by the policy, whose handler of
-// GET /old passes a clone of the request to the router as GET /new.
+// CheckClone checks that a request which a handler has made is counted as a new
+// request. serve makes a service that limits all by the policy, whose handler of GET
+// /old passes a clone of the request to the router as GET /new.
 func CheckClone(t *testing.T, serve func(*core.Limiter, *core.Policy) http.Handler) {
 	var requests requestCount
 	limiter := core.New(core.NewMemory(), core.WithLogger(slog.New(slog.DiscardHandler)), core.WithObserver(&requests))

@@ -21,52 +21,51 @@ type Key = adapter.Key[*http.Request]
 // that is one of [core.WithTrustedProxies].
 func ByAddress() Key { return framework.ByAddress() }
 
-// ByHeader counts by the value of a header field, such as "X-API-Key", of which
-// only a digest is kept. A request without it is refused with 401; to count
-// it by its address instead, write ByFirst(ByHeader("X-API-Key"), ByAddress()).
+// ByHeader counts by the value of a header field, such as "X-API-Key". Only a digest of
+// the value is kept. A request without it is refused with 401; to count it by its
+// address instead, write ByFirst(ByHeader("X-API-Key"), ByAddress()).
 //
-// A client that can invent values has a new budget with each: check them
-// before, or limit by address as well.
+// A client that can invent values gets a new budget with each. Validate the values
+// first, or limit by address as well.
 //
 // ByHeader panics for Authorization, Proxy-Authorization and Cookie. One credential
 // can be written in many ways there, and each would have a budget: use [ByBearer],
 // [ByBasicUser] or [BySecret].
 func ByHeader(name string) Key { return framework.ByHeader(name) }
 
-// ByBearer counts by the bearer token in the Authorization field (RFC 6750), of
-// which only a digest is kept. All ways to write one token are one key: the case
-// of the scheme, white space, and the unused last bits of a JSON Web Token. A
-// request without a bearer token is a missing key, as in [ByHeader]. A field
-// that is malformed or there twice is refused with 400.
+// ByBearer counts by the bearer token in the Authorization field (RFC 6750). Only a
+// digest of the token is kept. All ways to write one token are one key: the case of the
+// scheme, white space, and the unused last bits of a JSON Web Token. A request without
+// a bearer token has no key, as in [ByHeader]. A request whose field is malformed or
+// appears twice is refused with 400.
 //
-// The token is not verified. A client that can invent tokens has a new budget
-// with each, as in [ByHeader]; after authentication, [ByFunc] counts by user.
+// The token is not verified. A client that can invent tokens gets a new budget with
+// each, as in [ByHeader]. After authentication, [ByFunc] counts by user.
 func ByBearer() Key { return framework.ByBearer() }
 
 // ByBasicUser counts by the user in the Authorization field of HTTP Basic
-// authentication (RFC 7617), with whatever password. Only a digest is kept, since
-// many services take an API key as the user. All ways to write one user in
-// base64 are one key; upper and lower case are different users. The rest is as
-// in [ByBearer].
+// authentication (RFC 7617), whatever the password. Only a digest is kept, since many
+// services take an API key as the user. All ways to write one user in base64 are one
+// key; upper and lower case are different users. The rest is as in [ByBearer].
 //
-// The password is not verified, so that a stranger can use up the budget of a
-// user: ByAll(ByBasicUser(), ByAddress()) keeps strangers apart.
+// The password is not verified, so a stranger can use up the budget of a user:
+// ByAll(ByBasicUser(), ByAddress()) keeps strangers apart.
 func ByBasicUser() Key { return framework.ByBasicUser() }
 
-// BySecret counts by the value that find returns, such as a cookie, of which
-// only a digest is kept. The name is part of the key. An empty value is a
-// missing one, as in [ByHeader].
+// BySecret counts by the value that find returns, such as a cookie. Only a digest of
+// the value is kept. The name is part of the key. An empty value counts as missing, as
+// in [ByHeader].
 //
-// Return what your service looks up, such as the ID of the session, and not how
-// the client wrote it: each spelling of a value, such as in percent-encoding,
-// would have a budget.
+// Return what your service looks up, such as the ID of the session, and not the
+// client's spelling. Otherwise each spelling of a value, such as in percent-encoding,
+// has a budget of its own.
 func BySecret(name string, find func(*http.Request) (string, error)) Key {
 	return framework.BySecret(name, find)
 }
 
-// ByFunc counts by the value that find returns, such as the ID of a user,
-// which is kept as it is: use [BySecret] for secrets. The name is part of the
-// key. An empty value is a missing one, as in [ByHeader].
+// ByFunc counts by the value that find returns, such as the ID of a user. The value is
+// kept as it is: use [BySecret] for secrets. The name is part of the key. An empty
+// value counts as missing, as in [ByHeader].
 func ByFunc(name string, find func(*http.Request) (string, error)) Key {
 	return framework.ByFunc(name, find)
 }
@@ -83,8 +82,8 @@ func ByAll(keys ...Key) Key { return framework.ByAll(keys...) }
 // ByFirst counts by the first key that the request has.
 func ByFirst(keys ...Key) Key { return framework.ByFirst(keys...) }
 
-// KeyFunc is the function that finds the key of a request as [New] does with the
-// same limiter and key, for the limiter's Peek and Reset:
+// KeyFunc returns a function that finds the key of a request as [New] does with the same
+// limiter and key. Use it for the limiter's Peek and Reset:
 //
 //	keyOf := httplimit.KeyFunc(limiter, httplimit.ByAddress())
 //	...

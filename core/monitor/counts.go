@@ -7,8 +7,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Counts are decisions, or requests, by their results. Their sum is how many there
-// were.
+// Counts are the numbers of decisions, or of requests, by result. Total returns their
+// sum.
 type Counts struct {
 	Allowed      int64 `json:"allowed"`
 	Denied       int64 `json:"denied"`
@@ -16,16 +16,16 @@ type Counts struct {
 	Overloaded   int64 `json:"overloaded"`
 	Error        int64 `json:"error"`
 
-	// By are the same by what decided. Requests don't have it.
+	// By counts the same by what decided. Counts of requests don't have it.
 	By Sources `json:"by,omitzero"`
 }
 
-// Total returns how many there were.
+// Total returns the sum of all results.
 func (c Counts) Total() int64 {
 	return c.Allowed + c.Denied + c.ShadowDenied + c.Overloaded + c.Error
 }
 
-// Sources are decisions by what decided: see [core.Source].
+// Sources are the numbers of decisions by what decided: see [core.Source].
 type Sources struct {
 	Redis    int64 `json:"redis"`
 	Lease    int64 `json:"lease"`

@@ -1,5 +1,5 @@
-// Package monitor shows what limiters decide: live, on a page, for all processes
-// on one store together.
+// Package monitor shows the decisions of limiters on a live page, for all processes on
+// one store together.
 //
 //	recorder := monitor.NewRecorder(store)
 //	limiter := core.New(store, core.WithObserver(recorder))
@@ -15,9 +15,9 @@
 //
 // # Who gets in
 //
-// [WithPassword] asks for a password, and [WithAuthorize] asks your service. The browser
-// asks for a user name beside the password: any name will do, also none. Without
-// either, [New] makes a random token and logs it once:
+// [WithPassword] asks for a password, and [WithAuthorize] asks your service. The
+// browser asks for a user name beside the password. Any name is accepted, also none.
+// Without either, [New] makes a random token and logs it once:
 //
 //	msg="streamlimit: add this to the address of the monitor to open it" link=?token=...
 //
@@ -26,10 +26,10 @@
 // The link sets a cookie, for the path of the page, and redirects to an address
 // without the token. Scripts send "Authorization: Bearer" and the token instead.
 //
-// The address that a request seems to come from lets nobody in. A proxy on this
-// machine connects from a loopback address like a local person, and no header field
-// tells the two apart. A site that points its own name at this machine (DNS
-// rebinding) lacks the cookie, which belongs to another name.
+// The address of a request does not let anybody in. A proxy on this machine connects
+// from a loopback address like a local person, and no header field distinguishes the
+// two. A site that points its own name at this machine (DNS rebinding) lacks the
+// cookie, which belongs to another name.
 //
 // Each process makes its own token, and a new one when it starts. A service of
 // several processes behind one address needs a password. Whoever reads the log can

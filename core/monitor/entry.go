@@ -35,7 +35,7 @@ type entry struct {
 	Policies map[string]Traits `json:"policies,omitempty"`
 }
 
-// Down is a server that does not answer a process.
+// Down is a server that does not respond to a process.
 type Down struct {
 	Server string `json:"server"`
 	Since  int64  `json:"since"` // Unix milliseconds
@@ -76,8 +76,8 @@ func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
 	return t
 }
 
-// Policy is a policy with these traits, whose logs are those of the processes that
-// told of it.
+// Policy returns a policy with these traits. It has the same logs as in the processes
+// that published it.
 func (t Traits) Policy(name string) (*core.Policy, error) {
 	var options []core.PolicyOption
 	var longest time.Duration

@@ -7,19 +7,19 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Feed is where processes tell each other what they decide. A [core.Store] that
-// processes share can be one, as package redisstream's is.
+// Feed is where processes share their decisions with each other. A [core.Store] that
+// processes share can be a Feed. The store of package redisstream is one.
 type Feed interface {
-	// Now is the time by the feed's clock.
+	// Now returns the time of the feed's clock.
 	Now(ctx context.Context) (time.Time, error)
 
-	// AddEntry adds an entry, and is when it did, by the feed's clock. The feed may
-	// forget those older than an hour.
+	// AddEntry adds an entry, and returns the time when it did, by the feed's clock.
+	// The feed may delete entries older than an hour.
 	AddEntry(ctx context.Context, data []byte) (time.Time, error)
 
-	// EntriesAfter calls each with up to most entries that came after the one
-	// called after, oldest first. An ID is the time by the feed's clock in Unix
-	// milliseconds, a dash, and a number; one that no entry has is a time alone.
+	// EntriesAfter calls each for up to most entries that came after the entry with the
+	// ID after, oldest first. An ID is the time of the feed's clock in Unix
+	// milliseconds, a dash, and a number. A time alone is an ID that no entry has.
 	EntriesAfter(ctx context.Context, after string, most int, each func(id string, data []byte)) error
 }
 

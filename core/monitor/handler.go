@@ -11,7 +11,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/internal/warning"
 )
 
-// Handler is the page and what it asks for. Make one with [New].
+// Handler serves the page and the requests that it makes. Make one with [New].
 type Handler struct {
 	limiter  *core.Limiter
 	recorder *Recorder
@@ -36,8 +36,8 @@ type Option func(*Handler)
 // WithPassword lets in whoever sends the password, with any user name, by HTTP
 // Basic authentication. Serve the page over TLS then. "" changes nothing.
 //
-// Take a long random password. Guesses are counted and logged, but each is looked
-// at: see "Who gets in" in the package comment.
+// Use a long random password. Guesses are counted and logged, but each one is checked:
+// see "Who gets in" in the package comment.
 func WithPassword(password string) Option {
 	return func(h *Handler) {
 		if password != "" {
@@ -57,7 +57,7 @@ func WithAuthorize(f func(*http.Request) bool) Option {
 
 // WithLink passes the query of the link, "?token=...", to show, for a program that
 // knows the address of the page. The default is to log the query. [New] calls show
-// once, and not with [WithPassword] or [WithAuthorize].
+// once, but not with [WithPassword] or [WithAuthorize].
 func WithLink(show func(query string)) Option {
 	if show == nil {
 		panic("monitor: WithLink: nil function: leave the option out")
@@ -68,8 +68,9 @@ func WithLink(show func(query string)) Option {
 // WithReadOnly serves the page without its actions.
 func WithReadOnly() Option { return func(h *Handler) { h.readOnly = true } }
 
-// WithKeyNames gives the keys names on the page, such as a customer's for the
-// digest of its API key; "" for none. It is called often.
+// WithKeyNames sets a function that returns the name of a key on the page, such as a
+// customer's name for the digest of its API key. It returns "" for none. It is called
+// often.
 func WithKeyNames(f func(policy, key string) string) Option {
 	if f == nil {
 		panic("monitor: WithKeyNames: nil function: leave the option out")
@@ -79,8 +80,8 @@ func WithKeyNames(f func(policy, key string) string) Option {
 
 const warnUntold = "STREAMLIMIT_W010"
 
-// New makes the page of a limiter. It handles requests whose prefix is stripped:
-// see [http.StripPrefix].
+// New returns the page of a limiter. It handles requests without the prefix of the
+// page's path: see [http.StripPrefix].
 //
 // Without [WithPassword] or [WithAuthorize], New makes a random token and logs it
 // once, as the query of a link. The token is the only way in, from this machine

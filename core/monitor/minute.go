@@ -6,16 +6,15 @@ import (
 	"sync"
 )
 
-// TopKey is one of the keys with the most requests of the last minute under a
-// policy. The true count is between Count-Error and Count+Error. A minute is six slices of
-// ten seconds here, and the newest of them is under way: 50 to 60 seconds.
+// TopKey is one of the keys with the most requests of the last minute under a policy.
+// The true count is between Count-Error and Count+Error. A minute here is six slices of
+// ten seconds. The newest slice is not over, so the minute is 50 to 60 seconds.
 //
-// A process counts its keys exactly while it meets no more than 512 in ten seconds,
-// and else to a 128th of its decisions in the minute. It tells the others of the 20
-// with the highest counts, every ten seconds. Where 20 are told, a key that is not
-// among them can have as many as the last, which is at most a twentieth of that
-// process's decisions. So Error is 0 where each process tells of the key, or of fewer
-// than 20 keys.
+// A process counts its keys exactly while there are at most 512 in ten seconds.
+// Otherwise it counts them to a 128th of its decisions in the minute. Every ten seconds
+// it publishes the 20 keys with the highest counts. If it publishes 20, another key can
+// have as many as the last of them, which is at most a twentieth of that process's
+// decisions. So Error is 0 if each process publishes the key, or fewer than 20 keys.
 type TopKey struct {
 	Policy string `json:"policy"`
 	Key    string `json:"key"`

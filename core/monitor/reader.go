@@ -23,7 +23,7 @@ const (
 	readTime = 2 * time.Second
 )
 
-// Reader reads what all processes on a store tell of their decisions. It needs no
+// Reader reads what all processes on a store publish about their decisions. It needs no
 // limiter.
 type Reader struct {
 	feed    Feed
@@ -37,8 +37,8 @@ type Reader struct {
 	seen  int64 // when all was read, by the feed's clock in Unix milliseconds; 0 for never
 }
 
-// NewReader makes a reader. The error is that the store has no feed, as one in
-// memory, which tells nothing to other processes.
+// NewReader returns a reader. It returns an error if the store has no feed. A store in
+// memory has none, since it shares nothing with other processes.
 func NewReader(store core.Store) (*Reader, error) {
 	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("monitor: NewReader: nil store")
@@ -50,7 +50,7 @@ func NewReader(store core.Store) (*Reader, error) {
 	return &Reader{feed: feed, picture: newPicture()}, nil
 }
 
-// Read is the picture as it is now. The first call reads the last hour.
+// Read returns the current picture. The first call reads the last hour.
 func Read(ctx context.Context, store core.Store) (Picture, error) {
 	r, err := NewReader(store)
 	if err != nil {
@@ -59,8 +59,8 @@ func Read(ctx context.Context, store core.Store) (Picture, error) {
 	return r.Read(ctx)
 }
 
-// Read is the picture as it is now. Each call reads what is new since the one
-// before; the first, the last hour.
+// Read returns the current picture. Each call reads what is new since the call before.
+// The first call reads the last hour.
 func (r *Reader) Read(ctx context.Context) (Picture, error) {
 	for {
 		more, err := r.catchUp(ctx)

@@ -61,8 +61,8 @@ type told struct {
 	stale    bool  // they change, if only since a minute passes
 }
 
-// NewRecorder makes a recorder that tells of its decisions through store's feed,
-// if it has one. Close it to end its goroutine, before the store.
+// NewRecorder returns a recorder that publishes its decisions to the store's feed, if
+// it has one. Close the recorder before the store, to end its goroutine.
 func NewRecorder(store core.Store) *Recorder {
 	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("monitor: NewRecorder: nil store: use that of the limiter")
@@ -100,14 +100,14 @@ func (r *Recorder) Observe(o core.Observation) {
 	r.near.Put(s)
 }
 
-// Follow makes the limiter's policies known to others before their first request,
-// and its health. [New] calls it; a process without a page may.
+// Follow publishes the limiter's health, and its policies before their first request.
+// [New] calls Follow. A process without a page may call it.
 func (r *Recorder) Follow(limiter *core.Limiter) { r.limiter.Store(limiter) }
 
-// Close tells the others of the last decisions, ends the streams of the pages and
-// the recorder's goroutine. It takes no longer than a second. Do it before a
-// server's Shutdown, which waits for streams. Decisions after it are not told.
-// Closing twice is not an error.
+// Close publishes the last decisions, and ends the streams of the pages and the
+// recorder's goroutine. It takes at most a second. Call it before a server's Shutdown,
+// which waits for streams. Later decisions are not published. Closing twice is not an
+// error.
 func (r *Recorder) Close() error {
 	r.closing.Do(func() { close(r.stop) })
 	<-r.stopped

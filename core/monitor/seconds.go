@@ -2,15 +2,15 @@ package monitor
 
 import "time"
 
-// Seconds are the counts of each policy in n seconds, 300 at most, oldest first, up
-// to the one that ended at least a second before now: processes tell of a second
-// when it is over. It has what the last Read has read.
+// Seconds returns the counts of each policy in n seconds, 300 at most, oldest first.
+// The last second is the one that ended at least a second before now, since processes
+// publish a second when it is over. Seconds uses what the last Read has read.
 func (r *Reader) Seconds(now time.Time, n int) map[string][]Counts {
 	return r.picture.seconds(&r.picture.fine, now, n)
 }
 
-// Requests are the counts of requests in the same seconds. It is nil when there was
-// none.
+// Requests returns the counts of requests in the same seconds as Seconds. It returns
+// nil if there was no request.
 func (r *Reader) Requests(now time.Time, n int) []Counts {
 	return r.picture.seconds(&r.picture.requests, now, n)[onlyName]
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Picture is what all processes have told, merged. Rates and the like are those of
-// the moment; counts are those of the last minute.
+// Picture is the merged state of all processes. Rates are current. Counts are those of
+// the last minute.
 type Picture struct {
 	Now       time.Time
 	Processes []Process // seen within the last hour, by host
@@ -35,8 +35,7 @@ type Process struct {
 	Self  bool    `json:"self,omitempty"` // serves the page; not known to a [Reader]
 }
 
-// Policy is a policy that processes have told of, with the counts of the last
-// minute.
+// Policy is a policy that processes have published, with the counts of the last minute.
 type Policy struct {
 	Name string `json:"name"`
 	Traits

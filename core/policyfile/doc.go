@@ -17,27 +17,26 @@
 //	    limits: 1000000/day
 //	    slices: 64             # logs of at most 65 entries; 0 is an entry for each request
 //
-// Limits are written as [core.ParseLimit] reads them. What the settings mean is
-// said by [core.Shadow] and [core.Enforce], [core.FieldName], [core.OnStoreFailure],
+// Limits are written as [core.ParseLimit] reads them. The settings are documented at
+// [core.Shadow] and [core.Enforce], [core.FieldName], [core.OnStoreFailure],
 // [core.VariableCost], [core.Refundable] and [core.Coarse].
 //
 // # Policies of the program
 //
-// A program gives the policies that it uses to [Read], [Environ] and [Watch].
-// Then no other names may occur, and what the file says of a policy changes the
-// program's: limits replace all its limits, each setting replaces that setting,
-// and the rest stays. The file can't take away what the program calls for:
-// cost: false and refund: false are errors for a policy that has the one or the
-// other in the program.
+// A program gives the policies that it uses to [Read], [Environ] and [Watch]. Then no
+// other names may occur, and the file changes the program's policies. Limits replace
+// all limits of a policy, each setting replaces that setting, and the rest stays. The
+// file can't remove what the program needs: cost: false and refund: false are errors
+// for a policy that has the setting in the program.
 //
 // Without policies of the program every name makes a new policy, which needs
 // limits.
 //
 // # Errors
 //
-// Everything in a file must have a meaning, for a misspelt name that is passed
-// over would leave a service with limits that nobody asked for. Errors are one
-// line and say where, and what to write instead:
+// Everything in a file must have a meaning, since a service that skips a misspelled
+// name would run with unintended limits. Errors are one line. They say where the
+// mistake is, and what to write instead:
 //
 //	policies.yaml:7: search: "20/fortnight": unknown unit, use s, m, h, d or a Go duration
 //
@@ -50,16 +49,15 @@
 //
 //	POLICY_SEARCH="20/second, 200/minute"
 //
-// The order is program, file, environment: the later says what holds. So a
-// variable replaces the limits that the file gives to a policy, and leaves its
-// other settings as the file has them. [Watch] does that with [WithEnviron]; a
-// program that reads only once writes
+// The order is program, file, environment: the later takes precedence. A variable
+// replaces the limits that the file gives to a policy, and does not change its other
+// settings. [Watch] does that with [WithEnviron]. A program that reads only once writes
 //
 //	file, err := policyfile.Read("policies.yaml", known...)
 //	environ, err := policyfile.Environ("POLICY_", os.LookupEnv, slices.Concat(known, file)...)
 //	limiter.Replace(slices.Concat(file, environ)...)
 //
-// for of several policies of one name the last counts.
+// since the last of several policies with one name applies.
 //
 // # Changes while running
 //

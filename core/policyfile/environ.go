@@ -7,16 +7,15 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Environ makes the policies among known that the environment gives other
-// limits, in the order of known. The variable of a policy is prefix and its name
-// in upper case, with '_' for '.' and '-', and has limits separated by commas or
-// spaces:
+// Environ returns the policies among known to which the environment gives other limits,
+// in the order of known. The variable of a policy is prefix and its name in upper case,
+// with '_' for '.' and '-'. Its value is limits separated by commas or spaces:
 //
 //	POLICY_SEARCH="20/second, 200/minute"
 //
-// An empty variable is the same as none. Variables of the prefix that are no
-// policy's are not looked at. Lookup is [os.LookupEnv], outside tests. Errors
-// begin with the variable.
+// An empty variable is the same as none. Variables with the prefix that belong to no
+// policy are ignored. lookup is [os.LookupEnv], except in tests. Errors begin with the
+// variable.
 //
 // It panics on a nil policy or lookup.
 func Environ(prefix string, lookup func(string) (string, bool), known ...*core.Policy) ([]*core.Policy, error) {

@@ -31,9 +31,9 @@ func newOptions(opts []Option) options {
 	return o
 }
 
-// WithEnviron puts the environment above the file: limits in variables are read
-// as [Environ] reads them, also for policies that only the file names, and anew
-// each time the file is. A wrong variable is an error as a wrong file is.
+// WithEnviron gives the environment precedence over the file. It reads limits in
+// variables as [Environ] does, also for policies that only the file names, each time
+// the file is read. A wrong variable is an error, like a wrong file.
 func WithEnviron(prefix string, lookup func(string) (string, bool)) Option {
 	if lookup == nil {
 		panic("policyfile: WithEnviron: nil lookup: use os.LookupEnv")
@@ -41,8 +41,8 @@ func WithEnviron(prefix string, lookup func(string) (string, bool)) Option {
 	return func(o *options) { o.prefix, o.lookup = prefix, lookup }
 }
 
-// WithSignals reads the file at once when the process gets one of signals;
-// SIGHUP if there are none.
+// WithSignals makes the watcher read the file at once when the process gets one of
+// signals. Without arguments the signal is SIGHUP.
 func WithSignals(signals ...os.Signal) Option {
 	if len(signals) == 0 {
 		signals = []os.Signal{syscall.SIGHUP}
@@ -50,8 +50,8 @@ func WithSignals(signals ...os.Signal) Option {
 	return func(o *options) { o.signals = signals }
 }
 
-// WithInterval sets how far apart looks at the file are; a second unless set. 0
-// is never: then only [Watcher.Reload] and [WithSignals] read it.
+// WithInterval sets the interval between checks of the file. The default is a second.
+// With 0, only [Watcher.Reload] and [WithSignals] read the file.
 func WithInterval(d time.Duration) Option {
 	if d < 0 {
 		panic(fmt.Sprintf("policyfile: WithInterval: %v: use a time such as time.Second, or 0 for never", d))
@@ -59,8 +59,8 @@ func WithInterval(d time.Duration) Option {
 	return func(o *options) { o.interval = d }
 }
 
-// WithLogger sets where the watcher writes its log lines; slog.Default() unless
-// set.
+// WithLogger sets the logger for the watcher's log lines. The default is
+// slog.Default().
 func WithLogger(logger *slog.Logger) Option {
 	if logger == nil {
 		panic("policyfile: WithLogger: nil logger: leave the option out for slog.Default()")

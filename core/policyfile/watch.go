@@ -16,11 +16,11 @@ var errClosed = errors.New("policyfile: the watcher is closed")
 
 // Replacer is what a [Watcher] gives policies to: a [*core.Limiter].
 type Replacer interface {
-	// Replace puts policies in the place of all that it was given before.
+	// Replace replaces all policies that it was given before.
 	Replace(policies ...*core.Policy)
 }
 
-// Watcher keeps the policies of a limiter as a file says. Make one with [Watch].
+// Watcher keeps the policies of a limiter the same as in a file. Make one with [Watch].
 type Watcher struct {
 	path    string
 	limiter Replacer
@@ -44,21 +44,21 @@ type Watcher struct {
 // reading is what a file was at some time.
 type reading struct{ text, failure string }
 
-// Watch reads the file at path as [Read] does, with known policies or with nil
-// for any, replaces the limiter's policies and does so again whenever the file
-// has changed, until [Watcher.Close]. An error means that the file is bad now:
-// nothing was replaced, and nothing is watched.
+// Watch reads the file at path as [Read] does, with known policies or with nil for any,
+// and replaces the limiter's policies. It does so again whenever the file has changed,
+// until [Watcher.Close]. An error means that the file is bad now, that no policy was
+// replaced, and that no file is watched.
 //
 //	watcher, err := policyfile.Watch("policies.yaml", limiter, []*core.Policy{api, search},
 //		policyfile.WithSignals())
 //
-// A change is taken over once the file has been the same for two looks, which are
-// a second apart, so that none is taken that is half written. It does not matter
-// whether the file was written in place or renamed, or is behind symbolic links
-// as in Kubernetes. A file that becomes bad, or is gone, leaves the policies
-// as they are and is logged once as an error; so is one that can't be read within 5
-// seconds, such as on a network that is gone. [Watcher.Policies] and
-// [Watcher.Close] do not wait for it. A good one is logged with what has changed.
+// A change is applied once the file has been the same in two checks, a second apart, so
+// that a half-written file is not applied. It does not matter whether the file was
+// written in place or renamed, or is behind symbolic links as in Kubernetes. A file
+// that becomes bad or is missing does not change the policies, and is logged once as an
+// error. So is a file that can't be read within 5 seconds, such as on a network that is
+// down. [Watcher.Policies] and [Watcher.Close] do not wait for it. A good file is
+// logged with what has changed.
 //
 // Watch panics on a nil limiter or policy.
 func Watch(path string, limiter Replacer, known []*core.Policy, opts ...Option) (*Watcher, error) {
@@ -86,8 +86,8 @@ func Watch(path string, limiter Replacer, known []*core.Policy, opts ...Option) 
 	return w, nil
 }
 
-// Reload reads the file now and replaces the limiter's policies, also when the
-// file is the same. An error leaves them as they are; it is the caller's to log.
+// Reload reads the file now and replaces the limiter's policies, also when the file is
+// the same. An error leaves the policies as they are. The caller logs it.
 func (w *Watcher) Reload() error {
 	if !w.begin() {
 		return errClosed
@@ -115,7 +115,7 @@ func (w *Watcher) Policies() []*core.Policy {
 	return slices.Clone(w.policies)
 }
 
-// Close ends the watching, at once. The policies stay as they are. The error is nil.
+// Close stops watching at once. The policies stay as they are. The error is nil.
 func (w *Watcher) Close() error {
 	w.mu.Lock()
 	if !w.closed {

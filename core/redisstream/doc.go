@@ -19,11 +19,10 @@
 // an entry.
 //
 // Decisions that come while others are under way share round trips. A denial also
-// answers decisions with the same policy, key and cost that began to wait before it was
-// sent. It is cached until an entry leaves its log, and for a second at most: a reset by
-// another process can go unseen for that long. The RetryAfter of a
-// cached denial can be late by one round trip. Denials by policies with refunds or
-// costs are not cached.
+// applies to decisions with the same policy, key and cost that began to wait before it
+// was sent. It is cached until an entry leaves its log, for at most a second. A reset
+// by another process can go unseen for that long. The RetryAfter of a cached denial can
+// be late by one round trip. Denials by policies with refunds or costs are not cached.
 //
 // # How it counts
 //
@@ -38,10 +37,10 @@
 //   - With refunds, entries also carry the running total of what was given back. A refund
 //     deletes nothing.
 //
-// A decision is sent at once if none is in flight. Others form a batch of up to 128 for one
-// script call. Requests on the same log of one limit are one question in it, and the first
-// of them get what is left. On a Cluster or Ring, only requests on the same log share a
-// call. Decisions on several policies do not share one.
+// A decision is sent at once if none is in flight. Others form a batch of up to 128 for
+// one script call. Requests on the same log with one limit are a single check in the
+// batch, and the first of them get what is left. On a Cluster or Ring, only requests on
+// the same log share a call. Decisions on several policies do not share one.
 //
 // # What a decision costs
 //
@@ -64,18 +63,18 @@
 // Ring. A Ring moves the keys of a server that is down to the others, where they
 // start with empty logs.
 //
-// Set maxmemory-policy to noeviction, for an evicted log is a forgotten one. With
-// the first decision the store asks the servers in the background how they are
-// set up (INFO), and which logs one script may use (a script that only reads). It
-// logs a warning when they evict keys, are too old, or need a client for a Cluster.
+// Set maxmemory-policy to noeviction, since an evicted log loses its counts. With the
+// first decision the store checks in the background how the servers are set up (INFO),
+// and which logs one script may use (a script that only reads). It logs a warning when
+// they evict keys, are too old, or need a client for a Cluster.
 //
 // A server in cluster mode with one shard works with any client, and so does a client
 // in a wrapper. The store tracks health for each server, unless a wrapper hides a
 // Cluster or Ring.
 //
-// Leave stream-node-max-entries or stream-node-max-bytes above 0: they are 100 and 4096
-// unless set. With both at 0 the server keeps a stream in one node, which grows while
-// its key is busy, despite trimming. The store warns of this when the user may read the
+// Leave stream-node-max-entries or stream-node-max-bytes above 0. The defaults are 100
+// and 4096. With both at 0 the server keeps a stream in one node, which grows while its
+// key is busy, despite trimming. The store warns of this when the user may read the
 // configuration (config|get).
 //
 // An ACL user needs the keys streamlimit:* and the commands evalsha, eval, unlink,
@@ -103,10 +102,10 @@
 // of [Open] do not. For others, and for those of sentinels, [redis.SetLogger] or the
 // package logging of go-redis change that, for all clients of the program.
 //
-// A Cluster refuses all keys while one primary is gone, unless
-// cluster-require-full-coverage is no: set that, so that the keys of the others go
-// on. Clients that are given to [New] should have DialerRetries 1, as those of
-// [Open], to find a server that is down sooner.
+// A Cluster refuses all keys while one primary is down, unless
+// cluster-require-full-coverage is no. Set it to no, so that the keys of the other
+// primaries still work. Clients that are given to [New] should have DialerRetries 1,
+// like those of [Open], to detect a server that is down sooner.
 //
 // # Rules
 //
@@ -166,12 +165,11 @@
 //
 // # Waiting and failures
 //
-// A decision has three times of its own, and only the third says anything about the
-// server:
+// A decision waits for three things, and only the third says anything about the server:
 //
 //   - Waiting in this process, for others to finish: at most the wait bound, 250 ms
 //     unless [WithWaitBound] says otherwise. A decision that would wait longer is
-//     refused at once with [core.ErrOverloaded]. It counts against no server.
+//     refused at once with [core.ErrOverloaded]. It does not count against any server.
 //   - Building a connection. It happens in the background, for as long as the client
 //     allows, and the connection is kept. Requests wait up to a second for the first
 //     connection of a process. Later, a server without a connection counts as
@@ -195,7 +193,7 @@
 // connection was broken, is sent on another connection. What the errors of a server mean is in the
 // files states.go and handshake.go of this package.
 //
-// Replication is asynchronous: a failover loses the entries that the lost primary
-// had not sent to the replica that takes over, and so many requests more than
-// the limit can be admitted in the window. Nothing else is lost.
+// Replication is asynchronous. A failover loses the entries that the lost primary had
+// not sent to the replica that takes over. The window can then admit that many requests
+// above the limit. Nothing else is lost.
 package redisstream

@@ -57,7 +57,7 @@ func (s *Store) keepFeed(ctx context.Context) (bool, error) {
 // TIME would go to any server.
 const feedTime = "#!lua flags=no-writes\nreturn redis.call('TIME')"
 
-// Now implements the feed of package monitor: it is the time of the server that
+// Now implements the feed of package monitor. It returns the time of the server that
 // has the feed.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	cmd := redis.NewTimeCmd(ctx, "eval", feedTime, 1, s.prefix+feedSuffix)

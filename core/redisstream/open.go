@@ -22,18 +22,17 @@ import (
 //	redis+cluster://host:7000,host2:7001          Cluster (rediss+cluster for TLS)
 //	redis+sentinel://host:26379,host2:26379/name  Sentinel, with the primary's name
 //
-// Query parameters are those of go-redis, such as ?pool_size=20. For Sentinel
-// the user and password are those of the servers; the sentinels' own are
-// sentinel_username and sentinel_password. A port that is left out is 6379, of a
-// sentinel 26379.
+// Query parameters are those of go-redis, such as ?pool_size=20. For Sentinel the user
+// and password are those of the servers; the sentinels' own are sentinel_username and
+// sentinel_password. The default port is 6379, or 26379 for a sentinel.
 //
 // A new connection takes one round trip (HELLO), and one more for a database or a
 // client_name. The client does not send the name of its library and does not subscribe to
 // maintenance notifications. Give [New] your own client for those.
 //
-// Open returns an error if the URL cannot be right, and never quotes it. If Redis does
-// not answer or refuses the connection, Open logs that, and the store works within
-// about a second of its return.
+// Open returns an error if the URL cannot be right. The error does not quote the URL.
+// If Redis does not respond or refuses the connection, Open logs that. The store then
+// works within about a second after Redis is back.
 func Open(rawURL string, options ...Option) (*Store, error) {
 	rdb, err := newClient(rawURL)
 	if err != nil {

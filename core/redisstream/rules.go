@@ -51,8 +51,8 @@ func (s *Store) ruleKeys() (keys [4]string) {
 // ruleVersion is the form of a version, which is the ID of an entry.
 var ruleVersion = regexp.MustCompile(`^[1-9][0-9]{0,18}-[0-9]{1,19}$`)
 
-// Rules implements [core.Store]. A rule that can't be read is passed over, with
-// one log line for each version of the rules.
+// Rules implements [core.Store]. A rule that can't be read is skipped, with one log
+// line for each version of the rules.
 func (s *Store) Rules(ctx context.Context, known string) (core.RuleChanges, error) {
 	version := known
 	if !ruleVersion.MatchString(known) && known != noRules {

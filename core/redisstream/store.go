@@ -16,15 +16,15 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// DefaultTimeout is the time that a server has to answer a decision unless
-// [WithTimeout] says otherwise.
+// DefaultTimeout is the time that a server has to answer a decision. [WithTimeout]
+// changes it.
 const DefaultTimeout = 100 * time.Millisecond
 
-// DefaultWaitBound is the time that a decision may wait in this process unless
-// [WithWaitBound] says otherwise.
+// DefaultWaitBound is the time that a decision may wait in this process.
+// [WithWaitBound] changes it.
 const DefaultWaitBound = 250 * time.Millisecond
 
-// DefaultPrefix starts every key unless [WithPrefix] says otherwise.
+// DefaultPrefix is the prefix of every key. [WithPrefix] changes it.
 const DefaultPrefix = "streamlimit:"
 
 // Store is a [core.Store] that keeps the logs in Redis Streams. Make one with
@@ -50,8 +50,9 @@ type Store struct {
 // Option is a setting for [New] and [Open].
 type Option func(*Store)
 
-// WithPrefix sets what every key starts with. Stores with different prefixes
-// share nothing. It must not contain braces, which mark the hash tag.
+// WithPrefix sets the prefix of every key. The default is [DefaultPrefix]. Stores with
+// different prefixes share nothing. The prefix must not contain braces, which mark the
+// hash tag.
 func WithPrefix(prefix string) Option {
 	if strings.ContainsAny(prefix, "{}") {
 		panic(fmt.Sprintf("redisstream: WithPrefix: %q contains a brace: use one such as %q", prefix, DefaultPrefix))
@@ -71,11 +72,11 @@ func WithTimeout(d time.Duration) Option {
 	return func(s *Store) { s.transport.timeout = d }
 }
 
-// WithWaitBound sets the time that a decision may wait in this process for
-// its turn, at least 1 ms. The default is [DefaultWaitBound]. One that would wait
-// longer is refused at once with [core.ErrOverloaded], which says nothing about
-// the server. A caller waits at most for the wait bound and the timeout, and for
-// the first connection of a process a second longer.
+// WithWaitBound sets the time that a decision may wait in this process for its turn, at
+// least 1 ms. The default is [DefaultWaitBound]. A decision that would wait longer is
+// refused at once with [core.ErrOverloaded], which says nothing about the server. A
+// caller waits at most for the wait bound and the timeout together. The first
+// connection of a process can add a second.
 func WithWaitBound(d time.Duration) Option {
 	if d < time.Millisecond {
 		panic(fmt.Sprintf("redisstream: WithWaitBound: %v: use at least 1ms, usually %v", d, DefaultWaitBound))
@@ -83,8 +84,8 @@ func WithWaitBound(d time.Duration) Option {
 	return func(s *Store) { s.batcher.bound = d }
 }
 
-// WithLogger sets where the store writes its few log lines; slog.Default()
-// unless set.
+// WithLogger sets the logger for the store's few log lines. The default is
+// slog.Default().
 func WithLogger(logger *slog.Logger) Option {
 	if logger == nil {
 		panic("redisstream: WithLogger: nil logger: leave the option out for slog.Default()")
@@ -92,12 +93,12 @@ func WithLogger(logger *slog.Logger) Option {
 	return func(s *Store) { s.logger = logger }
 }
 
-// New makes a store on a client that the caller owns and closes: for a single
-// server, Sentinel, Cluster or Ring. It does not connect. Decisions go to
-// primaries only; don't give it a client that reads from replicas. One made
-// with ContextTimeoutEnabled answers a lone caller sooner.
+// New returns a store that uses a client of a single server, Sentinel, Cluster or Ring.
+// The caller owns the client and closes it. New does not connect. Decisions go to
+// primaries only, so don't use a client that reads from replicas. A client made with
+// ContextTimeoutEnabled answers a lone caller sooner.
 //
-// It panics when the client is nil.
+// New panics if the client is nil.
 func New(rdb redis.UniversalClient, options ...Option) *Store {
 	if v := reflect.ValueOf(rdb); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("redisstream: New: nil client: make one with redis.NewUniversalClient, or use redisstream.Open")

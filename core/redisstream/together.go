@@ -12,8 +12,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// TakeAll implements [core.Store]. One script decides on logs of one place, which
-// on a single server is all of them; others are asked one by one.
+// TakeAll implements [core.Store]. One script decides on logs that are in one place. On
+// a single server that is all logs. Others are checked one by one.
 func (s *Store) TakeAll(ctx context.Context, asks []core.Charge) ([]core.Usage, error) {
 	charges := s.charges(asks)
 	by := time.Now().Add(s.patience())

@@ -19,8 +19,8 @@ func (h Harness) property(t *testing.T) {
 }
 
 // Degraded compares random histories with the model, as [Run] does, on stores that
-// refuse some of what they are asked, such as one whose server lacks a command.
-// refused reports whether an error is such a refusal: it must have counted nothing.
+// refuse some calls, such as one whose server lacks a command. refused reports whether
+// an error is such a refusal. A refused call must have counted nothing.
 func Degraded(t *testing.T, h Harness, refused func(error) bool) {
 	h.histories(t, refused, map[string]course{"": {}})
 }

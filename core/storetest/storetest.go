@@ -1,14 +1,13 @@
-// Package storetest is the suite that every [core.Store] must pass. A store's
-// own test hands it a [Harness]:
+// Package storetest is the suite that every [core.Store] must pass. A store's own test
+// gives it a [Harness]:
 //
 //	func TestConformance(t *testing.T) {
 //		storetest.Run(t, storetest.Harness{New: ...})
 //	}
 //
-// It says what is true of a store: that in every interval of a window's length
-// at most the limit's units are admitted, to the millisecond and for any number
-// of callers, that what it reports is what a brute-force model reports, and
-// that Retry-After is neither late nor early. The package may change in any release.
+// The suite defines what a store does. Every interval of a window's length admits at
+// most the limit's units, to the millisecond and for any number of callers. The store
+// reports what a brute-force model reports. Retry-After is neither late nor early. The package may change in any release.
 package storetest
 
 import (
@@ -19,7 +18,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Harness is how the suite gets at a kind of store.
+// Harness gives the suite access to a kind of store.
 type Harness struct {
 	// New makes an empty store that lives by clock. The suite closes it.
 	New func(t testing.TB, clock *Clock) core.Store
@@ -28,13 +27,13 @@ type Harness struct {
 	// closes it.
 	NewReal func(t testing.TB) core.Store
 
-	// Apart reports whether TakeAll asks logs of different keys one by one, and so
-	// only for refundable policies.
+	// Apart reports whether TakeAll checks logs of different keys one by one, and
+	// therefore only for refundable policies.
 	Apart bool
 
-	// TimeToLive is how long the log of p and key in a store made by New is
-	// kept from now on, 0 when it is not there. Nil for a store that needs no
-	// time to live, since it forgets logs by itself.
+	// TimeToLive returns how long from now a store made by New keeps the log of p and
+	// key, or 0 if there is no log. It is nil for a store that needs no time to live,
+	// since it deletes logs by itself.
 	TimeToLive func(t testing.TB, s core.Store, p *core.Policy, key string) time.Duration
 }
 
@@ -68,7 +67,7 @@ func Run(t *testing.T, h Harness) {
 	t.Run("Close", h.close)
 }
 
-// Clock is the time of a store under test. It moves only when told to.
+// Clock is the clock of a store under test. It moves only by Advance.
 type Clock struct{ ms atomic.Int64 }
 
 // newClock starts at a fixed time with a 13-digit count of milliseconds.
@@ -78,10 +77,10 @@ func newClock() *Clock {
 	return c
 }
 
-// Now is the time.
+// Now returns the time.
 func (c *Clock) Now() time.Time { return time.UnixMilli(c.ms.Load()) }
 
-// Advance moves the time; back when d is negative.
+// Advance moves the time by d, or back if d is negative.
 func (c *Clock) Advance(d time.Duration) { c.ms.Add(d.Milliseconds()) }
 
 // subject is a store under test on a clock of its own.

@@ -40,8 +40,8 @@
 //
 // # Traces
 //
-// Each decision is also an event, "streamlimit.decision", of the span in the
-// context that the limiter was asked with, if there is one and it is recorded.
-// It has the policy, result and source as above, and the cost. With a decision, it
-// also has the reason, limit, remaining, and retry_after in seconds.
+// Each decision is also an event, "streamlimit.decision", of the span in the context of
+// the call to the limiter, if there is a span and it is recorded. It has the policy,
+// result and source as above, and the cost. With a decision, it also has the reason,
+// limit, remaining, and retry_after in seconds.
 package telemetry

@@ -28,8 +28,8 @@ type Observer struct {
 	watched  watched
 }
 
-// New makes an observer for [core.WithObserver]. The error is the meter
-// provider's, if it can't make the instruments.
+// New returns an observer for [core.WithObserver]. It returns the meter provider's
+// error if the provider can't make the instruments.
 func New(opts ...Option) (*Observer, error) {
 	settings := newOptions(opts)
 	meter := settings.provider.Meter(scope)

@@ -9,8 +9,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Watch has the health of a limiter's store measured from now on, until the
-// meter provider is shut down.
+// Watch measures the health of a limiter's store from now on, until the meter provider
+// is shut down.
 func (o *Observer) Watch(limiter *core.Limiter) {
 	if limiter == nil {
 		panic("telemetry: Watch: nil limiter: make one with core.New")
