@@ -54,7 +54,11 @@ func (l *Limiter) current(ctx context.Context) *view {
 	l.decided.note()
 	l.registration.due.note()
 	if q := l.quiet.Load(); q != nil && len(l.circuits.down()) == 0 {
-		timer := time.NewTimer(lookWait)
+		wait := lookWait
+		if at, ok := ctx.Deadline(); ok {
+			wait = min(wait, time.Until(at)/2)
+		}
+		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		select {
 		case <-q.over:

@@ -82,13 +82,12 @@ func (v *server) isSilent() bool {
 }
 
 // failedToAnswer notes that a decision which was sent at a time has no answer, or
-// had no connection from then on. If none was answered since, or within the timeout,
-// those who wait do so in vain, and who comes waits for no longer than the timeout
-// until one is.
+// had no connection from then on. If none was answered since, those who wait do so
+// in vain, and who comes waits for no longer than the timeout until one is.
 func (v *server) failedToAnswer(c *charge, at time.Time, err error) {
 	v.script = v.batcher.transport.timeout // perhaps it had others to answer first
 	v.report(c, err)
-	if v.answered.After(at) && time.Since(v.answered) < v.batcher.transport.timeout {
+	if v.answered.After(at) {
 		return
 	}
 	v.silent, v.doubted = err, time.Time{}
