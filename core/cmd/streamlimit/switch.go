@@ -14,7 +14,7 @@ var switchCommand = command{
 	name:  "switch",
 	about: "switches a policy, or all, off, to shadow, or on again",
 	help: `
-It holds in all processes within a second. Off lets requests pass uncounted; shadow
+It holds in all processes within a second, or by their next request. Off lets requests pass uncounted; shadow
 counts them and denies none; on ends the switch, so that a policy is as it was made.
 Clients that are banned or blocked stay out. A switch that is there already is
 replaced, and one of a policy comes before the one of all.
@@ -26,7 +26,7 @@ replaced, and one of a policy comes before the one of all.
 		t, name := targetFlags(f), nameFlag(f)
 		all := f.Bool("all", false, "all policies")
 		to := f.String("to", "", "the `mode`: off, shadow or on")
-		length := f.Duration("for", 0, "how long, such as 10m; until it is switched on unless set")
+		length := f.Duration("for", 0, "how long, such as 10m; without it, until it is switched on")
 		return func(ctx context.Context, s streams) error {
 			rule, err := switchOf(*name, *all, *to)
 			if err != nil {

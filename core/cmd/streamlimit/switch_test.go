@@ -14,7 +14,7 @@ func TestSwitchOffAndOn(t *testing.T) {
 	s := newService(t, server)
 	mode := func(want core.Mode) {
 		t.Helper()
-		if _, err := s.Rules(t.Context()); err != nil { // so that it need not be waited for
+		if _, err := s.Rules(t.Context()); err != nil { // reads the rules now
 			t.Fatal(err)
 		}
 		d := s.ask(t, api, client, 1)
