@@ -34,6 +34,7 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Charge) (
 		return nil, ErrNoPolicy
 	}
 	asks = slices.Clone(asks) // the caller's stay as they are
+	came := begin(ctx)
 	v := l.current(ctx)
 	for i := range asks {
 		if err := l.prepare(v, &asks[i]); err != nil {
@@ -52,7 +53,7 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Charge) (
 	client := l.clientOf(v, r)
 	decisions := make([]Decision, len(asks))
 	if len(asks) == 1 {
-		if err := l.allowOne(ctx, v, client, r, asks[0], &decisions[0]); err != nil {
+		if err := l.allowOne(ctx, came, v, client, r, asks[0], &decisions[0]); err != nil {
 			return nil, err
 		}
 		return decisions, nil
@@ -60,7 +61,7 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Charge) (
 	begun := time.Now()
 	var err error
 	if open := v.judge(asks, client, decisions); len(open) > 0 {
-		err = l.takeAll(ctx, open, decisions)
+		err = l.takeAll(ctx, came, open, decisions)
 	}
 	l.observeAll(ctx, r, asks, decisions, err, time.Since(begun))
 	if err != nil {
@@ -73,6 +74,7 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Charge) (
 // into the caller's memory. With an error there is no decision.
 func (l *Limiter) AllowFor(ctx context.Context, r Request, a Charge, d *Decision) error {
 	*d = Decision{}
+	came := begin(ctx)
 	v := l.current(ctx)
 	if err := l.prepare(v, &a); err != nil {
 		return err
@@ -80,7 +82,7 @@ func (l *Limiter) AllowFor(ctx context.Context, r Request, a Charge, d *Decision
 	if l.unregistered.Load() != nil || l.view.Load() != v {
 		v, a = l.awaitOne(ctx, a)
 	}
-	err := l.allowOne(ctx, v, l.clientOf(v, r), r, a, d)
+	err := l.allowOne(ctx, came, v, l.clientOf(v, r), r, a, d)
 	if err != nil {
 		*d = Decision{}
 	}
@@ -99,7 +101,7 @@ func (l *Limiter) clientOf(v *view, r Request) netip.Prefix {
 // decideOne decides on one question, in d, which is zero. It is what judge and
 // takeAll do, without the memory and the copies that several need: BenchmarkRules
 // tells what a decision costs more than the store's.
-func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a Charge, d *Decision) (err error) {
+func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client netip.Prefix, a Charge, d *Decision) (err error) {
 	if v.judges() || a.Policy.Mode() != ModeOn {
 		if answer, ok := v.answer(a, client); ok {
 			*d = answer
@@ -115,7 +117,7 @@ func (l *Limiter) decideOne(ctx context.Context, v *view, client netip.Prefix, a
 		}
 	}
 	if err != nil {
-		if expired(ctx, begun) {
+		if expired(ctx, came) {
 			return policyError(a.Policy, context.DeadlineExceeded)
 		}
 		if a, u, store, err = l.decideWithoutStore(ctx, a, err); err != nil {
@@ -204,15 +206,14 @@ func (v *view) judge(asks []Charge, client netip.Prefix, decisions []Decision) (
 
 // takeAll asks the store, and fills in the decisions that judge has left open,
 // in the same order.
-func (l *Limiter) takeAll(ctx context.Context, open []Charge, decisions []Decision) error {
+func (l *Limiter) takeAll(ctx context.Context, came time.Time, open []Charge, decisions []Decision) error {
 	store := l.store
-	begun := begin(ctx)
 	usages, err := l.askAll(ctx, open)
 	if errors.Is(err, ErrCrossSlot) {
 		l.warnings.apart(err)
 		return err
 	}
-	if err != nil && expired(ctx, begun) {
+	if err != nil && expired(ctx, came) {
 		return policyError(open[0].Policy, context.DeadlineExceeded)
 	}
 	if err != nil {

@@ -66,11 +66,12 @@ func begin(ctx context.Context) (begun time.Time) {
 	return begun
 }
 
-// expired reports whether the caller's deadline was over before the question
-// began. Then nobody waits for the answer, and the store was not asked.
-func expired(ctx context.Context, begun time.Time) bool {
+// expired reports whether the caller's deadline was over when it came. Then nobody waits
+// for the answer. A deadline that the limiter's own waits have used up is the limiter's
+// concern, and its failure mode decides.
+func expired(ctx context.Context, came time.Time) bool {
 	at, ok := ctx.Deadline()
-	return ok && !begun.Before(at)
+	return ok && !came.Before(at)
 }
 
 // learn counts how the store has answered a question that begun. A store that

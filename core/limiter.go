@@ -113,6 +113,7 @@ func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64)
 // what is left now, and Allowed reports whether a request of cost 1 would be admitted.
 // The key may be one that a decision shows.
 func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, error) {
+	came := begin(ctx)
 	v := l.current(ctx)
 	a := Charge{Policy: p, Key: key, Cost: 1}
 	if err := l.prepare(v, &a); err != nil {
@@ -134,7 +135,7 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 		circuit.learn(ctx, begun, a, err)
 	}
 	if err != nil {
-		if expired(ctx, begun) {
+		if expired(ctx, came) {
 			return Decision{}, policyError(a.Policy, context.DeadlineExceeded)
 		}
 		return l.peekWithoutStore(ctx, a, err)

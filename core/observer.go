@@ -103,12 +103,12 @@ func (l *Limiter) Tells(o Observer) bool {
 
 // allowOne decides on one question, in d, which is zero, and calls the observers.
 // With an error d means nothing.
-func (l *Limiter) allowOne(ctx context.Context, v *view, client netip.Prefix, r Request, a Charge, d *Decision) error {
+func (l *Limiter) allowOne(ctx context.Context, came time.Time, v *view, client netip.Prefix, r Request, a Charge, d *Decision) error {
 	if len(l.observers) == 0 {
-		return l.decideOne(ctx, v, client, a, d)
+		return l.decideOne(ctx, came, v, client, a, d)
 	}
 	begun := time.Now()
-	err := l.decideOne(ctx, v, client, a, d)
+	err := l.decideOne(ctx, came, v, client, a, d)
 	o := observation(ctx, r, err, time.Since(begun))
 	o.Request = max(o.Before, resultOf(d, err))
 	l.observe(&o, a, d)
