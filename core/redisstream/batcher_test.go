@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -278,7 +279,11 @@ func TestAllocationsOfALoneDecision(t *testing.T) {
 		take(t, s, p, "k")
 	}
 	const most = 17 // 9 of them in go-redis and in the timer
-	if n := testing.AllocsPerRun(1000, func() { take(t, s, p, "k") }); n > most+0.5 {
-		t.Errorf("%v allocations, want at most %d", n, most)
+	fewest := math.Inf(1)
+	for range 5 { // in a starved process another goroutine sends decisions
+		fewest = min(fewest, testing.AllocsPerRun(300, func() { take(t, s, p, "k") }))
+	}
+	if fewest > most+0.5 {
+		t.Errorf("%v allocations, want at most %d", fewest, most)
 	}
 }
