@@ -75,17 +75,21 @@ func startNginx(t *testing.T, upstream string) *nginx {
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&conf, "%s_temp_path %s/%s;\n", kind, dir, kind)
 	}
+	// All ports are taken before the first is given back, or one could be given twice.
+	var listeners []net.Listener
 	for _, p := range proxies {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer listener.Close() // all ports differ; nginx takes them then
 		n.hosts = append(n.hosts, listener.Addr().String())
 		fmt.Fprintf(&conf, "server { listen %s; %s }\n", listener.Addr(), strings.ReplaceAll(p.location, "UPSTREAM", upstream))
-		listener.Close()
+		listeners = append(listeners, listener)
 	}
 	conf.WriteString("}\n")
+	for _, listener := range listeners {
+		listener.Close()
+	}
 	file := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(file, []byte(conf.String()), 0o600); err != nil {
 		t.Fatal(err)
