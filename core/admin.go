@@ -16,8 +16,8 @@ func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range append(slices.Clone(a.Policy.earlier), a.Policy) {
-		if err := l.store.Reset(ctx, p, a.Key); err != nil {
+	for _, log := range append(slices.Clone(a.Policy.log.Earlier), a.Policy.log) {
+		if err := l.store.Reset(ctx, log, a.Key); err != nil {
 			return policyError(a.Policy, err)
 		}
 	}
@@ -34,18 +34,18 @@ func (l *Limiter) Entries(ctx context.Context, p *Policy, key string, most int) 
 	if most < 1 {
 		return nil, fmt.Errorf("core: Entries: %d entries: ask for at least 1", most)
 	}
-	entries, err := l.store.Entries(ctx, a.Policy, a.Key, most)
-	for _, p := range a.Policy.earlier {
+	entries, err := l.store.Entries(ctx, a.Policy.log, a.Key, most)
+	for _, log := range a.Policy.log.Earlier {
 		if err == nil {
 			var more []Entry
-			more, err = l.store.Entries(ctx, p, a.Key, most)
+			more, err = l.store.Entries(ctx, log, a.Key, most)
 			entries = append(entries, more...)
 		}
 	}
 	if err != nil {
 		return nil, policyError(a.Policy, err)
 	}
-	if len(a.Policy.earlier) > 0 {
+	if len(a.Policy.log.Earlier) > 0 {
 		slices.SortStableFunc(entries, func(a, b Entry) int { return b.Time.Compare(a.Time) })
 	}
 	return entries[:min(most, len(entries))], nil
@@ -57,16 +57,6 @@ func (l *Limiter) log(p *Policy, key string) (Charge, error) {
 	err := l.prepare(l.view.Load(), &a)
 	a.Key = shownKey(key)
 	return a, err
-}
-
-// shownKey is the key as decisions show it. The digest of a long key stands for
-// that key here, and only where nothing is counted: see boundedKey.
-func shownKey(key string) string {
-	digest, ok := strings.CutPrefix(key, hashedPrefix)
-	if ok && len(digest) == 2*digestBytes && strings.Trim(digest, "0123456789abcdef") == "" {
-		return key
-	}
-	return boundedKey(key)
 }
 
 // Policies returns the policies that are registered with the limiter, as they are now,
@@ -169,7 +159,11 @@ func (l *Limiter) setRule(ctx context.Context, r Rule, now time.Time) error {
 			return err
 		}
 	}
-	if err := l.store.SetRule(ctx, r); err != nil {
+	kept, err := r.stored()
+	if err != nil {
+		return ruleError(err)
+	}
+	if err := l.store.SetRule(ctx, kept); err != nil {
 		return ruleError(err)
 	}
 	return ruleError(l.refreshRules(ctx))

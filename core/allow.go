@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // AllowAll decides on a request under several policies at once. The request is admitted
@@ -108,33 +110,34 @@ func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client
 			return nil
 		}
 	}
-	store, circuit := l.store, l.circuits.of(a)
+	by, asked := l.store, a.onLog()
+	circuit := l.circuits.Of(asked)
 	begun := begin(ctx)
-	var u Usage
-	if err = circuit.refuses(); err == nil {
-		if u, err = store.Take(ctx, a.Policy, a.Key, a.Cost); !u.Cached {
-			circuit.learn(ctx, begun, a, err)
+	var u store.Usage
+	if err = circuit.Refuses(); err == nil {
+		if u, err = by.Take(ctx, asked.Log, asked.Key, asked.Cost); !u.Cached {
+			circuit.Learn(ctx, begun, asked, err)
 		}
 	}
 	if err != nil {
 		if expired(ctx, came) {
 			return policyError(a.Policy, context.DeadlineExceeded)
 		}
-		if a, u, store, err = l.decideWithoutStore(ctx, a, err); err != nil {
+		if a, u, by, err = l.decideWithoutStore(ctx, a, err); err != nil {
 			return err
 		}
 	}
 	d.decide(a, &u)
-	d.complete(&u, store, true)
+	d.complete(&u, by, true)
 	return nil
 }
 
 // decideWithoutStore is apart for the memory that it takes.
-func (l *Limiter) decideWithoutStore(ctx context.Context, a Charge, failed error) (Charge, Usage, Store, error) {
+func (l *Limiter) decideWithoutStore(ctx context.Context, a Charge, failed error) (Charge, store.Usage, Store, error) {
 	asks := []Charge{a}
 	usages, instead, err := l.takeWithoutStore(ctx, asks, failed)
 	if err != nil {
-		return Charge{}, Usage{}, nil, err
+		return Charge{}, store.Usage{}, nil, err
 	}
 	return asks[0], usages[0], instead, nil
 }
@@ -152,7 +155,7 @@ func (v *view) answer(a Charge, client netip.Prefix) (Decision, bool) {
 		return offDecision(a), true
 	}
 	if a.Policy.shadow && !a.Policy.fits(a.Cost) {
-		return decisionOf(a, Usage{Source: SourceNone}), true
+		return decisionOf(a, store.Usage{Source: SourceNone}), true
 	}
 	return Decision{}, false
 }
@@ -166,19 +169,10 @@ func offDecision(a Charge) Decision {
 	}
 }
 
-// fits reports whether every limit could admit cost.
-func (p *Policy) fits(cost int64) bool {
-	for _, l := range p.limits {
-		if cost > l.Max {
-			return false
-		}
-	}
-	return true
-}
-
 // judge fills in the decisions that are made without asking a log. open are the
 // questions left to ask, which is none when the request is denied.
 func (v *view) judge(asks []Charge, client netip.Prefix, decisions []Decision) (open []Charge) {
+	open = make([]Charge, 0, len(asks))
 	denied := false
 	for i, a := range asks {
 		d, ok := v.answer(a, client)
@@ -207,7 +201,7 @@ func (v *view) judge(asks []Charge, client netip.Prefix, decisions []Decision) (
 // takeAll asks the store, and fills in the decisions that judge has left open,
 // in the same order.
 func (l *Limiter) takeAll(ctx context.Context, came time.Time, open []Charge, decisions []Decision) error {
-	store := l.store
+	by := l.store
 	usages, err := l.askAll(ctx, open)
 	if errors.Is(err, ErrCrossSlot) {
 		l.warnings.apart(err)
@@ -217,7 +211,7 @@ func (l *Limiter) takeAll(ctx context.Context, came time.Time, open []Charge, de
 		return policyError(open[0].Policy, context.DeadlineExceeded)
 	}
 	if err != nil {
-		if usages, store, err = l.takeWithoutStore(ctx, open, err); err != nil {
+		if usages, by, err = l.takeWithoutStore(ctx, open, err); err != nil {
 			return err
 		}
 	}
@@ -231,46 +225,47 @@ func (l *Limiter) takeAll(ctx context.Context, came time.Time, open []Charge, de
 			next++
 		}
 		decisions[next] = decisionOf(a, usages[i])
-		decisions[next].complete(&usages[i], store, taken)
+		decisions[next].complete(&usages[i], by, taken)
 	}
 	return nil
 }
 
 // askAll asks the store, unless one of the servers that it takes is known not to
 // answer.
-func (l *Limiter) askAll(ctx context.Context, asks []Charge) ([]Usage, error) {
-	for _, a := range asks {
-		if err := l.circuits.of(a).refuses(); err != nil {
+func (l *Limiter) askAll(ctx context.Context, asks []Charge) ([]store.Usage, error) {
+	asked := onLogs(asks)
+	for _, a := range asked {
+		if err := l.circuits.Of(a).Refuses(); err != nil {
 			return nil, err
 		}
 	}
 	begun := begin(ctx)
-	usages, err := l.store.TakeAll(ctx, asks)
-	var failed *ChargeError
+	usages, err := l.store.TakeAll(ctx, asked)
+	var failed *store.ChargeError
 	switch {
 	case err == nil:
-		for _, a := range asks {
-			l.circuits.of(a).learn(ctx, begun, a, nil)
+		for _, a := range asked {
+			l.circuits.Of(a).Learn(ctx, begun, a, nil)
 		}
-	case errors.As(err, &failed) && failed.Index < len(asks):
-		a := asks[failed.Index]
-		l.circuits.of(a).learn(ctx, begun, a, err)
+	case errors.As(err, &failed) && failed.Index < len(asked):
+		a := asked[failed.Index]
+		l.circuits.Of(a).Learn(ctx, begun, a, err)
 	default:
-		l.circuits.of(asks[0]).learn(ctx, begun, asks[0], err)
+		l.circuits.Of(asked[0]).Learn(ctx, begun, asked[0], err)
 	}
 	return usages, err
 }
 
 // complete adds to a store's decision what became of the request. taken is
 // whether the store took the units, if there was room.
-func (d *Decision) complete(u *Usage, store Store, taken bool) {
+func (d *Decision) complete(u *store.Usage, by Store, taken bool) {
 	switch {
 	case d.Source == SourceNone:
 		d.Reason = ReasonFailOpen
 	case taken && u.Allowed:
 		d.Counted = true
 		if d.Policy.refundable {
-			d.receipt = &receipt{entry: u.Entry, store: store}
+			d.receipt = &receipt{entry: u.Entry, store: by}
 		}
 	}
 }

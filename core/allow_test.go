@@ -236,7 +236,7 @@ func TestShadow(t *testing.T) {
 		t.Errorf("what was over the limit was counted: %+v", d)
 	}
 	enforced, err := shadow.With(core.Enforce(), core.PerMinute(2), core.PerHour(10))
-	if err != nil || enforced.Shadow() || enforced.LogName() != shadow.LogName() {
+	if err != nil || enforced.Shadow() || enforced.Log().Name != shadow.Log().Name {
 		t.Fatalf("With(Enforce()): %v, %v", enforced, err)
 	}
 }

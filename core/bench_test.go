@@ -51,7 +51,7 @@ func BenchmarkRules(b *testing.B) {
 					case "overrides":
 						r = core.Rule{Kind: core.RuleOverride, Policy: "p" + strconv.Itoa(i), Limits: []core.Limit{core.PerSecond(1)}}
 					}
-					if err := store.SetRule(b.Context(), r); err != nil {
+					if err := store.SetRule(b.Context(), r.Stored()); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -96,7 +96,7 @@ func BenchmarkBanMemory(b *testing.B) {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			store := core.NewMemory()
 			for i := range n {
-				if err := store.SetRule(b.Context(), core.Rule{Kind: core.RuleBlock, Key: "other-" + strconv.Itoa(i)}); err != nil {
+				if err := store.SetRule(b.Context(), core.Rule{Kind: core.RuleBlock, Key: "other-" + strconv.Itoa(i)}.Stored()); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // countingStore counts what reaches a store that fails.
@@ -19,22 +20,22 @@ type countingStore struct {
 	asked, probed, settled atomic.Int64
 }
 
-func (s *countingStore) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+func (s *countingStore) Take(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
 	s.asked.Add(1)
 	return s.failingStore.Take(ctx, p, key, cost)
 }
 
-func (s *countingStore) TakeAll(ctx context.Context, asks []core.Charge) ([]core.Usage, error) {
+func (s *countingStore) TakeAll(ctx context.Context, asks []store.Charge) ([]store.Usage, error) {
 	s.asked.Add(1)
 	return s.failingStore.TakeAll(ctx, asks)
 }
 
-func (s *countingStore) Peek(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+func (s *countingStore) Peek(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
 	s.probed.Add(1)
 	return s.failingStore.Peek(ctx, p, key, cost)
 }
 
-func (s *countingStore) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
+func (s *countingStore) Settle(ctx context.Context, p *store.Log, key string, entry store.EntryID, correction int64) error {
 	s.settled.Add(1)
 	return s.failingStore.Settle(ctx, p, key, entry, correction)
 }
@@ -161,8 +162,8 @@ func TestCircuitStaysClosed(t *testing.T) {
 		err error
 	}{
 		"callers that go":       {gone, context.Canceled},
-		"an answer":             {t.Context(), fmt.Errorf("%w: NOPERM", core.ErrStoreRejected)},
-		"another program's key": {t.Context(), core.ErrWrongType},
+		"an answer":             {t.Context(), fmt.Errorf("%w: NOPERM", store.ErrRejected)},
+		"another program's key": {t.Context(), store.ErrWrongType},
 	} {
 		store := &countingStore{failingStore: newFailingStore()}
 		l := core.New(store, (&lines{}).option())
@@ -182,19 +183,19 @@ func TestCircuitStaysClosed(t *testing.T) {
 // placedStore has a server for each key.
 type placedStore struct{ *failingStore }
 
-func (placedStore) Shard(_ *core.Policy, key string) string { return "server-" + key }
+func (placedStore) Shard(_ *store.Log, key string) string { return "server-" + key }
 
-func (s placedStore) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+func (s placedStore) Take(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
 	if key != "down" {
 		return s.Store.Take(ctx, p, key, cost)
 	}
 	return s.failingStore.Take(ctx, p, key, cost)
 }
 
-func (s placedStore) TakeAll(ctx context.Context, asks []core.Charge) ([]core.Usage, error) {
+func (s placedStore) TakeAll(ctx context.Context, asks []store.Charge) ([]store.Usage, error) {
 	for i, a := range asks {
-		if _, err := s.Take(ctx, a.Policy, a.Key, a.Cost); err != nil {
-			return nil, &core.ChargeError{Index: i, Err: err}
+		if _, err := s.Take(ctx, a.Log, a.Key, a.Cost); err != nil {
+			return nil, &store.ChargeError{Index: i, Err: err}
 		}
 	}
 	return s.Store.TakeAll(ctx, asks)
@@ -282,10 +283,10 @@ func TestLocalShare(t *testing.T) {
 // stuckStore answers nobody.
 type stuckStore struct{ *countingStore }
 
-func (s stuckStore) Take(ctx context.Context, _ *core.Policy, _ string, _ int64) (core.Usage, error) {
+func (s stuckStore) Take(ctx context.Context, _ *store.Log, _ string, _ int64) (store.Usage, error) {
 	s.asked.Add(1)
 	<-ctx.Done()
-	return core.Usage{}, ctx.Err()
+	return store.Usage{}, ctx.Err()
 }
 
 // Callers whose own deadlines are over open the circuit, too, if the store has had

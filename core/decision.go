@@ -4,36 +4,9 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/store"
 )
-
-// Source is where a decision came from.
-type Source byte
-
-// The sources of decisions.
-const (
-	SourceMemory   Source = iota + 1 // this process's memory
-	SourceRedis                      // Redis
-	SourceFallback                   // this process's memory, since the store did not answer
-	SourceNone                       // no log was asked: see [Reason]
-)
-
-// String returns "memory", "redis", "fallback" or "none".
-func (s Source) String() string {
-	switch s {
-	case SourceMemory:
-		return "memory"
-	case SourceRedis:
-		return "redis"
-	case SourceFallback:
-		return "fallback"
-	case SourceNone:
-		return "none"
-	}
-	return fmt.Sprintf("Source(%d)", byte(s))
-}
-
-// MarshalText returns what String returns, as for JSON.
-func (s Source) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // Reason is the cause of a decision.
 type Reason byte
@@ -103,15 +76,15 @@ type Decision struct {
 	// more is admitted. It is 0 for an empty log.
 	ResetAfter time.Duration
 
-	first   LimitUsage                 // of the policy's limits
-	others  *[MaxLimits - 1]LimitUsage // nil if there is one limit
-	receipt *receipt                   // of what was taken; nil when it can't be given back
+	first   store.LimitUsage                       // of the policy's limits
+	others  *[store.MaxLimits - 1]store.LimitUsage // nil if there is one limit
+	receipt *receipt                               // of what was taken; nil when it can't be given back
 }
 
 // receipt is what Settle needs to know of what was taken, shared by the copies
 // of a decision.
 type receipt struct {
-	entry   EntryID
+	entry   store.EntryID
 	store   Store
 	settled atomic.Bool
 }
@@ -120,7 +93,7 @@ type receipt struct {
 type LimitState struct {
 	Limit     Limit
 	Remaining int64         // units left after this request
-	Reset     time.Duration // until more units come free; see [Usage]
+	Reset     time.Duration // until more units come free; 0 when nothing is used
 	Violated  bool          // this limit had no room for the request
 }
 
@@ -134,7 +107,7 @@ func (d *Decision) State(i int) LimitState {
 	if i > 0 && d.others != nil {
 		u = d.others[i-1]
 	} else if i > 0 {
-		u = LimitUsage{}
+		u = store.LimitUsage{}
 	}
 	return LimitState{
 		Limit:     l,
@@ -169,7 +142,7 @@ func (s LimitState) binds(o LimitState) bool {
 
 // decide makes the decision on a question from what a store found in the log.
 // Counted is left to the caller.
-func (d *Decision) decide(a Charge, u *Usage) {
+func (d *Decision) decide(a Charge, u *store.Usage) {
 	p := a.Policy
 	d.Policy, d.Key, d.Cost = p, a.Key, a.Cost
 	d.Allowed, d.WouldDeny = u.Allowed || p.shadow, !u.Allowed && p.shadow
@@ -179,7 +152,7 @@ func (d *Decision) decide(a Charge, u *Usage) {
 	}
 	d.first = u.Limits[0]
 	if len(p.limits) > 1 {
-		others := [MaxLimits - 1]LimitUsage(u.Limits[1:])
+		others := [store.MaxLimits - 1]store.LimitUsage(u.Limits[1:])
 		d.others = &others
 	}
 	binding := d.State(0)
@@ -192,7 +165,7 @@ func (d *Decision) decide(a Charge, u *Usage) {
 }
 
 // decisionOf is the decision on a question.
-func decisionOf(a Charge, u Usage) (d Decision) {
+func decisionOf(a Charge, u store.Usage) (d Decision) {
 	d.decide(a, &u)
 	return d
 }

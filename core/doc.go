@@ -18,6 +18,7 @@
 // services use neither directly. The adapters for Gin, Echo and Fiber (modules
 // ginlimit, echolimit and fiberlimit) and for net/http (package httplimit) find out who
 // a request comes from, call the limiter and respond to requests over the limit.
+// Package store is for those who write a store.
 //
 // # How it counts
 //
@@ -47,11 +48,11 @@
 // # Layouts
 //
 // A log has one of three layouts. It is chosen when the policy is made. Policies with
-// one limit where every request costs 1 keep a [Counted] log: the entries in the window
-// are the count. Policies with several limits or with [VariableCost] keep a [Summed]
+// one limit where every request costs 1 keep a counted log: the entries in the window
+// are the count. Policies with several limits or with [VariableCost] keep a summed
 // log: each entry carries the running total of admitted cost. The units in any window
 // are the difference of two entries, so a decision costs the same for any limit, cost
-// and length of log. Policies that are [Refundable] keep a [Refunded] log: a summed log
+// and length of log. Policies that are [Refundable] keep a refunded log: a summed log
 // whose entries also carry what was given back. With [Coarse] a summed log is coarse:
 // it has a few entries for any number of requests.
 //
@@ -86,7 +87,7 @@
 // second: it overrides a policy's limits, switches policies off or to shadow, or
 // blocks, bans or exempts a client. [WithRulesInterval] says what that costs.
 // Either way, what was counted before a change continues to count: tightening a limit
-// hands out no budget. See [Policy.After].
+// hands out no budget. See [Limiter.Replace].
 // [Shadow] lets a policy count and report before it denies. [Limiter.Entries],
 // [Limiter.Peek], [Limiter.Reset] and [Limiter.Ban] are what a support engineer
 // needs.

@@ -3,7 +3,9 @@ package core
 import (
 	"errors"
 	"fmt"
-	"math"
+
+	"github.com/streamlimit/streamlimit/core/internal/breaker"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 var (
@@ -23,7 +25,7 @@ var (
 
 	// ErrStoreFull is returned by the memory store for a new key while its
 	// maximum number of keys all have live entries: see [NewMemory].
-	ErrStoreFull = errors.New("core: memory store is full of live keys")
+	ErrStoreFull = store.ErrFull
 
 	// ErrNotRefundable is returned for a decision without units to give back: its
 	// policy is not [Refundable], or its request was not counted.
@@ -34,51 +36,29 @@ var (
 
 	// ErrTooLate is returned when units can no longer be given back: the policy's grace
 	// is over, or the log does not have the request.
-	ErrTooLate = errors.New("core: too late to give back")
+	ErrTooLate = store.ErrTooLate
 
 	// ErrCrossSlot is returned by [Limiter.AllowAll] for policies with logs on different
 	// servers of a Redis Cluster or Ring, unless all of them are [Refundable].
-	ErrCrossSlot = errors.New("core: the logs of these keys are on different servers: policies that are asked together there need core.Refundable")
+	ErrCrossSlot = store.ErrCrossSlot
 
 	// ErrDuplicatePolicy is returned when one call has the same key twice for policies of
 	// one name.
 	ErrDuplicatePolicy = errors.New("core: the same policy name and key twice")
 
 	// ErrTooManyRules is returned by [Limiter.SetRule] when there are [MaxRules].
-	ErrTooManyRules = fmt.Errorf("core: there are %d rules already: delete some, or block networks instead of addresses", MaxRules)
+	ErrTooManyRules = store.ErrTooManyRules
 
 	// ErrDown is returned while the store does not respond and no request is sent to
 	// it: see [Limiter.Health]. Policies of mode [FailClosed] reject requests then.
-	ErrDown = errors.New("core: the store does not answer")
+	ErrDown = breaker.ErrDown
 
 	// ErrOverloaded is returned when this process is too slow: a request would wait, or
 	// has waited, too long before it could be sent to the store. The store is not down,
 	// so a second budget would be wrong: [FailClosed] and [FailLocal] refuse such a
 	// request, and [FailOpen] lets it pass.
-	ErrOverloaded = errors.New("core: overloaded")
-
-	// ErrStoreRejected is returned by a store that responds, but not with a decision, mostly
-	// because it is set up wrongly. It may still decide on other policies and keys, so
-	// the error does not mean that the store is down.
-	ErrStoreRejected = errors.New("core: the store refuses")
-
-	// ErrWrongType is returned by a store that finds something else where a log should
-	// be. The store does not change it. Whatever the failure mode, there is no
-	// decision, since a decision would hide that two programs use the same keys.
-	ErrWrongType = errors.New("core: something that is not a log has the log's key")
-
-	// ErrClosed is returned by a store after Close.
-	ErrClosed = errors.New("core: store is closed")
+	ErrOverloaded = store.ErrOverloaded
 )
-
-// ChargeError is an error of [Store.TakeAll] that concerns one of its asks.
-type ChargeError struct {
-	Index int // its place, from 0
-	Err   error
-}
-
-func (e *ChargeError) Error() string { return fmt.Sprint(e.Err) }
-func (e *ChargeError) Unwrap() error { return e.Err }
 
 // LimitedError is a denial as an error, for frameworks that handle errors in one place.
 // Use errors.As to get the decision.
@@ -146,25 +126,4 @@ func Refuse(status int, detail string) error { return &RequestError{Status: stat
 
 func (e *RequestError) Error() string {
 	return fmt.Sprintf("streamlimit: request refused with %d: %s", e.Status, e.Detail)
-}
-
-// noUnits stands for a cost of 0 where an [Charge] would read 0 as 1.
-const noUnits = math.MinInt64
-
-// costError returns an [ErrCost] for a cost that p never admits.
-func costError(p *Policy, cost int64) error {
-	switch {
-	case cost == noUnits:
-		return fmt.Errorf("%w: policy %s: 0 is below 1", ErrCost, p.name)
-	case cost < 1:
-		return fmt.Errorf("%w: policy %s: %d is below 1", ErrCost, p.name, cost)
-	case cost != 1 && !p.costs:
-		return fmt.Errorf("%w: policy %s counts requests: give it core.VariableCost() to take %d", ErrCost, p.name, cost)
-	}
-	for _, l := range p.limits {
-		if cost > l.Max && p.Mode() == ModeOn {
-			return fmt.Errorf("%w: policy %s: %d is above the limit %v", ErrCost, p.name, cost, l)
-		}
-	}
-	return nil
 }

@@ -1,5 +1,10 @@
 package core
 
+import (
+	"github.com/streamlimit/streamlimit/core/internal/memory"
+	"github.com/streamlimit/streamlimit/core/store"
+)
+
 // MaxKnown and RulesFailures are bounds that tests reach.
 const (
 	MaxKnown      = maxKnown
@@ -13,4 +18,13 @@ func (l *Limiter) Met() int {
 }
 
 // SetLocal makes m the memory that decides when the store does not answer.
-func (l *Limiter) SetLocal(m *Memory) { l.local.once.Do(func() { l.local.store = m }) }
+func (l *Limiter) SetLocal(s Store) { l.local.once.Do(func() { l.local.store = s.(*memory.Store) }) }
+
+// Stored returns the rule as a store keeps it.
+func (r Rule) Stored() store.Rule {
+	kept, err := r.stored()
+	if err != nil {
+		panic(err)
+	}
+	return kept
+}

@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
-	"sync/atomic"
-	"time"
+
+	"github.com/streamlimit/streamlimit/core/internal/breaker"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // FailureMode says what happens to requests when the store does not answer.
@@ -42,22 +42,6 @@ func (m FailureMode) String() string {
 	return fmt.Sprintf("FailureMode(%d)", byte(m))
 }
 
-// outage writes a log line when a store that answers has failed to answer a
-// question, and no more than one a minute. Of one that does not answer any more
-// circuits tell.
-type outage struct{ logged atomic.Int64 } // when, Unix milliseconds
-
-const outageInterval = time.Minute
-
-func (o *outage) log(logger *slog.Logger, p *Policy, err error, text string) {
-	now, last := time.Now().UnixMilli(), o.logged.Load()
-	if ago := now - last; ago >= 0 && ago < outageInterval.Milliseconds() || !o.logged.CompareAndSwap(last, now) {
-		return
-	}
-	logger.Warn("streamlimit: the store has failed to answer"+text+"; there is one such line a minute at most",
-		"policy", p.name, "error", err)
-}
-
 // FailureMode returns what happens to the policy's requests when the store does not
 // respond: the mode of [OnStoreFailure], or else of [WithFailureMode]. It does not return
 // [FailDefault]. For a policy in shadow mode it returns [FailOpen] in place of
@@ -88,9 +72,9 @@ func unlessShadow(p *Policy, mode FailureMode) FailureMode {
 // budget as it is.
 func (l *Limiter) modeOf(ctx context.Context, p *Policy, err error) FailureMode {
 	switch {
-	case gone(ctx), errors.Is(err, ErrClosed):
+	case gone(ctx), errors.Is(err, store.ErrClosed):
 		return FailClosed
-	case errors.Is(err, ErrStoreFull), errors.Is(err, ErrWrongType):
+	case errors.Is(err, ErrStoreFull), errors.Is(err, store.ErrWrongType):
 		return unlessShadow(p, FailClosed)
 	}
 	mode := l.FailureMode(p)
@@ -105,7 +89,7 @@ func gone(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Cancel
 
 // note counts what becomes of questions that are decided without the store.
 func (l *Limiter) note(ctx context.Context, p *Policy, err error, modes ...FailureMode) {
-	if gone(ctx) || errors.Is(err, ErrClosed) {
+	if gone(ctx) || errors.Is(err, store.ErrClosed) {
 		return
 	}
 	if errors.Is(err, ErrOverloaded) {
@@ -118,22 +102,22 @@ func (l *Limiter) note(ctx context.Context, p *Policy, err error, modes ...Failu
 	if !errors.Is(err, ErrDown) {
 		l.outcomes.failures.Add(int64(len(modes)))
 	}
-	if answered(err) {
-		l.outage.log(l.Logger(), p, err, " a request")
+	if breaker.Answered(err) {
+		l.circuits.Failed(p.name, err, " a request")
 	}
 }
 
 // takeWithoutStore decides on questions that the store has failed to answer
 // with failed. instead is the store that has taken units, if one has; what it
 // was asked is then in asks.
-func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Charge, failed error) (usages []Usage, instead Store, err error) {
+func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Charge, failed error) (usages []store.Usage, instead Store, err error) {
 	modes := make([]FailureMode, len(asks))
 	about := 0 // the question that the error is about
-	var one *ChargeError
+	var one *store.ChargeError
 	if errors.As(failed, &one) && one.Index < len(asks) {
 		about = one.Index
 	}
-	foreign := errors.Is(failed, ErrWrongType)
+	foreign := errors.Is(failed, store.ErrWrongType)
 	for i, a := range asks {
 		err := failed
 		if foreign && i != about {
@@ -149,7 +133,7 @@ func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Charge, failed er
 		return nil, nil, policyError(asks[about].Policy, failed)
 	}
 	l.note(ctx, asks[about].Policy, failed, modes...)
-	usages = make([]Usage, len(asks))
+	usages = make([]store.Usage, len(asks))
 	var local []int
 	for i, mode := range modes {
 		if mode == FailLocal {
@@ -172,7 +156,7 @@ func (l *Limiter) takeWithoutStore(ctx context.Context, asks []Charge, failed er
 var errBeside = errors.New("core: asked together with a policy whose log is none")
 
 // unknown is the usage of a log that nobody has asked.
-func unknown() Usage { return Usage{Allowed: true, Source: SourceNone} }
+func unknown() store.Usage { return store.Usage{Allowed: true, Source: SourceNone} }
 
 func (l *Limiter) peekWithoutStore(ctx context.Context, a Charge, failed error) (Decision, error) {
 	mode := l.modeOf(ctx, a.Policy, failed)

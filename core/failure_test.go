@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 var errStore = errors.New("dial tcp 10.9.8.7:6379: connection refused")
@@ -37,28 +38,28 @@ func (s *failingStore) err() error {
 	return nil
 }
 
-func (s *failingStore) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+func (s *failingStore) Take(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
 	if err := s.err(); err != nil {
-		return core.Usage{}, err
+		return store.Usage{}, err
 	}
 	return s.Store.Take(ctx, p, key, cost)
 }
 
-func (s *failingStore) TakeAll(ctx context.Context, asks []core.Charge) ([]core.Usage, error) {
+func (s *failingStore) TakeAll(ctx context.Context, asks []store.Charge) ([]store.Usage, error) {
 	if err := s.err(); err != nil {
 		return nil, err
 	}
 	return s.Store.TakeAll(ctx, asks)
 }
 
-func (s *failingStore) Peek(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+func (s *failingStore) Peek(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
 	if err := s.err(); err != nil {
-		return core.Usage{}, err
+		return store.Usage{}, err
 	}
 	return s.Store.Peek(ctx, p, key, cost)
 }
 
-func (s *failingStore) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
+func (s *failingStore) Settle(ctx context.Context, p *store.Log, key string, entry store.EntryID, correction int64) error {
 	if err := s.err(); err != nil {
 		return err
 	}
@@ -255,13 +256,13 @@ func TestNoFallback(t *testing.T) {
 		}{
 			"cancelled": {cancelled, context.Canceled, context.Canceled},
 			"expired":   {expired, context.DeadlineExceeded, context.DeadlineExceeded},
-			"closed":    {t.Context(), fmt.Errorf("store: %w", core.ErrClosed), core.ErrClosed},
+			"closed":    {t.Context(), fmt.Errorf("store: %w", store.ErrClosed), store.ErrClosed},
 			"full":      {t.Context(), core.ErrStoreFull, core.ErrStoreFull},
 		} {
 			for _, shadow := range []bool{false, true} {
 				var log lines
-				l, store := failing(t, core.WithFailureMode(mode), log.option())
-				store.fail(c.failure)
+				l, broken := failing(t, core.WithFailureMode(mode), log.option())
+				broken.fail(c.failure)
 				options := []core.PolicyOption{core.PerMinute(5)}
 				if shadow {
 					options = append(options, core.Shadow())
@@ -354,7 +355,7 @@ func TestFallbackAfterClose(t *testing.T) {
 		_, peeked := l.Peek(t.Context(), p, "k")
 		_, together := l.AllowAll(t.Context(), core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: q, Key: "k"})
 		for _, err := range []error{allowed, peeked, together} {
-			if !errors.Is(err, core.ErrClosed) {
+			if !errors.Is(err, store.ErrClosed) {
 				t.Errorf("used before %v: %v, want ErrClosed", used, err)
 			}
 		}
@@ -398,11 +399,11 @@ func TestForeignLogAmongSeveral(t *testing.T) {
 		"enforced": {core.OnStoreFailure(core.FailOpen), true},
 		"shadow":   {core.Shadow(), false},
 	} {
-		l, store := failing(t, (&lines{}).option())
-		store.fail(&core.ChargeError{Index: 1, Err: core.ErrWrongType})
+		l, broken := failing(t, (&lines{}).option())
+		broken.fail(&store.ChargeError{Index: 1, Err: store.ErrWrongType})
 		other, foreign := core.NewPolicy("other", core.PerHour(1)), core.NewPolicy("foreign", core.PerHour(1), c.foreign)
 		decisions, err := l.AllowAll(t.Context(), core.Charge{Policy: other, Key: "k"}, core.Charge{Policy: foreign, Key: "k"})
-		if c.err && (!errors.Is(err, core.ErrWrongType) || !strings.HasPrefix(err.Error(), "streamlimit: policy foreign: ")) {
+		if c.err && (!errors.Is(err, store.ErrWrongType) || !strings.HasPrefix(err.Error(), "streamlimit: policy foreign: ")) {
 			t.Errorf("%s: %+v, %v; want an error that names the policy", name, decisions, err)
 		}
 		if !c.err && (err != nil || decisions[0].Source != core.SourceFallback || !decisions[1].Allowed) {

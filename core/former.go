@@ -6,12 +6,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // former is a log that a policy had before a change, or that another process registered.
 type former struct {
-	policy *Policy
-	until  time.Time // it holds nothing that counts after that
+	log   *store.Log
+	until time.Time // it holds nothing that counts after that
 }
 
 // lateWrites is how long after a change others may still write to the earlier log:
@@ -24,13 +26,13 @@ var errManyLogs = errors.New("its limits were changed too often of late: the cha
 // policy's new limits are known already.
 func (v *view) recordChanges(before *view, now time.Time) {
 	v.former = maps.Clone(before.former)
-	v.written = make(map[string]*Policy, len(before.written)+1)
+	v.written = make(map[string]*store.Log, len(before.written)+1)
 	maps.DeleteFunc(v.former, func(_ string, f former) bool { return !now.Before(f.until) })
 	record := func(p, was *Policy) {
 		next, _, _ := v.ruled(v.base(p))
-		v.written[next.logName] = next
-		if !next.sameLog(was) {
-			v.noteFormer(was, now.Add(was.longest+lateWrites))
+		v.written[next.log.Name] = next.log
+		if !next.log.SameName(was.log) {
+			v.noteFormer(was.log, now.Add(was.log.Longest+lateWrites))
 		}
 	}
 	for p, was := range before.policies {
@@ -42,8 +44,8 @@ func (v *view) recordChanges(before *view, now time.Time) {
 }
 
 // noteFormer notes a log until a time. It reports whether that is news.
-func (v *view) noteFormer(p *Policy, until time.Time) bool {
-	known, ok := v.former[p.logName]
+func (v *view) noteFormer(log *store.Log, until time.Time) bool {
+	known, ok := v.former[log.Name]
 	if ok && !known.until.Before(until) {
 		return false
 	}
@@ -51,36 +53,36 @@ func (v *view) noteFormer(p *Policy, until time.Time) bool {
 		v.former = make(map[string]former)
 	}
 	if ok {
-		p = known.policy
+		log = known.log
 	}
-	v.former[p.logName] = former{policy: p, until: until}
+	v.former[log.Name] = former{log: log, until: until}
 	return !ok
 }
 
 // withFormer returns p with the earlier logs of its name. Logs that other policies of the name
-// write in this process are theirs. A change beyond maxEarlier logs waits: the policy is
+// write in this process are theirs. A change beyond store.MaxEarlier logs waits: the policy is
 // what it was.
 func (v *view) withFormer(p, was *Policy) *Policy {
 	var all []former
-	for log, f := range v.former {
-		if f.policy.name == p.name && log != p.logName && v.written[log] == nil {
+	for name, f := range v.former {
+		if f.log.Policy == p.name && name != p.log.Name && v.written[name] == nil {
 			all = append(all, f)
 		}
 	}
-	if len(all) > maxEarlier {
-		if was != nil && !was.sameLog(p) {
+	if len(all) > store.MaxEarlier {
+		if was != nil && !was.log.SameName(p.log) {
 			v.unfit = policyError(p, errManyLogs)
 			return was
 		}
 		slices.SortFunc(all, func(a, b former) int { return b.until.Compare(a.until) })
-		all = all[:maxEarlier]
+		all = all[:store.MaxEarlier]
 	}
-	earlier := make([]*Policy, len(all))
+	earlier := make([]*store.Log, len(all))
 	for i, f := range all {
-		earlier[i] = f.policy
+		earlier[i] = f.log
 	}
-	slices.SortFunc(earlier, func(a, b *Policy) int { return strings.Compare(a.logName, b.logName) })
-	return p.After(earlier...)
+	slices.SortFunc(earlier, func(a, b *store.Log) int { return strings.Compare(a.Name, b.Name) })
+	return p.after(earlier)
 }
 
 // dropFormer forgets the earlier logs that hold nothing any more.
@@ -102,8 +104,8 @@ func (l *Limiter) dropFormer(now time.Time) {
 	l.show(newView(v, v.replaced, v.ruleset))
 }
 
-// policyOfLog returns a policy with the log of a name; nil for a name of another version's.
-func policyOfLog(name string) *Policy {
+// logNamed returns the log of a name; nil for a name of another version's.
+func logNamed(name string) *store.Log {
 	at := strings.LastIndexByte(name, ':')
 	if at < 0 || len(name) < at+3 {
 		return nil
@@ -113,18 +115,18 @@ func policyOfLog(name string) *Policy {
 		return nil
 	}
 	options := []PolicyOption{Limit{Max: MaxUnits, Window: window}}
-	switch Layout(name[at+1]) {
-	case Counted:
-	case Summed:
+	switch store.Layout(name[at+1]) {
+	case store.Counted:
+	case store.Summed:
 		options = append(options, VariableCost())
-	case Refunded:
+	case store.Refunded:
 		options = append(options, Refundable(0))
 	default:
 		return nil
 	}
 	p, err := newPolicy(name[:at], options)
-	if err != nil || p.logName != name {
+	if err != nil || p.log.Name != name {
 		return nil
 	}
-	return p
+	return p.log
 }

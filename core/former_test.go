@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // admitted returns how many of n requests are admitted.
@@ -25,8 +26,8 @@ func admitted(t *testing.T, l *core.Limiter, p *core.Policy, n int) (admitted in
 }
 
 func earlierLogs(p *core.Policy) (names []string) {
-	for _, e := range p.Earlier() {
-		names = append(names, e.LogName())
+	for _, e := range p.Log().Earlier {
+		names = append(names, e.Name)
 	}
 	return names
 }
@@ -115,15 +116,15 @@ func TestChangesAreBounded(t *testing.T) {
 			t.Errorf("%d admitted, want 20", sum)
 		}
 		now, _ := l.Policy("p")
-		if n := len(now.Earlier()); n != 8 || now.Longest() >= time.Hour+11*time.Second {
-			t.Errorf("the window is %v, with %d earlier logs", now.Longest(), n)
+		if n := len(now.Log().Earlier); n != 8 || now.Log().Longest >= time.Hour+11*time.Second {
+			t.Errorf("the window is %v, with %d earlier logs", now.Log().Longest, n)
 		}
 		if log.count("too often") != 1 {
 			t.Errorf("log: %s", log.String())
 		}
 		time.Sleep(2 * time.Hour)
-		if now, _ := l.Policy("p"); now.Longest() != time.Hour+11*time.Second {
-			t.Errorf("two hours later the window is %v", now.Longest())
+		if now, _ := l.Policy("p"); now.Log().Longest != time.Hour+11*time.Second {
+			t.Errorf("two hours later the window is %v", now.Log().Longest)
 		}
 	})
 }
@@ -168,32 +169,32 @@ func TestLocalShareCountsEarlierLogs(t *testing.T) {
 }
 
 // unreachable is a store that does not answer decisions.
-type unreachable struct{ *core.Memory }
+type unreachable struct{ core.Store }
 
-func (unreachable) Take(context.Context, *core.Policy, string, int64) (core.Usage, error) {
-	return core.Usage{}, errors.New("no answer")
+func (unreachable) Take(context.Context, *store.Log, string, int64) (store.Usage, error) {
+	return store.Usage{}, errors.New("no answer")
 }
 
 // registry is a memory store that processes share and in which they register logs.
 type registry struct {
-	*core.Memory
+	core.Store
 	mu    sync.Mutex
 	ends  map[string]time.Time
 	calls int
 	fails error
 }
 
-func (r *registry) RegisterLogs(_ context.Context, written []*core.Policy) (logs []core.RegisteredLog, err error) {
+func (r *registry) RegisterLogs(_ context.Context, written []*store.Log) (logs []store.RegisteredLog, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.calls++; r.fails != nil {
 		return nil, r.fails
 	}
 	for _, p := range written {
-		r.ends[p.LogName()] = time.Now().Add(p.Longest() + time.Minute)
+		r.ends[p.Name] = time.Now().Add(p.Longest + time.Minute)
 	}
 	for name, end := range r.ends {
-		logs = append(logs, core.RegisteredLog{Name: name, Left: time.Until(end)})
+		logs = append(logs, store.RegisteredLog{Name: name, Left: time.Until(end)})
 	}
 	return logs, nil
 }
@@ -206,7 +207,7 @@ func TestRegistry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := core.NewMemory()
 		defer memory.Close()
-		store := &registry{Memory: memory, ends: map[string]time.Time{"p:x1m": time.Now().Add(time.Hour), "nonsense": {}, ":c1m": time.Now().Add(time.Hour)}}
+		store := &registry{Store: memory, ends: map[string]time.Time{"p:x1m": time.Now().Add(time.Hour), "nonsense": {}, ":c1m": time.Now().Add(time.Hour)}}
 		old, next := core.New(store), core.New(store)
 		defer old.Close()
 		defer next.Close()
@@ -240,7 +241,7 @@ func TestRegistryIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := core.NewMemory()
 		defer memory.Close()
-		store := &registry{Memory: memory, ends: map[string]time.Time{}}
+		store := &registry{Store: memory, ends: map[string]time.Time{}}
 		l := core.New(store)
 		defer l.Close()
 		p := core.NewPolicy("p", core.PerMinute(5))
@@ -279,7 +280,7 @@ func TestRegistryFails(t *testing.T) {
 		memory := core.NewMemory()
 		defer memory.Close()
 		var log lines
-		store := &registry{Memory: memory, fails: fmt.Errorf("%w: no", core.ErrStoreRejected)}
+		store := &registry{Store: memory, fails: fmt.Errorf("%w: no", store.ErrRejected)}
 		l := core.New(store, log.option())
 		defer l.Close()
 		start := time.Now()
@@ -294,9 +295,9 @@ func TestRegistryFails(t *testing.T) {
 }
 
 // deafRegistry does not answer registrations.
-type deafRegistry struct{ *core.Memory }
+type deafRegistry struct{ core.Store }
 
-func (deafRegistry) RegisterLogs(ctx context.Context, _ []*core.Policy) ([]core.RegisteredLog, error) {
+func (deafRegistry) RegisterLogs(ctx context.Context, _ []*store.Log) ([]store.RegisteredLog, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }

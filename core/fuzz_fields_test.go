@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // The response fields are what RFC 9651 says a list is, and say of each limit of
@@ -100,9 +102,9 @@ func fuzzedDecision(p *Policy, used []byte) Decision {
 		used = used[copy(n[:], used):]
 		return int64(binary.LittleEndian.Uint64(n[:]) >> 1)
 	}
-	u := Usage{Allowed: next()&1 != 0, Source: SourceRedis}
+	u := store.Usage{Allowed: next()&1 != 0, Source: SourceRedis}
 	for i := range p.Len() {
-		u.Limits[i] = LimitUsage{Used: next() % (2 * MaxUnits), FreeIn: millis(next() % (MaxWindow.Milliseconds() + 1))}
+		u.Limits[i] = store.LimitUsage{Used: next() % (2 * MaxUnits), FreeIn: time.Duration(next()%(MaxWindow.Milliseconds()+1)) * time.Millisecond}
 	}
 	return decisionOf(Charge{Policy: p, Key: "key", Cost: 1}, u)
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // What is read as a limit is in bounds, and is read as the same from what it
@@ -73,14 +75,14 @@ func FuzzParsePolicy(f *testing.F) {
 			printed = append(printed, l.String())
 			windows[l.Window] = true
 		}
-		if len(windows) != p.Len() || p.Len() > MaxLimits {
+		if len(windows) != p.Len() || p.Len() > store.MaxLimits {
 			t.Fatalf("%q: limits %q", list, printed)
 		}
 		again, err := ParsePolicy(name, printed)
-		if err != nil || !again.same(p) || again.LogName() != p.LogName() {
+		if err != nil || !again.same(p) || again.log.Name != p.log.Name {
 			t.Fatalf("%q is read as %q, which is read as %v, %v", list, printed, again.Limits(), err)
 		}
-		if log, want := p.LogName(), p.Name()+":"; !strings.HasPrefix(log, want) || strings.ContainsAny(log, "{} \r\n") || !utf8.ValidString(log) {
+		if log, want := p.log.Name, p.Name()+":"; !strings.HasPrefix(log, want) || strings.ContainsAny(log, "{} \r\n") || !utf8.ValidString(log) {
 			t.Fatalf("%q: log name %q", name, log)
 		}
 	})

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // A rule is brought into one form, which stays what it is when it is stored and
@@ -65,7 +68,7 @@ func FuzzRule(f *testing.F) {
 func holdsFor(t *testing.T, r Rule, key string, address []byte, now time.Time) {
 	addr, _ := netip.AddrFromSlice(address)
 	addr = plain(addr)
-	s := ruleset{clock: func() time.Time { return now }}.after(RuleChanges{All: true, Set: []Rule{r}})
+	s := ruleset{clock: func() time.Time { return now }}.after(store.RuleChanges{All: true}, []Rule{r})
 	for _, key := range []string{boundedKey(key), r.Key} {
 		want := !r.aboutPolicy() && !r.ended(now) &&
 			(r.Network.IsValid() && r.Network.Contains(addr) || !r.Network.IsValid() && r.Key == key)
@@ -73,4 +76,45 @@ func holdsFor(t *testing.T, r Rule, key string, address []byte, now time.Time) {
 			t.Fatalf("%+v on %q from %v: %v, want %v", r, key, addr, got, want)
 		}
 	}
+}
+
+// The text of a rule is read as the rule that it is, or not at all: a rule with
+// more to it than this version knows would be about more clients than it says.
+func FuzzReadRule(f *testing.F) {
+	for _, text := range []string{
+		"", "0", "null", "{}",
+		`{"kind":"block","key":"a"}`,
+		`{"kind":"ban","network":"198.51.100.0/24","until":"2023-11-14T22:13:20Z"}`,
+		`{"kind":"override","policy":"search","limits":["5/s"]}`,
+		`{"kind":"exempt","network":"0.0.0.0/0","unless":"user=ann"}`,
+		`{"kind":"exempt","network":"0.0.0.0/0"} {"unless":"user=ann"}`,
+		`{"kind":"exempt","network":"0.0.0.0/0"},`,
+		`{"kind":"block","key":1}`, "[1", "\x00\xff",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := readRule(text)
+		if err != nil {
+			return
+		}
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(text), &fields); err != nil {
+			t.Fatalf("%q is read as %+v: %v", text, r, err)
+		}
+		for name := range fields {
+			switch strings.ToLower(name) {
+			case "kind", "key", "network", "policy", "limits", "mode", "until":
+			default:
+				t.Fatalf("%q is read as %+v, without its %q", text, r, name)
+			}
+		}
+		stored, err := json.Marshal(r)
+		if err != nil {
+			return // no rule that SetRule takes: the limiter passes it over
+		}
+		if again, err := readRule(string(stored)); err != nil || !reflect.DeepEqual(again, r) {
+			t.Fatalf("%+v is read again as %+v, %v", r, again, err)
+		}
+	})
 }

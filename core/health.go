@@ -29,8 +29,12 @@ type Health struct {
 
 // Health returns the state of the limiter's store. It sends nothing to the store.
 func (l *Limiter) Health() Health {
+	var down []Down
+	for _, d := range l.circuits.Down() {
+		down = append(down, Down(d))
+	}
 	return Health{
-		Down:     l.circuits.down(),
+		Down:     down,
 		Failures: l.outcomes.failures.Load(),
 		Closed:   l.outcomes.closed.Load(),
 		Open:     l.outcomes.open.Load(),

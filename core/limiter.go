@@ -9,6 +9,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/internal/background"
+	"github.com/streamlimit/streamlimit/core/internal/breaker"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // Limiter decides on requests by the logs in its [Store]. Make one with [New];
@@ -19,14 +23,11 @@ type Limiter struct {
 	warnings *warnings
 	failure  FailureMode
 	local    localStore
-	circuits *circuits
-
-	stopReports func() // of the store; nil if it does not report outcomes
-	outcomes    outcomes
+	circuits *breaker.Circuits
+	outcomes outcomes
 
 	observers []Observer
 
-	outage   outage
 	settling settling
 
 	// view is what policies and rules are now; whoever changes it holds mu.
@@ -36,16 +37,16 @@ type Limiter struct {
 	closed bool
 
 	rulesInterval time.Duration
-	decided       activity              // for which changed rules are looked for
+	decided       background.Activity   // for which changed rules are looked for
 	quiet         atomic.Pointer[quiet] // nil while the rules that are known are new
 
 	registration registration
 	unregistered atomic.Pointer[unregistered] // nil if all policies were registered
 
-	tasks tasks
+	tasks background.Tasks
 }
 
-// New makes a limiter that keeps its logs in store:
+// New makes a limiter that keeps its logs in a store:
 //
 //	limiter := core.New(core.NewMemory())
 //
@@ -54,35 +55,32 @@ type Limiter struct {
 // rules and one that registers its logs, both only while there are decisions, and one
 // for each server that does not answer, which asks it now and then. Make one for the
 // process, not for each request.
-func New(store Store, options ...Option) *Limiter {
-	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+func New(s Store, options ...Option) *Limiter {
+	if v := reflect.ValueOf(s); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("core: New: nil store: use core.NewMemory(), or redisstream.New for Redis")
 	}
 	w := &warnings{logger: slog.Default()}
 	l := &Limiter{
-		store:    store,
+		store:    s,
 		identity: &Identity{header: "X-Forwarded-For", bits: 64, warnings: w},
 		warnings: w,
 		failure:  FailLocal,
 		local:    localStore{share: 1},
 
 		rulesInterval: DefaultRulesInterval,
-		decided:       newActivity(),
-		registration:  newRegistration(store),
+		decided:       background.NewActivity(),
+		registration:  newRegistration(s),
 	}
-	l.circuits = newCircuits(l)
 	for _, o := range options {
 		if o == nil {
 			panic("core: New: a nil option: leave it out")
 		}
 		o(l)
 	}
-	l.view.Store(newView(&view{}, nil, ruleset{clock: store.RuleTime}))
-	if r, ok := store.(Reporter); ok {
-		l.stopReports = r.Report(l.circuits.report)
-	}
-	l.tasks.start(l.watchRules)
-	l.tasks.start(l.watchLogs)
+	l.view.Store(newView(&view{}, nil, ruleset{clock: s.RuleTime}))
+	l.circuits = breaker.New(breaker.Options{Store: s, Logger: l.Logger(), Mode: l.failure.String(), Tasks: &l.tasks})
+	l.tasks.Start(l.watchRules)
+	l.tasks.Start(l.watchLogs)
 	return l
 }
 
@@ -126,13 +124,14 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	if d, ok := v.answer(a, netip.Prefix{}); ok {
 		return d, nil
 	}
-	circuit := l.circuits.of(a)
+	asked := a.onLog()
+	circuit := l.circuits.Of(asked)
 	begun := begin(ctx)
-	err := circuit.refuses()
-	var u Usage
+	err := circuit.Refuses()
+	var u store.Usage
 	if err == nil {
-		u, err = l.store.Peek(ctx, a.Policy, a.Key, a.Cost)
-		circuit.learn(ctx, begun, a, err)
+		u, err = l.store.Peek(ctx, asked.Log, asked.Key, asked.Cost)
+		circuit.Learn(ctx, begun, asked, err)
 	}
 	if err != nil {
 		if expired(ctx, came) {
@@ -141,6 +140,22 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 		return l.peekWithoutStore(ctx, a, err)
 	}
 	return decisionOf(a, u), nil
+}
+
+// begin returns when a question to a store begins, as far as its circuit has to know.
+func begin(ctx context.Context) (begun time.Time) {
+	if _, ok := ctx.Deadline(); ok {
+		begun = time.Now()
+	}
+	return begun
+}
+
+// expired reports whether the caller's deadline was over when it came. Then nobody waits
+// for the answer. A deadline that the limiter's own waits have used up is the limiter's
+// concern, and its failure mode decides.
+func expired(ctx context.Context, came time.Time) bool {
+	at, ok := ctx.Deadline()
+	return ok && !came.Before(at)
 }
 
 // prepare completes a question, or says what is wrong with it.
@@ -166,10 +181,8 @@ func (l *Limiter) Ping(ctx context.Context) error { return l.store.Ping(ctx) }
 // [Limiter.SettleRequest] included, and closes the store. Closing twice is not an
 // error.
 func (l *Limiter) Close() error {
-	if l.stopReports != nil {
-		l.stopReports()
-	}
-	l.tasks.end()
+	l.circuits.Stop()
+	l.tasks.End()
 	l.mu.Lock()
 	l.closed = true
 	l.awaitEnd(time.Time{})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // testClock is a clock that moves when told to.
@@ -216,10 +217,10 @@ func TestStoreErrorsNamePolicy(t *testing.T) {
 		t.Errorf("error %v, want one that names the policy and not the key", err)
 	}
 	l.Close()
-	if _, err := l.Allow(t.Context(), core.NewPolicy("api", core.PerMinute(1)), "k"); !errors.Is(err, core.ErrClosed) {
+	if _, err := l.Allow(t.Context(), core.NewPolicy("api", core.PerMinute(1)), "k"); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
-	if err := l.Ping(t.Context()); !errors.Is(err, core.ErrClosed) {
+	if err := l.Ping(t.Context()); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("Ping after Close: %v", err)
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+
+	"github.com/streamlimit/streamlimit/core/internal/memory"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // localStore is the memory that decides when the store does not answer, made
@@ -14,16 +17,16 @@ type localStore struct {
 	share float64 // of each limit that this process has then, above 0 and at most 1
 
 	once  sync.Once
-	store *Memory // nil after close, if it was never needed
+	store *memory.Store // nil after close, if it was never needed
 
 	shares sync.Map // of *Policy, by the policy that it is the share of
 	known  atomic.Int64
 }
 
-func (s *localStore) get() (*Memory, error) {
-	s.once.Do(func() { s.store = NewMemory() })
+func (s *localStore) get() (*memory.Store, error) {
+	s.once.Do(func() { s.store = memory.New(DefaultMaxKeys, nil) })
 	if s.store == nil {
-		return nil, ErrClosed
+		return nil, store.ErrClosed
 	}
 	return s.store, nil
 }
@@ -37,17 +40,17 @@ func (s *localStore) close() {
 
 // take asks the memory those of the questions whose places are given, and puts
 // what it answers there. The questions become what it was asked.
-func (s *localStore) take(asks []Charge, places []int, usages []Usage) (Store, error) {
-	memory, err := s.get()
+func (s *localStore) take(asks []Charge, places []int, usages []store.Usage) (Store, error) {
+	local, err := s.get()
 	if err != nil {
 		return nil, policyError(asks[places[0]].Policy, err)
 	}
-	local := make([]Charge, len(places))
+	asked := make([]store.Charge, len(places))
 	for i, place := range places {
 		asks[place] = s.shared(asks[place])
-		local[i] = asks[place]
+		asked[i] = asks[place].onLog()
 	}
-	decided, err := memory.TakeAll(context.Background(), local)
+	decided, err := local.TakeAll(context.Background(), asked)
 	if errors.Is(err, ErrStoreFull) {
 		// Shadow policies get no decision then. The other policies are decided
 		// without them.
@@ -68,23 +71,23 @@ func (s *localStore) take(asks []Charge, places []int, usages []Usage) (Store, e
 		}
 	}
 	if err != nil {
-		return nil, policyError(local[0].Policy, err)
+		return nil, policyError(asks[places[0]].Policy, err)
 	}
 	for i, u := range decided {
 		u.Source = SourceFallback
 		usages[places[i]] = u
 	}
-	return memory, nil
+	return local, nil
 }
 
 // peek asks the memory, of which the question becomes one.
-func (s *localStore) peek(a *Charge) (Usage, error) {
-	memory, err := s.get()
+func (s *localStore) peek(a *Charge) (store.Usage, error) {
+	local, err := s.get()
 	if err != nil {
-		return Usage{}, err
+		return store.Usage{}, err
 	}
 	*a = s.shared(*a)
-	u, err := memory.Peek(context.Background(), a.Policy, a.Key, a.Cost)
+	u, err := local.Peek(context.Background(), a.Policy.log, a.Key, a.Cost)
 	u.Source = SourceFallback
 	return u, err
 }
@@ -116,7 +119,7 @@ func (s *localStore) shareOf(p *Policy) *Policy {
 	if err != nil {
 		share = p // no policy of ours: what fits has fewer units only
 	} else {
-		share = share.After(p.earlier...)
+		share = share.after(p.log.Earlier)
 	}
 	if s.known.Load() < maxKnown {
 		known, loaded := s.shares.LoadOrStore(p, share)

@@ -5,40 +5,23 @@ import (
 	"slices"
 	"strconv"
 	"time"
-)
 
-// MaxLimits is how many limits one policy can have.
-const MaxLimits = 8
+	"github.com/streamlimit/streamlimit/core/store"
+)
 
 // maxNameLength bounds a policy's name, which is part of every key in Redis
 // and of the response fields.
 const maxNameLength = 64
-
-// Layout is how a policy's logs are written; see the package documentation.
-type Layout byte
-
-const (
-	// Counted logs hold one entry a request: one limit, every request costs 1.
-	Counted Layout = 'c'
-	// Summed logs carry a running total of cost: several limits, or costs.
-	Summed Layout = 's'
-	// Refunded logs are summed logs that also carry what was given back.
-	Refunded Layout = 'r'
-)
 
 // Policy is a named set of limits that are checked together, all or nothing,
 // on one log per key. It never changes after [NewPolicy] and may be shared by
 // any number of routes, goroutines and limiters: routes that share a policy
 // share its budget.
 type Policy struct {
-	name    string
-	limits  []Limit
-	longest time.Duration
-	layout  Layout
-	logName string
+	name   string
+	limits []Limit
 	traits
-	within  time.Duration // the grace of a refundable policy
-	earlier []*Policy     // see After
+	log *store.Log // what a store is asked by; no other policy has it
 
 	items      []fieldItem // one for each limit, see fields.go
 	itemsField string      // the RateLimit-Policy field of this policy alone
@@ -52,8 +35,7 @@ type Policy struct {
 //
 // The name separates the logs of different policies, and is shown to clients and in
 // metrics. It is made of letters, digits, '.', '_' and '-'. Policies with the same
-// [Policy.LogName] (name, layout and longest window) share their logs, in all
-// processes.
+// name, layout and longest window share their logs, in all processes.
 //
 // NewPolicy panics on a wrong name or limit with a message that says what to
 // write instead; [ParsePolicy] returns the same as an error.
@@ -112,7 +94,7 @@ func newPolicy(name string, options []PolicyOption) (*Policy, error) {
 	if err := validateName(name); err != nil {
 		return nil, wrong("policy %w", err)
 	}
-	p := &Policy{name: name}
+	p := &Policy{name: name, log: &store.Log{Policy: name}}
 	for _, o := range options {
 		if o == nil {
 			return nil, wrong("policy %q: a nil option: leave it out", name)
@@ -122,8 +104,8 @@ func newPolicy(name string, options []PolicyOption) (*Policy, error) {
 	switch {
 	case len(p.limits) == 0:
 		return nil, wrong("policy %q has no limit: add one, such as core.PerMinute(100)", name)
-	case len(p.limits) > MaxLimits:
-		return nil, wrong("policy %q has %d limits: use at most %d", name, len(p.limits), MaxLimits)
+	case len(p.limits) > store.MaxLimits:
+		return nil, wrong("policy %q has %d limits: use at most %d", name, len(p.limits), store.MaxLimits)
 	}
 	for i, l := range p.limits {
 		if err := l.validate(); err != nil {
@@ -134,22 +116,34 @@ func newPolicy(name string, options []PolicyOption) (*Policy, error) {
 				return nil, wrong("policy %q has two limits for one window, %v and %v: keep the smaller", name, other, l)
 			}
 		}
-		p.longest = max(p.longest, l.Window)
+		p.log.Limits = append(p.log.Limits, store.Limit(l))
+		p.log.Longest = max(p.log.Longest, l.Window)
 	}
 	if option, err := p.checkTraits(); err != nil {
 		return nil, &PolicyError{name, option, err}
 	}
-	switch {
-	case p.refundable:
-		p.layout = Refunded
-	case len(p.limits) == 1 && !p.costs && p.slices == 0:
-		p.layout = Counted
-	default:
-		p.layout = Summed
-	}
-	p.logName = fmt.Sprintf("%s:%c%s", name, p.layout, shortWindow(p.longest))
+	p.describeLog()
 	p.buildFields()
 	return p, nil
+}
+
+// describeLog completes the log's description from the traits.
+func (p *Policy) describeLog() {
+	log := p.log
+	switch {
+	case p.refundable:
+		log.Layout = store.Refunded
+	case len(p.limits) == 1 && !p.costs && p.slices == 0:
+		log.Layout = store.Counted
+	default:
+		log.Layout = store.Summed
+	}
+	log.Name = fmt.Sprintf("%s:%c%s", p.name, log.Layout, shortWindow(log.Longest))
+	log.VariableCost, log.Shadow = p.costs, p.shadow
+	if p.slices > 0 {
+		slices := int64(p.slices)
+		log.Slice = time.Duration((log.Longest.Milliseconds()+slices-1)/slices) * time.Millisecond
+	}
 }
 
 // shortWindow is a window in the longest unit that it is a whole number of. A key
@@ -166,7 +160,7 @@ func shortWindow(w time.Duration) string {
 // With is a policy like p with other settings. Limits among the options replace
 // all limits of p. Its logs are those of p if their longest window and their
 // layout are the same. Otherwise it begins new logs; a [Limiter] that changes a
-// policy counts the earlier ones too, see [Policy.After]. The error is a
+// policy counts the earlier ones too, see [Limiter.Replace]. The error is a
 // [*PolicyError].
 func (p *Policy) With(options ...PolicyOption) (*Policy, error) {
 	all := []PolicyOption{p.traits}
@@ -188,7 +182,19 @@ func isLimit(o PolicyOption) bool {
 // same reports whether decisions by p and o are the same.
 func (p *Policy) same(o *Policy) bool {
 	return p == o || p.name == o.name && p.traits == o.traits && slices.Equal(p.limits, o.limits) &&
-		slices.EqualFunc(p.earlier, o.earlier, (*Policy).sameLog)
+		slices.EqualFunc(p.log.Earlier, o.log.Earlier, (*store.Log).SameName)
+}
+
+// after returns p as it is after a change of limits: decisions on it also count what the
+// earlier logs still hold.
+func (p *Policy) after(earlier []*store.Log) *Policy {
+	log := p.log.After(earlier...)
+	if log == p.log {
+		return p
+	}
+	changed := *p
+	changed.log = log
+	return &changed
 }
 
 // validateName checks the name of a policy, or the one that response fields give
@@ -223,18 +229,9 @@ func (p *Policy) Len() int { return len(p.limits) }
 // Limit returns the i-th of the policy's limits, counted from 0.
 func (p *Policy) Limit(i int) Limit { return p.limits[i] }
 
-// Longest returns the policy's longest window. No limit counts an entry older than
-// that.
-func (p *Policy) Longest() time.Duration { return p.longest }
-
-// Layout returns how the policy's logs are written.
-func (p *Policy) Layout() Layout { return p.layout }
-
-// LogName names the policy's logs in a store: the policy's name with the
-// layout and the longest window ("api:c1m"), so that logs of different shape
-// never mix. The letter of the layout is the version of the log's format: see
-// CONTRIBUTING.md.
-func (p *Policy) LogName() string { return p.logName }
+// Log returns the policy as a store sees it: how its logs are named and written. It
+// returns the same Log at each call, and the caller must not change it.
+func (p *Policy) Log() *store.Log { return p.log }
 
 // String returns the policy's name.
 func (p *Policy) String() string { return p.name }

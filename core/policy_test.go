@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // panics checks that wrong panics with a message that starts with the package
@@ -28,7 +29,7 @@ func panics(t *testing.T, advice string, wrong func()) {
 
 func TestWrongUsePanicsWithAdvice(t *testing.T) {
 	fine := core.PerMinute(1)
-	many := make([]core.PolicyOption, core.MaxLimits+1)
+	many := make([]core.PolicyOption, store.MaxLimits+1)
 	for i := range many {
 		many[i] = core.Per(1, time.Duration(i+1)*time.Second)
 	}
@@ -67,7 +68,7 @@ func TestWrongUsePanicsWithAdvice(t *testing.T) {
 		"two for one window":   {"keep the smaller", func() { core.NewPolicy("p", fine, core.Per(9, 60*time.Second)) }},
 		"too many":             {"use at most 8", func() { core.NewPolicy("p", many...) }},
 		"nil store":            {"core.NewMemory()", func() { core.New(nil) }},
-		"typed nil store":      {"core.NewMemory()", func() { core.New((*core.Memory)(nil)) }},
+		"typed nil store":      {"core.NewMemory()", func() { core.New((*countingStore)(nil)) }},
 		"nil limiter option":   {"leave it out", func() { core.New(core.NewMemory(), nil) }},
 		"nil store option":     {"leave it out", func() { core.NewMemory(nil) }},
 		"no keys":              {"use at least 1", func() { core.NewMemory(core.WithMaxKeys(0)) }},
@@ -89,8 +90,8 @@ func TestPolicyLayout(t *testing.T) {
 		"p:s1h":          core.NewPolicy("p", core.PerMinute(1), core.PerHour(5)),
 		"a.B_9-z:c250ms": core.NewPolicy("a.B_9-z", core.Per(1, 250*time.Millisecond)),
 	} {
-		if p.LogName() != logName {
-			t.Errorf("LogName of %v: %q, want %q", p.Limits(), p.LogName(), logName)
+		if p.Log().Name != logName {
+			t.Errorf("LogName of %v: %q, want %q", p.Limits(), p.Log().Name, logName)
 		}
 	}
 }
@@ -134,14 +135,14 @@ func TestPolicyWith(t *testing.T) {
 	}
 	grace := func(p *core.Policy) time.Duration { d, _ := p.Refundable(); return d }
 	same := with()
-	if same == base || same.LogName() != base.LogName() || same.Limit(0) != base.Limit(0) || !same.VariableCost() || !same.Shadow() ||
+	if same == base || same.Log().Name != base.Log().Name || same.Limit(0) != base.Limit(0) || !same.VariableCost() || !same.Shadow() ||
 		grace(same) != 10*time.Second || same.FailureMode() != core.FailOpen {
 		t.Errorf("without options: %+v", same)
 	}
-	if p := with(core.PerMinute(20), core.Enforce()); p.Limit(0).Max != 20 || p.Len() != 1 || p.Shadow() || p.LogName() != base.LogName() || grace(p) != 10*time.Second {
+	if p := with(core.PerMinute(20), core.Enforce()); p.Limit(0).Max != 20 || p.Len() != 1 || p.Shadow() || p.Log().Name != base.Log().Name || grace(p) != 10*time.Second {
 		t.Errorf("another Max, enforced: %+v", p)
 	}
-	if p := with(core.PerHour(20), core.PerSecond(1)); p.Len() != 2 || p.Longest() != time.Hour || p.LogName() == base.LogName() {
+	if p := with(core.PerHour(20), core.PerSecond(1)); p.Len() != 2 || p.Log().Longest != time.Hour || p.Log().Name == base.Log().Name {
 		t.Errorf("other windows: %+v", p)
 	}
 	if p := with(core.OnStoreFailure(core.FailDefault), core.FieldName("other")); p.FailureMode() != core.FailDefault || p.Limit(0) != base.Limit(0) {

@@ -94,16 +94,16 @@ func (p *Policy) checkTraits() (option string, err error) {
 		return "OnStoreFailure", errors.New("no such mode: use core.FailClosed, core.FailOpen or core.FailLocal")
 	}
 	if p.refundable {
-		most := max(p.longest/2, time.Millisecond)
+		most := max(p.log.Longest/2, time.Millisecond)
 		switch {
 		case p.grace == 0:
-			p.within = most
+			p.log.Grace = most
 		case p.grace < time.Millisecond || p.grace%time.Millisecond != 0:
 			return "Refundable", fmt.Errorf("a grace of %v: use whole milliseconds", p.grace)
 		case p.grace > most:
 			return "Refundable", fmt.Errorf("a grace of %v is longer than half the longest window, %v", p.grace, most)
 		default:
-			p.within = p.grace
+			p.log.Grace = p.grace
 		}
 	}
 	if p.slices != 0 {
@@ -120,8 +120,8 @@ func (p *Policy) checkSlices() error {
 		return errors.New("a coarse log has one limit: make a policy of each and give both to the route")
 	case p.refundable:
 		return errors.New("a coarse log can't give back units: use slices or refunds, not both")
-	case p.longest < time.Duration(p.slices)*time.Millisecond:
-		return fmt.Errorf("%d slices of a window of %v are shorter than 1ms: use fewer", p.slices, p.longest)
+	case p.log.Longest < time.Duration(p.slices)*time.Millisecond:
+		return fmt.Errorf("%d slices of a window of %v are shorter than 1ms: use fewer", p.slices, p.log.Longest)
 	}
 	return nil
 }
@@ -130,18 +130,7 @@ func (p *Policy) checkSlices() error {
 func (p *Policy) VariableCost() bool { return p.costs }
 
 // Refundable reports whether units can be given back, and within which time.
-func (p *Policy) Refundable() (grace time.Duration, ok bool) { return p.within, p.refundable }
-
-// Slice returns the time within which requests share an entry; 0 if each request has
-// its own. It is the window divided by the number of [Coarse], rounded up to whole
-// milliseconds.
-func (p *Policy) Slice() time.Duration {
-	if p.slices == 0 {
-		return 0
-	}
-	slices := int64(p.slices)
-	return millis((p.longest.Milliseconds() + slices - 1) / slices)
-}
+func (p *Policy) Refundable() (grace time.Duration, ok bool) { return p.log.Grace, p.refundable }
 
 // FieldName returns the policy's name in the response fields and problem documents.
 func (p *Policy) FieldName() string { return p.fieldName }

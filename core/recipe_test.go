@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // A test sets the clock of the memory store, so that no window takes time.
@@ -31,8 +32,8 @@ func ExampleWithClock() {
 // brokenStore is a store that does not respond.
 type brokenStore struct{ core.Store }
 
-func (brokenStore) Take(context.Context, *core.Policy, string, int64) (core.Usage, error) {
-	return core.Usage{}, errors.New("connection refused")
+func (brokenStore) Take(context.Context, *store.Log, string, int64) (store.Usage, error) {
+	return store.Usage{}, errors.New("connection refused")
 }
 
 // A test replaces one method of the memory store to see what a service does while its

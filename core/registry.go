@@ -6,24 +6,11 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/internal/background"
+	"github.com/streamlimit/streamlimit/core/internal/breaker"
+	"github.com/streamlimit/streamlimit/core/store"
 )
-
-// Registrar is a [Store] that several processes share, and that knows which logs each of
-// them writes. By it a process that starts with other limits than those before it, or
-// beside others in a rolling deployment, counts what their logs hold: see [Policy.After].
-type Registrar interface {
-	// RegisterLogs records that this process writes the logs of policies, each for its
-	// longest window and a minute from now on. It returns the logs recorded by any
-	// process. It is called before the first decision on a policy, and every 20 seconds
-	// while there are decisions.
-	RegisterLogs(ctx context.Context, written []*Policy) ([]RegisteredLog, error)
-}
-
-// RegisteredLog is a log that some process writes, or wrote.
-type RegisteredLog struct {
-	Name string        // the policy's LogName
-	Left time.Duration // how long it may still hold entries that count
-}
 
 const (
 	// registerInterval is how often a limiter that decides registers its logs.
@@ -38,10 +25,10 @@ const (
 
 // registration is the limiter's state in a store's registry.
 type registration struct {
-	store  Registrar     // nil if the store has no registry
-	wake   chan struct{} // has a value when there are new logs
-	due    activity      // after which the logs are registered again
-	failed bool          // a failure was logged; used by watchLogs alone
+	store  store.Registrar     // nil if the store has no registry
+	wake   chan struct{}       // has a value when there are new logs
+	due    background.Activity // after which the logs are registered again
+	failed bool                // a failure was logged; used by watchLogs alone
 }
 
 // unregistered are policies that wait for their first registration.
@@ -51,9 +38,9 @@ type unregistered struct {
 	started bool            // it has begun, without policies that are met now; Limiter.mu guards it
 }
 
-func newRegistration(store Store) registration {
-	registrar, _ := store.(Registrar)
-	return registration{store: registrar, wake: make(chan struct{}, 1), due: newActivity()}
+func newRegistration(s Store) registration {
+	registrar, _ := s.(store.Registrar)
+	return registration{store: registrar, wake: make(chan struct{}, 1), due: background.NewActivity()}
 }
 
 // expect has a policy that was met be registered. The caller holds l.mu.
@@ -132,7 +119,7 @@ func (l *Limiter) awaitOne(ctx context.Context, a Charge) (*view, Charge) {
 // does while the circuit of its server is open.
 func (l *Limiter) waitsFor(waiting *unregistered, asks []Charge) bool {
 	return slices.ContainsFunc(asks, func(a Charge) bool {
-		return waiting.names[a.Policy.name] && l.circuits.of(a).down.Load() == nil
+		return waiting.names[a.Policy.name] && !l.circuits.Of(a.onLog()).Open()
 	})
 }
 
@@ -148,10 +135,10 @@ func (l *Limiter) watchLogs(ctx context.Context) {
 			return
 		case <-tick.C:
 			l.dropFormer(time.Now())
-			due = l.registration.due.awake
+			due = l.registration.due.Awake()
 			continue
 		case <-due:
-			l.registration.due.forget()
+			l.registration.due.Forget()
 		case <-l.registration.wake:
 		}
 		due = nil
@@ -173,17 +160,14 @@ func (l *Limiter) register(ctx context.Context) {
 	if len(v.written) == 0 {
 		return
 	}
-	written := make([]*Policy, 0, len(v.written))
-	for _, p := range v.written {
-		written = append(written, p)
-	}
+	written := slices.Collect(maps.Values(v.written))
 	limited, cancel := context.WithTimeout(ctx, registerTimeout)
 	logs, err := r.store.RegisterLogs(limited, written)
 	cancel()
 	switch {
 	case err == nil:
 		l.learnLogs(logs, time.Now())
-	case answered(err) && !errors.Is(err, ErrClosed) && !r.failed:
+	case breaker.Answered(err) && !errors.Is(err, store.ErrClosed) && !r.failed:
 		// The circuit of a store that does not answer logs that.
 		r.failed = true
 		l.Logger().Warn("streamlimit: logs can't be registered; after a change of limits in a deployment, earlier logs may not count", "error", err)
@@ -195,7 +179,7 @@ func (l *Limiter) register(ctx context.Context) {
 }
 
 // learnLogs takes over the logs that processes have registered.
-func (l *Limiter) learnLogs(logs []RegisteredLog, now time.Time) {
+func (l *Limiter) learnLogs(logs []store.RegisteredLog, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := l.view.Load()
@@ -205,7 +189,7 @@ func (l *Limiter) learnLogs(logs []RegisteredLog, now time.Time) {
 		if v.written[log.Name] != nil {
 			continue
 		}
-		if p := policyOfLog(log.Name); p != nil && next.noteFormer(p, now.Add(log.Left)) {
+		if known := logNamed(log.Name); known != nil && next.noteFormer(known, now.Add(log.Left)) {
 			news = true
 		}
 	}

@@ -1,11 +1,16 @@
 package core
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // RuleKind is what a [Rule] does.
@@ -23,7 +28,7 @@ const (
 // MaxRules is the maximum number of rules in a store. [Limiter.SetRule] refuses more. A
 // change costs the same for any number of rules. Each process holds all rules in
 // memory, at about 300 bytes each, and reads only changes.
-const MaxRules = 100_000
+const MaxRules = store.MaxRules
 
 // Mode is how a policy's limits are enforced.
 type Mode string
@@ -59,7 +64,7 @@ type Rule struct {
 
 	// Policy and Limits are the name of the policy that an Override is about,
 	// and its limits meanwhile. What was counted under the limits before goes on
-	// to count: see [Policy.After]. One that a
+	// to count: see [Limiter.Replace]. One that a
 	// process can't apply, such as two limits for a policy with [Coarse], changes
 	// nothing there.
 	Policy string  `json:"policy,omitempty"`
@@ -95,6 +100,41 @@ func (r *Rule) aboutPolicy() bool { return r.Kind == RuleOverride || r.Kind == R
 
 // ended reports whether the rule is over at a time.
 func (r *Rule) ended(now time.Time) bool { return !r.Until.IsZero() && !now.Before(r.Until) }
+
+// stored returns the rule as a store keeps it.
+func (r Rule) stored() (store.Rule, error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return store.Rule{}, err
+	}
+	return store.Rule{ID: r.ID(), Text: string(text), Until: r.Until}, nil
+}
+
+// parseRule returns the rule that a store keeps, or says why this version can't read it.
+func parseRule(kept store.Rule) (Rule, error) {
+	r, err := readRule(kept.Text)
+	if err == nil && r.ID() != kept.ID {
+		err = errors.New("its ID is another's")
+	}
+	if err != nil {
+		return r, err
+	}
+	return r.normalize()
+}
+
+// readRule reads the text of a rule. A field that this version does not know is an error,
+// since it may say whom the rule is not about.
+func readRule(text string) (r Rule, err error) {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return r, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return r, errors.New("more follows the rule")
+	}
+	return r, nil
+}
 
 // The years that a rule's end can be in: those of the stores' clocks, and which
 // have a form in JSON.

@@ -319,7 +319,7 @@ func TestRulesAreBounded(t *testing.T) {
 	store := core.NewMemory()
 	for i := range core.MaxRules - 1 {
 		addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		if err := store.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Network: netip.PrefixFrom(addr, 32)}); err != nil {
+		if err := store.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Network: netip.PrefixFrom(addr, 32)}.Stored()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core/internal/trie"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // ruleset is the rules of a store, by what they are found by. It never changes: a
@@ -29,9 +30,9 @@ type ruleset struct {
 // length is a length of networks, and how many there are of it.
 type length struct{ bits, networks int }
 
-// after returns the rules after changes. The rules in them are in their normal
-// form.
-func (s ruleset) after(c RuleChanges) ruleset {
+// after returns the rules after changes, in which rules are new or different. Those
+// that can't be read are as good as deleted.
+func (s ruleset) after(c store.RuleChanges, rules []Rule) ruleset {
 	if c.All {
 		s = ruleset{clock: s.clock}
 	}
@@ -39,7 +40,7 @@ func (s ruleset) after(c RuleChanges) ruleset {
 	for _, id := range c.Deleted {
 		s = s.without(id)
 	}
-	for _, r := range c.Set {
+	for _, r := range rules {
 		s = s.with(r)
 	}
 	return s

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // plainRules are rules as a plain map has them, which is looked through.
@@ -66,7 +68,8 @@ func TestRulesetIsAMap(t *testing.T) {
 	s := ruleset{clock: func() time.Time { return now }}
 	plain := make(plainRules)
 	for step := range 6000 {
-		c := RuleChanges{Version: strconv.Itoa(step)}
+		c := store.RuleChanges{Version: strconv.Itoa(step)}
+		var set []Rule
 		changed := make(plainRules)
 		for range random.IntN(4) {
 			r := randomRule(random, now)
@@ -77,15 +80,15 @@ func TestRulesetIsAMap(t *testing.T) {
 				c.Deleted = append(c.Deleted, id)
 				delete(plain, id)
 			} else {
-				c.Set = append(c.Set, r)
+				set = append(set, r)
 				plain[id] = r
 			}
 		}
 		before, had := s, s.count
 		if step%500 == 499 {
-			c = RuleChanges{Version: c.Version, All: true, Set: slices.Collect(maps.Values(plain))}
+			c, set = store.RuleChanges{Version: c.Version, All: true}, slices.Collect(maps.Values(plain))
 		}
-		s = s.after(c)
+		s = s.after(c, set)
 		if before.count != had || len(before.all()) != had {
 			t.Fatalf("step %d: the rules of before have changed", step)
 		}

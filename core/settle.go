@@ -3,6 +3,8 @@ package core
 import (
 	"context"
 	"fmt"
+
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // Refund gives back what the decision's request took, if the request turned out not to
@@ -42,9 +44,9 @@ func (l *Limiter) Settle(ctx context.Context, d Decision, used int64) error {
 func (l *Limiter) settle(ctx context.Context, d Decision, correction int64) error {
 	r := d.receipt
 	if r.store == l.store { // and not the memory that has decided without it
-		if err := l.circuits.of(Charge{Policy: d.Policy, Key: d.Key}).refuses(); err != nil {
+		if err := l.circuits.Of(store.Charge{Log: d.Policy.log, Key: d.Key}).Refuses(); err != nil {
 			return err
 		}
 	}
-	return r.store.Settle(ctx, d.Policy, d.Key, r.entry, correction)
+	return r.store.Settle(ctx, d.Policy.log, d.Key, r.entry, correction)
 }

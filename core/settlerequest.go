@@ -8,14 +8,8 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core/internal/warning"
+	"github.com/streamlimit/streamlimit/core/store"
 )
-
-// Bounded is a [Store] that bounds how long its server may take to answer.
-type Bounded interface {
-	// Timeout returns the time that the server has for one response; 0 means no bound.
-	// It does not include the time that a call waits in this process.
-	Timeout() time.Duration
-}
 
 // maxSettling bounds the corrections that are under way in the background. Beyond
 // it requests stay charged.
@@ -34,7 +28,7 @@ type settling struct {
 // really used, for adapters. It calls [Limiter.Settle] for each of them. It does not
 // change decisions that took nothing or are already settled.
 //
-// With a store that is [Bounded], the decisions and the corrections share the store's
+// With a store that bounds its answers, as the Redis store does, the decisions and the corrections share the store's
 // timeout: the request waits for the corrections only as long as the decisions have
 // left of it. Nothing is left if the decisions waited longer, in the queue of a busy
 // process. The corrections then continue in the background, and [Limiter.Close] waits
@@ -58,7 +52,7 @@ func (l *Limiter) SettleRequest(ctx context.Context, decisions []Decision, used 
 		defer l.settling.underWay.Add(-1)
 		l.settleAll(ctx, decisions, used)
 	}
-	if !l.tasks.start(settle) {
+	if !l.tasks.Start(settle) {
 		settle(ctx)
 		return
 	}
@@ -73,13 +67,13 @@ func (l *Limiter) SettleRequest(ctx context.Context, decisions []Decision, used 
 // settleTimeout returns how long the store may take for a correction of the
 // decisions; 0 when it is not asked, or does not say.
 func (l *Limiter) settleTimeout(decisions []Decision, used int64) time.Duration {
-	store, ok := l.store.(Bounded)
+	bounded, ok := l.store.(store.Bounded)
 	if !ok {
 		return 0
 	}
 	for i := range decisions {
 		if r := decisions[i].receipt; r != nil && r.store == l.store && used != decisions[i].Cost && !r.settled.Load() {
-			return store.Timeout()
+			return bounded.Timeout()
 		}
 	}
 	return 0

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // farStore is a store that is far away, and that waits at most timeout for an answer.
@@ -24,7 +25,7 @@ type farStore struct {
 
 func (s *farStore) Timeout() time.Duration { return s.timeout }
 
-func (s *farStore) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
+func (s *farStore) Settle(ctx context.Context, p *store.Log, key string, entry store.EntryID, correction int64) error {
 	time.Sleep(s.away)
 	if s.free != nil {
 		<-s.free

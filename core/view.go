@@ -3,6 +3,8 @@ package core
 import (
 	"maps"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // maxKnown bounds the policies that a limiter remembers. A program has a few;
@@ -20,8 +22,8 @@ type view struct {
 	// one of those, such as by Limiter.Policy, asks by the origin's from then on.
 	origins map[*Policy]*Policy
 
-	former  map[string]former  // logs before a change, by their names
-	written map[string]*Policy // what the policies are without earlier logs, by their logs
+	former  map[string]former     // logs before a change, by their names
+	written map[string]*store.Log // what the policies write, without earlier logs, by name
 
 	ruleset
 	ends  time.Time // when the first rule on a policy that was met does; the zero Time for never
@@ -128,7 +130,7 @@ func (v *view) meet(p, was *Policy) *Policy {
 	if err != nil {
 		v.unfit = err
 	}
-	v.written[now.logName] = now
+	v.written[now.log.Name] = now.log
 	now = v.withFormer(now, was)
 	if was != nil && now != base && now.same(was) {
 		now = was
@@ -204,9 +206,22 @@ func (l *Limiter) Register(policies ...*Policy) {
 
 // Replace puts policies in the place of those of the same names, for this
 // process, from the next decision on: after a settings file has changed, for
-// one. Those replaced before and not named any more are themselves again. What
-// was counted goes on to count: see [Policy.After]. An [RuleOverride] of a policy's
-// limits holds for what is in its place, too.
+// one. Those replaced before and not named any more are themselves again. A
+// [RuleOverride] of a policy's limits holds for what is in its place, too.
+//
+// What was counted before a change of limits goes on to count, here as after a
+// [RuleOverride] or a new deployment. So no window as long as the shortest in force,
+// before and after, has more than the largest Max in force. A longer window is exact
+// from one window after the change on. There are two bounds to that:
+//
+//   - A process that does not know of a change counts the earlier limits' log alone. It
+//     reads a rule within a second, see [WithRulesInterval]. In a store that several
+//     processes share, it reads the logs of other processes within 20 seconds. After an
+//     idle time it reads them with its first decision, which does not wait for that. The
+//     first decisions on a policy wait, for 250 ms at most and half of the time that
+//     the caller has.
+//   - A policy has at most 8 earlier logs. A further change in one process waits until one
+//     of them is empty, and a log line says so.
 func (l *Limiter) Replace(policies ...*Policy) {
 	replaced := make(map[string]*Policy, len(policies))
 	for _, p := range policies {

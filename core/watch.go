@@ -4,7 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/internal/background"
+	"github.com/streamlimit/streamlimit/core/internal/breaker"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 const (
@@ -51,9 +56,9 @@ const (
 // current returns the view for a decision. After a time without decisions it waits for a
 // look for changed rules, unless a server does not answer.
 func (l *Limiter) current(ctx context.Context) *view {
-	l.decided.note()
-	l.registration.due.note()
-	if q := l.quiet.Load(); q != nil && len(l.circuits.down()) == 0 {
+	l.decided.Note()
+	l.registration.due.Note()
+	if q := l.quiet.Load(); q != nil && len(l.circuits.Down()) == 0 {
 		wait := lookWait
 		if at, ok := ctx.Deadline(); ok {
 			wait = min(wait, time.Until(at)/2)
@@ -86,15 +91,15 @@ func (l *Limiter) watchRules(ctx context.Context) {
 		switch {
 		case err == nil:
 			failures = 0
-		case errors.Is(err, ErrClosed):
+		case errors.Is(err, store.ErrClosed):
 		default:
 			// The circuit of a store that does not answer logs that.
-			if failures++; failures >= rulesFailures && answered(err) {
+			if failures++; failures >= rulesFailures && breaker.Answered(err) {
 				l.warnings.rulesUnread(err)
 			}
 		}
 		l.dropEndedRules()
-		if !sleep(ctx, l.rulesInterval) || !l.awaitDecision(ctx) {
+		if !background.Sleep(ctx, l.rulesInterval) || !l.awaitDecision(ctx) {
 			return
 		}
 	}
@@ -109,24 +114,12 @@ func (l *Limiter) awaitDecision(ctx context.Context) bool {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-l.decided.awake:
-			l.decided.forget()
+		case <-l.decided.Awake():
+			l.decided.Forget()
 			return true
 		case <-timer.C:
 			l.quiet.Store(&quiet{over: make(chan struct{})})
 		}
-	}
-}
-
-// sleep waits, and reports whether ctx has not ended meanwhile.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 
@@ -147,42 +140,37 @@ func (l *Limiter) refreshRules(ctx context.Context) error {
 
 // takeRules takes over changes that were asked for when known was the version. It sorts
 // them without the lock, for which requests by new policies wait.
-func (l *Limiter) takeRules(changes RuleChanges, known string) bool {
+func (l *Limiter) takeRules(changes store.RuleChanges, known string) bool {
 	before := l.view.Load()
 	if before.version != known {
 		return false
 	}
-	var unreadable []func() // say so, once the changes are taken over
+	var unread unreadRules
 	onPolicies := changes.All
 	readable := make([]Rule, 0, len(changes.Set))
-	for _, r := range changes.Set {
-		normal, err := r.normalize()
+	for _, kept := range changes.Set {
+		r, err := parseRule(kept)
 		if err != nil {
 			// A newer version's, perhaps. What it is about is not to be guessed.
-			unreadable = append(unreadable, func() {
-				l.Logger().Warn("streamlimit: a rule that this version can't read is passed over", "kind", r.Kind, "error", err)
-			})
-			changes.Deleted = append(changes.Deleted, r.ID())
+			unread.add(kept.ID, err)
+			changes.Deleted = append(changes.Deleted, kept.ID)
 			continue
 		}
-		readable = append(readable, normal)
-		onPolicies = onPolicies || normal.aboutPolicy()
+		readable = append(readable, r)
+		onPolicies = onPolicies || r.aboutPolicy()
 	}
 	for _, id := range changes.Deleted {
 		_, about, _ := cutID(id)
 		onPolicies = onPolicies || about == aboutPolicy
 	}
-	changes.Set = readable
-	rules := before.after(changes)
+	rules := before.after(changes, readable)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := l.view.Load()
 	if v.version != known {
 		return false
 	}
-	for _, say := range unreadable {
-		say()
-	}
+	unread.log(l.Logger())
 	if onPolicies {
 		l.show(newView(v, v.replaced, rules))
 		return true
@@ -191,6 +179,26 @@ func (l *Limiter) takeRules(changes RuleChanges, known string) bool {
 	next.ruleset = rules
 	l.view.Store(&next)
 	return true
+}
+
+// unreadRules are the rules in one change that this version can't read.
+type unreadRules struct {
+	count int
+	kind  RuleKind // of the first
+	err   error
+}
+
+func (u *unreadRules) add(id string, err error) {
+	if u.count++; u.count == 1 {
+		u.kind, _, _ = cutID(id) // the rest can be a client's key
+		u.err = err
+	}
+}
+
+func (u *unreadRules) log(logger *slog.Logger) {
+	if u.count > 0 {
+		logger.Warn("streamlimit: a rule that this version can't read is passed over", "rules", u.count, "kind", u.kind, "error", u.err)
+	}
 }
 
 // awaitEnd has the rules on policies looked through when the first ends. The caller

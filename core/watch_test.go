@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // Limiters on one store follow each other's rules within a second.
@@ -52,19 +53,19 @@ func TestRulesReachOtherLimiters(t *testing.T) {
 // rulesStore is a memory store whose rules are read as a test says.
 type rulesStore struct {
 	core.Store
-	read func(ctx context.Context, known string) (core.RuleChanges, error)
+	read func(ctx context.Context, known string) (store.RuleChanges, error)
 }
 
-func (s *rulesStore) Rules(ctx context.Context, known string) (core.RuleChanges, error) {
+func (s *rulesStore) Rules(ctx context.Context, known string) (store.RuleChanges, error) {
 	return s.read(ctx, known)
 }
 
 // A store that does not answer about rules holds up neither decisions nor Close.
 func TestCloseEndsWatching(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hangs := &rulesStore{Store: core.NewMemory(), read: func(ctx context.Context, _ string) (core.RuleChanges, error) {
+		hangs := &rulesStore{Store: core.NewMemory(), read: func(ctx context.Context, _ string) (store.RuleChanges, error) {
 			<-ctx.Done()
-			return core.RuleChanges{}, ctx.Err()
+			return store.RuleChanges{}, ctx.Err()
 		}}
 		l := core.New(hangs)
 		allow(t, l, core.NewPolicy("p", core.PerMinute(1)), "k", 1)
@@ -93,8 +94,8 @@ func TestOlderRulesAreNotTaken(t *testing.T) {
 	memory := core.NewMemory()
 	var slow atomic.Bool
 	reading, goOn := make(chan struct{}), make(chan struct{})
-	store := &rulesStore{Store: memory}
-	store.read = func(ctx context.Context, known string) (core.RuleChanges, error) {
+	shared := &rulesStore{Store: memory}
+	shared.read = func(ctx context.Context, known string) (store.RuleChanges, error) {
 		changes, err := memory.Rules(ctx, known)
 		if slow.CompareAndSwap(true, false) {
 			close(reading)
@@ -102,11 +103,11 @@ func TestOlderRulesAreNotTaken(t *testing.T) {
 		}
 		return changes, err
 	}
-	l := core.New(store)
+	l := core.New(shared)
 	defer l.Close()
 	p := core.NewPolicy("p", core.PerMinute(1000))
 	// Another process sets a rule, which one reader has seen and is slow to tell.
-	if err := memory.SetRule(t.Context(), core.Rule{Kind: core.RuleExempt, Key: "k"}); err != nil {
+	if err := memory.SetRule(t.Context(), core.Rule{Kind: core.RuleExempt, Key: "k"}.Stored()); err != nil {
 		t.Fatal(err)
 	}
 	slow.Store(true)
@@ -151,7 +152,7 @@ type readingStore struct {
 	reads atomic.Int64
 }
 
-func (s *readingStore) Rules(ctx context.Context, known string) (core.RuleChanges, error) {
+func (s *readingStore) Rules(ctx context.Context, known string) (store.RuleChanges, error) {
 	s.reads.Add(1)
 	return s.Store.Rules(ctx, known)
 }
@@ -184,7 +185,7 @@ func TestIdleLimiterDoesNotLook(t *testing.T) {
 				reads(1)
 				time.Sleep(time.Hour)
 				reads(0)
-				if err := memory.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}); err != nil {
+				if err := memory.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}.Stored()); err != nil {
 					t.Fatal(err)
 				}
 				for range 2 { // the first one waits for a look
@@ -242,18 +243,18 @@ func TestUnreadRules(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := core.NewMemory()
 		var failing, down atomic.Bool
-		store := &rulesStore{Store: memory}
-		store.read = func(ctx context.Context, known string) (core.RuleChanges, error) {
+		shared := &rulesStore{Store: memory}
+		shared.read = func(ctx context.Context, known string) (store.RuleChanges, error) {
 			if down.Load() {
-				return core.RuleChanges{}, errors.New("no answer")
+				return store.RuleChanges{}, errors.New("no answer")
 			}
 			if failing.Load() {
-				return core.RuleChanges{}, fmt.Errorf("%w: NOPERM", core.ErrStoreRejected)
+				return store.RuleChanges{}, fmt.Errorf("%w: NOPERM", store.ErrRejected)
 			}
 			return memory.Rules(ctx, known)
 		}
 		var log lines
-		l := core.New(store, log.option())
+		l := core.New(shared, log.option())
 		defer l.Close()
 		p := core.NewPolicy("p", core.PerMinute(1000))
 		setRules(t, l, core.Rule{Kind: core.RuleBlock, Key: "k"})
@@ -295,14 +296,21 @@ func TestUnreadRules(t *testing.T) {
 	})
 }
 
+func stored(rules ...core.Rule) (kept []store.Rule) {
+	for _, r := range rules {
+		kept = append(kept, r.Stored())
+	}
+	return kept
+}
+
 // Rules in the store that mean nothing are passed over.
 func TestMeaninglessRules(t *testing.T) {
 	var log lines
-	store := &rulesStore{Store: core.NewMemory(), read: func(context.Context, string) (core.RuleChanges, error) {
-		return core.RuleChanges{Version: "1", All: true, Set: []core.Rule{
-			{Kind: "tarpit", Key: "k"}, {Kind: core.RuleBlock}, {}, {Kind: core.RuleBan, Key: "k"}, {Kind: core.RuleOverride, Policy: "p"},
-			{Kind: core.RuleSwitch, Policy: "p", Mode: "slow"}, {Kind: core.RuleExempt, Key: "good"},
-		}}, nil
+	store := &rulesStore{Store: core.NewMemory(), read: func(context.Context, string) (store.RuleChanges, error) {
+		return store.RuleChanges{Version: "1", All: true, Set: stored(
+			core.Rule{Kind: "tarpit", Key: "k"}, core.Rule{Kind: core.RuleBlock}, core.Rule{}, core.Rule{Kind: core.RuleBan, Key: "k"},
+			core.Rule{Kind: core.RuleOverride, Policy: "p"}, core.Rule{Kind: core.RuleSwitch, Policy: "p", Mode: "slow"}, core.Rule{Kind: core.RuleExempt, Key: "good"},
+		)}, nil
 	}}
 	l := core.New(store, log.option())
 	defer l.Close()
@@ -313,8 +321,8 @@ func TestMeaninglessRules(t *testing.T) {
 	if d := allow(t, l, core.NewPolicy("p", core.PerMinute(3)), "k", 1); !d.Allowed || d.Reason != core.ReasonLimits {
 		t.Errorf("%+v", d)
 	}
-	if got := log.count("passed over"); got != 6 {
-		t.Errorf("%d lines, want 6: %s", got, log.String())
+	if log.count("passed over") != 1 || log.count("rules=6") != 1 {
+		t.Errorf("%s, want one line about 6 rules", log.String())
 	}
 }
 
@@ -332,7 +340,7 @@ func TestFirstDecisionAfterAQuietTime(t *testing.T) {
 			for _, block := range []bool{true, false} {
 				time.Sleep(2 * time.Second)
 				if block {
-					if err := store.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}); err != nil {
+					if err := store.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}.Stored()); err != nil {
 						t.Fatal(err)
 					}
 				} else if _, err := store.DeleteRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}.ID()); err != nil {
@@ -357,7 +365,7 @@ type slowRules struct {
 	takes atomic.Int64
 }
 
-func (s *slowRules) Rules(ctx context.Context, known string) (core.RuleChanges, error) {
+func (s *slowRules) Rules(ctx context.Context, known string) (store.RuleChanges, error) {
 	time.Sleep(time.Duration(s.takes.Load()))
 	return s.Store.Rules(ctx, known)
 }

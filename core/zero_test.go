@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // Zero values can be shown: as JSON, in logs, and printed. A program shows them
@@ -17,10 +18,10 @@ import (
 func TestZeroValuesCanBeShown(t *testing.T) {
 	for _, v := range []any{
 		core.Decision{}, &core.Decision{}, core.LimitState{}, core.Limit{}, core.Policy{}, &core.Policy{}, (*core.Policy)(nil),
-		core.Source(0), core.Reason(0), core.Result(0), core.FailureMode(0), core.HeaderForm(0), core.Layout(0),
+		core.Source(0), core.Reason(0), core.Result(0), core.FailureMode(0), core.HeaderForm(0), store.Layout(0), store.Log{}, store.Charge{}, store.Rule{},
 		core.Rule{}, core.RuleKind(""), core.Health{}, core.Down{}, core.Problem{}, core.Observation{},
-		core.Charge{}, core.Usage{}, core.LimitUsage{}, core.EntryID{}, core.Entry{},
-		&core.ChargeError{}, &core.LimitedError{}, &core.RequestError{},
+		core.Charge{}, store.Usage{}, store.LimitUsage{}, store.EntryID{}, core.Entry{},
+		&store.ChargeError{}, &core.LimitedError{}, &core.RequestError{},
 	} {
 		t.Run(fmt.Sprintf("%T", v), func(t *testing.T) {
 			if _, err := json.Marshal(v); err != nil {

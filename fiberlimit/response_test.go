@@ -13,6 +13,7 @@ import (
 	"github.com/gofiber/fiber/v2/middleware/proxy"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 	"github.com/streamlimit/streamlimit/fiberlimit"
 )
 
@@ -109,15 +110,15 @@ type keeping struct {
 	contexts chan context.Context
 }
 
-func (s keeping) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+func (s keeping) Take(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
 	if ctx.Value("name") != "alice" {
-		return core.Usage{}, errors.New("the value is not in the context")
+		return store.Usage{}, errors.New("the value is not in the context")
 	}
 	s.contexts <- ctx
 	return s.Store.Take(ctx, p, key, cost)
 }
 
-func (s keeping) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
+func (s keeping) Settle(ctx context.Context, p *store.Log, key string, entry store.EntryID, correction int64) error {
 	s.contexts <- ctx
 	return s.Store.Settle(ctx, p, key, entry, correction)
 }

@@ -198,7 +198,7 @@ func (m *Middleware[C]) ask(c C, x Exchange, i int) (core.Charge, error) {
 }
 
 func sameLog(a, b core.Charge) bool {
-	return a.Key == b.Key && a.Policy.LogName() == b.Policy.LogName()
+	return a.Key == b.Key && a.Policy.Log().Name == b.Policy.Log().Name
 }
 
 // charge fills in the cost of the request where it is not known so far.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // tokens is a policy of 100 units a minute that requests estimate, and settle.
@@ -179,7 +180,7 @@ type farStore struct {
 
 func (farStore) Timeout() time.Duration { return time.Millisecond }
 
-func (s farStore) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
+func (s farStore) Settle(ctx context.Context, p *store.Log, key string, entry store.EntryID, correction int64) error {
 	<-s.may
 	return s.spy.Settle(ctx, p, key, entry, correction)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // clock stands still until it is told to go on.
@@ -68,21 +69,21 @@ func newSpy(t *testing.T, options ...core.Option) (*core.Limiter, *spy) {
 	return limiter, s
 }
 
-func (s *spy) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
-	if err := s.note(ctx, core.Charge{Policy: p, Key: key, Cost: cost}); err != nil {
-		return core.Usage{}, err
+func (s *spy) Take(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
+	if err := s.note(ctx, store.Charge{Log: p, Key: key, Cost: cost}); err != nil {
+		return store.Usage{}, err
 	}
 	return s.Store.Take(ctx, p, key, cost)
 }
 
-func (s *spy) TakeAll(ctx context.Context, asks []core.Charge) ([]core.Usage, error) {
+func (s *spy) TakeAll(ctx context.Context, asks []store.Charge) ([]store.Usage, error) {
 	if err := s.note(ctx, asks...); err != nil {
 		return nil, err
 	}
 	return s.Store.TakeAll(ctx, asks)
 }
 
-func (s *spy) note(ctx context.Context, asks ...core.Charge) error {
+func (s *spy) note(ctx context.Context, asks ...store.Charge) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range asks {
@@ -93,7 +94,7 @@ func (s *spy) note(ctx context.Context, asks ...core.Charge) error {
 	return s.failure
 }
 
-func (s *spy) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
+func (s *spy) Settle(ctx context.Context, p *store.Log, key string, entry store.EntryID, correction int64) error {
 	s.mu.Lock()
 	err := s.failedSettle
 	s.mu.Unlock()

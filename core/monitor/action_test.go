@@ -17,6 +17,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/monitor"
 	"github.com/streamlimit/streamlimit/core/redisstream"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 type key struct {
@@ -131,7 +132,7 @@ func TestActions(t *testing.T) {
 			t.Errorf("state %+v", now)
 		}
 		act("restore", `{"policy":"api"}`, 204)
-		if p, _ := limiter.Policy("api"); p.LogName() != api.LogName() || p.Limit(0) != api.Limit(0) {
+		if p, _ := limiter.Policy("api"); p.Log().Name != api.Log().Name || p.Limit(0) != api.Limit(0) {
 			t.Errorf("policy %v", p)
 		}
 		for _, mode := range []core.Mode{core.ModeOff, core.ModeShadow, core.ModeOn} {
@@ -260,11 +261,11 @@ func TestActionFails(t *testing.T) {
 		want   string
 	}{
 		"down":           {errors.New("dial tcp 10.9.8.7:6379: connect: connection refused"), 503, "the store does not answer"},
-		"refused":        {fmt.Errorf("%w: NOPERM 10.9.8.7", core.ErrStoreRejected), 409, "the store refuses: the log of this process says why"},
-		"not a log":      {core.ErrWrongType, 409, "another program uses this key in the store: give one of them a prefix of its own"},
+		"refused":        {fmt.Errorf("%w: NOPERM 10.9.8.7", store.ErrRejected), 409, "the store refuses: the log of this process says why"},
+		"not a log":      {store.ErrWrongType, 409, "another program uses this key in the store: give one of them a prefix of its own"},
 		"full":           {core.ErrStoreFull, 409, "the store in memory has no room for another key"},
 		"overloaded":     {core.ErrOverloaded, 503, "this process is overloaded: look whether"},
-		"closed":         {core.ErrClosed, 503, "this process is shutting down"},
+		"closed":         {store.ErrClosed, 503, "this process is shutting down"},
 		"too many rules": {core.ErrTooManyRules, 409, "rules already: end some, or block networks instead of addresses"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -288,6 +289,6 @@ type brokenStore struct {
 	err error
 }
 
-func (s brokenStore) SetRule(context.Context, core.Rule) error          { return s.err }
-func (s brokenStore) DeleteRule(context.Context, string) (bool, error)  { return false, s.err }
-func (s brokenStore) Reset(context.Context, *core.Policy, string) error { return s.err }
+func (s brokenStore) SetRule(context.Context, store.Rule) error        { return s.err }
+func (s brokenStore) DeleteRule(context.Context, string) (bool, error) { return false, s.err }
+func (s brokenStore) Reset(context.Context, *store.Log, string) error  { return s.err }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // answer sends a value as JSON, with '<' and '>' escaped, so that no text in it is
@@ -37,15 +38,15 @@ func fail(w http.ResponseWriter, err error) {
 		refuse(w, refused.Status, refused.Detail)
 	case errors.Is(err, core.ErrTooManyRules):
 		refuse(w, http.StatusConflict, fmt.Sprintf("there are %d rules already: end some, or block networks instead of addresses", core.MaxRules))
-	case errors.Is(err, core.ErrWrongType):
+	case errors.Is(err, store.ErrWrongType):
 		refuse(w, http.StatusConflict, "another program uses this key in the store: give one of them a prefix of its own")
-	case errors.Is(err, core.ErrStoreRejected):
+	case errors.Is(err, store.ErrRejected):
 		refuse(w, http.StatusConflict, "the store refuses: the log of this process says why")
 	case errors.Is(err, core.ErrStoreFull):
 		refuse(w, http.StatusConflict, "the store in memory has no room for another key: raise its maximum with core.WithMaxKeys")
 	case errors.Is(err, core.ErrOverloaded):
 		refuse(w, http.StatusServiceUnavailable, "this process is overloaded: look whether it was done, and try again")
-	case errors.Is(err, core.ErrClosed):
+	case errors.Is(err, store.ErrClosed):
 		refuse(w, http.StatusServiceUnavailable, "this process is shutting down: use another one")
 	default:
 		refuse(w, http.StatusServiceUnavailable, "the store does not answer")

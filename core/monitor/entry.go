@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // entryVersion is that of the entries that this package writes. It changes when the
@@ -61,17 +62,17 @@ func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
 		failure = limiter.FailureMode(p)
 	}
 	t := Traits{Limits: p.Limits(), Layout: "summed", Shadow: p.Shadow(), Off: p.Mode() == core.ModeOff, Failure: failure.String(), Cost: p.VariableCost()}
-	switch p.Layout() {
-	case core.Counted:
+	switch p.Log().Layout {
+	case store.Counted:
 		t.Layout = "counted"
-	case core.Refunded:
+	case store.Refunded:
 		t.Layout = "refunded"
 	}
 	if grace, ok := p.Refundable(); ok {
 		t.Refundable = grace.Milliseconds()
 	}
-	if slice := p.Slice(); slice > 0 {
-		t.Slices = int((p.Longest() + slice - 1) / slice) // as many make slices of that length again
+	if slice := p.Log().Slice; slice > 0 {
+		t.Slices = int((p.Log().Longest + slice - 1) / slice) // as many make slices of that length again
 	}
 	return t
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 const maxEntries = 500 // of a log that are shown
@@ -90,9 +91,9 @@ func (h *Handler) key(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) unread(w http.ResponseWriter, err error) {
 	text := "the store does not answer, so what this key has used is not known"
 	switch {
-	case errors.Is(err, core.ErrWrongType):
+	case errors.Is(err, store.ErrWrongType):
 		text = "something that is not a log has the key of this log in the store"
-	case errors.Is(err, core.ErrStoreRejected):
+	case errors.Is(err, store.ErrRejected):
 		text = "the store refuses to read this log: the log of this process says why"
 		h.limiter.Logger().Warn("streamlimit: monitor: the store refuses to read a log", "error", err)
 	}
@@ -113,7 +114,7 @@ func (h *Handler) inspect(ctx context.Context, p *core.Policy, key string) (*sho
 	if err != nil {
 		return nil, err
 	}
-	usage, err := h.recorder.logs.Peek(ctx, d.Policy, d.Key, 1)
+	usage, err := h.recorder.logs.Peek(ctx, d.Policy.Log(), d.Key, 1)
 	if err != nil {
 		return nil, err
 	}

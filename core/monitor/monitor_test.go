@@ -187,7 +187,7 @@ func TestProcessesAreMerged(t *testing.T) {
 		t.Fatalf("picture %+v, %v", pic, err)
 	}
 	p, err := pic.Policies[1].Policy("costs")
-	if err != nil || p.LogName() != costs.LogName() {
+	if err != nil || p.Log().Name != costs.Log().Name {
 		t.Errorf("policy %v, %v", p, err)
 	}
 	if ttl := server.Client().PTTL(t.Context(), "streamlimit:{monitor}").Val(); ttl < time.Hour || ttl > 2*time.Hour {

@@ -113,9 +113,9 @@ func TestTraits(t *testing.T) {
 		}
 		grace, ok := p.Refundable()
 		backGrace, backOK := back.Refundable()
-		if back.LogName() != p.LogName() || fmt.Sprint(back.Limits()) != fmt.Sprint(p.Limits()) || back.Slice() != p.Slice() ||
+		if back.Log().Name != p.Log().Name || fmt.Sprint(back.Limits()) != fmt.Sprint(p.Limits()) || back.Log().Slice != p.Log().Slice ||
 			back.Shadow() != p.Shadow() || back.VariableCost() != p.VariableCost() || ok != backOK || grace != backGrace {
-			t.Errorf("%s came back as %s, slices of %v", p.LogName(), back.LogName(), back.Slice())
+			t.Errorf("%s came back as %s, slices of %v", p.Log().Name, back.Log().Name, back.Log().Slice)
 		}
 	}
 }
@@ -151,7 +151,7 @@ func TestTraitsMakeThePolicyAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a, b := traitsOf(p, nil), traitsOf(again, nil); again.LogName() != p.LogName() || fmt.Sprint(a) != fmt.Sprint(b) {
+		if a, b := traitsOf(p, nil), traitsOf(again, nil); again.Log().Name != p.Log().Name || fmt.Sprint(a) != fmt.Sprint(b) {
 			t.Errorf("%+v becomes %+v", a, b)
 		}
 		for _, limit := range []core.Limit{core.PerSecond(1), core.PerDay(1)} {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/monitor"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // Programs read this.
@@ -66,13 +67,14 @@ func TestRuleConcerns(t *testing.T) {
 // The page of a key has all that concern the key.
 func TestManyRules(t *testing.T) {
 	const many, shown = 20_000, 300
-	store := core.NewMemory()
+	shared := core.NewMemory()
 	for i := range many {
-		if err := store.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "client-" + strconv.Itoa(i)}); err != nil {
+		key := "client-" + strconv.Itoa(i)
+		if err := shared.SetRule(t.Context(), store.Rule{ID: "block key " + key, Text: `{"kind":"block","key":"` + key + `"}`}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s := newSite(t, store)
+	s := newSite(t, shared)
 	const listed, hidden = "client-19998", "client-19999" // by ID, both are among the last
 	s.allow(t, api, listed, 3)
 	if err := s.limiter.Switch(t.Context(), core.AllPolicies, core.ModeShadow); err != nil {

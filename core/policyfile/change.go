@@ -23,7 +23,7 @@ func changes(known, before, after []*core.Policy) string {
 			texts = append(texts, name+": new, "+describe(is))
 		case describe(was) != describe(is):
 			text := name + ": " + describe(was) + " -> " + describe(is)
-			if was.LogName() != is.LogName() {
+			if was.Log().Name != is.Log().Name {
 				text += " (new logs)"
 			}
 			texts = append(texts, text)
@@ -68,7 +68,7 @@ func describe(p *core.Policy) string {
 	if grace, ok := p.Refundable(); ok {
 		parts = append(parts, fmt.Sprintf("refund %v", grace))
 	}
-	if s := p.Slice(); s != 0 {
+	if s := p.Log().Slice; s != 0 {
 		parts = append(parts, fmt.Sprintf("slices of %v", s))
 	}
 	return strings.Join(parts, ", ")

@@ -62,8 +62,7 @@
 // # Changes while running
 //
 // [Watch] replaces the limiter's policies when the file changes. What was
-// counted goes on to count. Where [core.Policy.LogName] changes, new logs begin
-// beside the earlier ones, which the watcher's log line says: with another longest
-// window, one limit instead of several, and settings such as refund. See
-// [core.Policy.After].
+// counted goes on to count. Some changes begin new logs beside
+// the earlier ones, which the watcher's log line says: with another longest window, one
+// limit instead of several, and settings such as refund. See [core.Limiter.Replace].
 package policyfile

@@ -75,8 +75,8 @@ func file(policies []*core.Policy) string {
 		if grace, ok := p.Refundable(); ok {
 			fmt.Fprintf(&b, "    refund: %v\n", grace)
 		}
-		if s := p.Slice(); s != 0 {
-			fmt.Fprintf(&b, "    slices: %d\n", (p.Longest()+s-1)/s)
+		if s := p.Log().Slice; s != 0 {
+			fmt.Fprintf(&b, "    slices: %d\n", (p.Log().Longest+s-1)/s)
 		}
 	}
 	return b.String()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 //go:embed doc.go
@@ -59,10 +60,10 @@ func TestLeastPrivilegeInSecurity(t *testing.T) {
 func everything(t *testing.T, s *Store) {
 	t.Helper()
 	ctx := t.Context()
-	for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
+	for _, p := range []*store.Log{countedLog, summedLog, refundedLog, coarseLog} {
 		u := take(t, s, p, "k")
 		take(t, s, p, "k") // joins the entry of a coarse log
-		if p == refundedPolicy {
+		if p == refundedLog {
 			if err := s.Settle(ctx, p, "k", u.Entry, -1); err != nil {
 				t.Error(err)
 			}
@@ -71,21 +72,21 @@ func everything(t *testing.T, s *Store) {
 			t.Error(err)
 		}
 		if entries, err := s.Entries(ctx, p, "k", 10); err != nil || len(entries) == 0 {
-			t.Errorf("%s: entries %v, %v", p.Name(), entries, err)
+			t.Errorf("%s: entries %v, %v", p.Policy, entries, err)
 		}
 	}
-	after := core.NewPolicy("changed", core.PerHour(1000), core.Refundable(0)).After(countedPolicy, summedPolicy, refundedPolicy, coarsePolicy)
+	after := newLog("changed", core.PerHour(1000), core.Refundable(0)).After(countedLog, summedLog, refundedLog, coarseLog)
 	take(t, s, after, "k")
 	for range 2 { // the second finds the first one's logs
-		if _, err := s.RegisterLogs(ctx, []*core.Policy{countedPolicy, core.NewPolicy("short", core.Per(1, core.MinWindow))}); err != nil {
+		if _, err := s.RegisterLogs(ctx, []*store.Log{countedLog, newLog("short", core.Per(1, core.MinWindow))}); err != nil {
 			t.Error(err)
 		}
 	}
-	asks := []core.Charge{{Policy: countedPolicy, Key: "k", Cost: 1}, {Policy: refundedPolicy, Key: "k2", Cost: 1}, {Policy: coarsePolicy, Key: "k", Cost: 1}}
+	asks := []store.Charge{{Log: countedLog, Key: "k", Cost: 1}, {Log: refundedLog, Key: "k2", Cost: 1}, {Log: coarseLog, Key: "k", Cost: 1}}
 	if _, err := s.TakeAll(ctx, asks); err != nil {
 		t.Error(err)
 	}
-	if err := s.SetRule(ctx, core.Rule{Kind: core.RuleBlock, Key: "k"}); err != nil {
+	if err := s.SetRule(ctx, kept(core.Rule{Kind: core.RuleBlock, Key: "k"})); err != nil {
 		t.Error(err)
 	}
 	if rules, err := s.Rules(ctx, ""); err != nil || len(rules.Set) != 1 {
@@ -96,7 +97,7 @@ func everything(t *testing.T, s *Store) {
 	if found, err := s.DeleteRule(ctx, "block key k"); err != nil || !found {
 		t.Errorf("rule found %v, %v", found, err)
 	}
-	if err := s.Reset(ctx, countedPolicy, "k"); err != nil {
+	if err := s.Reset(ctx, countedLog, "k"); err != nil {
 		t.Error(err)
 	}
 	if err := s.Ping(ctx); err != nil {

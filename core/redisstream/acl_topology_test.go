@@ -39,7 +39,7 @@ func TestLeastPrivilegeCluster(t *testing.T) {
 	defer rdb.Close()
 	s := New(rdb, patient)
 	works(t, s)
-	move := cluster.Move(s.logKey(countedPolicy, "k"))
+	move := cluster.Move(s.logKey(countedLog, "k"))
 	for _, step := range []func(){func() {}, move.Begin, move.MigrateAll, move.End} {
 		step()
 		everywhere(t, s)
@@ -80,20 +80,20 @@ func everywhere(t *testing.T, s *Store) {
 			t.Errorf("%s: %v", q.name, err)
 		}
 	}
-	u, err := s.Take(ctx, refundedPolicy, "k", 1)
+	u, err := s.Take(ctx, refundedLog, "k", 1)
 	must(t, err)
-	must(t, s.Settle(ctx, refundedPolicy, "k", u.Entry, -1))
-	if entries, err := s.Entries(ctx, refundedPolicy, "k", 10); err != nil || len(entries) == 0 {
+	must(t, s.Settle(ctx, refundedLog, "k", u.Entry, -1))
+	if entries, err := s.Entries(ctx, refundedLog, "k", 10); err != nil || len(entries) == 0 {
 		t.Errorf("entries %v, %v", entries, err)
 	}
-	must(t, s.SetRule(ctx, core.Rule{Kind: core.RuleBlock, Key: "k"}))
+	must(t, s.SetRule(ctx, kept(core.Rule{Kind: core.RuleBlock, Key: "k"})))
 	if rules, err := s.Rules(ctx, ""); err != nil || len(rules.Set) != 1 {
 		t.Errorf("rules %v, %v", rules, err)
 	}
 	if found, err := s.DeleteRule(ctx, "block key k"); err != nil || !found {
 		t.Errorf("rule found %v, %v", found, err)
 	}
-	must(t, s.Reset(ctx, countedPolicy, "k"))
+	must(t, s.Reset(ctx, countedLog, "k"))
 	must(t, s.Ping(ctx))
 	awaitCheck(s)
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // banner is a limiter on a server of its own, which has rules.
@@ -58,7 +59,7 @@ func (b banner) ban(tb testing.TB, bans int) (server, median time.Duration) {
 }
 
 // manyRules is as many rules as leave room for those that the tests ban.
-const manyRules = core.MaxRules - 100
+const manyRules = store.MaxRules - 100
 
 // BenchmarkBan is a ban beside others, and what it takes the server and the caller.
 func BenchmarkBan(b *testing.B) {

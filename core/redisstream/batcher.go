@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // batcher decides which decisions share a round trip, and when. It may assume that
@@ -49,8 +49,8 @@ type waiter struct {
 	command redis.Cmder
 
 	done   chan struct{} // receives a value when the answer is there
-	usages []core.Usage  // the answer to the charges
-	usage  [1]core.Usage
+	usages []store.Usage // the answer to the charges
+	usage  [1]store.Usage
 	reply  []int64 // the answer of a script that does not take charges
 	err    error
 
@@ -101,12 +101,12 @@ func (b *batcher) server(log string) *server {
 }
 
 // take decides on one charge.
-func (b *batcher) take(ctx context.Context, c charge) (core.Usage, error) {
+func (b *batcher) take(ctx context.Context, c charge) (store.Usage, error) {
 	v := b.server(c.log)
 	reply, since, done, err := v.atOnce(ctx, &c, steadyInFlight, scriptOf(c.policy), func() []any { return decision(&c, modeTake) })
 	if done {
 		if err != nil {
-			return core.Usage{}, err
+			return store.Usage{}, err
 		}
 		u, err := parseUsage(reply, c.policy)
 		return u, prefixed(err)
@@ -114,7 +114,7 @@ func (b *batcher) take(ctx context.Context, c charge) (core.Usage, error) {
 	t := newWaiter(c)
 	t.since = since
 	if err := v.wait(ctx, t); err != nil {
-		return core.Usage{}, err
+		return store.Usage{}, err
 	}
 	u := t.usage[0]
 	t.free()
@@ -122,7 +122,7 @@ func (b *batcher) take(ctx context.Context, c charge) (core.Usage, error) {
 }
 
 // takeSeveral decides on several charges, all or nothing, by one script.
-func (b *batcher) takeSeveral(ctx context.Context, charges []charge) ([]core.Usage, error) {
+func (b *batcher) takeSeveral(ctx context.Context, charges []charge) ([]store.Usage, error) {
 	v := b.server(charges[0].log)
 	sc, call := decisionOfSeveral(charges)
 	reply, since, done, err := v.atOnce(ctx, &charges[0], maxInFlight, sc, func() []any { return call })
@@ -246,7 +246,7 @@ func (v *server) wait(ctx context.Context, t *waiter) error {
 		return err
 	}
 	if v.batcher.transport.closed.Load() {
-		return core.ErrClosed
+		return store.ErrClosed
 	}
 	t.place = v.batcher.topology.place(t.charges[0].log)
 	v.mu.Lock()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 	"github.com/streamlimit/streamlimit/core/storetest"
 )
 
@@ -28,19 +29,19 @@ func TestTogetherAsAlone(t *testing.T) {
 	clock := &storetest.Clock{}
 	clock.Advance(time.Duration(time.Now().UnixMilli()) * time.Millisecond)
 	s := h.New(t, clock).(*Store)
-	policies := []*core.Policy{
-		core.NewPolicy("counted", core.Per(5, 20*time.Millisecond)),
-		core.NewPolicy("counted2", core.Per(3, 7*time.Millisecond)),
-		core.NewPolicy("limits", core.Per(4, 10*time.Millisecond), core.Per(9, 40*time.Millisecond)),
-		core.NewPolicy("costs", core.Per(9, 30*time.Millisecond), core.VariableCost()),
-		core.NewPolicy("coarse", core.Per(6, 30*time.Millisecond), core.Coarse(5)),
-		core.NewPolicy("refunded", core.Per(6, 30*time.Millisecond), core.Refundable(0)),
+	policies := []*store.Log{
+		newLog("counted", core.Per(5, 20*time.Millisecond)),
+		newLog("counted2", core.Per(3, 7*time.Millisecond)),
+		newLog("limits", core.Per(4, 10*time.Millisecond), core.Per(9, 40*time.Millisecond)),
+		newLog("costs", core.Per(9, 30*time.Millisecond), core.VariableCost()),
+		newLog("coarse", core.Per(6, 30*time.Millisecond), core.Coarse(5)),
+		newLog("refunded", core.Per(6, 30*time.Millisecond), core.Refundable(0)),
 	}
 	// Logs that are not counted keep their place in a batch, and so can be another's
 	// earlier ones here.
 	policies = append(policies,
-		core.NewPolicy("changed", core.Per(12, 25*time.Millisecond), core.VariableCost()).After(policies[2], policies[3]),
-		core.NewPolicy("changed2", core.Per(15, 25*time.Millisecond), core.Refundable(0)).After(policies[3], policies[4], policies[5]),
+		newLog("changed", core.Per(12, 25*time.Millisecond), core.VariableCost()).After(policies[2], policies[3]),
+		newLog("changed2", core.Per(15, 25*time.Millisecond), core.Refundable(0)).After(policies[3], policies[4], policies[5]),
 	)
 	history := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -48,12 +49,12 @@ func TestTogetherAsAlone(t *testing.T) {
 		for range rapid.IntRange(1, 12).Draw(t, "batches") {
 			clock.Advance(time.Duration(rapid.IntRange(0, 15).Draw(t, "wait")) * time.Millisecond)
 			var together []*waiter
-			var alone []core.Usage
+			var alone []store.Usage
 			for range rapid.IntRange(1, 20).Draw(t, "decisions") {
 				p := rapid.SampledFrom(policies).Draw(t, "policy")
 				key := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
 				cost := int64(1)
-				if p.VariableCost() {
+				if p.VariableCost {
 					cost = rapid.Int64Range(1, 9).Draw(t, "cost")
 				}
 				log := func(way string) string { return s.logKey(p, fmt.Sprint(history, way, key)) }
@@ -71,8 +72,8 @@ func TestTogetherAsAlone(t *testing.T) {
 					t.Fatal(waiter.err)
 				}
 				got, want := waiter.usage[0], alone[i]
-				got.Entry, want.Entry = core.EntryID{}, core.EntryID{} // logs start at random
-				if waiter.charges[0].policy.Layout() == core.Counted && want.Allowed && want.Limits[0].Used < waiter.charges[0].policy.Limit(0).Max {
+				got.Entry, want.Entry = store.EntryID{}, store.EntryID{} // logs start at random
+				if waiter.charges[0].policy.Layout == store.Counted && want.Allowed && want.Limits[0].Used < waiter.charges[0].policy.Limits[0].Max {
 					// It may be late here, as LimitUsage says.
 					if f := got.Limits[0].FreeIn; f <= 0 || f > want.ResetAfter {
 						t.Fatalf("decision %d on %s: units come free in %v, want up to %v", i, waiter.charges[0].policy, f, want.ResetAfter)
@@ -92,9 +93,9 @@ func TestCallersShareRoundTrips(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
 	const callers = 2000
-	p := core.NewPolicy("p", core.PerHour(callers/2))
+	p := newLog("p", core.PerHour(callers/2))
 	take(t, s, p, "warm") // loads the script
-	take(t, s, summedPolicy, "warm")
+	take(t, s, summedLog, "warm")
 	s.check.running.Wait() // which counts as well
 	before := commands(t, rdb)
 	var allowed atomic.Int64
@@ -109,7 +110,7 @@ func TestCallersShareRoundTrips(t *testing.T) {
 			left[i] = -1
 			if u.Allowed {
 				allowed.Add(1)
-				left[i] = p.Limit(0).Max - u.Limits[0].Used
+				left[i] = p.Limits[0].Max - u.Limits[0].Used
 			}
 		})
 	}
@@ -135,7 +136,7 @@ func TestCallerGoesBeforeItIsSent(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, DisableIdentity: true, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { rdb.Close() })
 	s := New(rdb, WithTimeout(5*time.Second))
-	p := core.NewPolicy("p", core.PerHour(100))
+	p := newLog("p", core.PerHour(100))
 	take(t, s, p, "k")
 	take(t, s, p, "k")
 	proxy.Freeze()
@@ -163,7 +164,7 @@ func TestOneOfManyFails(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
 	var all []*waiter
-	for i, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
+	for i, p := range []*store.Log{countedLog, summedLog, refundedLog, coarseLog} {
 		for _, key := range []string{"before", "mine", "after"} {
 			log := s.logKey(p, key)
 			if key == "mine" {
@@ -179,7 +180,7 @@ func TestOneOfManyFails(t *testing.T) {
 	for i, waiter := range all {
 		<-waiter.done
 		if i%3 == 1 {
-			if !errors.Is(waiter.err, core.ErrWrongType) || !strings.Contains(waiter.err.Error(), "WRONGTYPE") {
+			if !errors.Is(waiter.err, store.ErrWrongType) || !strings.Contains(waiter.err.Error(), "WRONGTYPE") {
 				t.Errorf("%s: %v, want ErrWrongType", waiter.charges[0].policy, waiter.err)
 			}
 			if got := rdb.Get(t.Context(), waiter.charges[0].log).Val(); got != "mine" {
@@ -196,7 +197,7 @@ func TestOneOfManyFails(t *testing.T) {
 // On a Cluster callers of one log share round trips, and nobody is left behind.
 func TestCallersOnACluster(t *testing.T) {
 	s := New(redistest.Cluster(t, 3).Client(), patient)
-	p := core.NewPolicy("p", core.PerHour(150))
+	p := newLog("p", core.PerHour(150))
 	var allowed atomic.Int64
 	var group sync.WaitGroup
 	for i := range 600 {
@@ -228,8 +229,8 @@ func TestCallersOnACluster(t *testing.T) {
 func TestCallersOfAMovingSlot(t *testing.T) {
 	cluster := redistest.Cluster(t, 3)
 	s := New(cluster.Client(), patient)
-	for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
-		key := p.Name()
+	for _, p := range []*store.Log{countedLog, summedLog, refundedLog, coarseLog} {
+		key := p.Policy
 		take(t, s, p, key)
 		move := cluster.Move(s.logKey(p, key))
 		move.Begin()
@@ -237,13 +238,13 @@ func TestCallersOfAMovingSlot(t *testing.T) {
 		for range 50 {
 			callers.Go(func() {
 				if u, err := s.Take(t.Context(), p, key, 1); err != nil || !u.Allowed {
-					t.Errorf("%s: %+v, %v", p.Name(), u, err)
+					t.Errorf("%s: %+v, %v", p.Policy, u, err)
 				}
 			})
 		}
 		callers.Wait()
 		if u, err := s.Peek(t.Context(), p, key, 1); err != nil || u.Limits[0].Used != 51 {
-			t.Errorf("%s: %d used, %v, want 51", p.Name(), u.Limits[0].Used, err)
+			t.Errorf("%s: %d used, %v, want 51", p.Policy, u.Limits[0].Used, err)
 		}
 		move.Run()
 	}
@@ -257,12 +258,12 @@ func TestClientsTimeoutIsNotTheCallers(t *testing.T) {
 	rdb := redis.NewClient(o)
 	t.Cleanup(func() { rdb.Close() })
 	s := New(rdb, patient)
-	take(t, s, countedPolicy, "k")
+	take(t, s, countedLog, "k")
 	server.Freeze()
 	defer server.Thaw()
 	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Second)
 	defer cancel()
-	if _, err := s.Take(ctx, countedPolicy, "k", 1); err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "redisstream: no ") {
+	if _, err := s.Take(ctx, countedLog, "k", 1); err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "redisstream: no ") {
 		t.Errorf("%v, with the caller's time %v, want an answer before that", err, ctx.Err())
 	}
 }
@@ -274,7 +275,7 @@ func TestAllocationsOfALoneDecision(t *testing.T) {
 	rdb := redis.NewClient(o)
 	t.Cleanup(func() { rdb.Close() })
 	s := New(rdb, patient)
-	p := core.NewPolicy("p", core.PerHour(1_000_000))
+	p := newLog("p", core.PerHour(1_000_000))
 	for range 10 {
 		take(t, s, p, "k")
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // BenchmarkScript measures, as server-µs/op, the time that the server spends in
@@ -23,7 +24,7 @@ func BenchmarkScript(b *testing.B) {
 	server := redistest.Start(b)
 	rdb := server.Client()
 	s := New(rdb)
-	run := func(name string, p *core.Policy, key func(i int) string) {
+	run := func(name string, p *store.Log, key func(i int) string) {
 		b.Run(name, func(b *testing.B) {
 			ctx := b.Context()
 			rdb.FlushAll(ctx)
@@ -61,14 +62,14 @@ func BenchmarkScript(b *testing.B) {
 		{"coarse", []core.PolicyOption{core.Coarse(64)}},
 		{"refunded", []core.PolicyOption{core.Refundable(0)}},
 	} {
-		policy := func(l core.Limit) *core.Policy {
-			return core.NewPolicy(kind.name, append([]core.PolicyOption{l}, kind.options...)...)
+		policy := func(l core.Limit) *store.Log {
+			return newLog(kind.name, append([]core.PolicyOption{l}, kind.options...)...)
 		}
 		run(kind.name+"/warm", policy(core.PerHour(plenty)), warm)
 		run(kind.name+"/leaving", policy(core.Per(plenty, 100*time.Millisecond)), warm)
 		run(kind.name+"/new", policy(core.PerHour(plenty)), fresh)
 		run(kind.name+"/denied", policy(core.PerHour(1)), one)
-		earlier := core.NewPolicy(kind.name, core.PerMinute(plenty), core.PerSecond(plenty))
+		earlier := newLog(kind.name, core.PerMinute(plenty), core.PerSecond(plenty))
 		run(kind.name+"/changed", policy(core.PerHour(plenty)).After(earlier), warm)
 	}
 }
@@ -79,22 +80,22 @@ func BenchmarkTogether(b *testing.B) {
 	server := redistest.Start(b)
 	rdb := server.Client()
 	s := New(rdb, patient)
-	asks := func(i int) []core.Charge {
+	asks := func(i int) []store.Charge {
 		key := strconv.Itoa(i % 1000)
-		return []core.Charge{
-			{Policy: core.NewPolicy("address", core.PerHour(100_000_000)), Key: key, Cost: 1},
-			{Policy: core.NewPolicy("user", core.PerHour(100_000_000)), Key: key, Cost: 1},
+		return []store.Charge{
+			{Log: newLog("address", core.PerHour(100_000_000)), Key: key, Cost: 1},
+			{Log: newLog("user", core.PerHour(100_000_000)), Key: key, Cost: 1},
 		}
 	}
 	ctx := b.Context()
-	measure := func(name string, send func(pipe redis.Pipeliner, asks []core.Charge)) {
+	measure := func(name string, send func(pipe redis.Pipeliner, asks []store.Charge)) {
 		b.Run(name, func(b *testing.B) {
 			for i := range 1000 { // loads the scripts and warms the logs
 				if _, err := s.TakeAll(ctx, asks(i)); err != nil {
 					b.Fatal(err)
 				}
 				for _, a := range asks(i) {
-					if _, err := s.Take(ctx, a.Policy, a.Key, 1); err != nil {
+					if _, err := s.Take(ctx, a.Log, a.Key, 1); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -116,13 +117,13 @@ func BenchmarkTogether(b *testing.B) {
 			b.ReportMetric(scriptTime(b, rdb)*float64(calls)/float64(b.N), "server-µs/op")
 		})
 	}
-	measure("one script", func(pipe redis.Pipeliner, asks []core.Charge) {
+	measure("one script", func(pipe redis.Pipeliner, asks []store.Charge) {
 		_, call := decisionOfSeveral(s.charges(asks))
 		_ = pipe.Process(ctx, newOnce(ctx, call))
 	})
-	measure("two scripts", func(pipe redis.Pipeliner, asks []core.Charge) {
+	measure("two scripts", func(pipe redis.Pipeliner, asks []store.Charge) {
 		for _, a := range asks {
-			_ = pipe.Process(ctx, newOnce(ctx, decision(&charge{policy: a.Policy, log: s.logKey(a.Policy, a.Key), cost: 1}, modeTake)))
+			_ = pipe.Process(ctx, newOnce(ctx, decision(&charge{policy: a.Log, log: s.logKey(a.Log, a.Key), cost: 1}, modeTake)))
 		}
 	})
 }
@@ -130,7 +131,7 @@ func BenchmarkTogether(b *testing.B) {
 // BenchmarkClient compares clients with and without ContextTimeoutEnabled.
 func BenchmarkClient(b *testing.B) {
 	server := redistest.Start(b)
-	p := core.NewPolicy("p", core.PerHour(100_000_000))
+	p := newLog("p", core.PerHour(100_000_000))
 	for _, enabled := range []bool{false, true} {
 		o := server.Options()
 		o.ContextTimeoutEnabled = enabled
@@ -167,9 +168,9 @@ func scriptTime(b testing.TB, rdb *redis.Client) float64 {
 // BenchmarkMemory measures what the server's memory grows by: for clients seen
 // once, with keys as ByHeader makes them, and for each request of a busy one.
 func BenchmarkMemory(b *testing.B) {
-	policies := []*core.Policy{core.NewPolicy("counted", core.PerHour(1_000_000)), core.NewPolicy("summed", core.PerHour(1_000_000), core.VariableCost())}
+	policies := []*store.Log{newLog("counted", core.PerHour(1_000_000)), newLog("summed", core.PerHour(1_000_000), core.VariableCost())}
 	for _, p := range policies {
-		measureOnce(b, p.Name(), func(b *testing.B) map[string]float64 {
+		measureOnce(b, p.Policy, func(b *testing.B) map[string]float64 {
 			rdb := redistest.Start(b).Client()
 			s := New(rdb, patient)
 			if _, err := s.Take(b.Context(), p, "warm", 1); err != nil {

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 const (
@@ -36,12 +36,12 @@ type cacheShard struct {
 
 // denied names what a denial is about. With other limits there might be none.
 type denied struct {
-	policy *core.Policy
+	policy *store.Log
 	key    string
 }
 
 type denial struct {
-	usage    core.Usage
+	usage    store.Usage
 	received time.Time // no earlier than the server's time of it
 	until    time.Time // as far as it is surely true
 }
@@ -57,14 +57,14 @@ func newCache() *cache {
 // cacheable reports whether denials of the policy stay true until an entry leaves. They
 // do not where units are given back, to an earlier log also, or where a smaller cost
 // might fit.
-func cacheable(p *core.Policy) bool {
-	return p.Layout() != core.Refunded && !p.VariableCost() && !refundsEarlier(p)
+func cacheable(p *store.Log) bool {
+	return p.Layout != store.Refunded && !p.VariableCost && !refundsEarlier(p)
 }
 
 // refundsEarlier reports whether an earlier log of the policy can get units back.
-func refundsEarlier(p *core.Policy) bool {
-	for _, e := range p.Earlier() {
-		if e.Layout() == core.Refunded {
+func refundsEarlier(p *store.Log) bool {
+	for _, e := range p.Earlier {
+		if e.Layout == store.Refunded {
 			return true
 		}
 	}
@@ -76,13 +76,13 @@ func (d *cache) shard(key string) *cacheShard {
 }
 
 // get returns a denial that is cached, as it is now.
-func (d *cache) get(p *core.Policy, key string) (core.Usage, bool) {
+func (d *cache) get(p *store.Log, key string) (store.Usage, bool) {
 	s, now := d.shard(key), d.now()
 	s.mu.RLock()
 	kept, ok := s.kept[denied{p, key}]
 	s.mu.RUnlock()
 	if !ok || !now.Before(kept.until) {
-		return core.Usage{}, false
+		return store.Usage{}, false
 	}
 	u := kept.usage
 	u.Cached = true
@@ -91,7 +91,7 @@ func (d *cache) get(p *core.Policy, key string) (core.Usage, bool) {
 	ago := max(0, now.Sub(kept.received)).Truncate(time.Millisecond)
 	u.RetryAfter -= ago
 	u.ResetAfter -= ago
-	for i := range p.Len() {
+	for i := range len(p.Limits) {
 		if l := &u.Limits[i]; l.Used > 0 {
 			l.FreeIn -= ago
 		}
@@ -110,9 +110,9 @@ func (d *cache) sending(key string) sending {
 }
 
 // put caches the denial of a request that was sent then.
-func (d *cache) put(p *core.Policy, key string, u core.Usage, sent sending) {
+func (d *cache) put(p *store.Log, key string, u store.Usage, sent sending) {
 	valid := min(u.RetryAfter, cacheAtMost)
-	for i := range p.Len() {
+	for i := range len(p.Limits) {
 		if l := u.Limits[i]; l.Used > 0 {
 			valid = min(valid, l.FreeIn)
 		}
@@ -147,13 +147,13 @@ func (s *cacheShard) makeRoom(now time.Time) {
 }
 
 // forget drops the denials on a log that is empty now, under whatever limits.
-func (d *cache) forget(p *core.Policy, key string) {
+func (d *cache) forget(p *store.Log, key string) {
 	s := d.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgotten.Add(1)
 	for about := range s.kept {
-		if about.key == key && about.policy.LogName() == p.LogName() {
+		if about.key == key && about.policy.Name == p.Name {
 			delete(s.kept, about)
 		}
 	}

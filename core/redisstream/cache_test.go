@@ -7,6 +7,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // A denial is remembered until an entry leaves, for a second at most.
@@ -15,7 +16,7 @@ func TestDenialsAreRemembered(t *testing.T) {
 	s := New(rdb, patient)
 	now := time.Now()
 	s.cache.now = func() time.Time { return now }
-	denied := func(p *core.Policy) core.Usage {
+	denied := func(p *store.Log) store.Usage {
 		t.Helper()
 		u := take(t, s, p, "k")
 		if u.Allowed {
@@ -23,7 +24,7 @@ func TestDenialsAreRemembered(t *testing.T) {
 		}
 		return u
 	}
-	flood := func(p *core.Policy) int {
+	flood := func(p *store.Log) int {
 		s.check.running.Wait() // which counts as well
 		before := commands(t, rdb)
 		for range 100 {
@@ -33,7 +34,7 @@ func TestDenialsAreRemembered(t *testing.T) {
 		}
 		return commands(t, rdb) - before
 	}
-	p := core.NewPolicy("p", core.PerHour(1))
+	p := newLog("p", core.PerHour(1))
 	take(t, s, p, "k")
 	first := denied(p)
 	if n := flood(p); n != 0 {
@@ -61,11 +62,11 @@ func TestDenialsAreRemembered(t *testing.T) {
 	}
 	// Other limits have denials of their own.
 	denied(p)
-	if u := take(t, s, core.NewPolicy("p", core.PerHour(2)), "k"); !u.Allowed {
+	if u := take(t, s, newLog("p", core.PerHour(2)), "k"); !u.Allowed {
 		t.Errorf("%+v by a limit with room", u)
 	}
 	// Where the first entry of a limit leaves sooner, its units are shown.
-	two := core.NewPolicy("two", core.PerHour(1), core.Per(5, 400*time.Millisecond))
+	two := newLog("two", core.PerHour(1), core.Per(5, 400*time.Millisecond))
 	take(t, s, two, "k")
 	denied(two)
 	now = now.Add(450 * time.Millisecond)
@@ -73,9 +74,9 @@ func TestDenialsAreRemembered(t *testing.T) {
 	if u := denied(two); u.Limits[1].Used != 0 {
 		t.Errorf("%+v: the second limit's unit has left", u)
 	}
-	for _, p := range []*core.Policy{
-		core.NewPolicy("costs", core.PerHour(1), core.VariableCost()),
-		core.NewPolicy("refunds", core.PerHour(1), core.Refundable(0)),
+	for _, p := range []*store.Log{
+		newLog("costs", core.PerHour(1), core.VariableCost()),
+		newLog("refunds", core.PerHour(1), core.Refundable(0)),
 	} {
 		take(t, s, p, "k")
 		if n := flood(p); n != 100 {
@@ -86,8 +87,8 @@ func TestDenialsAreRemembered(t *testing.T) {
 
 func TestDenialsAreBounded(t *testing.T) {
 	d := newCache()
-	p := core.NewPolicy("p", core.PerHour(1))
-	u := core.Usage{RetryAfter: time.Hour}
+	p := newLog("p", core.PerHour(1))
+	u := store.Usage{RetryAfter: time.Hour}
 	for i := range 3 * cacheShards * cachedInShard {
 		key := fmt.Sprint(i)
 		d.put(p, key, u, d.sending(key))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // admit returns how many of n requests a limiter admits.
@@ -65,7 +66,7 @@ func TestRegistryForgets(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	logs, err := s.RegisterLogs(t.Context(), []*core.Policy{core.NewPolicy("p", core.PerMinute(1))})
+	logs, err := s.RegisterLogs(t.Context(), []*store.Log{newLog("p", core.PerMinute(1))})
 	if err != nil || len(logs) != 2 || rdb.ZCard(t.Context(), DefaultPrefix+logsSuffix).Val() != 2 {
 		t.Errorf("%v, %v, want two logs", logs, err)
 	}
@@ -137,16 +138,16 @@ func TestChangesWhileASlotMoves(t *testing.T) {
 				continue
 			}
 			key := fmt.Sprint(i, " to ", j)
-			before, last := core.NewPolicy("p", first...), core.NewPolicy("p", second...)
-			after := last.After(before, core.NewPolicy("p", core.PerSecond(5))) // whose log does not exist
+			before, last := newLog("p", first...), newLog("p", second...)
+			after := last.After(before, newLog("p", core.PerSecond(5))) // whose log does not exist
 			sum := 0
-			ask := func(p *core.Policy, n int, together bool) {
+			ask := func(p *store.Log, n int, together bool) {
 				t.Helper()
 				for range n {
-					u, err := core.Usage{}, error(nil)
+					u, err := store.Usage{}, error(nil)
 					if together {
-						var us []core.Usage
-						if us, err = s.TakeAll(t.Context(), []core.Charge{{Policy: p, Key: key, Cost: 1}}); err == nil {
+						var us []store.Usage
+						if us, err = s.TakeAll(t.Context(), []store.Charge{{Log: p, Key: key, Cost: 1}}); err == nil {
 							u = us[0]
 						}
 					} else {
@@ -193,12 +194,12 @@ func TestChangesWhileASlotMoves(t *testing.T) {
 func TestRetryAfterRefundsWhileASlotMoves(t *testing.T) {
 	cluster := redistest.Cluster(t, 3)
 	s := New(cluster.Client(), patient)
-	refunds := core.NewPolicy("p", core.PerHour(2), core.Refundable(0))
-	p := core.NewPolicy("p", core.PerHour(2)).After(refunds)
+	refunds := newLog("p", core.PerHour(2), core.Refundable(0))
+	p := newLog("p", core.PerHour(2)).After(refunds)
 	first := take(t, s, refunds, "k")
 	move := cluster.Move(s.logKey(refunds, "k"))
 	move.Begin()
-	own := core.NewPolicy("p", core.PerHour(2))
+	own := newLog("p", core.PerHour(2))
 	take(t, s, own, "k")
 	take(t, s, own, "k")
 	time.Sleep(2 * time.Millisecond)

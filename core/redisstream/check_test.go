@@ -103,7 +103,7 @@ func TestServersAreChecked(t *testing.T) {
 			var lines logBuffer
 			s := New(c.connect(t), patient, WithLogger(lines.logger()))
 			for range 5 {
-				take(t, s, countedPolicy, "k")
+				take(t, s, countedLog, "k")
 				awaitCheck(s)
 			}
 			must(t, s.Close())
@@ -156,7 +156,7 @@ func TestNewAsksNothing(t *testing.T) {
 		t.Error("New has asked")
 	}
 	must(t, s.Close())
-	take := func() error { _, err := s.Take(t.Context(), countedPolicy, "k", 1); return err }
+	take := func() error { _, err := s.Take(t.Context(), countedLog, "k", 1); return err }
 	if err := take(); err == nil {
 		t.Error("a closed store decides")
 	}
@@ -173,7 +173,7 @@ func TestCloseEndsCheck(t *testing.T) {
 	defer close(hang)
 	rdb.AddHook(hangHook{hang: hang})
 	s := New(rdb, patient)
-	take(t, s, countedPolicy, "k")
+	take(t, s, countedLog, "k")
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -227,7 +227,7 @@ func TestStreamsInOneNodeAreWarnedOf(t *testing.T) {
 	} {
 		var log logBuffer
 		s := New(redistest.Start(t, test.settings...).Client(), patient, WithLogger(log.logger()))
-		take(t, s, countedPolicy, "k")
+		take(t, s, countedLog, "k")
 		s.check.running.Wait()
 		if got := strings.Contains(log.String(), warnOneNode); got != test.warned {
 			t.Errorf("%v: warned %t, want %t: %s", test.settings, got, test.warned, log.String())

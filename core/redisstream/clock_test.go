@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 	"github.com/streamlimit/streamlimit/core/storetest"
 )
 
@@ -95,7 +96,7 @@ func processClock(s *Store, server *storetest.Clock) func() time.Time {
 
 // harness runs the suite of package storetest on a server or cluster.
 func harness(connect func() redis.UniversalClient) storetest.Harness {
-	clocks := make(map[core.Store]*storetest.Clock)
+	clocks := make(map[store.Store]*storetest.Clock)
 	newStore := func(t testing.TB) *Store {
 		rdb := connect()
 		t.Cleanup(func() { rdb.Close() })
@@ -111,7 +112,7 @@ func harness(connect func() redis.UniversalClient) storetest.Harness {
 			return s
 		},
 		NewReal: func(t testing.TB) core.Store { return newStore(t) },
-		TimeToLive: func(t testing.TB, store core.Store, p *core.Policy, key string) time.Duration {
+		TimeToLive: func(t testing.TB, store core.Store, p *store.Log, key string) time.Duration {
 			s := store.(*Store)
 			log := s.logKey(p, key)
 			expiry, err := s.transport.rdb.Get(context.Background(), log+":expiry").Int64()

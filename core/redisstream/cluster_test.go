@@ -48,7 +48,7 @@ func TestRulesAfterClusterFailover(t *testing.T) {
 	rdb := redis.NewClusterClient(cluster.Options())
 	t.Cleanup(func() { rdb.Close() })
 	s := New(rdb, patient)
-	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "a"}))
+	must(t, s.SetRule(t.Context(), kept(core.Rule{Kind: core.RuleBlock, Key: "a"})))
 	dying := cluster.Owner(cluster.Slot(s.ruleKeys()[0]))
 	dying.Kill()
 	cluster.AwaitTakeover(dying)
@@ -110,7 +110,7 @@ func TestBanWhileTheRulesMove(t *testing.T) {
 	t.Cleanup(func() { rdb.Close() })
 	s := New(rdb, patient)
 	ban := core.Rule{Kind: core.RuleBan, Key: "a", Until: time.Now().Add(time.Hour)}
-	must(t, s.SetRule(t.Context(), ban))
+	must(t, s.SetRule(t.Context(), kept(ban)))
 	keys := s.ruleKeys()
 	move := cluster.Move(keys[0])
 	move.Begin()
@@ -118,7 +118,7 @@ func TestBanWhileTheRulesMove(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		ban.Key = "b"
-		done <- s.SetRule(t.Context(), ban)
+		done <- s.SetRule(t.Context(), kept(ban))
 	}()
 	select {
 	case err := <-done:

@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // The first argument of a layout's script says what to do with the log. As any,
@@ -20,7 +20,7 @@ var (
 // charge is what a script is asked: to take units from the log of one policy
 // and key.
 type charge struct {
-	policy *core.Policy
+	policy *store.Log
 	key    string
 	log    string // the log's key in Redis
 	cost   int64
@@ -29,14 +29,14 @@ type charge struct {
 // decision returns the call of the layout's script for one charge, as the head of
 // each script describes it.
 func decision(c *charge, mode any) []any {
-	return appendDecision(callFor(c, 4+2*c.policy.Len()+3*len(c.policy.Earlier())), c, mode)
+	return appendDecision(callFor(c, 4+2*len(c.policy.Limits)+3*len(c.policy.Earlier)), c, mode)
 }
 
 // callFor returns the call of the script that decides on one charge, with room for so
 // many arguments, which follow.
 func callFor(c *charge, arguments int) []any {
 	sc := scriptOf(c.policy)
-	if len(c.policy.Earlier()) == 0 {
+	if len(c.policy.Earlier) == 0 {
 		return sc.call(arguments, c.log)
 	}
 	return sc.call(arguments, appendEarlier([]string{c.log}, c)...)
@@ -45,8 +45,8 @@ func callFor(c *charge, arguments int) []any {
 // appendEarlier appends the keys of the earlier logs of a charge. They have the hash
 // tag of its log.
 func appendEarlier(logs []string, c *charge) []string {
-	for _, p := range c.policy.Earlier() {
-		logs = append(logs, scratch(c.log)+":"+p.LogName())
+	for _, p := range c.policy.Earlier {
+		logs = append(logs, scratch(c.log)+":"+p.Name)
 	}
 	return logs
 }
@@ -75,7 +75,7 @@ func appendLogs(call []any, n int, charge func(int) *charge, add func(args []any
 	pair := n + 1
 	for i := range n {
 		p := charge(i).policy
-		letter, earlier := string(p.Layout()), len(p.Earlier())
+		letter, earlier := string(p.Layout), len(p.Earlier)
 		if earlier > 0 {
 			letter = earlierLetter
 		}
@@ -93,13 +93,13 @@ func appendLogs(call []any, n int, charge func(int) *charge, add func(args []any
 
 // appendArgs appends the arguments of a script after the first: those of the layout's,
 // or of earlier.lua for a call on one log.
-func appendArgs(args []any, p *core.Policy, cost int64) []any {
-	if len(p.Earlier()) == 0 {
+func appendArgs(args []any, p *store.Log, cost int64) []any {
+	if len(p.Earlier) == 0 {
 		return appendLayoutArgs(args, p, cost)
 	}
-	args = append(args, string(p.Layout()), len(p.Earlier()))
-	for _, e := range p.Earlier() {
-		args = append(args, string(e.Layout()), e.Longest().Milliseconds())
+	args = append(args, string(p.Layout), len(p.Earlier))
+	for _, e := range p.Earlier {
+		args = append(args, string(e.Layout), e.Longest.Milliseconds())
 	}
 	const pair = 2 // of the first earlier log
 	return append(appendLayoutArgs(args, p, cost), pair)
@@ -107,17 +107,17 @@ func appendArgs(args []any, p *core.Policy, cost int64) []any {
 
 // appendLayoutArgs appends the arguments of the layout's script after the first. For
 // a counted log, cost is the number of requests that are decided at once.
-func appendLayoutArgs(args []any, p *core.Policy, cost int64) []any {
-	switch p.Layout() {
-	case core.Counted:
+func appendLayoutArgs(args []any, p *store.Log, cost int64) []any {
+	switch p.Layout {
+	case store.Counted:
 		args = append(args, cost)
-	case core.Refunded:
-		args = append(args, cost, p.Longest().Milliseconds(), start())
+	case store.Refunded:
+		args = append(args, cost, p.Longest.Milliseconds(), start())
 	default:
-		args = append(args, cost, p.Longest().Milliseconds(), p.Slice().Milliseconds())
+		args = append(args, cost, p.Longest.Milliseconds(), p.Slice.Milliseconds())
 	}
-	for i := range p.Len() {
-		l := p.Limit(i)
+	for i := range len(p.Limits) {
+		l := p.Limits[i]
 		args = append(args, l.Max, l.Window.Milliseconds())
 	}
 	return args
@@ -133,7 +133,7 @@ func decisionOfSeveral(charges []charge) (*script, []any) {
 	holds := make([]byte, len(charges))
 	for i := range charges {
 		holds[i] = '1'
-		if charges[i].policy.Shadow() {
+		if charges[i].policy.Shadow {
 			holds[i] = '0'
 		}
 	}
@@ -150,38 +150,38 @@ func decisionOfSeveral(charges []charge) (*script, []any) {
 }
 
 // parseUsage reads the reply of the layout's script to a decision.
-func parseUsage(reply []int64, p *core.Policy) (core.Usage, error) {
-	if len(reply) == 1 && p.Layout() == core.Counted {
-		window := p.Longest().Milliseconds()
+func parseUsage(reply []int64, p *store.Log) (store.Usage, error) {
+	if len(reply) == 1 && p.Layout == store.Counted {
+		window := p.Longest.Milliseconds()
 		reply = []int64{1, 0, window, reply[0], window}
 	}
-	n := 3 + 2*p.Len()
+	n := 3 + 2*len(p.Limits)
 	want := n
-	if p.Layout() == core.Refunded {
+	if p.Layout == store.Refunded {
 		want = n + 2
 	}
 	if len(reply) != want {
-		return core.Usage{}, fmt.Errorf("the script answered %d numbers, want %d", len(reply), want)
+		return store.Usage{}, fmt.Errorf("the script answered %d numbers, want %d", len(reply), want)
 	}
-	u := core.Usage{
-		Source:     core.SourceRedis,
+	u := store.Usage{
+		Source:     store.SourceRedis,
 		Allowed:    reply[0] == 1,
 		RetryAfter: time.Duration(reply[1]) * time.Millisecond,
 		ResetAfter: time.Duration(reply[2]) * time.Millisecond,
 	}
-	for i := range p.Len() {
+	for i := range len(p.Limits) {
 		u.Limits[i].Used = reply[3+2*i]
 		u.Limits[i].FreeIn = time.Duration(reply[4+2*i]) * time.Millisecond
 	}
-	if p.Layout() == core.Refunded {
-		u.Entry = core.EntryID{Time: reply[n], Total: reply[n+1]}
+	if p.Layout == store.Refunded {
+		u.Entry = store.EntryID{Time: reply[n], Total: reply[n+1]}
 	}
 	return u, nil
 }
 
 // parseSeveral reads the reply of together.lua.
-func parseSeveral(replies []int64, charges []charge) ([]core.Usage, error) {
-	usages := make([]core.Usage, len(charges))
+func parseSeveral(replies []int64, charges []charge) ([]store.Usage, error) {
+	usages := make([]store.Usage, len(charges))
 	for i, c := range charges {
 		reply, others, err := first(replies)
 		if err != nil {

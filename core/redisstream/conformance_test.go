@@ -5,7 +5,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 	"github.com/streamlimit/streamlimit/core/storetest"
 )
 
@@ -21,4 +23,9 @@ func TestConformanceCluster(t *testing.T) {
 	})
 	h.Apart = true
 	storetest.Run(t, h)
+}
+
+// newLog returns the log of a policy.
+func newLog(name string, options ...core.PolicyOption) *store.Log {
+	return core.NewPolicy(name, options...).Log()
 }

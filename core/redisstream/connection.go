@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 const (
@@ -97,7 +97,7 @@ func (v *server) connect(c charge, attempt uint64) {
 		if trip <= v.batcher.transport.timeout {
 			v.trip = trip
 		}
-	case v.batcher.exhausted(c.log), errors.Is(err, core.ErrClosed):
+	case v.batcher.exhausted(c.log), errors.Is(err, store.ErrClosed):
 	default:
 		if attempt >= v.fresh {
 			v.failed = err

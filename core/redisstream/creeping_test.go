@@ -10,6 +10,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 	"github.com/streamlimit/streamlimit/core/storetest"
 )
 
@@ -33,9 +34,9 @@ func TestClockGoesOnWithinScripts(t *testing.T) {
 	rdb.AddHook(hook)
 	s := New(rdb, patient)
 
-	var policies []*core.Policy
+	var policies []*store.Log
 	add := func(name string, options ...core.PolicyOption) {
-		policies = append(policies, core.NewPolicy(name, options...))
+		policies = append(policies, newLog(name, options...))
 	}
 	for _, max := range []int64{1, 2, 5} {
 		for _, window := range []time.Duration{2, 7, 30} {
@@ -44,11 +45,11 @@ func TestClockGoesOnWithinScripts(t *testing.T) {
 			add("summed"+n, core.Per(max, window*time.Millisecond), core.VariableCost())
 		}
 	}
-	admitted := make(map[*core.Policy]map[string]int64) // cost by ID
+	admitted := make(map[*store.Log]map[string]int64) // cost by ID
 	for _, p := range policies {
 		admitted[p] = make(map[string]int64)
 	}
-	note := func(p *core.Policy) {
+	note := func(p *store.Log) {
 		for _, entry := range rdb.XRange(t.Context(), s.logKey(p, "k"), "-", "+").Val() {
 			cost := int64(1)
 			if text, ok := entry.Values["c"].(string); ok {
@@ -57,15 +58,15 @@ func TestClockGoesOnWithinScripts(t *testing.T) {
 			admitted[p][entry.ID] = cost
 		}
 	}
-	granted := make(map[*core.Policy]int64)
-	grant := func(p *core.Policy, u core.Usage) {
+	granted := make(map[*store.Log]int64)
+	grant := func(p *store.Log, u store.Usage) {
 		if u.Allowed {
 			granted[p]++
 		}
 	}
-	pick := func() *core.Policy { return policies[rand.IntN(len(policies))] }
+	pick := func() *store.Log { return policies[rand.IntN(len(policies))] }
 	for range 4000 {
-		asked := []*core.Policy{pick()}
+		asked := []*store.Log{pick()}
 		switch rand.IntN(4) {
 		case 0:
 			u, err := s.decide(t.Context(), asked[0], s.logKey(asked[0], "k"), 1, modeTake)
@@ -90,15 +91,15 @@ func TestClockGoesOnWithinScripts(t *testing.T) {
 			if other := pick(); other != asked[0] {
 				asked = append(asked, other)
 			}
-			var asks []core.Charge
+			var asks []store.Charge
 			for _, p := range asked {
-				asks = append(asks, core.Charge{Policy: p, Key: "k", Cost: 1})
+				asks = append(asks, store.Charge{Log: p, Key: "k", Cost: 1})
 			}
 			usages, err := s.TakeAll(t.Context(), asks)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.ContainsFunc(usages, func(u core.Usage) bool { return !u.Allowed }) {
+			if !slices.ContainsFunc(usages, func(u store.Usage) bool { return !u.Allowed }) {
 				for i, p := range asked {
 					grant(p, usages[i])
 				}
@@ -129,7 +130,7 @@ func TestClockGoesOnWithinScripts(t *testing.T) {
 
 // checkWindows checks that no window has more than the limit, whichever entry it
 // begins with.
-func checkWindows(t *testing.T, p *core.Policy, log map[string]int64) {
+func checkWindows(t *testing.T, p *store.Log, log map[string]int64) {
 	t.Helper()
 	type entry struct{ at, cost int64 }
 	var entries []entry
@@ -137,7 +138,7 @@ func checkWindows(t *testing.T, p *core.Policy, log map[string]int64) {
 		entries = append(entries, entry{idTime(id), cost})
 	}
 	slices.SortFunc(entries, func(a, b entry) int { return int(a.at - b.at) })
-	limit := p.Limit(0)
+	limit := p.Limits[0]
 	for i := range entries {
 		var sum int64
 		for _, e := range entries[i:] {

@@ -4,21 +4,21 @@ import (
 	"context"
 	"time"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // decide asks for one log alone, past the cache and the batcher.
-func (s *Store) decide(ctx context.Context, p *core.Policy, log string, cost int64, mode any) (core.Usage, error) {
+func (s *Store) decide(ctx context.Context, p *store.Log, log string, cost int64, mode any) (store.Usage, error) {
 	c := charge{policy: p, log: log, cost: cost}
 	reply, err := s.transport.send(&request{Context: ctx, listen: 10 * time.Second}, scriptOf(p), decision(&c, mode))
 	if err != nil {
-		return core.Usage{}, err
+		return store.Usage{}, err
 	}
 	return parseUsage(reply, p)
 }
 
 // waiterFor returns a waiter that may share a batch with others.
-func waiterFor(p *core.Policy, log string, cost int64) *waiter {
+func waiterFor(p *store.Log, log string, cost int64) *waiter {
 	t := &waiter{one: [1]charge{{policy: p, log: log, cost: cost}}, done: make(chan struct{}, 1)}
 	t.charges = t.one[:]
 	return t

@@ -18,6 +18,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // tally counts what callers of a limiter get.
@@ -34,7 +35,7 @@ func (c *tally) ask(ctx context.Context, l *core.Limiter, p *core.Policy, key st
 	for old := c.slowest.Load(); took > old && !c.slowest.CompareAndSwap(old, took); old = c.slowest.Load() {
 	}
 	switch {
-	case errors.Is(err, core.ErrOverloaded):
+	case errors.Is(err, store.ErrOverloaded):
 		c.overloaded.Add(1)
 	case err != nil:
 		c.failed.Add(1)
@@ -293,13 +294,13 @@ func TestQuestionsWhenConnectionsAreLost(t *testing.T) {
 	defer rdb.Close()
 	s := New(rdb)
 	defer s.Close()
-	take(t, s, countedPolicy, "k")
+	take(t, s, countedLog, "k")
 	server.Kill()
 	v := &s.batcher.one
 	v.mu.Lock()
 	v.ready = 3 // as far as this process knows
 	v.mu.Unlock()
-	if _, err := s.Peek(t.Context(), countedPolicy, "k", 1); err == nil {
+	if _, err := s.Peek(t.Context(), countedLog, "k", 1); err == nil {
 		t.Error("an answer from a server that is gone")
 	}
 }
@@ -312,9 +313,10 @@ func TestSlowServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Start(t)
 			p := core.NewPolicy("p", core.PerHour(1_000_000), core.VariableCost())
+			log := p.Log()
 			loaded := New(server.Client()) // the scripts
-			take(t, loaded, p, "k")
-			loaded.runTogether([]*waiter{waiterFor(p, loaded.logKey(p, "a"), 1), waiterFor(p, loaded.logKey(p, "b"), 1)})
+			take(t, loaded, log, "k")
+			loaded.runTogether([]*waiter{waiterFor(log, loaded.logKey(log, "a"), 1), waiterFor(log, loaded.logKey(log, "b"), 1)})
 			proxy := redistest.NewProxy(t, server.Addr)
 			var slow atomic.Bool
 			var one sync.Mutex

@@ -109,7 +109,7 @@
 //
 // # Rules
 //
-// Rules (see [core.Rule]) are kept in four keys in one hash slot, streamlimit:{rules}:1:all
+// Rules (see [store.Rule]) are kept in four keys in one hash slot, streamlimit:{rules}:1:all
 // and others, which have no time to live. A Ring has them on one of its servers. With
 // 100,000 rules they take about 45 MB of the server's memory. They end by the clock of
 // that server.
@@ -131,7 +131,7 @@
 // counted log without the command copy, and while its slot moves.
 //
 // Another change begins another log, and the earlier ones count in the same script call:
-// see [core.Policy.After]. Such a decision costs more until the earlier logs are empty;
+// see [store.Log.After]. Such a decision costs more until the earlier logs are empty;
 // others cost nothing more. Of a counted earlier log the oldest and the newest 256
 // entries are told apart. The others count until all of them have left: with a shorter
 // window, or for RetryAfter, that is too many, and never too few.
@@ -169,7 +169,7 @@
 //
 //   - Waiting in this process, for others to finish: at most the wait bound, 250 ms
 //     unless [WithWaitBound] says otherwise. A decision that would wait longer is
-//     refused at once with [core.ErrOverloaded]. It does not count against any server.
+//     refused at once with [store.ErrOverloaded]. It does not count against any server.
 //   - Building a connection. It happens in the background, for as long as the client
 //     allows, and the connection is kept. Requests wait up to a second for the first
 //     connection of a process. Later, a server without a connection counts as

@@ -11,14 +11,14 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 //go:embed entries.lua
 var entriesSource string
 
-// Entries implements [core.Store].
-func (s *Store) Entries(ctx context.Context, p *core.Policy, key string, most int) ([]core.Entry, error) {
+// Entries implements [store.Store].
+func (s *Store) Entries(ctx context.Context, p *store.Log, key string, most int) ([]store.Entry, error) {
 	log := s.logKey(p, key)
 	cmd := redis.NewStringSliceCmd(ctx, "eval", entriesSource, 1, log, most)
 	if err := s.plain(ctx, log, cmd); err != nil {
@@ -28,7 +28,7 @@ func (s *Store) Entries(ctx context.Context, p *core.Policy, key string, most in
 	if err != nil {
 		return nil, err
 	}
-	var entries []core.Entry
+	var entries []store.Entry
 	for i, message := range messages {
 		e, err := parseEntry(p, message)
 		if err != nil {
@@ -37,7 +37,7 @@ func (s *Store) Entries(ctx context.Context, p *core.Policy, key string, most in
 		if i == 0 && e.Time.After(now) {
 			now = e.Time // of a clock that stepped back
 		}
-		if !e.Time.After(now.Add(-p.Longest())) {
+		if !e.Time.After(now.Add(-p.Longest)) {
 			break // has left the window
 		}
 		entries = append(entries, e)
@@ -74,21 +74,21 @@ func parseTime(seconds, micros string) (time.Time, error) {
 }
 
 // parseEntry reads an entry as counted.lua and summed.lua describe it.
-func parseEntry(p *core.Policy, message redis.XMessage) (core.Entry, error) {
+func parseEntry(p *store.Log, message redis.XMessage) (store.Entry, error) {
 	text, _, _ := strings.Cut(message.ID, "-")
 	ms, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return core.Entry{}, fmt.Errorf("redisstream: a log of policy %s has an entry that is not one", p.Name())
+		return store.Entry{}, fmt.Errorf("redisstream: a log of policy %s has an entry that is not one", p.Policy)
 	}
-	e := core.Entry{Time: time.UnixMilli(ms), Cost: 1}
-	if p.Layout() == core.Counted {
+	e := store.Entry{Time: time.UnixMilli(ms), Cost: 1}
+	if p.Layout == store.Counted {
 		return e, nil
 	}
 	cost, _ := message.Values["c"].(string)
 	number, back := strings.CutPrefix(cost, "-")
 	units, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || units < 0 {
-		return core.Entry{}, fmt.Errorf("redisstream: a log of policy %s has an entry without a cost", p.Name())
+		return store.Entry{}, fmt.Errorf("redisstream: a log of policy %s has an entry without a cost", p.Policy)
 	}
 	if e.Cost = units; back {
 		e.Cost, e.Refund = 0, units

@@ -48,7 +48,7 @@ func TestEntriesLeaveByTheClockOfTheirNode(t *testing.T) {
 			})
 			defer rdb.Close()
 			s := New(rdb, WithTimeout(10*time.Second))
-			p := core.NewPolicy("p", core.Per(5, 2*time.Second))
+			p := newLog("p", core.Per(5, 2*time.Second))
 			const keys = 20
 			key := func(i int) string { return fmt.Sprint("key-", i) }
 			for i := range keys {

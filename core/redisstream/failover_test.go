@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // failover kills a primary under load, whose replica has not got its last
@@ -49,7 +49,7 @@ func (f *failover) kill(t *testing.T) {
 func (f *failover) check(t *testing.T, s *Store, hit []*account) {
 	t.Helper()
 	f.load.exhaust(t)
-	var kept, lost []core.EntryID
+	var kept, lost []store.EntryID
 	for _, a := range hit {
 		there := entryIDs(t, s, a)
 		gone := 0
@@ -68,7 +68,7 @@ func (f *failover) check(t *testing.T, s *Store, hit []*account) {
 			t.Errorf("%s: %d entries, want at most %d", a.name(), len(there), most)
 		}
 		// What was lost, and nothing else, can be admitted again.
-		if most := int(a.policy.Limit(0).Max) + gone; len(a.admitted) > most {
+		if most := int(a.policy.Limits[0].Max) + gone; len(a.admitted) > most {
 			t.Errorf("%s: %d admitted, want at most the limit and the %d lost: %d", a.name(), len(a.admitted), gone, most)
 		}
 		if a.back.Before(f.killed) {
@@ -109,13 +109,13 @@ func (f *failover) back(hit []*account) time.Duration {
 }
 
 // entryIDs are the IDs of a log's entries.
-func entryIDs(t *testing.T, s *Store, a *account) map[core.EntryID]bool {
+func entryIDs(t *testing.T, s *Store, a *account) map[store.EntryID]bool {
 	t.Helper()
 	messages, err := s.transport.rdb.XRange(t.Context(), s.logKey(a.policy, a.key), "-", "+").Result()
 	must(t, err)
-	ids := make(map[core.EntryID]bool)
+	ids := make(map[store.EntryID]bool)
 	for _, m := range messages {
-		var id core.EntryID
+		var id store.EntryID
 		_, err := fmt.Sscanf(m.ID, "%d-%d", &id.Time, &id.Total)
 		must(t, err)
 		ids[id] = true

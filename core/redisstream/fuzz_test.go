@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
-	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,11 +12,12 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // replyPolicies are one policy of each layout, and one with several limits.
-var replyPolicies = []*core.Policy{
-	countedPolicy, summedPolicy, refundedPolicy, coarsePolicy, core.NewPolicy("many", core.PerSecond(1), core.PerMinute(2), core.PerHour(3)),
+var replyPolicies = []*store.Log{
+	countedLog, summedLog, refundedLog, coarseLog, newLog("many", core.PerSecond(1), core.PerMinute(2), core.PerHour(3)),
 }
 
 // A reply of another length is an error, and each number is taken for what it
@@ -32,9 +31,9 @@ func FuzzParseReply(f *testing.F) {
 	f.Add([]byte{4, 1}, numbers(9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 5, 1, 0, 9, 9, 9))
 	f.Add([]byte{3}, numbers(5, 2, -1, 1<<62, -1<<63, 1<<63-1))
 	f.Fuzz(func(t *testing.T, choice, bytes []byte) {
-		var asks []core.Charge
+		var asks []store.Charge
 		for _, c := range choice[:min(len(choice), 4)] {
-			asks = append(asks, core.Charge{Policy: replyPolicies[int(c)%len(replyPolicies)]})
+			asks = append(asks, store.Charge{Log: replyPolicies[int(c)%len(replyPolicies)]})
 		}
 		reply := make([]int64, len(bytes)/8)
 		for i := range reply {
@@ -42,20 +41,20 @@ func FuzzParseReply(f *testing.F) {
 		}
 		charges := make([]charge, len(asks))
 		for i, a := range asks {
-			charges[i].policy = a.Policy
+			charges[i].policy = a.Log
 		}
 		usages, err := parseSeveral(reply, charges)
 		if good := wellFormed(reply, asks); (err == nil) != good || err != nil && usages != nil {
 			t.Fatalf("%v, which is well formed: %v, is read as %v, %v", reply, good, usages, err)
 		}
 		for i, u := range usages {
-			p := asks[i].Policy
+			p := asks[i].Log
 			short := reply[0] == 1
 			reply = reply[1:]
 			if short {
-				window := p.Longest()
-				want := core.Usage{Source: core.SourceRedis, Allowed: true, ResetAfter: window}
-				want.Limits[0] = core.LimitUsage{Used: reply[0], FreeIn: window}
+				window := p.Longest
+				want := store.Usage{Source: core.SourceRedis, Allowed: true, ResetAfter: window}
+				want.Limits[0] = store.LimitUsage{Used: reply[0], FreeIn: window}
 				if u != want {
 					t.Fatalf("%v of %v is read as %+v", p, reply, u)
 				}
@@ -67,9 +66,9 @@ func FuzzParseReply(f *testing.F) {
 			}
 			reply = reply[3:]
 			for j, l := range u.Limits {
-				if j >= p.Len() {
-					if l != (core.LimitUsage{}) {
-						t.Fatalf("%v has %d limits: %+v", p, p.Len(), u)
+				if j >= len(p.Limits) {
+					if l != (store.LimitUsage{}) {
+						t.Fatalf("%v has %d limits: %+v", p, len(p.Limits), u)
 					}
 					continue
 				}
@@ -78,12 +77,12 @@ func FuzzParseReply(f *testing.F) {
 				}
 				reply = reply[2:]
 			}
-			if _, refundable := p.Refundable(); refundable {
+			if p.Refundable() {
 				if u.Entry.Time != reply[0] || u.Entry.Total != reply[1] {
 					t.Fatalf("%v: entry of %v is read as %+v", p, reply, u.Entry)
 				}
 				reply = reply[2:]
-			} else if u.Entry != (core.EntryID{}) {
+			} else if u.Entry != (store.EntryID{}) {
 				t.Fatalf("%v: entry %+v", p, u.Entry)
 			}
 		}
@@ -91,16 +90,16 @@ func FuzzParseReply(f *testing.F) {
 }
 
 // wellFormed reports whether each policy's reply stands behind its length.
-func wellFormed(replies []int64, asks []core.Charge) bool {
+func wellFormed(replies []int64, asks []store.Charge) bool {
 	for _, a := range asks {
-		want := int64(3 + 2*a.Policy.Len())
-		if _, refundable := a.Policy.Refundable(); refundable {
+		want := int64(3 + 2*len(a.Log.Limits))
+		if a.Log.Refundable() {
 			want += 2
 		}
 		if len(replies) == 0 || int64(len(replies)) <= replies[0] {
 			return false
 		}
-		if replies[0] != want && (a.Policy.Layout() != core.Counted || replies[0] != 1) {
+		if replies[0] != want && (a.Log.Layout != store.Counted || replies[0] != 1) {
 			return false
 		}
 		replies = replies[1+replies[0]:]
@@ -129,7 +128,7 @@ func FuzzParseEntry(f *testing.F) {
 		for _, p := range replyPolicies {
 			e, err := parseEntry(p, redis.XMessage{ID: id, Values: map[string]any{name: cost}})
 			if err != nil {
-				if !strings.Contains(err.Error(), p.Name()) || cost != "" && len(cost) > 9 && strings.Contains(err.Error(), cost) {
+				if !strings.Contains(err.Error(), p.Policy) || cost != "" && len(cost) > 9 && strings.Contains(err.Error(), cost) {
 					t.Fatalf("error %q is to name the policy and not what is in the log", err)
 				}
 				continue
@@ -137,51 +136,9 @@ func FuzzParseEntry(f *testing.F) {
 			if before, _, _ := strings.Cut(id, "-"); strings.TrimLeft(before, "+0") != strings.TrimLeft(strconv.FormatInt(e.Time.UnixMilli(), 10), "0") {
 				t.Fatalf("%q is read as %v", id, e.Time)
 			}
-			if p.Layout() == core.Counted && (e.Cost != 1 || e.Refund != 0) || e.Cost < 0 || e.Refund < 0 || e.Cost > 0 && e.Refund > 0 {
+			if p.Layout == store.Counted && (e.Cost != 1 || e.Refund != 0) || e.Cost < 0 || e.Refund < 0 || e.Cost > 0 && e.Refund > 0 {
 				t.Fatalf("%q of a log of %v is read as %+v", cost, p, e)
 			}
-		}
-	})
-}
-
-// A value of the hash is read as the rule that it is, or not at all: a rule with
-// more to it than this version knows would be about more clients than it says.
-func FuzzParseRule(f *testing.F) {
-	for _, value := range []string{
-		"", "0", "0 ", "0 null", "0 {}",
-		`0 {"kind":"block","key":"a"}`,
-		`1700000000000 {"kind":"ban","network":"198.51.100.0/24","until":"2023-11-14T22:13:20Z"}`,
-		`0 {"kind":"override","policy":"search","limits":["5/s"]}`,
-		`0 {"kind":"exempt","network":"0.0.0.0/0","unless":"user=ann"}`,
-		`0 {"kind":"exempt","network":"0.0.0.0/0"} {"unless":"user=ann"}`,
-		`0 {"kind":"exempt","network":"0.0.0.0/0"},`,
-		`0 {"kind":"block","key":1}`, "0 [1", "\x00\xff",
-	} {
-		f.Add(value)
-	}
-	f.Fuzz(func(t *testing.T, value string) {
-		_, text, _ := strings.Cut(value, " ")
-		r, err := parseRule(text)
-		if err != nil {
-			return
-		}
-		var fields map[string]json.RawMessage
-		if err := json.Unmarshal([]byte(text), &fields); err != nil {
-			t.Fatalf("%q is read as %+v: %v", value, r, err)
-		}
-		for name := range fields {
-			switch strings.ToLower(name) {
-			case "kind", "key", "network", "policy", "limits", "mode", "until":
-			default:
-				t.Fatalf("%q is read as %+v, without its %q", value, r, name)
-			}
-		}
-		stored, err := json.Marshal(r)
-		if err != nil {
-			return // no rule that SetRule takes: the limiter passes it over
-		}
-		if again, err := parseRule(string(stored)); err != nil || !reflect.DeepEqual(again, r) {
-			t.Fatalf("%+v is read again as %+v, %v", r, again, err)
 		}
 	})
 }
@@ -225,13 +182,13 @@ func FuzzLogKey(f *testing.F) {
 		f.Add(key, "", uint8(2), uint8(2))
 	}
 	megabyte := strings.Repeat("k", 1<<20)
-	checkLogKey(f, s, megabyte, megabyte+"x", countedPolicy, summedPolicy)
+	checkLogKey(f, s, megabyte, megabyte+"x", countedLog, summedLog)
 	f.Fuzz(func(t *testing.T, a, b string, i, j uint8) {
 		checkLogKey(t, s, a, b, replyPolicies[int(i)%len(replyPolicies)], replyPolicies[int(j)%len(replyPolicies)])
 	})
 }
 
-func checkLogKey(t testing.TB, s *Store, a, b string, p, q *core.Policy) {
+func checkLogKey(t testing.TB, s *Store, a, b string, p, q *store.Log) {
 	t.Helper()
 	la, lb := s.logKey(p, a), s.logKey(q, b)
 	if (la == lb) != (a == b && p == q) {
@@ -239,7 +196,7 @@ func checkLogKey(t testing.TB, s *Store, a, b string, p, q *core.Policy) {
 	}
 	sum := sha256.Sum256([]byte(a))
 	tag := "{" + base64.RawURLEncoding.EncodeToString(sum[:16]) + "}"
-	if la != DefaultPrefix+tag+":"+p.LogName() || scratch(la) != DefaultPrefix+tag {
+	if la != DefaultPrefix+tag+":"+p.Name || scratch(la) != DefaultPrefix+tag {
 		t.Fatalf("%q has the log %q and the scratch key %q", a, la, scratch(la))
 	}
 	if strings.ContainsFunc(la, func(c rune) bool { return c <= ' ' || c > '~' }) || len(la) > 128 {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // refusals are servers that no connection can be made to, and what a store says to
@@ -195,7 +196,7 @@ func TestRefusedConnections(t *testing.T) {
 			t.Cleanup(func() { limiter.Close() })
 
 			for _, ask := range []func() error{
-				func() error { _, err := s.Take(t.Context(), countedPolicy, "k", 1); return err },
+				func() error { _, err := s.Take(t.Context(), countedLog, "k", 1); return err },
 				func() error { _, err := s.Rules(t.Context(), ""); return err },
 				func() error { return s.Ping(t.Context()) },
 			} {
@@ -203,7 +204,7 @@ func TestRefusedConnections(t *testing.T) {
 				if err == nil || !strings.HasPrefix(err.Error(), "redisstream: ") || !strings.Contains(err.Error(), c.says) {
 					t.Errorf("%v; want it to say %q", err, c.says)
 				}
-				if errors.Is(err, core.ErrStoreRejected) || answered(err) {
+				if errors.Is(err, store.ErrRejected) || answered(err) {
 					t.Errorf("%v passes for an answer", err)
 				}
 			}
@@ -279,7 +280,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		var log logBuffer
 		s, err := Open(url, WithTimeout(5*time.Second), WithLogger(log.logger()))
 		must(t, err)
-		if _, err := s.Take(t.Context(), countedPolicy, "k", 1); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := s.Take(t.Context(), countedLog, "k", 1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want it to say %q", url, err, want)
 		}
 		if _, err := s.Rules(t.Context(), ""); err == nil {
@@ -342,10 +343,10 @@ func TestOpenOutageIsQuiet(t *testing.T) {
 	must(t, err)
 	limiter := core.New(s, core.WithLogger(log.logger()))
 	t.Cleanup(func() { limiter.Close() })
-	take(t, s, countedPolicy, "k")
+	take(t, s, countedLog, "k")
 	server.Kill()
 	for range 100 {
-		_, err := s.Take(t.Context(), countedPolicy, "k", 1)
+		_, err := s.Take(t.Context(), countedLog, "k", 1)
 		var op *net.OpError
 		if err == nil || !errors.As(err, &op) && !errors.Is(err, io.EOF) {
 			t.Errorf("%v, want the error of the dial", err)
@@ -360,7 +361,7 @@ func TestOpenOutageIsQuiet(t *testing.T) {
 	server.Restart()
 	// None of the connections that could not be made is used now.
 	for range 20 {
-		take(t, s, countedPolicy, "k")
+		take(t, s, countedLog, "k")
 	}
 	until(t, func() bool { return strings.Contains(log.String(), "answers again") })
 	wantLines(t, &log, 2)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // lateReplies is a hook by which the reply to a registration is late.
@@ -40,10 +41,10 @@ func TestLateRegistration(t *testing.T) {
 	late := lateReplies{make(chan struct{}, 1)}
 	rdb.AddHook(late)
 	s := New(rdb)
-	p := core.NewPolicy("p", core.PerMinute(1))
+	p := newLog("p", core.PerMinute(1))
 	registered := make(chan error)
 	go func() {
-		_, err := s.RegisterLogs(t.Context(), []*core.Policy{p})
+		_, err := s.RegisterLogs(t.Context(), []*store.Log{p})
 		registered <- err
 	}()
 	<-late.sent

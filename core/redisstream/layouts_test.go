@@ -11,11 +11,12 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 var (
-	refundedPolicy = core.NewPolicy("refunded", core.PerMinute(100), core.VariableCost(), core.Refundable(0))
-	coarsePolicy   = core.NewPolicy("coarse", core.PerMinute(1_000_000), core.VariableCost(), core.Coarse(64))
+	refundedLog = newLog("refunded", core.PerMinute(100), core.VariableCost(), core.Refundable(0))
+	coarseLog   = newLog("coarse", core.PerMinute(1_000_000), core.VariableCost(), core.Coarse(64))
 )
 
 // Logs that entries were deleted from or given back in survive being saved and
@@ -31,21 +32,21 @@ func TestSavedAndReloaded(t *testing.T) {
 			rdb := server.Client()
 			s := New(rdb, patient)
 			// Windows short enough that whole nodes of the streams are trimmed.
-			coarse := core.NewPolicy("coarse", core.Per(1_000_000, 400*time.Millisecond), core.Coarse(20))
-			refunded := core.NewPolicy("refunded", core.Per(100_000, 400*time.Millisecond), core.Refundable(0))
+			coarse := newLog("coarse", core.Per(1_000_000, 400*time.Millisecond), core.Coarse(20))
+			refunded := newLog("refunded", core.Per(100_000, 400*time.Millisecond), core.Refundable(0))
 			load := func() {
 				for start := time.Now(); time.Since(start) < time.Second; {
 					take(t, s, coarse, "k")
 					u := take(t, s, refunded, "k")
-					if err := s.Settle(t.Context(), refunded, "k", u.Entry, -1); err != nil && !errors.Is(err, core.ErrTooLate) {
+					if err := s.Settle(t.Context(), refunded, "k", u.Entry, -1); err != nil && !errors.Is(err, store.ErrTooLate) {
 						t.Fatal(err)
 					}
 				}
 			}
-			policies := []*core.Policy{
+			policies := []*store.Log{
 				coarse, refunded, // whose windows end meanwhile, and these, whose don't:
-				core.NewPolicy("coarse-hour", core.PerHour(1_000_000), core.Coarse(20)),
-				core.NewPolicy("refunded-hour", core.PerHour(100_000), core.Refundable(0)),
+				newLog("coarse-hour", core.PerHour(1_000_000), core.Coarse(20)),
+				newLog("refunded-hour", core.PerHour(100_000), core.Refundable(0)),
 			}
 			for range 300 {
 				take(t, s, policies[2], "k")
@@ -59,7 +60,7 @@ func TestSavedAndReloaded(t *testing.T) {
 			for range 2 {
 				load()
 				type state struct {
-					entries []core.Entry
+					entries []store.Entry
 					used    int64
 				}
 				states := func() (all []state) {
@@ -98,7 +99,7 @@ func TestSavedAndReloaded(t *testing.T) {
 func TestCoarseLogIsBounded(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
-	p := core.NewPolicy("p", core.Per(1_000_000, 960*time.Millisecond), core.Coarse(64))
+	p := newLog("p", core.Per(1_000_000, 960*time.Millisecond), core.Coarse(64))
 	log := s.logKey(p, "k")
 	call := decision(&charge{policy: p, log: log, cost: 1}, modeTake)
 	take(t, s, p, "k") // loads the script
@@ -127,7 +128,7 @@ func TestCoarseLogIsBounded(t *testing.T) {
 func TestTotalsOfRefundsStartOver(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
-	p := core.NewPolicy("p", core.PerHour(10), core.VariableCost(), core.Refundable(0))
+	p := newLog("p", core.PerHour(10), core.VariableCost(), core.Refundable(0))
 	const modulus = 1 << 52
 	future := time.Now().Add(time.Minute).UnixMilli() // so that all falls into one millisecond
 	args := &redis.XAddArgs{
@@ -157,9 +158,9 @@ func TestTotalsOfRefundsStartOver(t *testing.T) {
 func TestTogetherIsOneRoundTrip(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
-	asks := []core.Charge{
-		{Policy: countedPolicy, Key: "address", Cost: 1}, {Policy: summedPolicy, Key: "user", Cost: 2},
-		{Policy: refundedPolicy, Key: "user", Cost: 3}, {Policy: coarsePolicy, Key: "service", Cost: 4},
+	asks := []store.Charge{
+		{Log: countedLog, Key: "address", Cost: 1}, {Log: summedLog, Key: "user", Cost: 2},
+		{Log: refundedLog, Key: "user", Cost: 3}, {Log: coarseLog, Key: "service", Cost: 4},
 	}
 	takeAll := func() {
 		t.Helper()
@@ -169,7 +170,7 @@ func TestTogetherIsOneRoundTrip(t *testing.T) {
 		}
 		for i, u := range usages {
 			if !u.Allowed || u.Limits[0].Used%asks[i].Cost != 0 {
-				t.Fatalf("%s: %+v", asks[i].Policy, u)
+				t.Fatalf("%s: %+v", asks[i].Log, u)
 			}
 		}
 	}
@@ -188,11 +189,11 @@ func TestTogetherIsOneRoundTrip(t *testing.T) {
 // when it is asked for the second time.
 func TestTogetherReadsTheClockOnce(t *testing.T) {
 	s := New(redistest.Start(t).Client(), patient)
-	tight := core.NewPolicy("tight", core.Per(1, 2*time.Millisecond))
-	wide := core.NewPolicy("wide", core.PerHour(1_000_000))
+	tight := newLog("tight", core.Per(1, 2*time.Millisecond))
+	wide := newLog("wide", core.PerHour(1_000_000))
 	admitted := int64(0)
 	for start := time.Now(); time.Since(start) < 2*time.Second; {
-		usages, err := s.TakeAll(t.Context(), []core.Charge{{Policy: tight, Key: "k", Cost: 1}, {Policy: wide, Key: "k", Cost: 1}})
+		usages, err := s.TakeAll(t.Context(), []store.Charge{{Log: tight, Key: "k", Cost: 1}, {Log: wide, Key: "k", Cost: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,9 +212,9 @@ func TestTogetherReadsTheClockOnce(t *testing.T) {
 func TestTogetherWhileASlotMoves(t *testing.T) {
 	cluster := redistest.Cluster(t, 3)
 	s := New(cluster.Client(), patient)
-	asks := []core.Charge{{Policy: refundedPolicy, Key: "k", Cost: 1}, {Policy: countedPolicy, Key: "k", Cost: 1}}
-	move := cluster.Move(s.logKey(countedPolicy, "k"))
-	for i, step := range []func(){func() {}, move.Begin, func() { move.Migrate(s.logKey(countedPolicy, "k")) }, move.End} {
+	asks := []store.Charge{{Log: refundedLog, Key: "k", Cost: 1}, {Log: countedLog, Key: "k", Cost: 1}}
+	move := cluster.Move(s.logKey(countedLog, "k"))
+	for i, step := range []func(){func() {}, move.Begin, func() { move.Migrate(s.logKey(countedLog, "k")) }, move.End} {
 		if i > 0 || !t.Failed() {
 			step()
 		}
@@ -223,11 +224,11 @@ func TestTogetherWhileASlotMoves(t *testing.T) {
 		}
 		for j, u := range usages {
 			if !u.Allowed || u.Limits[0].Used != int64(i+1) {
-				t.Errorf("step %d, %s: %+v", i, asks[j].Policy, u)
+				t.Errorf("step %d, %s: %+v", i, asks[j].Log, u)
 			}
 		}
 		if i == 2 {
-			move.Migrate(s.logKey(refundedPolicy, "k"))
+			move.Migrate(s.logKey(refundedLog, "k"))
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // load asks for one unit of each log in turn, all the time and from several
@@ -22,11 +23,11 @@ type load struct {
 
 // account is what was answered about one log.
 type account struct {
-	policy *core.Policy
+	policy *store.Log
 	key    string
 
 	mu       sync.Mutex
-	admitted []core.EntryID // their IDs are zero unless the policy is refundable
+	admitted []store.EntryID // their IDs are zero unless the policy is refundable
 	denied   int
 	errors   []error
 	failed   time.Time // the last time
@@ -34,7 +35,7 @@ type account struct {
 }
 
 // startLoad puts load on n logs of each policy, until end or the test's.
-func startLoad(t *testing.T, s *Store, n int, policies ...*core.Policy) *load {
+func startLoad(t *testing.T, s *Store, n int, policies ...*store.Log) *load {
 	ctx, stop := context.WithCancel(context.Background())
 	l := &load{store: s, stop: stop}
 	for i := range n {
@@ -80,7 +81,7 @@ func (a *account) ask(s *Store) {
 }
 
 // name is the policy and the key.
-func (a *account) name() string { return a.policy.Name() + " " + a.key }
+func (a *account) name() string { return a.policy.Policy + " " + a.key }
 
 // awaitAll waits until the condition holds for all accounts.
 func (l *load) awaitAll(t *testing.T, what string, holds func(*account) bool) {
@@ -123,7 +124,7 @@ func (a *account) exact(t *testing.T) {
 	if len(a.errors) > 0 {
 		t.Errorf("%s: %d errors, such as %v", a.name(), len(a.errors), a.errors[0])
 	}
-	if got, want := int64(len(a.admitted)), a.policy.Limit(0).Max; got != want {
+	if got, want := int64(len(a.admitted)), a.policy.Limits[0].Max; got != want {
 		t.Errorf("%s: %d admitted, want %d", a.name(), got, want)
 	}
 }
@@ -134,16 +135,16 @@ func (l *load) figures() string {
 	for _, a := range l.accounts {
 		decisions += len(a.admitted) + a.denied
 		errors += len(a.errors)
-		excess += max(0, int64(len(a.admitted))-a.policy.Limit(0).Max)
+		excess += max(0, int64(len(a.admitted))-a.policy.Limits[0].Max)
 	}
 	return fmt.Sprintf("decisions=%d errors=%d excess=%d", decisions, errors, excess)
 }
 
 // loadPolicies are policies of all layouts with one limit.
-func loadPolicies(units int64) []*core.Policy {
+func loadPolicies(units int64) []*store.Log {
 	limit := core.PerHour(units)
-	return []*core.Policy{
-		core.NewPolicy("counted", limit), core.NewPolicy("summed", limit, core.VariableCost()),
-		core.NewPolicy("refunded", limit, core.Refundable(0)), core.NewPolicy("coarse", limit, core.VariableCost(), core.Coarse(64)),
+	return []*store.Log{
+		newLog("counted", limit), newLog("summed", limit, core.VariableCost()),
+		newLog("refunded", limit, core.Refundable(0)), newLog("coarse", limit, core.VariableCost(), core.Coarse(64)),
 	}
 }

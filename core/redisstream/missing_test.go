@@ -12,6 +12,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 	"github.com/streamlimit/streamlimit/core/storetest"
 )
 
@@ -35,7 +36,7 @@ func withoutCommand(t *testing.T, how, command string) (options *redis.Options, 
 
 // lacksCommand reports whether an error says that a command of the script is missing.
 func lacksCommand(err error) bool {
-	if !errors.Is(err, core.ErrStoreRejected) {
+	if !errors.Is(err, store.ErrRejected) {
 		return false
 	}
 	return strings.Contains(err.Error(), "package redisstream lists what it needs") || strings.Contains(err.Error(), "the script failed")
@@ -63,13 +64,13 @@ func checkKeys(t *testing.T, admin *redis.Client) (ending int) {
 }
 
 // logged returns how many units all logs of the policies hold, by their entries.
-func logged(t *testing.T, s *Store, admin *redis.Client, policies ...*core.Policy) (units int64) {
+func logged(t *testing.T, s *Store, admin *redis.Client, policies ...*store.Log) (units int64) {
 	t.Helper()
 	for _, p := range policies {
 		log, err := admin.XInfoStream(t.Context(), s.logKey(p, "k")).Result() // is not one of the scripts'
 		switch {
 		case err != nil: // there is none
-		case p.Layout() == core.Counted:
+		case p.Layout == store.Counted:
 			units += log.Length
 		default: // the total, which starts at 0
 			_, total, _ := strings.Cut(log.LastGeneratedID, "-")
@@ -85,9 +86,9 @@ func logged(t *testing.T, s *Store, admin *redis.Client, policies ...*core.Polic
 // an ACL or a renaming: a decision is right, or an error that names what is missing
 // and has counted nothing. Every key has a time to live.
 func TestCommandMissing(t *testing.T) {
-	policies := []*core.Policy{countedPolicy, summedPolicy, coarsePolicy}
-	tight := core.NewPolicy("tight", core.Per(2, 30*time.Millisecond)) // entries leave, and the log is full
-	asks := []core.Charge{{Policy: countedPolicy, Key: "k", Cost: 1}, {Policy: coarsePolicy, Key: "k", Cost: 1}, {Policy: summedPolicy, Key: "k", Cost: 1}}
+	policies := []*store.Log{countedLog, summedLog, coarseLog}
+	tight := newLog("tight", core.Per(2, 30*time.Millisecond)) // entries leave, and the log is full
+	asks := []store.Charge{{Log: countedLog, Key: "k", Cost: 1}, {Log: coarseLog, Key: "k", Cost: 1}, {Log: summedLog, Key: "k", Cost: 1}}
 	for _, how := range []string{"denied", "renamed", "denied later"} {
 		for _, command := range scriptCommands {
 			t.Run(how+"/"+command, func(t *testing.T) {
@@ -122,11 +123,11 @@ func TestCommandMissing(t *testing.T) {
 						must(t, admin.Do(t.Context(), "acl", "setuser", "limiter", "-"+command).Err())
 					}
 					for _, p := range policies {
-						one("take "+p.Name(), func() (int64, error) {
+						one("take "+p.Policy, func() (int64, error) {
 							_, err := s.Take(t.Context(), p, "k", 1)
 							return units(err, 1), err
 						})
-						one("peek "+p.Name(), func() (int64, error) {
+						one("peek "+p.Policy, func() (int64, error) {
 							_, err := s.Peek(t.Context(), p, "k", 1)
 							return 0, err
 						})
@@ -136,9 +137,9 @@ func TestCommandMissing(t *testing.T) {
 						return units(err, 3), err
 					})
 					one("refunded", func() (int64, error) {
-						u, err := s.Take(t.Context(), refundedPolicy, "k", 2)
+						u, err := s.Take(t.Context(), refundedLog, "k", 2)
 						if err == nil {
-							err = s.Settle(t.Context(), refundedPolicy, "k", u.Entry, -1)
+							err = s.Settle(t.Context(), refundedLog, "k", u.Entry, -1)
 						}
 						return 0, err
 					})
@@ -191,8 +192,8 @@ func TestCommandOfRulesMissing(t *testing.T) {
 		rdb := redis.NewClient(o)
 		defer rdb.Close()
 		s, all := New(rdb, WithTimeout(10*time.Second)), New(admin, WithTimeout(10*time.Second))
-		must(t, all.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "a"}))
-		must(t, all.SetRule(t.Context(), core.Rule{Kind: core.RuleBan, Key: "b", Until: time.Now().Add(5 * time.Millisecond)}))
+		must(t, all.SetRule(t.Context(), kept(core.Rule{Kind: core.RuleBlock, Key: "a"})))
+		must(t, all.SetRule(t.Context(), kept(core.Rule{Kind: core.RuleBan, Key: "b", Until: time.Now().Add(5 * time.Millisecond)})))
 		time.Sleep(10 * time.Millisecond)
 		keys := s.ruleKeys()
 		if command == "hgetall" {
@@ -210,7 +211,7 @@ func TestCommandOfRulesMissing(t *testing.T) {
 		}{
 			{"read", func() error { _, err := s.Rules(t.Context(), ""); return err }},
 			{"news", func() error { _, err := s.Rules(t.Context(), "5-5"); return err }},
-			{"set", func() error { return s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "c"}) }},
+			{"set", func() error { return s.SetRule(t.Context(), kept(core.Rule{Kind: core.RuleBlock, Key: "c"})) }},
 			{"delete", func() error { _, err := s.DeleteRule(t.Context(), "block key a"); return err }},
 		} {
 			before := dump()
@@ -238,7 +239,7 @@ func TestFeedWithoutPexpire(t *testing.T) {
 	rdb := redis.NewClient(o)
 	defer rdb.Close()
 	for range 2 {
-		if _, err := New(rdb, WithTimeout(10*time.Second)).AddEntry(t.Context(), []byte("d")); !errors.Is(err, core.ErrStoreRejected) {
+		if _, err := New(rdb, WithTimeout(10*time.Second)).AddEntry(t.Context(), []byte("d")); !errors.Is(err, store.ErrRejected) {
 			t.Errorf("added an entry: %v", err)
 		}
 	}

@@ -13,15 +13,16 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // layouts are policies of all layouts, with room for all that a client could
 // send again.
-var layouts = []*core.Policy{
-	core.NewPolicy("counted", core.PerHour(100_000)),
-	core.NewPolicy("summed", core.PerHour(100_000), core.VariableCost()),
-	core.NewPolicy("refunded", core.PerHour(100_000), core.VariableCost(), core.Refundable(0)),
-	core.NewPolicy("coarse", core.PerHour(100_000), core.VariableCost(), core.Coarse(64)),
+var layouts = []*store.Log{
+	newLog("counted", core.PerHour(100_000)),
+	newLog("summed", core.PerHour(100_000), core.VariableCost()),
+	newLog("refunded", core.PerHour(100_000), core.VariableCost(), core.Refundable(0)),
+	newLog("coarse", core.PerHour(100_000), core.VariableCost(), core.Coarse(64)),
 }
 
 // network is a proxy, or several.
@@ -61,20 +62,20 @@ func (l *loss) log(t *testing.T, before int64) {
 type question struct {
 	name string
 	ask  func(s *Store, key string) error
-	logs []*core.Policy
+	logs []*store.Log
 }
 
 func questions() (all []question) {
 	for _, p := range layouts {
-		all = append(all, question{p.Name(), func(s *Store, key string) error {
+		all = append(all, question{p.Policy, func(s *Store, key string) error {
 			_, err := s.Take(context.Background(), p, key, 1)
 			return err
-		}, []*core.Policy{p}})
+		}, []*store.Log{p}})
 	}
 	return append(all, question{"together", func(s *Store, key string) error {
-		var asks []core.Charge
+		var asks []store.Charge
 		for _, p := range layouts {
-			asks = append(asks, core.Charge{Policy: p, Key: key, Cost: 1})
+			asks = append(asks, store.Charge{Log: p, Key: key, Cost: 1})
 		}
 		_, err := s.TakeAll(context.Background(), asks)
 		return err
@@ -82,7 +83,7 @@ func questions() (all []question) {
 }
 
 // used is the units in a log, seen by a store on a network without faults.
-func used(t *testing.T, look *Store, p *core.Policy, key string) int64 {
+func used(t *testing.T, look *Store, p *store.Log, key string) int64 {
 	t.Helper()
 	u, err := look.Peek(context.Background(), p, key, 1)
 	must(t, err)
@@ -114,7 +115,7 @@ func atMostOnce(t *testing.T, rdb redis.UniversalClient, net network, l *loss, l
 			}
 			for j, p := range q.logs {
 				if more := used(t, look, p, "k") - before[j]; more > 1 || j == 0 && more != 1 {
-					t.Fatalf("%s, request %d is recorded %d times in the log of %s (%v)", q.name, i, more, p.Name(), err)
+					t.Fatalf("%s, request %d is recorded %d times in the log of %s (%v)", q.name, i, more, p.Policy, err)
 				}
 			}
 		}

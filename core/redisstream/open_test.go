@@ -13,12 +13,13 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // works checks that a store admits exactly its limit.
 func works(t *testing.T, s *Store) {
 	t.Helper()
-	for _, p := range []*core.Policy{core.NewPolicy("a", core.PerMinute(3)), core.NewPolicy("b", core.PerMinute(3), core.PerHour(9))} {
+	for _, p := range []*store.Log{newLog("a", core.PerMinute(3)), newLog("b", core.PerMinute(3), core.PerHour(9))} {
 		for k := range 20 {
 			for i := range 5 {
 				if u := take(t, s, p, fmt.Sprint("k", k)); u.Allowed != (i < 3) {
@@ -92,13 +93,13 @@ func TestOpenDeadRedis(t *testing.T) {
 	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "does not answer") {
 		t.Errorf("log %q, want one line that says so", got)
 	}
-	if _, err := s.Take(t.Context(), countedPolicy, "k", 1); err == nil || !strings.Contains(err.Error(), "connection refused") {
+	if _, err := s.Take(t.Context(), countedLog, "k", 1); err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("a decision without a server: error %v, want one that says why", err)
 	}
 	server.Restart()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
-		if u, err := s.Take(t.Context(), countedPolicy, "k", 1); err == nil && u.Allowed {
+		if u, err := s.Take(t.Context(), countedLog, "k", 1); err == nil && u.Allowed {
 			return
 		}
 		if time.Now().After(deadline) {

@@ -18,7 +18,7 @@ func perLog(waiters []*waiter) map[string]int {
 }
 
 func waitFor(q *queue, log, place string) *waiter {
-	t := waiterFor(countedPolicy, log, 1)
+	t := waiterFor(countedLog, log, 1)
 	t.place = place
 	q.push(t)
 	return t
@@ -83,7 +83,7 @@ func TestPlacesHaveBatchesOfTheirOwn(t *testing.T) {
 func TestAScriptOfItsOwnIsABatchAlone(t *testing.T) {
 	var q queue
 	waitFor(&q, "a", "")
-	own := waiterFor(countedPolicy, "b", 1)
+	own := waiterFor(countedLog, "b", 1)
 	own.script = together
 	q.push(own)
 	waitFor(&q, "b", "")
@@ -127,7 +127,7 @@ func TestQueueAgainstLists(t *testing.T) {
 				}
 			case 2:
 				log := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "log")
-				back := waiterFor(countedPolicy, log, 1)
+				back := waiterFor(countedLog, log, 1)
 				q.putBack(back)
 				want[log] = slices.Insert(want[log], 0, back)
 				size++

@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 //go:embed registry.lua
@@ -19,19 +19,19 @@ var registrySource string
 // logsSuffix ends the prefix of the key of registry.lua.
 const logsSuffix = "{logs}"
 
-// RegisterLogs implements [core.Registrar].
-func (s *Store) RegisterLogs(ctx context.Context, written []*core.Policy) ([]core.RegisteredLog, error) {
+// RegisterLogs implements [store.Registrar].
+func (s *Store) RegisterLogs(ctx context.Context, written []*store.Log) ([]store.RegisteredLog, error) {
 	args := make([]any, 0, 4+2*len(written))
 	args = append(args, "eval", registrySource, 1, s.prefix+logsSuffix)
 	for _, p := range written {
-		args = append(args, p.LogName(), (p.Longest() + time.Minute).Milliseconds())
+		args = append(args, p.Name, (p.Longest + time.Minute).Milliseconds())
 	}
 	cmd := redis.NewStringSliceCmd(ctx, args...)
 	// Registering twice is as good as once, so this may be retried.
 	if err := s.plain(ctx, s.prefix+logsSuffix, cmd); err != nil {
 		return nil, err
 	}
-	var logs []core.RegisteredLog
+	var logs []store.RegisteredLog
 	for pair := range slices.Chunk(cmd.Val(), 2) {
 		if len(pair) < 2 {
 			return nil, fmt.Errorf("redisstream: logs: %w", errCut)
@@ -40,7 +40,7 @@ func (s *Store) RegisterLogs(ctx context.Context, written []*core.Policy) ([]cor
 		if err != nil {
 			return nil, fmt.Errorf("redisstream: logs: %w", err)
 		}
-		logs = append(logs, core.RegisteredLog{Name: pair[0], Left: time.Duration(left) * time.Millisecond})
+		logs = append(logs, store.RegisteredLog{Name: pair[0], Left: time.Duration(left) * time.Millisecond})
 	}
 	return logs, nil
 }

@@ -5,20 +5,20 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // outcome is what became of a request, for a breaker: one of its decisions, and the
 // error.
 type outcome struct {
-	ask core.Charge
+	ask store.Charge
 	err error
 }
 
 // reports passes outcomes on to the limiters that use the store.
 type reports struct {
 	mu  sync.Mutex
-	all atomic.Pointer[[]*func(core.Charge, error)]
+	all atomic.Pointer[[]*func(store.Charge, error)]
 }
 
 func (r *reports) send(o outcome) {
@@ -29,13 +29,13 @@ func (r *reports) send(o outcome) {
 	}
 }
 
-// Report implements [core.Reporter].
-func (s *Store) Report(f func(core.Charge, error)) (stop func()) {
+// Report implements [store.Reporter].
+func (s *Store) Report(f func(store.Charge, error)) (stop func()) {
 	r := &s.batcher.reports
-	change := func(change func([]*func(core.Charge, error)) []*func(core.Charge, error)) {
+	change := func(change func([]*func(store.Charge, error)) []*func(store.Charge, error)) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		var all []*func(core.Charge, error)
+		var all []*func(store.Charge, error)
 		if now := r.all.Load(); now != nil {
 			all = slices.Clone(*now)
 		}
@@ -43,10 +43,10 @@ func (s *Store) Report(f func(core.Charge, error)) (stop func()) {
 		r.all.Store(&all)
 	}
 	added := &f
-	change(func(all []*func(core.Charge, error)) []*func(core.Charge, error) { return append(all, added) })
+	change(func(all []*func(store.Charge, error)) []*func(store.Charge, error) { return append(all, added) })
 	return func() {
-		change(func(all []*func(core.Charge, error)) []*func(core.Charge, error) {
-			return slices.DeleteFunc(all, func(one *func(core.Charge, error)) bool { return one == added })
+		change(func(all []*func(store.Charge, error)) []*func(store.Charge, error) {
+			return slices.DeleteFunc(all, func(one *func(store.Charge, error)) bool { return one == added })
 		})
 	}
 }

@@ -7,13 +7,13 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // result is what a script has answered to the waiters of a group.
 type result struct {
 	group
-	usage   core.Usage
+	usage   store.Usage
 	granted int   // of the group, from its first waiter on
 	err     error // of the script
 	shared  []*waiter
@@ -88,7 +88,7 @@ func (v *server) sendBatch(batch *batch) ([]result, error) {
 func (v *server) sendGroup(batch *batch, g group, r *result) error {
 	r.group = g
 	c := &g[0].charges[0]
-	call := g.appendArgs(callFor(c, 6+2*core.MaxLimits))
+	call := g.appendArgs(callFor(c, 6+2*store.MaxLimits))
 	reply, err := v.batcher.transport.send(&batch.request, scriptOf(c.policy), call)
 	if err != nil {
 		r.err = err
@@ -108,7 +108,7 @@ func grouped(all []*waiter) []group {
 	places := make(map[string]int, len(all)) // of counted logs, in groups
 	for i, t := range all {
 		c := &t.charges[0]
-		if t.args == nil && c.policy.Layout() == core.Counted {
+		if t.args == nil && c.policy.Layout == store.Counted {
 			place, known := places[c.log]
 			if known && groups[place][0].charges[0].policy == c.policy {
 				groups[place] = append(groups[place], t)
@@ -160,7 +160,7 @@ func (r *result) read(reply []int64) {
 }
 
 // deny returns the answer to the waiters that got nothing.
-func (r *result) deny() core.Usage {
+func (r *result) deny() store.Usage {
 	u := r.usage
 	u.Allowed = false
 	return u
@@ -185,7 +185,7 @@ func (r *result) deliver() {
 }
 
 // usageOf returns the answer to the waiter at a place in the group.
-func (r *result) usageOf(place int) core.Usage {
+func (r *result) usageOf(place int) store.Usage {
 	if len(r.group) == 1 {
 		return r.usage
 	}
@@ -202,7 +202,7 @@ func (r *result) usageOf(place int) core.Usage {
 }
 
 // errUnexplained is the error of a script that has failed among many.
-var errUnexplained = fmt.Errorf("%w: the script failed", core.ErrStoreRejected)
+var errUnexplained = fmt.Errorf("%w: the script failed", store.ErrRejected)
 
 // share lets a denial answer those who had begun to wait before the question was
 // sent: its moment lies within each one's wait. It answers the same policy and
@@ -237,7 +237,7 @@ func (v *server) share(results []result, number uint64) {
 // denied reports whether a waiter with a script of its own was denied.
 func (t *waiter) denied() bool {
 	for i, u := range t.usages {
-		if !u.Allowed && !t.charges[i].policy.Shadow() {
+		if !u.Allowed && !t.charges[i].policy.Shadow {
 			return true
 		}
 	}

@@ -54,7 +54,7 @@ func TestRingUnderLoad(t *testing.T) {
 		if a.back.After(back) {
 			back = a.back
 		}
-		if got, most := len(a.admitted), 2*int(a.policy.Limit(0).Max); got > most || len(a.errors) == 0 {
+		if got, most := len(a.admitted), 2*int(a.policy.Limits[0].Max); got > most || len(a.errors) == 0 {
 			t.Errorf("%s: %d admitted and %d errors, want at most %d, in two logs", a.name(), got, len(a.errors), most)
 		}
 	}

@@ -27,5 +27,5 @@ func (c *ruleClock) set(server, sent time.Time) {
 	}
 }
 
-// RuleTime implements [core.Store].
+// RuleTime implements [store.Store].
 func (s *Store) RuleTime() time.Time { return s.clock.now() }

@@ -1,12 +1,9 @@
 package redisstream
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -16,7 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // rulesSuffix ends the prefix of the keys that have the rules, which rules.lua
@@ -51,30 +48,29 @@ func (s *Store) ruleKeys() (keys [4]string) {
 // ruleVersion is the form of a version, which is the ID of an entry.
 var ruleVersion = regexp.MustCompile(`^[1-9][0-9]{0,18}-[0-9]{1,19}$`)
 
-// Rules implements [core.Store]. A rule that can't be read is skipped, with one log
-// line for each version of the rules.
-func (s *Store) Rules(ctx context.Context, known string) (core.RuleChanges, error) {
+// Rules implements [store.Store].
+func (s *Store) Rules(ctx context.Context, known string) (store.RuleChanges, error) {
 	version := known
 	if !ruleVersion.MatchString(known) && known != noRules {
 		version = ""
 	}
-	c := ruleChanges{store: s, version: version, rules: make(map[string]core.Rule)}
+	c := ruleChanges{store: s, version: version, rules: make(map[string]store.Rule)}
 	for range rulesAttempts {
 		if c.version == "" {
 			if err := c.readAll(ctx); err != nil {
-				return core.RuleChanges{}, err
+				return store.RuleChanges{}, err
 			}
 		}
 		complete, err := c.readNews(ctx)
 		if err != nil {
-			return core.RuleChanges{}, err
+			return store.RuleChanges{}, err
 		}
 		if complete {
 			return c.result(), nil
 		}
 		c.version = ""
 	}
-	return core.RuleChanges{}, errors.New("redisstream: rules: they change faster than they can be read")
+	return store.RuleChanges{}, errors.New("redisstream: rules: they change faster than they can be read")
 }
 
 // noRules is the version before the first rule.
@@ -85,10 +81,7 @@ type ruleChanges struct {
 	store   *Store
 	version string
 	all     bool
-	rules   map[string]core.Rule // by ID; one without a kind is deleted
-
-	unreadKind  string // of the first rule that can't be read; "" for none
-	unreadError error
+	rules   map[string]store.Rule // by ID; the zero Rule is deleted
 }
 
 // readAll reads all rules, a page at a time, in the order in which they were changed.
@@ -163,39 +156,24 @@ func (c *ruleChanges) readNews(ctx context.Context) (complete bool, err error) {
 // take takes over a value of the hash, "" for a rule that is deleted. A rule that has
 // ended is as good as deleted: the next changes delete it.
 func (c *ruleChanges) take(id, value string) {
-	c.rules[id] = core.Rule{}
+	c.rules[id] = store.Rule{}
 	end, text, _ := strings.Cut(value, " ")
 	until, _ := strconv.ParseInt(end, 10, 64)
 	if value == "" || until > 0 && until <= c.store.RuleTime().UnixMilli() {
 		return
 	}
-	r, err := parseRule(text)
-	if err == nil && r.ID() != id {
-		err = errors.New("its ID is another's")
-	}
-	if err != nil {
-		c.unread(id, err)
-		return
+	r := store.Rule{ID: id, Text: text}
+	if until > 0 {
+		r.Until = time.UnixMilli(until).UTC()
 	}
 	c.rules[id] = r
 }
 
-// unread notes that a rule can't be read.
-func (c *ruleChanges) unread(id string, err error) {
-	if c.unreadKind == "" {
-		c.unreadKind, _, _ = strings.Cut(id, " ") // what follows can be a client's key
-		c.unreadError = err
-	}
-}
-
-func (c *ruleChanges) result() core.RuleChanges {
-	if c.unreadKind != "" {
-		c.store.warnUnread(c)
-	}
-	result := core.RuleChanges{Version: c.version, All: c.all}
+func (c *ruleChanges) result() store.RuleChanges {
+	result := store.RuleChanges{Version: c.version, All: c.all}
 	for id, r := range c.rules {
 		switch {
-		case r.Kind != "":
+		case r.ID != "":
 			result.Set = append(result.Set, r)
 		case !c.all:
 			result.Deleted = append(result.Deleted, id)
@@ -261,44 +239,17 @@ func (s *Store) readScript(ctx context.Context, sc *script, keys []string, args 
 	return cmd.Val(), nil
 }
 
-// parseRule reads the rule in a value of the hash. What this version does not know is
-// not to be guessed: it may say whom the rule is not about.
-func parseRule(text string) (r core.Rule, err error) {
-	d := json.NewDecoder(bytes.NewReader([]byte(text)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&r); err != nil {
-		return r, err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return r, errors.New("more follows the rule")
-	}
-	return r, nil
-}
-
-// warnUnread logs that a rule can't be read, once for each version of the rules.
-func (s *Store) warnUnread(c *ruleChanges) {
-	version := c.version // a pointer into c would keep all rules in memory
-	if last := s.unreadVersion.Swap(&version); last != nil && *last == version {
-		return
-	}
-	s.logger.Warn("streamlimit: a rule that can't be read is passed over", "kind", c.unreadKind, "error", c.unreadError)
-}
-
-// SetRule implements [core.Store].
-func (s *Store) SetRule(ctx context.Context, r core.Rule) error {
-	text, err := json.Marshal(r)
-	if err != nil {
-		return fmt.Errorf("redisstream: rule: %w", err)
-	}
+// SetRule implements [store.Store].
+func (s *Store) SetRule(ctx context.Context, r store.Rule) error {
 	until := int64(0)
 	if !r.Until.IsZero() {
 		until = r.Until.UnixMilli()
 	}
-	_, err = s.changeRule(ctx, changeRules, r.ID(), strconv.FormatInt(until, 10), string(text))
+	_, err := s.changeRule(ctx, changeRules, r.ID, strconv.FormatInt(until, 10), r.Text)
 	return err
 }
 
-// DeleteRule implements [core.Store]. It also works on a server that is at its maxmemory.
+// DeleteRule implements [store.Store]. It also works on a server that is at its maxmemory.
 func (s *Store) DeleteRule(ctx context.Context, id string) (bool, error) {
 	return s.changeRule(ctx, deleteRules, id, "", "")
 }
@@ -312,7 +263,7 @@ const (
 
 func (s *Store) changeRule(ctx context.Context, sc *script, id, until, text string) (found bool, err error) {
 	keys := s.ruleKeys()
-	call := []any{"evalsha", sc.sha, len(keys), keys[0], keys[1], keys[2], keys[3], id, until, text, rand.Int64(), core.MaxRules}
+	call := []any{"evalsha", sc.sha, len(keys), keys[0], keys[1], keys[2], keys[3], id, until, text, rand.Int64(), store.MaxRules}
 	reply, err := s.batcher.run(ctx, charge{log: keys[0]}, sc, slices.Clone(call))
 	for tries := 1; redis.HasErrorPrefix(err, "TRYAGAIN") && tries < movingTries; tries++ {
 		// The slot of the rules moves to another server, and some of the keys are there
@@ -328,7 +279,7 @@ func (s *Store) changeRule(ctx context.Context, sc *script, id, until, text stri
 		return false, fmt.Errorf("rule: %w", err)
 	}
 	if len(reply) == 1 && reply[0] < 0 {
-		return false, core.ErrTooManyRules
+		return false, store.ErrTooManyRules
 	}
 	return len(reply) == 1 && reply[0] == 1, nil
 }

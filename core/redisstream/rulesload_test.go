@@ -17,6 +17,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // fillRules sets n rules.
@@ -29,7 +30,7 @@ func fillRules(tb testing.TB, s *Store, n int) {
 			id := "ban key filler-" + strconv.Itoa(i)
 			text := fmt.Sprintf(`{"kind":"ban","key":"filler-%d","until":"2099-01-01T00:00:00Z"}`, i)
 			_ = pipe.Process(tb.Context(), newOnce(tb.Context(), []any{
-				"eval", changeRules.source, 4, keys[0], keys[1], keys[2], keys[3], id, "4070908800000", text, i, core.MaxRules,
+				"eval", changeRules.source, 4, keys[0], keys[1], keys[2], keys[3], id, "4070908800000", text, i, store.MaxRules,
 			}))
 		}
 		if _, err := pipe.Exec(tb.Context()); err != nil {
@@ -171,17 +172,17 @@ func TestRulesWhenTheClockWasWrong(t *testing.T) {
 	for _, lost := range []bool{true, false} { // rules begin while the clock is wrong, or before
 		must(t, rdb.FlushAll(t.Context()).Err())
 		if !lost {
-			must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "first"}))
+			must(t, s.SetRule(t.Context(), kept(core.Rule{Kind: core.RuleBlock, Key: "first"})))
 		}
 		limiter := core.New(s)
 		defer limiter.Close()
 		seen := make(map[string]bool)
 		change := func(by *Store, i int) {
 			t.Helper()
-			must(t, by.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: strconv.Itoa(i)}))
+			must(t, by.SetRule(t.Context(), kept(core.Rule{Kind: core.RuleBlock, Key: strconv.Itoa(i)})))
 			want := rulesOf(t, s)
 			rules, err := limiter.Rules(t.Context())
-			if must(t, err); len(rules) != len(want) || want["block key "+strconv.Itoa(i)].Kind == "" {
+			if must(t, err); len(rules) != len(want) || want["block key "+strconv.Itoa(i)].ID == "" {
 				t.Errorf("rules %v, want %v", rules, want)
 			}
 			c, err := s.Rules(t.Context(), "")
@@ -224,8 +225,8 @@ func TestRulesAreLost(t *testing.T) {
 				rdb := redistest.Start(t).Client()
 				s := New(rdb, patient)
 				keys := s.ruleKeys()
-				must(t, s.SetRule(t.Context(), block("a")))
-				must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBan, Key: "a", Until: time.Now().Add(time.Hour)}))
+				must(t, s.SetRule(t.Context(), kept(block("a"))))
+				must(t, s.SetRule(t.Context(), kept(core.Rule{Kind: core.RuleBan, Key: "a", Until: time.Now().Add(time.Hour)})))
 				var dump []string
 				for _, key := range keys {
 					dump = append(dump, rdb.Dump(t.Context(), key).Val())
@@ -240,7 +241,7 @@ func TestRulesAreLost(t *testing.T) {
 				left := map[string]int{"the order": 4, "the ends": 4, "the stream": 4, "the last changes": 2}[name]
 				if after != "at once" {
 					for _, key := range []string{"d", "e"} {
-						must(t, other.SetRule(t.Context(), block(key)))
+						must(t, other.SetRule(t.Context(), kept(block(key))))
 						left++
 					}
 					order, ends := rdb.ZCard(t.Context(), keys[1]).Val(), rdb.ZCard(t.Context(), keys[2]).Val()
@@ -248,7 +249,7 @@ func TestRulesAreLost(t *testing.T) {
 						t.Errorf("the order has %d rules and the ends have %d, want %d", order, ends, left)
 					}
 				} else if name == "the order" {
-					if c, err := other.Rules(t.Context(), ""); !errors.Is(err, core.ErrStoreRejected) {
+					if c, err := other.Rules(t.Context(), ""); !errors.Is(err, store.ErrRejected) {
 						t.Errorf("a process that starts has %d rules, %v, want an error", len(c.Set), err)
 					}
 					if rules, err := limiter.Rules(t.Context()); err != nil || len(rules) != left {
@@ -266,7 +267,7 @@ func TestRulesAreLost(t *testing.T) {
 				for _, r := range rules {
 					got[r.ID()] = r
 				}
-				if !maps.EqualFunc(got, want, func(a, b core.Rule) bool { return a.ID() == b.ID() }) {
+				if !maps.EqualFunc(got, want, func(a core.Rule, b store.Rule) bool { return a.ID() == b.ID }) {
 					t.Errorf("rules %v, want %v", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
 				}
 			})
@@ -313,7 +314,7 @@ func TestRulesAreRestoredMeanwhile(t *testing.T) {
 	if _, _, err := s.readRules(t.Context(), rulesPage, "", page[0].(string), "+inf"); err == nil {
 		t.Error("the next page of an order that is lost")
 	}
-	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}))
+	must(t, s.SetRule(t.Context(), kept(core.Rule{Kind: core.RuleBlock, Key: "k"})))
 	if c, err := s.Rules(t.Context(), version); err != nil || !c.All || len(c.Set) != 11 {
 		t.Errorf("all %v, %d rules, %v, want all 11", c.All, len(c.Set), err)
 	}
@@ -323,7 +324,7 @@ func TestRulesAreRestoredMeanwhile(t *testing.T) {
 func TestRulesFarBehind(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
-	must(t, s.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "gone"}))
+	must(t, s.SetRule(t.Context(), kept(core.Rule{Kind: core.RuleBlock, Key: "gone"})))
 	first, err := s.Rules(t.Context(), "")
 	must(t, err)
 	_, err = s.DeleteRule(t.Context(), "block key gone")

@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 //go:embed prelude.lua
@@ -116,13 +116,13 @@ func newScript(source string) *script {
 
 // scriptOf returns the script for decisions by a policy: that of its layout, or the one
 // that also counts earlier logs.
-func scriptOf(p *core.Policy) *script {
+func scriptOf(p *store.Log) *script {
 	switch {
-	case len(p.Earlier()) > 0:
+	case len(p.Earlier) > 0:
 		return changed
-	case p.Layout() == core.Counted:
+	case p.Layout == store.Counted:
 		return counted
-	case p.Layout() == core.Refunded:
+	case p.Layout == store.Refunded:
 		return refunded
 	}
 	return summed

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 const (
@@ -67,10 +67,10 @@ type server struct {
 }
 
 var (
-	errWaited  = fmt.Errorf("%w: no turn within the wait bound", core.ErrOverloaded)
-	errCrowd   = fmt.Errorf("%w: too many requests wait for Redis", core.ErrOverloaded)
-	errStarved = fmt.Errorf("%w: this process has no time to read the answer", core.ErrOverloaded)
-	errPool    = fmt.Errorf("%w: all connections of the client's pool are in use", core.ErrOverloaded)
+	errWaited  = fmt.Errorf("%w: no turn within the wait bound", store.ErrOverloaded)
+	errCrowd   = fmt.Errorf("%w: too many requests wait for Redis", store.ErrOverloaded)
+	errStarved = fmt.Errorf("%w: this process has no time to read the answer", store.ErrOverloaded)
+	errPool    = fmt.Errorf("%w: all connections of the client's pool are in use", store.ErrOverloaded)
 )
 
 // startAlone reserves a connection for a call that finds the server idle: nobody waits,

@@ -5,15 +5,14 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// Settle implements [core.Store].
-func (s *Store) Settle(ctx context.Context, p *core.Policy, key string, entry core.EntryID, correction int64) error {
-	grace, _ := p.Refundable()
+// Settle implements [store.Store].
+func (s *Store) Settle(ctx context.Context, p *store.Log, key string, entry store.EntryID, correction int64) error {
 	id := strconv.FormatInt(entry.Time, 10) + "-" + strconv.FormatInt(entry.Total, 10)
 	c := s.charge(p.After(), key, correction) // earlier logs do not matter here
-	args := []any{modeCorrect, correction, p.Longest().Milliseconds(), start(), grace.Milliseconds(), id}
+	args := []any{modeCorrect, correction, p.Longest.Milliseconds(), start(), p.Grace.Milliseconds(), id}
 	reply, err := s.batcher.ask(ctx, c, args)
 	switch {
 	case err != nil:
@@ -21,7 +20,7 @@ func (s *Store) Settle(ctx context.Context, p *core.Policy, key string, entry co
 	case len(reply) != 1:
 		return fmt.Errorf("redisstream: settle: the script answered %d numbers, want 1", len(reply))
 	case reply[0] == 0:
-		return core.ErrTooLate
+		return store.ErrTooLate
 	}
 	return nil
 }

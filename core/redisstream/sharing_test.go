@@ -38,7 +38,7 @@ func BenchmarkSharing(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := core.NewPolicy("p", core.PerHour(100_000_000))
+	p := newLog("p", core.PerHour(100_000_000))
 	s := New(rdb, patient)
 	ways := map[string]func(key string) error{
 		"connections": func(key string) error {

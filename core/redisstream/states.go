@@ -5,7 +5,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // remedy is what to do when a server answers a script with an error.
@@ -99,9 +99,9 @@ func stateOf(err error) (remedy, error) {
 func marked(r remedy, err error) error {
 	switch r {
 	case refused:
-		return fmt.Errorf("%w: %w", core.ErrStoreRejected, err)
+		return fmt.Errorf("%w: %w", store.ErrRejected, err)
 	case foreign:
-		return fmt.Errorf("%w: %w", core.ErrWrongType, err)
+		return fmt.Errorf("%w: %w", store.ErrWrongType, err)
 	}
 	return err
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // situation is a state that a server is brought into and out of again.
@@ -143,7 +144,7 @@ var situations = map[string]situation{
 			func() { do(t, server, "ACL", "SETUSER", "limiter", ">right") },
 		}
 	}},
-	"NOPERM": {is: core.ErrStoreRejected, says: "package redisstream lists what it needs", start: func(t *testing.T) *place {
+	"NOPERM": {is: store.ErrRejected, says: "package redisstream lists what it needs", start: func(t *testing.T) *place {
 		server := redistest.Start(t)
 		do(t, server, "ACL", "SETUSER", "limiter", "on", ">pw", "+@all", "~*")
 		rdb := client(t, server, func(o *redis.Options) { o.Username, o.Password = "limiter", "pw" })
@@ -153,14 +154,14 @@ var situations = map[string]situation{
 			func() { do(t, server, "ACL", "SETUSER", "limiter", "+evalsha") },
 		}
 	}},
-	"MOVED": {is: core.ErrStoreRejected, says: "redis+cluster://", start: func(t *testing.T) *place {
+	"MOVED": {is: store.ErrRejected, says: "redis+cluster://", start: func(t *testing.T) *place {
 		node, move := slotOf(t, "k")
 		return &place{node.Client(), func() { move.Run() }, func() {
 			move.From, move.To = move.To, move.From
 			move.Run()
 		}}
 	}},
-	"ASK": {is: core.ErrStoreRejected, says: "redis+cluster://", start: func(t *testing.T) *place {
+	"ASK": {is: store.ErrRejected, says: "redis+cluster://", start: func(t *testing.T) *place {
 		node, move := slotOf(t, "k")
 		return &place{node.Client(), func() {
 			move.Begin()
@@ -188,23 +189,23 @@ func TestStates(t *testing.T) {
 			limiter := core.New(s, core.WithLogger(log.logger()))
 			t.Cleanup(func() { limiter.Close() })
 			for range 3 {
-				take(t, s, countedPolicy, "k")
-				take(t, s, refundedPolicy, "k")
+				take(t, s, countedLog, "k")
+				take(t, s, refundedLog, "k")
 			}
 			p.enter()
 
-			for _, policy := range []*core.Policy{countedPolicy, refundedPolicy} {
+			for _, policy := range []*store.Log{countedLog, refundedLog} {
 				_, err := s.Take(t.Context(), policy, "k", 1)
 				sayState(t, c, err)
 			}
-			_, err := s.TakeAll(t.Context(), []core.Charge{{Policy: countedPolicy, Key: "k", Cost: 1}, {Policy: refundedPolicy, Key: "k", Cost: 1}})
+			_, err := s.TakeAll(t.Context(), []store.Charge{{Log: countedLog, Key: "k", Cost: 1}, {Log: refundedLog, Key: "k", Cost: 1}})
 			sayState(t, c, err)
 
 			// Many at once, which share round trips.
 			var group sync.WaitGroup
 			for range 100 {
 				group.Go(func() {
-					_, err := s.Take(t.Context(), countedPolicy, "k", 1)
+					_, err := s.Take(t.Context(), countedLog, "k", 1)
 					sayState(t, c, err)
 				})
 			}
@@ -230,9 +231,9 @@ func TestStates(t *testing.T) {
 				d, err := limiter.Peek(t.Context(), countedPolicy, "k")
 				return err == nil && d.Source == core.SourceRedis
 			})
-			for _, policy := range []*core.Policy{countedPolicy, refundedPolicy} {
+			for _, policy := range []*store.Log{countedLog, refundedLog} {
 				if u := take(t, s, policy, "k"); u.Limits[0].Used != 4 {
-					t.Errorf("%s: %d used, want the 3 from before and 1", policy.Name(), u.Limits[0].Used)
+					t.Errorf("%s: %d used, want the 3 from before and 1", policy.Policy, u.Limits[0].Used)
 				}
 			}
 			if c.opens {
@@ -252,7 +253,7 @@ func sayState(t *testing.T, c situation, err error) {
 		t.Error("a decision, want an error")
 		return
 	}
-	for _, marker := range []error{core.ErrStoreRejected, core.ErrWrongType} {
+	for _, marker := range []error{store.ErrRejected, store.ErrWrongType} {
 		if errors.Is(err, marker) != (marker == c.is) {
 			t.Errorf("%v; want it to be: %v", err, c.is)
 		}
@@ -273,8 +274,8 @@ func wantLines(t *testing.T, log *logBuffer, want int) {
 // that a client of another make has reached.
 var answers = map[string]situation{
 	"max number of clients":     {says: "redisstream: the server has no room for more connections: raise its maxclients, or lower the clients' pool sizes: ERR max number of clients reached"},
-	"unknown command 'evalsha'": {is: core.ErrStoreRejected, says: "the server runs no scripts: it is a sentinel, or evalsha is renamed: ERR unknown command 'evalsha', with args"},
-	"Error compiling script":    {is: core.ErrStoreRejected, says: "Redis 7.0 or later is needed: ERR Error compiling script (new function)"},
+	"unknown command 'evalsha'": {is: store.ErrRejected, says: "the server runs no scripts: it is a sentinel, or evalsha is renamed: ERR unknown command 'evalsha', with args"},
+	"Error compiling script":    {is: store.ErrRejected, says: "Redis 7.0 or later is needed: ERR Error compiling script (new function)"},
 }
 
 func TestAnswers(t *testing.T) {
@@ -284,7 +285,7 @@ func TestAnswers(t *testing.T) {
 		_, text, _ := strings.Cut(c.says, ": ERR ")
 		proxy.Rule(redistest.Scripts(redistest.ReplyWith("-ERR " + text + "\r\n")))
 		rdb := client(t, server, func(o *redis.Options) { o.Addr = proxy.Addr })
-		_, err := New(rdb, patient).Take(t.Context(), countedPolicy, prefix, 1)
+		_, err := New(rdb, patient).Take(t.Context(), countedLog, prefix, 1)
 		sayState(t, c, err)
 	}
 }
@@ -304,15 +305,15 @@ func TestNewPrimaryAtTheSameAddress(t *testing.T) {
 	// All of several connections lead to the old one.
 	var group sync.WaitGroup
 	for range 20 {
-		group.Go(func() { take(t, s, countedPolicy, "k") })
+		group.Go(func() { take(t, s, countedLog, "k") })
 	}
 	group.Wait()
 	awaitCheck(s)
 	do(t, old, "REPLICAOF", "127.0.0.1", 1)
 	now.Store(primary)
-	for _, p := range []*core.Policy{countedPolicy, refundedPolicy} {
+	for _, p := range []*store.Log{countedLog, refundedLog} {
 		if u := take(t, s, p, "k"); u.Limits[0].Used != 1 {
-			t.Errorf("%s: %d used at a new primary, want 1", p.Name(), u.Limits[0].Used)
+			t.Errorf("%s: %d used at a new primary, want 1", p.Policy, u.Limits[0].Used)
 		}
 	}
 }
@@ -384,7 +385,7 @@ func fill(t *testing.T, server *redistest.Server, keys, size int) {
 func slotOf(t *testing.T, key string) (*redistest.Server, *redistest.SlotMove) {
 	cluster := redistest.Cluster(t, 2)
 	s := New(cluster.Client())
-	move := cluster.Move(s.logKey(countedPolicy, key))
+	move := cluster.Move(s.logKey(countedLog, key))
 	return move.From, move
 }
 

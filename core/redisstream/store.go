@@ -8,12 +8,11 @@ import (
 	"log/slog"
 	"reflect"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // DefaultTimeout is the time that a server has to answer a decision. [WithTimeout]
@@ -27,7 +26,7 @@ const DefaultWaitBound = 250 * time.Millisecond
 // DefaultPrefix is the prefix of every key. [WithPrefix] changes it.
 const DefaultPrefix = "streamlimit:"
 
-// Store is a [core.Store] that keeps the logs in Redis Streams. Make one with
+// Store is a [store.Store] that keeps the logs in Redis Streams. Make one with
 // [New] or [Open].
 //
 // A decision goes through three layers. The cache answers with a denial that is
@@ -42,9 +41,8 @@ type Store struct {
 	batcher   batcher
 	transport transport
 
-	check         check                  // of the servers, at the first answer
-	unreadVersion atomic.Pointer[string] // of the rules, one of which could not be read
-	clock         ruleClock
+	check check // of the servers, at the first answer
+	clock ruleClock
 }
 
 // Option is a setting for [New] and [Open].
@@ -74,7 +72,7 @@ func WithTimeout(d time.Duration) Option {
 
 // WithWaitBound sets the time that a decision may wait in this process for its turn, at
 // least 1 ms. The default is [DefaultWaitBound]. A decision that would wait longer is
-// refused at once with [core.ErrOverloaded], which says nothing about the server. A
+// refused at once with [store.ErrOverloaded], which says nothing about the server. A
 // caller waits at most for the wait bound and the timeout together. The first
 // connection of a process can add a second.
 func WithWaitBound(d time.Duration) Option {
@@ -121,9 +119,9 @@ func New(rdb redis.UniversalClient, options ...Option) *Store {
 	return s
 }
 
-// Take implements [core.Store]. A denial is cached for a moment, and requests
+// Take implements [store.Store]. A denial is cached for a moment, and requests
 // that come at once share round trips.
-func (s *Store) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+func (s *Store) Take(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
 	if !cacheable(p) {
 		return s.take(ctx, p, key, cost)
 	}
@@ -139,7 +137,7 @@ func (s *Store) Take(ctx context.Context, p *core.Policy, key string, cost int64
 }
 
 // take is Take without the cache.
-func (s *Store) take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+func (s *Store) take(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
 	u, err := s.batcher.take(ctx, s.charge(p, key, cost))
 	if err != nil && moving(p, err) {
 		return s.decideWhileMoving(ctx, p, key, cost, modeTake)
@@ -148,12 +146,12 @@ func (s *Store) take(ctx context.Context, p *core.Policy, key string, cost int64
 }
 
 // charge returns what the batcher is asked.
-func (s *Store) charge(p *core.Policy, key string, cost int64) charge {
+func (s *Store) charge(p *store.Log, key string, cost int64) charge {
 	return charge{policy: p, key: key, log: s.logKey(p, key), cost: cost}
 }
 
-// Peek implements [core.Store].
-func (s *Store) Peek(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+// Peek implements [store.Store].
+func (s *Store) Peek(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
 	c := s.charge(p, key, cost)
 	u, err := s.askUsage(ctx, c, appendDecision(nil, &c, modeLook))
 	if err != nil && moving(p, err) {
@@ -164,26 +162,26 @@ func (s *Store) Peek(ctx context.Context, p *core.Policy, key string, cost int64
 
 // askUsage runs the script that decides on the charge, with the given arguments, and
 // reads its reply.
-func (s *Store) askUsage(ctx context.Context, c charge, args []any) (core.Usage, error) {
+func (s *Store) askUsage(ctx context.Context, c charge, args []any) (store.Usage, error) {
 	reply, err := s.batcher.ask(ctx, c, args)
 	if err != nil {
-		return core.Usage{}, err
+		return store.Usage{}, err
 	}
 	u, err := parseUsage(reply, c.policy)
 	if err != nil {
-		return core.Usage{}, fmt.Errorf("redisstream: %w", err)
+		return store.Usage{}, fmt.Errorf("redisstream: %w", err)
 	}
 	return u, nil
 }
 
-// Shard implements [core.Sharder]: it returns the address of the server that has
+// Shard implements [store.Sharder]: it returns the address of the server that has
 // the log, in a Cluster or Ring.
-func (s *Store) Shard(p *core.Policy, key string) string {
+func (s *Store) Shard(p *store.Log, key string) string {
 	return s.batcher.topology.address(s.logKey(p, key))
 }
 
-// Reset implements [core.Store].
-func (s *Store) Reset(ctx context.Context, p *core.Policy, key string) error {
+// Reset implements [store.Store].
+func (s *Store) Reset(ctx context.Context, p *store.Log, key string) error {
 	// Forgetting twice is as good as once, so this may be retried.
 	log := s.logKey(p, key)
 	err := s.plain(ctx, log, redis.NewIntCmd(ctx, "unlink", log))
@@ -191,7 +189,7 @@ func (s *Store) Reset(ctx context.Context, p *core.Policy, key string) error {
 	return err
 }
 
-// Ping implements [core.Store].
+// Ping implements [store.Store].
 func (s *Store) Ping(ctx context.Context) error {
 	return s.plain(ctx, s.prefix+rulesSuffix, redis.NewStatusCmd(ctx, "ping"))
 }
@@ -212,7 +210,7 @@ func (s *Store) plain(ctx context.Context, key string, cmd redis.Cmder) error {
 	return fmt.Errorf("redisstream: %w", err)
 }
 
-// Close implements [core.Store]. It closes the client if [Open] made it, and returns at
+// Close implements [store.Store]. It closes the client if [Open] made it, and returns at
 // once. Requests in flight and attempts to connect end by their own timeouts.
 func (s *Store) Close() error {
 	s.endCheck()
@@ -228,7 +226,7 @@ func (s *Store) Close() error {
 // logKey is the key of a log: the prefix, the key's digest as hash tag, and
 // the name of the policy's logs. All logs of one key are in one hash slot, and
 // no key from outside is in one as it is.
-func (s *Store) logKey(p *core.Policy, key string) string {
+func (s *Store) logKey(p *store.Log, key string) string {
 	sum := sha256.Sum256([]byte(key))
 	const digest = 16 // 128 bits
 	b := make([]byte, 0, 96)
@@ -236,6 +234,6 @@ func (s *Store) logKey(p *core.Policy, key string) string {
 	b = append(b, '{')
 	b = base64.RawURLEncoding.AppendEncode(b, sum[:digest])
 	b = append(b, "}:"...)
-	b = append(b, p.LogName()...)
+	b = append(b, p.Name...)
 	return string(b)
 }

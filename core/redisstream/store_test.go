@@ -16,17 +16,20 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 var (
 	countedPolicy = core.NewPolicy("counted", core.PerMinute(100))
 	summedPolicy  = core.NewPolicy("summed", core.PerMinute(100), core.VariableCost())
+
+	countedLog, summedLog = countedPolicy.Log(), summedPolicy.Log()
 )
 
 func TestOneRoundTripPerDecision(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
-	for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
+	for _, p := range []*store.Log{countedLog, summedLog, refundedLog, coarseLog} {
 		take(t, s, p, "warm")  // loads the script
 		awaitCheck(s)          // which runs one, too
 		s.check.running.Wait() // which counts as well
@@ -35,7 +38,7 @@ func TestOneRoundTripPerDecision(t *testing.T) {
 			take(t, s, p, fmt.Sprint("key-", i%7))
 		}
 		if got := commands(t, rdb) - before; got != 50 {
-			t.Errorf("%s: 50 decisions took %d commands, want 50", p.Name(), got)
+			t.Errorf("%s: 50 decisions took %d commands, want 50", p.Policy, got)
 		}
 	}
 }
@@ -52,7 +55,7 @@ func commands(t *testing.T, rdb *redis.Client) (n int) {
 	return n
 }
 
-func take(t *testing.T, s *Store, p *core.Policy, key string) core.Usage {
+func take(t *testing.T, s *Store, p *store.Log, key string) store.Usage {
 	t.Helper()
 	u, err := s.Take(t.Context(), p, key, 1)
 	if err != nil {
@@ -65,9 +68,9 @@ func TestScriptCacheLost(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
 	for i := range 20 {
-		for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
+		for _, p := range []*store.Log{countedLog, summedLog, refundedLog, coarseLog} {
 			if u := take(t, s, p, "k"); u.Limits[0].Used != int64(i+1) {
-				t.Fatalf("%s: %d units used after %d requests", p.Name(), u.Limits[0].Used, i+1)
+				t.Fatalf("%s: %d units used after %d requests", p.Policy, u.Limits[0].Used, i+1)
 			}
 		}
 		if err := rdb.ScriptFlush(t.Context()).Err(); err != nil {
@@ -85,13 +88,13 @@ func TestDeadline(t *testing.T) {
 	for name, rdb := range map[string]*redis.Client{"defaults": plain, "obeys contexts": server.Client()} {
 		t.Run(name, func(t *testing.T) {
 			s := New(rdb, WithTimeout(50*time.Millisecond))
-			take(t, s, countedPolicy, "warm")
+			take(t, s, countedLog, "warm")
 			server.Freeze()
 			start := time.Now()
-			_, err := s.Take(t.Context(), countedPolicy, name, 1)
+			_, err := s.Take(t.Context(), countedLog, name, 1)
 			took := time.Since(start)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-			_, callers := s.Take(ctx, countedPolicy, name, 1)
+			_, callers := s.Take(ctx, countedLog, name, 1)
 			cancel()
 			server.Thaw()
 			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no answer within 50ms") {
@@ -120,11 +123,11 @@ func TestRequestsInFlightAreBounded(t *testing.T) {
 	server := redistest.Start(t)
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, ReadTimeout: time.Minute, PoolTimeout: time.Minute, MaxRetries: -1})
 	s := New(rdb, WithTimeout(20*time.Millisecond))
-	take(t, s, countedPolicy, "warm")
+	take(t, s, countedLog, "warm")
 	server.Freeze()
 	before := runtime.NumGoroutine()
 	for range 200 {
-		if _, err := s.Take(t.Context(), countedPolicy, "k", 1); err == nil {
+		if _, err := s.Take(t.Context(), countedLog, "k", 1); err == nil {
 			t.Fatal("a frozen server has answered")
 		}
 	}
@@ -134,7 +137,7 @@ func TestRequestsInFlightAreBounded(t *testing.T) {
 	}
 	server.Thaw()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if _, err := s.Take(t.Context(), countedPolicy, "k", 1); err == nil {
+		if _, err := s.Take(t.Context(), countedLog, "k", 1); err == nil {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -148,12 +151,13 @@ func TestWrongType(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
 	limiter := core.New(s)
-	for _, p := range []*core.Policy{countedPolicy, summedPolicy} {
+	for _, policy := range []*core.Policy{countedPolicy, summedPolicy} {
+		p := policy.Log()
 		if err := rdb.Set(t.Context(), s.logKey(p, "k"), "mine", 0).Err(); err != nil {
 			t.Fatal(err)
 		}
-		_, err := limiter.Allow(t.Context(), p, "k")
-		if err == nil || !strings.Contains(err.Error(), "policy "+p.Name()) || !strings.Contains(err.Error(), "WRONGTYPE") {
+		_, err := limiter.Allow(t.Context(), policy, "k")
+		if err == nil || !strings.Contains(err.Error(), "policy "+p.Policy) || !strings.Contains(err.Error(), "WRONGTYPE") {
 			t.Errorf("error %v, want one that names the policy and WRONGTYPE", err)
 		}
 		if got := rdb.Get(t.Context(), s.logKey(p, "k")).Val(); got != "mine" {
@@ -170,7 +174,7 @@ func TestEachRoundTripHasTheTimeout(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, DisableIdentity: true, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { rdb.Close() })
 	proxy.Delay(0, 300*time.Millisecond)
-	if u, err := New(rdb, WithTimeout(450*time.Millisecond)).Take(t.Context(), countedPolicy, "k", 1); err != nil || !u.Allowed {
+	if u, err := New(rdb, WithTimeout(450*time.Millisecond)).Take(t.Context(), countedLog, "k", 1); err != nil || !u.Allowed {
 		t.Errorf("two round trips of 300ms, each within 450ms: %+v, %v", u, err)
 	}
 }
@@ -181,15 +185,15 @@ func TestMovingSlot(t *testing.T) {
 	cluster := redistest.Cluster(t, 3)
 	rdb := cluster.Client()
 	s := New(rdb, patient)
-	for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
-		key := p.Name() // in a slot of its own
+	for _, p := range []*store.Log{countedLog, summedLog, refundedLog, coarseLog} {
+		key := p.Policy // in a slot of its own
 		take(t, s, p, key)
 		log := s.logKey(p, key)
 		move := cluster.Move(log)
 		check := func(when string, want int64) {
 			t.Helper()
 			if u := take(t, s, p, key); u.Limits[0].Used != want {
-				t.Errorf("%s, %s: %d used, want %d", p.Name(), when, u.Limits[0].Used, want)
+				t.Errorf("%s, %s: %d used, want %d", p.Policy, when, u.Limits[0].Used, want)
 			}
 		}
 		move.Begin()
@@ -210,13 +214,13 @@ func TestLoweredLimitReadsLittle(t *testing.T) {
 	pipe := rdb.Pipeline()
 	for i := range entries {
 		id := fmt.Sprintf("%d-%d", now-entries+int64(i), i)
-		pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: s.logKey(core.NewPolicy("p", core.PerHour(1)), "k"), ID: id, Values: []any{"", ""}})
+		pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: s.logKey(newLog("p", core.PerHour(1)), "k"), ID: id, Values: []any{"", ""}})
 	}
 	if _, err := pipe.Exec(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for lowered, exact := range map[int64]bool{10: true, 1000: true, entries - 500: true, entries / 2: false} {
-		u := take(t, s, core.NewPolicy("p", core.PerHour(lowered)), "k")
+		u := take(t, s, newLog("p", core.PerHour(lowered)), "k")
 		leaves := now - lowered // when the lowered-th newest entry leaves
 		want := time.Duration(leaves+time.Hour.Milliseconds()-now) * time.Millisecond
 		slack := time.Since(time.UnixMilli(now)) + time.Millisecond
@@ -230,7 +234,7 @@ func TestLoweredLimitReadsLittle(t *testing.T) {
 func TestTotalStartsOver(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
-	p := core.NewPolicy("p", core.PerHour(10), core.PerDay(1000), core.VariableCost())
+	p := newLog("p", core.PerHour(10), core.PerDay(1000), core.VariableCost())
 	const modulus = 1 << 52
 	future := time.Now().Add(time.Minute).UnixMilli() // so that all falls into one millisecond
 	for i, total := range []int64{modulus - 4, modulus - 1} {
@@ -255,10 +259,10 @@ func TestTotalStartsOver(t *testing.T) {
 func TestNewLogIsSmall(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
-	for _, p := range []*core.Policy{countedPolicy, summedPolicy, refundedPolicy, coarsePolicy} {
+	for _, p := range []*store.Log{countedLog, summedLog, refundedLog, coarseLog} {
 		take(t, s, p, "k")
 		if got := rdb.MemoryUsage(t.Context(), s.logKey(p, "k")).Val(); got > 1000 {
-			t.Errorf("%s: a log of one entry takes %d bytes by the server's estimate, want at most 1000", p.Name(), got)
+			t.Errorf("%s: a log of one entry takes %d bytes by the server's estimate, want at most 1000", p.Policy, got)
 		}
 	}
 	if keys := rdb.Keys(t.Context(), "*}").Val(); len(keys) != 0 {
@@ -270,7 +274,7 @@ func TestKeys(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
 	form := regexp.MustCompile(`^streamlimit:\{[A-Za-z0-9_-]{22}\}:(counted:c1m|summed:s1m)$`)
-	for _, p := range []*core.Policy{countedPolicy, summedPolicy} {
+	for _, p := range []*store.Log{countedLog, summedLog} {
 		for _, key := range []string{"alice", "{x}", "secret-token"} {
 			take(t, s, p, key)
 		}

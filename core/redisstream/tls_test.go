@@ -16,7 +16,7 @@ func TestTLS(t *testing.T) {
 	works(t, New(server.Client(), patient))
 	plain := redis.NewClient(&redis.Options{Addr: server.Addr, DisableIdentity: true, MaxRetries: -1})
 	defer plain.Close()
-	if _, err := New(plain, patient).Take(t.Context(), countedPolicy, "k", 1); err == nil {
+	if _, err := New(plain, patient).Take(t.Context(), countedLog, "k", 1); err == nil {
 		t.Error("a decision without TLS")
 	}
 }
@@ -31,7 +31,7 @@ func TestOpenTLSUnknownAuthority(t *testing.T) {
 	if !strings.Contains(log.String(), "certificate signed by unknown authority") {
 		t.Errorf("log %q, want the reason", log.String())
 	}
-	if _, err := s.Take(t.Context(), countedPolicy, "k", 1); err == nil || !strings.Contains(err.Error(), "unknown authority") {
+	if _, err := s.Take(t.Context(), countedLog, "k", 1); err == nil || !strings.Contains(err.Error(), "unknown authority") {
 		t.Errorf("error %v, want the reason", err)
 	}
 }

@@ -9,12 +9,12 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// TakeAll implements [core.Store]. One script decides on logs that are in one place. On
+// TakeAll implements [store.Store]. One script decides on logs that are in one place. On
 // a single server that is all logs. Others are checked one by one.
-func (s *Store) TakeAll(ctx context.Context, asks []core.Charge) ([]core.Usage, error) {
+func (s *Store) TakeAll(ctx context.Context, asks []store.Charge) ([]store.Usage, error) {
 	charges := s.charges(asks)
 	by := time.Now().Add(s.patience())
 	topology := s.batcher.topology
@@ -39,17 +39,17 @@ func (s *Store) TakeAll(ctx context.Context, asks []core.Charge) ([]core.Usage, 
 		}
 	}
 	for _, a := range asks {
-		if a.Policy.Layout() != core.Refunded {
-			return nil, fmt.Errorf("%w: policy %s", core.ErrCrossSlot, a.Policy.Name())
+		if a.Log.Layout != store.Refunded {
+			return nil, fmt.Errorf("%w: policy %s", store.ErrCrossSlot, a.Log.Policy)
 		}
 	}
 	return s.takeApart(ctx, asks)
 }
 
-func (s *Store) charges(asks []core.Charge) []charge {
+func (s *Store) charges(asks []store.Charge) []charge {
 	charges := make([]charge, len(asks))
 	for i, a := range asks {
-		charges[i] = s.charge(a.Policy, a.Key, a.Cost)
+		charges[i] = s.charge(a.Log, a.Key, a.Cost)
 	}
 	return charges
 }
@@ -67,15 +67,15 @@ func samePlace(t *topology, charges []charge) bool {
 
 // blame finds out which of the logs is not one, if that is the error: the script
 // does not say. It gives up by the given time.
-func (s *Store) blame(ctx context.Context, by time.Time, asks []core.Charge, err error) error {
-	if !errors.Is(err, core.ErrWrongType) {
+func (s *Store) blame(ctx context.Context, by time.Time, asks []store.Charge, err error) error {
+	if !errors.Is(err, store.ErrWrongType) {
 		return err
 	}
 	ctx, cancel := context.WithDeadline(ctx, by)
 	defer cancel()
 	for i, a := range asks {
-		if _, one := s.Peek(ctx, a.Policy, a.Key, a.Cost); errors.Is(one, core.ErrWrongType) {
-			return &core.ChargeError{Index: i, Err: one}
+		if _, one := s.Peek(ctx, a.Log, a.Key, a.Cost); errors.Is(one, store.ErrWrongType) {
+			return &store.ChargeError{Index: i, Err: one}
 		}
 	}
 	return err
@@ -87,14 +87,14 @@ func (s *Store) patience() time.Duration { return s.batcher.bound + s.transport.
 // takeApart asks log by log, and gives back what was taken when one has no room
 // or fails to answer. What can't be given back stays taken, so it never admits
 // too much. The caller waits for all of it no longer than for one decision.
-func (s *Store) takeApart(caller context.Context, asks []core.Charge) ([]core.Usage, error) {
+func (s *Store) takeApart(caller context.Context, asks []store.Charge) ([]store.Usage, error) {
 	ctx, cancel := context.WithTimeout(caller, s.patience())
 	defer cancel()
-	usages := make([]core.Usage, len(asks))
+	usages := make([]store.Usage, len(asks))
 	for i, a := range asks {
-		u, err := s.Take(ctx, a.Policy, a.Key, a.Cost)
+		u, err := s.Take(ctx, a.Log, a.Key, a.Cost)
 		usages[i] = u
-		if err == nil && (u.Allowed || a.Policy.Shadow()) {
+		if err == nil && (u.Allowed || a.Log.Shadow) {
 			continue
 		}
 		given := s.giveBack(asks[:i], usages[:i])
@@ -102,13 +102,13 @@ func (s *Store) takeApart(caller context.Context, asks []core.Charge) ([]core.Us
 			if caller.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 				err = s.transport.noAnswer()
 			}
-			return nil, &core.ChargeError{Index: i, Err: err}
+			return nil, &store.ChargeError{Index: i, Err: err}
 		}
 		// The others are asked what they have room for, to show it. It does not matter
 		// if they don't answer.
 		for j, rest := range asks[i+1:] {
-			if u, err = s.Peek(ctx, rest.Policy, rest.Key, rest.Cost); err != nil {
-				u = core.Usage{Allowed: true, Source: core.SourceRedis}
+			if u, err = s.Peek(ctx, rest.Log, rest.Key, rest.Cost); err != nil {
+				u = store.Usage{Allowed: true, Source: store.SourceRedis}
 			}
 			usages[i+1+j] = u
 		}
@@ -124,17 +124,17 @@ func (s *Store) takeApart(caller context.Context, asks []core.Charge) ([]core.Us
 
 // giveBack gives back what was taken in vain, whether the caller still waits or
 // not. It sends what the logs have then, which need not be received.
-func (s *Store) giveBack(asks []core.Charge, usages []core.Usage) <-chan []core.Usage {
-	given := make(chan []core.Usage, 1)
+func (s *Store) giveBack(asks []store.Charge, usages []store.Usage) <-chan []store.Usage {
+	given := make(chan []store.Usage, 1)
 	usages = slices.Clone(usages)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), s.patience())
 		defer cancel()
 		for i, a := range asks {
-			if a.Policy.Layout() != core.Refunded || !usages[i].Allowed {
+			if a.Log.Layout != store.Refunded || !usages[i].Allowed {
 				continue
 			}
-			if s.Settle(ctx, a.Policy, a.Key, usages[i].Entry, -a.Cost) == nil {
+			if s.Settle(ctx, a.Log, a.Key, usages[i].Entry, -a.Cost) == nil {
 				usages[i] = without(usages[i], a)
 			}
 		}
@@ -144,13 +144,13 @@ func (s *Store) giveBack(asks []core.Charge, usages []core.Usage) <-chan []core.
 }
 
 // without returns the usage of a log that has given back what was asked for.
-func without(u core.Usage, a core.Charge) core.Usage {
-	for i := range a.Policy.Len() {
+func without(u store.Usage, a store.Charge) store.Usage {
+	for i := range len(a.Log.Limits) {
 		u.Limits[i].Used -= a.Cost
 		if u.Limits[i].Used == 0 {
 			u.Limits[i].FreeIn = 0
 		}
 	}
-	u.Entry = core.EntryID{}
+	u.Entry = store.EntryID{}
 	return u
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // To find out which of several logs is none takes questions of its own. All are
@@ -21,24 +22,24 @@ func TestSeveralPoliciesTakeOneTimeout(t *testing.T) {
 	t.Cleanup(func() { rdb.Close() })
 	const timeout = 500 * time.Millisecond
 	s := New(rdb, WithTimeout(timeout))
-	var asks []core.Charge
+	var asks []store.Charge
 	for i := range 8 {
-		asks = append(asks, core.Charge{Policy: core.NewPolicy(fmt.Sprint("p", i), core.PerMinute(5)), Key: "k", Cost: 1})
+		asks = append(asks, store.Charge{Log: newLog(fmt.Sprint("p", i), core.PerMinute(5)), Key: "k", Cost: 1})
 	}
 	if _, err := s.TakeAll(t.Context(), asks); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Client().Set(t.Context(), s.logKey(asks[7].Policy, "k"), "something else", 0).Err(); err != nil {
+	if err := server.Client().Set(t.Context(), s.logKey(asks[7].Log, "k"), "something else", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	var one *core.ChargeError
-	if _, err := s.TakeAll(t.Context(), asks); !errors.As(err, &one) || one.Index != 7 || !errors.Is(err, core.ErrWrongType) {
+	var one *store.ChargeError
+	if _, err := s.TakeAll(t.Context(), asks); !errors.As(err, &one) || one.Index != 7 || !errors.Is(err, store.ErrWrongType) {
 		t.Errorf("%v, want an error about the last question", err)
 	}
 	proxy.Delay(timeout/4, timeout/4)
 	begin := time.Now()
 	_, err := s.TakeAll(t.Context(), asks)
-	if took := time.Since(begin); !errors.Is(err, core.ErrWrongType) || took > 2*timeout {
+	if took := time.Since(begin); !errors.Is(err, store.ErrWrongType) || took > 2*timeout {
 		t.Errorf("%v after %v, want ErrWrongType within %v", err, took, timeout)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // wrapped hides what a client is, as instrumented clients do.
@@ -168,7 +169,7 @@ func TestTopologyDecides(t *testing.T) {
 			for i := range keys {
 				keys[i] = fmt.Sprint("key", i)
 			}
-			p := core.NewPolicy("many", core.PerMinute(5))
+			p := newLog("many", core.PerMinute(5))
 			admitted := make([]int, len(keys))
 			var mu sync.Mutex
 			var group sync.WaitGroup
@@ -196,10 +197,10 @@ func TestTopologyDecides(t *testing.T) {
 			// AllowAll of two keys: together on one server, refused where that can't be.
 			s = New(rdb, WithTimeout(10*time.Second), WithPrefix("together:"))
 			for i := range 4 {
-				asks := []core.Charge{{Policy: countedPolicy, Key: "a", Cost: 1}, {Policy: countedPolicy, Key: "b", Cost: 1}}
+				asks := []store.Charge{{Log: countedLog, Key: "a", Cost: 1}, {Log: countedLog, Key: "b", Cost: 1}}
 				usages, err := s.TakeAll(t.Context(), asks)
 				if c.after != ofServer {
-					if !errors.Is(err, core.ErrCrossSlot) {
+					if !errors.Is(err, store.ErrCrossSlot) {
 						t.Fatalf("%v, want ErrCrossSlot", err)
 					}
 					continue
@@ -212,7 +213,7 @@ func TestTopologyDecides(t *testing.T) {
 				}
 			}
 			for _, key := range []string{"a", "b"} {
-				asks := []core.Charge{{Policy: refundedPolicy, Key: key, Cost: 1}, {Policy: summedPolicy, Key: key, Cost: 1}}
+				asks := []store.Charge{{Log: refundedLog, Key: key, Cost: 1}, {Log: summedLog, Key: key, Cost: 1}}
 				_, err := s.TakeAll(t.Context(), asks)
 				must(t, err)
 			}
@@ -236,7 +237,7 @@ func TestPartOfAClusterIsNamed(t *testing.T) {
 		var log logBuffer
 		s := New(c.connect(redistest.Cluster(t, c.shards)), WithTimeout(10*time.Second), WithLogger(log.logger()))
 		for i := range 20 {
-			_, _ = s.Take(t.Context(), countedPolicy, fmt.Sprint(i), 1)
+			_, _ = s.Take(t.Context(), countedLog, fmt.Sprint(i), 1)
 		}
 		awaitCheck(s)
 		if text := log.String(); strings.Count(text, warnPartly) != c.lines ||

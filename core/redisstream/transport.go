@@ -13,7 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // transport sends commands through the client and gives each the time that it
@@ -154,7 +154,7 @@ func (f *request) attach(call []any) {
 // It returns when the client does.
 func (t *transport) send(f *request, sc *script, call []any) ([]int64, error) {
 	if t.closed.Load() {
-		return nil, core.ErrClosed
+		return nil, store.ErrClosed
 	}
 	f.attach(call)
 	if !f.again() {
@@ -219,7 +219,7 @@ func neverArrived(err error) bool {
 func (t *transport) connect(log string) (trip time.Duration, err error) {
 	for stale := staleConnections; stale >= 0; stale-- {
 		if t.closed.Load() {
-			return 0, core.ErrClosed
+			return 0, store.ErrClosed
 		}
 		// A connection that was dropped without a word answers nothing. The last try has
 		// the time that a new one may need.
@@ -246,7 +246,7 @@ func (t *transport) connect(log string) (trip time.Duration, err error) {
 // command sends a command that is not a script.
 func (t *transport) command(f *request, cmd redis.Cmder) error {
 	if t.closed.Load() {
-		return core.ErrClosed
+		return store.ErrClosed
 	}
 	err := t.process(f, cmd)
 	switch {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // finish notes what a request that has ended says about the server.
@@ -35,10 +35,10 @@ func (v *server) finish(batch *batch, c *charge, err error) {
 		if !v.troubled.IsZero() {
 			v.report(c, nil)
 		}
-	case errors.Is(err, core.ErrClosed):
+	case errors.Is(err, store.ErrClosed):
 	case !sent && errors.Is(err, context.Canceled): // by a caller who waited for a connection
 	case sent && answered(err):
-		if errors.Is(err, core.ErrStoreRejected) || errors.Is(err, core.ErrWrongType) {
+		if errors.Is(err, store.ErrRejected) || errors.Is(err, store.ErrWrongType) {
 			v.answered, v.silent = now, nil // unlike a server that loads its data
 		}
 		v.report(c, err)
@@ -105,14 +105,14 @@ func (v *server) failedToAnswer(c *charge, at time.Time, err error) {
 // report notes an outcome for the breaker. The lock is held.
 func (v *server) report(c *charge, err error) {
 	switch now := time.Now(); {
-	case c.policy == nil, errors.Is(err, core.ErrOverloaded):
+	case c.policy == nil, errors.Is(err, store.ErrOverloaded):
 		return // it says nothing about decisions, or about the server
 	case err != nil:
 		v.troubled = now
 	case now.Sub(v.troubled) > time.Second:
 		v.troubled = time.Time{}
 	}
-	v.outcomes = append(v.outcomes, outcome{core.Charge{Policy: c.policy, Key: c.key, Cost: c.cost}, err})
+	v.outcomes = append(v.outcomes, outcome{store.Charge{Log: c.policy, Key: c.key, Cost: c.cost}, err})
 }
 
 // unlock releases the lock, and then reports what was noted under it.

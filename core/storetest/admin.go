@@ -6,18 +6,19 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // entries: what is in a window, newest first, with costs and refunds.
 func (h Harness) entries(t *testing.T) {
-	list := func(s *subject, p *core.Policy, most int) []core.Entry {
+	list := func(s *subject, p *store.Log, most int) []store.Entry {
 		entries, err := s.Entries(t.Context(), p, "k", most)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return entries
 	}
-	everyLayout(t, core.Per(4, time.Second), func(t *testing.T, p *core.Policy) {
+	everyLayout(t, core.Per(4, time.Second), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
 		if got := list(s, p, 10); len(got) != 0 {
 			t.Errorf("an empty log: %v", got)
@@ -28,7 +29,7 @@ func (h Harness) entries(t *testing.T) {
 			s.clock.Advance(100 * ms)
 		}
 		s.denies(p, "k", 1)
-		want := []core.Entry{
+		want := []store.Entry{
 			{Time: start.Add(300 * ms), Cost: 1}, {Time: start.Add(200 * ms), Cost: 1},
 			{Time: start.Add(100 * ms), Cost: 1}, {Time: start, Cost: 1},
 		}
@@ -49,14 +50,14 @@ func (h Harness) entries(t *testing.T) {
 	})
 	t.Run("costs and refunds", func(t *testing.T) {
 		s := h.subject(t)
-		p := core.NewPolicy("p", core.Per(100, time.Second), core.VariableCost(), core.Refundable(0))
+		p := newLog("p", core.Per(100, time.Second), core.VariableCost(), core.Refundable(0))
 		start := s.clock.Now()
 		u := s.admits(p, "k", 30)
 		s.clock.Advance(5 * ms)
 		s.refund(p, u, 20)
 		s.clock.Advance(5 * ms)
 		s.admits(p, "k", 3)
-		want := []core.Entry{
+		want := []store.Entry{
 			{Time: start.Add(10 * ms), Cost: 3}, {Time: start.Add(5 * ms), Refund: 20}, {Time: start, Cost: 30},
 		}
 		if got := list(s, p, 10); !same(got, want) {
@@ -65,8 +66,8 @@ func (h Harness) entries(t *testing.T) {
 	})
 }
 
-func same(a, b []core.Entry) bool {
-	return slices.EqualFunc(a, b, func(a, b core.Entry) bool {
+func same(a, b []store.Entry) bool {
+	return slices.EqualFunc(a, b, func(a, b store.Entry) bool {
 		return a.Time.Equal(b.Time) && a.Cost == b.Cost && a.Refund == b.Refund
 	})
 }

@@ -11,14 +11,15 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // changes compares random histories with a model in which the limits of a policy
-// change, from every layout to every other: see [core.Policy.After]. In some of them
+// change, from every layout to every other: see [store.Log.After]. In some of them
 // another process still has the earlier limits. A check has five histories. For 100,000
 // in memory:
 //
-//	go test ./core -run MemoryConformance/Changes -rapid.checks=20000
+//	go test ./core/internal/memory -run Conformance/Changes -rapid.checks=20000
 func (h Harness) changes(t *testing.T) {
 	t.Run("RetryAfterRefunds", h.retryAfterRefunds)
 	t.Run("Cached", h.recalled)
@@ -31,7 +32,7 @@ func (h Harness) changes(t *testing.T) {
 					histories++
 					c := &changing{
 						subject: s, key: fmt.Sprintf("change-%d", histories), steps: steps,
-						logs: make(logs), denied: make(map[*core.Policy]logs), real: s.clock.Now().UnixMilli(),
+						logs: make(logs), denied: make(map[*store.Log]logs), real: s.clock.Now().UnixMilli(),
 					}
 					c.change(t)
 					c.history(t)
@@ -51,11 +52,11 @@ type changing struct {
 	*subject
 	key     string
 	steps   bool // the clock steps back now and then
-	now     *core.Policy
-	earlier []*core.Policy
+	now     *store.Log
+	earlier []*store.Log
 	logs    logs
-	denied  map[*core.Policy]logs // as they were when Take last denied, by the policy
-	real    int64                 // by a clock that never steps
+	denied  map[*store.Log]logs // as they were when Take last denied, by the policy
+	real    int64               // by a clock that never steps
 }
 
 // logs are the models of logs by their names.
@@ -73,13 +74,13 @@ func (l logs) clone() logs {
 }
 
 // log returns the model of a policy's log.
-func (c *changing) log(p *core.Policy) *model {
-	m := c.logs[p.LogName()]
+func (c *changing) log(p *store.Log) *model {
+	m := c.logs[p.Name]
 	if m == nil {
 		m = &model{}
-		c.logs[p.LogName()] = m
+		c.logs[p.Name] = m
 	}
-	m.policy = p
+	m.log = p
 	return m
 }
 
@@ -94,23 +95,23 @@ func (c *changing) change(t *rapid.T) {
 		next = rapid.SampledFrom(c.earlier).Draw(t, "before")
 	}
 	if c.now != nil {
-		c.earlier = slices.DeleteFunc(c.earlier, func(p *core.Policy) bool { return p.LogName() == c.now.LogName() })
+		c.earlier = slices.DeleteFunc(c.earlier, func(p *store.Log) bool { return p.Name == c.now.Name })
 		c.earlier = append(c.earlier, c.now)
 	}
 	if len(c.earlier) > mostEarlier {
 		oldest := c.earlier[0]
-		if left := c.log(oldest).last() + oldest.Longest().Milliseconds() - c.clock.Now().UnixMilli(); left > 0 {
+		if left := c.log(oldest).last() + oldest.Longest.Milliseconds() - c.clock.Now().UnixMilli(); left > 0 {
 			c.advance(left)
 		}
 		c.earlier = c.earlier[1:]
-		delete(c.logs, oldest.LogName())
+		delete(c.logs, oldest.Name)
 	}
 	c.now = next.After(c.earlier...)
 	c.log(c.now)
 	c.look()
 }
 
-func (c *changing) randomPolicy(t *rapid.T) *core.Policy {
+func (c *changing) randomPolicy(t *rapid.T) *store.Log {
 	costs, refunds := core.VariableCost(), core.Refundable(0)
 	kind := rapid.SampledFrom([]struct {
 		limits  int
@@ -137,13 +138,13 @@ func (c *changing) look() {
 }
 
 // counted returns the policies whose logs count now: the current one's first.
-func (c *changing) counted() []*core.Policy { return append([]*core.Policy{c.now}, c.now.Earlier()...) }
+func (c *changing) counted() []*store.Log { return append([]*store.Log{c.now}, c.now.Earlier...) }
 
 // used is as model.used, for all logs that count. What has left a log's own longest
 // window counts no more.
 func (c *changing) used(window, now int64) (units, leaves int64) {
 	for _, p := range c.counted() {
-		window := min(window, p.Longest().Milliseconds())
+		window := min(window, p.Longest.Milliseconds())
 		m := c.log(p)
 		used, first := m.used(window, max(now, m.last()))
 		if used > 0 && (units == 0 || first+window < leaves) {
@@ -155,7 +156,7 @@ func (c *changing) used(window, now int64) (units, leaves int64) {
 }
 
 func (c *changing) room(cost, now int64) bool {
-	for _, l := range c.now.Limits() {
+	for _, l := range c.now.Limits {
 		if used, _ := c.used(l.Window.Milliseconds(), now); used+cost > l.Max {
 			return false
 		}
@@ -183,18 +184,18 @@ func (c *changing) ask(t *rapid.T, took bool) {
 		err = c.check(u, cost, took, clock)
 	}
 	if err != nil {
-		t.Fatalf("%v after %v, cost %d, take %v: %v\n%+v", c.now.Limits(), c.now.Earlier(), cost, took, err, u)
+		t.Fatalf("%v after %v, cost %d, take %v: %v\n%+v", c.now.Limits, c.now.Earlier, cost, took, err, u)
 	}
 }
 
 // beside is a policy that denies nothing here.
-var beside = core.NewPolicy("beside", core.PerMinute(1_000_000))
+var beside = newLog("beside", core.PerMinute(1_000_000))
 
 // takeBeside is Take together with another policy.
-func (c *changing) takeBeside(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
-	usages, err := c.TakeAll(ctx, []core.Charge{{Policy: beside, Key: key, Cost: 1}, {Policy: p, Key: key, Cost: cost}})
+func (c *changing) takeBeside(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
+	usages, err := c.TakeAll(ctx, []store.Charge{{Log: beside, Key: key, Cost: 1}, {Log: p, Key: key, Cost: cost}})
 	if err != nil {
-		return core.Usage{}, err
+		return store.Usage{}, err
 	}
 	return usages[1], nil
 }
@@ -214,7 +215,7 @@ func (c *changing) beside(t *rapid.T) {
 // settle gives back units of a random request, under the policy that admitted it.
 func (c *changing) settle(t *rapid.T) {
 	p := rapid.SampledFrom(c.counted()).Draw(t, "settled")
-	if p.Layout() != core.Refunded {
+	if p.Layout != store.Refunded {
 		return
 	}
 	m := c.log(p)
@@ -226,11 +227,11 @@ func (c *changing) settle(t *rapid.T) {
 	back := rapid.Int64Range(1, r.cost).Draw(t, "units")
 	r.settled = true
 	err := c.Settle(c.Context(), p, c.key, r.id, -back)
-	if err != nil && !errors.Is(err, core.ErrTooLate) {
+	if err != nil && !errors.Is(err, store.ErrTooLate) {
 		t.Fatal(err)
 	}
 	if err := m.settled(err == nil, r.id, -back, c.clock.Now().UnixMilli(), c.real); err != nil {
-		t.Fatalf("%v: %d units of %+v: %v", p.Limits(), back, r, err)
+		t.Fatalf("%v: %d units of %+v: %v", p.Limits, back, r, err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // retryAfterRefunds: an earlier log whose units were all given back holds some again when
@@ -11,9 +12,9 @@ import (
 // RetryAfter waits for that.
 func (h Harness) retryAfterRefunds(t *testing.T) {
 	s := h.subject(t)
-	refunds := core.NewPolicy("p", core.Per(2, 4*ms), core.Refundable(0))
-	p := core.NewPolicy("p", core.Per(2, 4*ms)).After(refunds)
-	give := func(u core.Usage) {
+	refunds := newLog("p", core.Per(2, 4*ms), core.Refundable(0))
+	p := newLog("p", core.Per(2, 4*ms)).After(refunds)
+	give := func(u store.Usage) {
 		if err := s.Settle(s.Context(), refunds, "k", u.Entry, -1); err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +38,7 @@ func (h Harness) retryAfterRefunds(t *testing.T) {
 // log since the store denied. They have the same log with a larger limit.
 func (h Harness) recalled(t *testing.T) {
 	s := h.subject(t)
-	p, others := core.NewPolicy("p", core.Per(1, 4*ms)), core.NewPolicy("p", core.Per(2, 4*ms))
+	p, others := newLog("p", core.Per(1, 4*ms)), newLog("p", core.Per(2, 4*ms))
 	s.admits(others, "k", 1) // at 0
 	s.denies(p, "k", 1)
 	s.clock.Advance(2 * ms)
@@ -47,7 +48,7 @@ func (h Harness) recalled(t *testing.T) {
 	if u.Cached {
 		used, wait = 1, 2*ms
 	}
-	if u.Limits[0] != (core.LimitUsage{Used: used, FreeIn: 2 * ms}) || u.RetryAfter != wait {
+	if u.Limits[0] != (store.LimitUsage{Used: used, FreeIn: 2 * ms}) || u.RetryAfter != wait {
 		t.Errorf("%+v, want %d used and RetryAfter %v", u, used, wait)
 	}
 	// The others took the place that the recalled denial promised.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // check compares what a store says with the definition, and records what it admitted.
@@ -12,7 +13,7 @@ import (
 // A recalled denial must still be one. It does not count what others have added since the
 // store denied, and so tells of the logs of that time, exactly. Others that share a log
 // are other processes, and in this one policies of the same log with other limits.
-func (c *changing) check(u core.Usage, cost int64, took bool, clock int64) error {
+func (c *changing) check(u store.Usage, cost int64, took bool, clock int64) error {
 	if allowed := c.room(cost, clock); !c.steps {
 		now := c.logs
 		if u.Cached {
@@ -29,7 +30,7 @@ func (c *changing) check(u core.Usage, cost int64, took bool, clock int64) error
 	}
 	m := c.log(c.now)
 	at := max(clock, m.last())
-	if c.now.Layout() == core.Refunded {
+	if c.now.Layout == store.Refunded {
 		at = u.Entry.Time
 	}
 	m.record(entry{time: at, asked: at, real: c.real, cost: cost, id: u.Entry})
@@ -37,7 +38,7 @@ func (c *changing) check(u core.Usage, cost int64, took bool, clock int64) error
 	return c.checkDefinition()
 }
 
-func (c *changing) checkExactly(u core.Usage, cost int64, allowed, entered bool, now int64) error {
+func (c *changing) checkExactly(u store.Usage, cost int64, allowed, entered bool, now int64) error {
 	if u.Allowed != allowed {
 		return fmt.Errorf("allowed %v, want %v", u.Allowed, allowed)
 	}
@@ -53,16 +54,16 @@ func (c *changing) checkExactly(u core.Usage, cost int64, allowed, entered bool,
 	reset := int64(0)
 	for _, p := range c.counted() {
 		if m := c.log(p); len(m.entries) > 0 {
-			reset = max(reset, m.last()+min(p.Longest(), c.now.Longest()).Milliseconds()-now)
+			reset = max(reset, m.last()+min(p.Longest, c.now.Longest).Milliseconds()-now)
 		}
 	}
 	if entered {
-		reset = c.now.Longest().Milliseconds()
+		reset = c.now.Longest.Milliseconds()
 	}
 	if got := u.ResetAfter.Milliseconds(); got != reset {
 		return fmt.Errorf("ResetAfter %dms, want %dms", got, reset)
 	}
-	for i, l := range c.now.Limits() {
+	for i, l := range c.now.Limits {
 		used, leaves := c.used(l.Window.Milliseconds(), now)
 		free := time.Duration(0)
 		if used > 0 {
@@ -79,7 +80,7 @@ func (c *changing) checkExactly(u core.Usage, cost int64, allowed, entered bool,
 			return fmt.Errorf("limit %v: used %d, want %d", l, got.Used, used)
 		}
 		if spare := entered && used < l.Max; spare && got.FreeIn >= free && got.FreeIn <= l.Window {
-			continue // see core.LimitUsage
+			continue // see store.LimitUsage
 		}
 		if got.FreeIn != free {
 			return fmt.Errorf("limit %v: FreeIn %v, want %v", l, got.FreeIn, free)
@@ -91,11 +92,11 @@ func (c *changing) checkExactly(u core.Usage, cost int64, allowed, entered bool,
 // checkDefinition adds up what all logs have admitted, by the clock that never steps,
 // in each window that ends now. No log counts for longer than its own longest window.
 func (c *changing) checkDefinition() error {
-	for _, l := range c.now.Limits() {
+	for _, l := range c.now.Limits {
 		sum := int64(0)
 		for _, p := range c.counted() {
 			for _, e := range c.log(p).entries {
-				if e.real > c.real-min(l.Window, p.Longest()).Milliseconds() {
+				if e.real > c.real-min(l.Window, p.Longest).Milliseconds() {
 					sum += e.cost - e.given
 				}
 			}
@@ -112,7 +113,7 @@ func (c *changing) checkDefinition() error {
 func (c *changing) checkShortest() error {
 	shortest, largest, sum := core.MaxWindow, int64(0), int64(0)
 	for _, p := range c.counted() {
-		for _, l := range p.Limits() {
+		for _, l := range p.Limits {
 			shortest, largest = min(shortest, l.Window), max(largest, l.Max)
 		}
 	}

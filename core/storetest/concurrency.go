@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // callers is how many ask at once.
@@ -15,10 +16,10 @@ const callers = 1000
 // concurrency: of any number of callers at once exactly as many are admitted
 // as the limits say.
 func (h Harness) concurrency(t *testing.T) {
-	policies := map[string]*core.Policy{
-		"counted": core.NewPolicy("counted", core.PerMinute(137)),
-		"summed":  core.NewPolicy("summed", core.PerMinute(137), core.VariableCost()),
-		"several": core.NewPolicy("several", core.PerMinute(300), core.PerHour(137)),
+	policies := map[string]*store.Log{
+		"counted": newLog("counted", core.PerMinute(137)),
+		"summed":  newLog("summed", core.PerMinute(137), core.VariableCost()),
+		"several": newLog("several", core.PerMinute(300), core.PerHour(137)),
 	}
 	for name, p := range policies {
 		t.Run(name, func(t *testing.T) {
@@ -44,7 +45,7 @@ func (h Harness) concurrency(t *testing.T) {
 	t.Run("refunds", func(t *testing.T) {
 		// Whoever got in gives back at once: no more than the limit are inside.
 		s := h.subject(t)
-		p := core.NewPolicy("p", core.PerMinute(7), core.Refundable(0))
+		p := newLog("p", core.PerMinute(7), core.Refundable(0))
 		var inside, admitted atomic.Int64
 		together(t, func(int) {
 			u := s.take(p, "k", 1)
@@ -69,15 +70,15 @@ func (h Harness) concurrency(t *testing.T) {
 	})
 	t.Run("together", func(t *testing.T) {
 		s := h.subject(t)
-		var asks []core.Charge
+		var asks []store.Charge
 		for i, most := range []int64{300, 137, 999} {
-			p := core.NewPolicy([]string{"a", "b", "c"}[i], core.PerMinute(most))
-			asks = append(asks, core.Charge{Policy: p, Key: "k", Cost: 1})
+			p := newLog([]string{"a", "b", "c"}[i], core.PerMinute(most))
+			asks = append(asks, store.Charge{Log: p, Key: "k", Cost: 1})
 		}
 		var admitted atomic.Int64
 		together(t, func(i int) {
 			// Stores that lock log by log must not do it in the order of the call.
-			mine := []core.Charge{asks[i%3], asks[(i+1)%3], asks[(i+2)%3]}
+			mine := []store.Charge{asks[i%3], asks[(i+1)%3], asks[(i+2)%3]}
 			usages := s.takeAll(mine...)
 			if usages[0].Allowed && usages[1].Allowed && usages[2].Allowed {
 				admitted.Add(1)
@@ -87,14 +88,14 @@ func (h Harness) concurrency(t *testing.T) {
 			t.Errorf("%d admitted, want 137", n)
 		}
 		for _, a := range asks {
-			if u := s.look(a.Policy, a.Key, 1); u.Limits[0].Used != 137 {
-				t.Errorf("policy %v has counted %d, want 137", a.Policy, u.Limits[0].Used)
+			if u := s.look(a.Log, a.Key, 1); u.Limits[0].Used != 137 {
+				t.Errorf("policy %v has counted %d, want 137", a.Log, u.Limits[0].Used)
 			}
 		}
 	})
 	t.Run("costs", func(t *testing.T) {
 		s := h.subject(t)
-		p := core.NewPolicy("p", core.PerMinute(1000), core.VariableCost())
+		p := newLog("p", core.PerMinute(1000), core.VariableCost())
 		var units atomic.Int64
 		together(t, func(i int) {
 			cost := int64(i%7 + 1)
@@ -128,7 +129,7 @@ func together(t *testing.T, call func(i int)) {
 // limit, and what is denied gets in after its wait. The caller's clock is not
 // the store's, so times are compared with what a call may have taken.
 func (h Harness) realTime(t *testing.T) {
-	everyLayout(t, core.Per(20, 50*ms), func(t *testing.T, p *core.Policy) {
+	everyLayout(t, core.Per(20, 50*ms), func(t *testing.T, p *store.Log) {
 		s := h.NewReal(t)
 		t.Cleanup(func() { s.Close() })
 		type span struct{ sent, answered time.Time }

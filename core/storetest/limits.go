@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 const ms = time.Millisecond
 
 // boundary: an entry counts for exactly its window, to the millisecond.
 func (h Harness) boundary(t *testing.T) {
-	everyLayout(t, core.Per(2, 100*ms), func(t *testing.T, p *core.Policy) {
+	everyLayout(t, core.Per(2, 100*ms), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
 		s.admits(p, "k", 1) // at 0
 		s.clock.Advance(40 * ms)
@@ -38,7 +39,7 @@ func (h Harness) boundary(t *testing.T) {
 // retryAfter: waiting it out gets in, and a millisecond less does not, for
 // entries of any cost.
 func (h Harness) retryAfter(t *testing.T) {
-	everyLayout(t, core.Per(3, time.Second), func(t *testing.T, p *core.Policy) {
+	everyLayout(t, core.Per(3, time.Second), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
 		for range 3 {
 			s.admits(p, "k", 1)
@@ -50,7 +51,7 @@ func (h Harness) retryAfter(t *testing.T) {
 	})
 	t.Run("costs", func(t *testing.T) {
 		s := h.subject(t)
-		p := core.NewPolicy("p", core.Per(100, time.Second), core.VariableCost())
+		p := newLog("p", core.Per(100, time.Second), core.VariableCost())
 		for _, cost := range []int64{10, 1, 1, 30, 5, 2, 40, 11} {
 			s.admits(p, "k", cost)
 			s.clock.Advance(37 * ms)
@@ -61,7 +62,7 @@ func (h Harness) retryAfter(t *testing.T) {
 	})
 	t.Run("many entries", func(t *testing.T) {
 		s := h.subject(t)
-		p := core.NewPolicy("p", core.Per(500, 10*time.Second), core.VariableCost())
+		p := newLog("p", core.Per(500, 10*time.Second), core.VariableCost())
 		for i := range 500 {
 			s.admits(p, "k", 1)
 			s.clock.Advance(time.Duration(i%7) * ms)
@@ -74,7 +75,7 @@ func (h Harness) retryAfter(t *testing.T) {
 }
 
 // waitsOut asks until the cost is denied, and checks the wait that it is told.
-func (s *subject) waitsOut(p *core.Policy, cost int64) {
+func (s *subject) waitsOut(p *store.Log, cost int64) {
 	s.Helper()
 	u := s.take(p, "k", cost)
 	for u.Allowed {
@@ -92,7 +93,7 @@ func (s *subject) waitsOut(p *core.Policy, cost int64) {
 // severalLimits: all or nothing, and each limit holds for itself.
 func (h Harness) severalLimits(t *testing.T) {
 	s := h.subject(t)
-	p := core.NewPolicy("p", core.Per(2, 100*ms), core.Per(3, time.Second))
+	p := newLog("p", core.Per(2, 100*ms), core.Per(3, time.Second))
 	s.admits(p, "k", 1)
 	s.admits(p, "k", 1)
 	if u := s.denies(p, "k", 1); u.RetryAfter != 100*ms || u.Limits[0].Used != 2 || u.Limits[1].Used != 2 {
@@ -116,18 +117,15 @@ func (h Harness) severalLimits(t *testing.T) {
 // changedLimit: a log outlives a change of the limit alone. While more is used
 // than a lowered limit admits, Retry-After waits for enough to leave.
 func (h Harness) changedLimit(t *testing.T) {
-	everyLayout(t, core.Per(5, time.Second), func(t *testing.T, p *core.Policy) {
+	everyLayout(t, core.Per(5, time.Second), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
 		for range 5 {
 			s.admits(p, "k", 1)
 			s.clock.Advance(100 * ms)
 		}
-		lowered, err := p.With(core.Per(2, time.Second))
-		if err != nil {
-			t.Fatal(err)
-		}
+		lowered := withLimits(p, core.Per(2, time.Second))
 		u := s.denies(lowered, "k", 1)
-		if u.RetryAfter != 800*ms || u.Limits[0] != (core.LimitUsage{Used: 5, FreeIn: 500 * ms}) {
+		if u.RetryAfter != 800*ms || u.Limits[0] != (store.LimitUsage{Used: 5, FreeIn: 500 * ms}) {
 			t.Errorf("a lowered limit: %+v", u)
 		}
 		s.clock.Advance(u.RetryAfter - ms)
@@ -144,17 +142,14 @@ func (h Harness) changedLimit(t *testing.T) {
 
 // loweredFar: one wait gets in after a limit was lowered by thousands.
 func (h Harness) loweredFar(t *testing.T) {
-	everyLayout(t, core.Per(3000, 6*time.Second), func(t *testing.T, p *core.Policy) {
+	everyLayout(t, core.Per(3000, 6*time.Second), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
 		for range 3000 {
 			s.admits(p, "k", 1)
 			s.clock.Advance(ms)
 		}
 		for _, most := range []int64{2990, 2000, 1200, 50} {
-			lowered, err := p.With(core.Per(most, 6*time.Second))
-			if err != nil {
-				t.Fatal(err)
-			}
+			lowered := withLimits(p, core.Per(most, 6*time.Second))
 			// The first was admitted 3000 ms ago.
 			want := time.Duration(3000-most)*ms + 3*time.Second
 			if u := s.denies(lowered, "k", 1); u.RetryAfter != want {
@@ -164,10 +159,7 @@ func (h Harness) loweredFar(t *testing.T) {
 				t.Errorf("lowered to %d: Peek: RetryAfter %v, want %v", most, u.RetryAfter, want)
 			}
 		}
-		lowered, err := p.With(core.Per(1200, 6*time.Second))
-		if err != nil {
-			t.Fatal(err)
-		}
+		lowered := withLimits(p, core.Per(1200, 6*time.Second))
 		u := s.denies(lowered, "k", 1)
 		s.clock.Advance(u.RetryAfter - ms)
 		s.denies(lowered, "k", 1)
@@ -179,7 +171,7 @@ func (h Harness) loweredFar(t *testing.T) {
 
 // extremes: the bounds of limits and windows work as everything between them.
 func (h Harness) extremes(t *testing.T) {
-	everyLayout(t, core.Per(1, core.MinWindow), func(t *testing.T, p *core.Policy) {
+	everyLayout(t, core.Per(1, core.MinWindow), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
 		for range 20 {
 			s.admits(p, "k", 1)
@@ -189,7 +181,7 @@ func (h Harness) extremes(t *testing.T) {
 			s.clock.Advance(ms)
 		}
 	})
-	everyLayout(t, core.Per(1, core.MaxWindow), func(t *testing.T, p *core.Policy) {
+	everyLayout(t, core.Per(1, core.MaxWindow), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
 		s.admits(p, "k", 1)
 		s.clock.Advance(core.MaxWindow - ms)
@@ -201,7 +193,7 @@ func (h Harness) extremes(t *testing.T) {
 	})
 	t.Run("many units", func(t *testing.T) {
 		s := h.subject(t)
-		p := core.NewPolicy("p", core.Per(core.MaxUnits, time.Second), core.VariableCost())
+		p := newLog("p", core.Per(core.MaxUnits, time.Second), core.VariableCost())
 		for i := range 50 {
 			s.admits(p, "k", core.MaxUnits-1)
 			s.admits(p, "k", 1)
@@ -214,14 +206,14 @@ func (h Harness) extremes(t *testing.T) {
 	t.Run("as many limits as there may be", func(t *testing.T) {
 		s := h.subject(t)
 		var limits []core.PolicyOption
-		for i := range core.MaxLimits {
+		for i := range store.MaxLimits {
 			limits = append(limits, core.Per(int64(i+1), time.Duration(i+1)*time.Second))
 		}
-		p := core.NewPolicy("p", limits...)
+		p := newLog("p", limits...)
 		s.admits(p, "k", 1)
 		u := s.denies(p, "k", 1)
-		for i := range core.MaxLimits {
-			if want := (core.LimitUsage{Used: 1, FreeIn: p.Limit(i).Window}); u.Limits[i] != want {
+		for i := range store.MaxLimits {
+			if want := (store.LimitUsage{Used: 1, FreeIn: p.Limits[i].Window}); u.Limits[i] != want {
 				t.Errorf("limit %d: %+v, want %+v", i, u.Limits[i], want)
 			}
 		}
@@ -231,7 +223,7 @@ func (h Harness) extremes(t *testing.T) {
 // clockStepsBack: nothing fails, the log goes on from its newest entry, and
 // nobody is blocked for longer than the step.
 func (h Harness) clockStepsBack(t *testing.T) {
-	everyLayout(t, core.Per(2, time.Second), func(t *testing.T, p *core.Policy) {
+	everyLayout(t, core.Per(2, time.Second), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
 		s.admits(p, "k", 1)
 		s.clock.Advance(-time.Minute)

@@ -9,14 +9,15 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // peek: it says what Take would find, takes nothing, and makes no log.
 func (h Harness) peek(t *testing.T) {
-	everyLayout(t, core.Per(2, time.Second), func(t *testing.T, p *core.Policy) {
+	everyLayout(t, core.Per(2, time.Second), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
 		for range 10 {
-			if u := s.look(p, "k", 1); !u.Allowed || u.Limits[0] != (core.LimitUsage{}) || u.ResetAfter != 0 {
+			if u := s.look(p, "k", 1); !u.Allowed || u.Limits[0] != (store.LimitUsage{}) || u.ResetAfter != 0 {
 				t.Fatalf("an empty log: %+v", u)
 			}
 		}
@@ -28,7 +29,7 @@ func (h Harness) peek(t *testing.T) {
 		s.admits(p, "k", 1)
 		for range 10 {
 			u := s.look(p, "k", 1)
-			want := core.LimitUsage{Used: 2, FreeIn: 700 * ms}
+			want := store.LimitUsage{Used: 2, FreeIn: 700 * ms}
 			if u.Allowed || u.RetryAfter != 700*ms || u.ResetAfter != time.Second || u.Limits[0] != want {
 				t.Fatalf("a full log: %+v", u)
 			}
@@ -44,7 +45,7 @@ func (h Harness) peek(t *testing.T) {
 
 // reset: all units are back, of this key and policy only.
 func (h Harness) reset(t *testing.T) {
-	everyLayout(t, core.Per(1, time.Minute), func(t *testing.T, p *core.Policy) {
+	everyLayout(t, core.Per(1, time.Minute), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
 		if err := s.Reset(t.Context(), p, "never seen"); err != nil {
 			t.Errorf("Reset of a log that isn't there: %v", err)
@@ -63,13 +64,13 @@ func (h Harness) reset(t *testing.T) {
 // apart: logs of different keys, policies, windows and layouts never mix.
 func (h Harness) apart(t *testing.T) {
 	s := h.subject(t)
-	policies := []*core.Policy{
-		core.NewPolicy("a", core.Per(1, time.Minute)),
-		core.NewPolicy("b", core.Per(1, time.Minute)),
-		core.NewPolicy("a", core.Per(1, time.Hour)),
-		core.NewPolicy("a", core.Per(1, time.Minute), core.VariableCost()),
-		core.NewPolicy("a", core.Per(1, time.Minute), core.VariableCost(), core.Refundable(0)),
-		core.NewPolicy("a", core.Per(1, time.Second), core.Per(1, 2*time.Minute)),
+	policies := []*store.Log{
+		newLog("a", core.Per(1, time.Minute)),
+		newLog("b", core.Per(1, time.Minute)),
+		newLog("a", core.Per(1, time.Hour)),
+		newLog("a", core.Per(1, time.Minute), core.VariableCost()),
+		newLog("a", core.Per(1, time.Minute), core.VariableCost(), core.Refundable(0)),
+		newLog("a", core.Per(1, time.Second), core.Per(1, 2*time.Minute)),
 	}
 	for _, p := range policies {
 		for _, key := range []string{"k", "K", "k ", "kk"} {
@@ -94,7 +95,7 @@ func (h Harness) hostileKeys(t *testing.T) {
 	for i := range 256 {
 		keys = append(keys, "byte-"+string([]byte{byte(i)}))
 	}
-	everyLayout(t, core.Per(1, time.Minute), func(t *testing.T, p *core.Policy) {
+	everyLayout(t, core.Per(1, time.Minute), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
 		for _, key := range keys {
 			if u := s.take(p, key, 1); !u.Allowed {
@@ -115,34 +116,34 @@ func (h Harness) timeToLive(t *testing.T) {
 	if h.TimeToLive == nil {
 		return
 	}
-	policies := []*core.Policy{
-		core.NewPolicy("counted", core.Per(3, 100*ms)),
-		core.NewPolicy("summed", core.Per(3, 100*ms), core.VariableCost()),
-		core.NewPolicy("several", core.Per(2, 30*ms), core.Per(3, 100*ms)),
-		core.NewPolicy("refunded", core.Per(3, 100*ms), core.Refundable(0)),
-		core.NewPolicy("coarse", core.Per(3, 100*ms), core.Coarse(3)),
+	policies := []*store.Log{
+		newLog("counted", core.Per(3, 100*ms)),
+		newLog("summed", core.Per(3, 100*ms), core.VariableCost()),
+		newLog("several", core.Per(2, 30*ms), core.Per(3, 100*ms)),
+		newLog("refunded", core.Per(3, 100*ms), core.Refundable(0)),
+		newLog("coarse", core.Per(3, 100*ms), core.Coarse(3)),
 	}
 	for _, p := range policies {
-		t.Run(p.Name(), func(t *testing.T) {
+		t.Run(p.Policy, func(t *testing.T) {
 			s := h.subject(t)
 			for i := range 500 {
 				u := s.take(p, "k", 1)
-				if _, ok := p.Refundable(); ok && u.Allowed && i%3 == 0 {
+				if ok := p.Refundable(); ok && u.Allowed && i%3 == 0 {
 					if err := s.Settle(t.Context(), p, "k", u.Entry, -1); err != nil {
 						t.Fatal(err)
 					}
 				}
 				ttl := h.TimeToLive(t, s.Store, p, "k")
-				if u.Allowed && ttl < p.Longest() {
-					t.Fatalf("step %d: the log lives for %v after an admission, want at least %v", i, ttl, p.Longest())
+				if u.Allowed && ttl < p.Longest {
+					t.Fatalf("step %d: the log lives for %v after an admission, want at least %v", i, ttl, p.Longest)
 				}
-				if ttl <= 0 || ttl > 2*p.Longest() {
-					t.Fatalf("step %d: the log lives for %v, want above 0 and at most %v", i, ttl, 2*p.Longest())
+				if ttl <= 0 || ttl > 2*p.Longest {
+					t.Fatalf("step %d: the log lives for %v, want above 0 and at most %v", i, ttl, 2*p.Longest)
 				}
 				s.clock.Advance(time.Duration(i*i%67) * ms)
 			}
 			// Looking trims too, and must leave enough for what comes after it.
-			s.clock.Advance(10 * p.Longest())
+			s.clock.Advance(10 * p.Longest)
 			for _, wait := range []time.Duration{0, 90, 15} {
 				s.clock.Advance(wait * ms)
 				s.look(p, "k", 1)
@@ -152,18 +153,18 @@ func (h Harness) timeToLive(t *testing.T) {
 			s.look(p, "k", 1)
 			s.clock.Advance(20 * ms)
 			s.admits(p, "k", 1)
-			if ttl := h.TimeToLive(t, s.Store, p, "k"); ttl < p.Longest() {
-				t.Fatalf("the log lives for %v after a peek and an admission, want at least %v", ttl, p.Longest())
+			if ttl := h.TimeToLive(t, s.Store, p, "k"); ttl < p.Longest {
+				t.Fatalf("the log lives for %v after a peek and an admission, want at least %v", ttl, p.Longest)
 			}
 			// A log whose newest entry is ahead of the clock is kept as long.
-			s.clock.Advance(10 * p.Longest())
+			s.clock.Advance(10 * p.Longest)
 			s.admits(p, "k", 1)
 			s.clock.Advance(-time.Second)
 			s.admits(p, "k", 1)
-			if ttl := h.TimeToLive(t, s.Store, p, "k"); ttl < time.Second+p.Longest() {
-				t.Fatalf("the log lives for %v with an entry 1s ahead, want at least %v", ttl, time.Second+p.Longest())
+			if ttl := h.TimeToLive(t, s.Store, p, "k"); ttl < time.Second+p.Longest {
+				t.Fatalf("the log lives for %v with an entry 1s ahead, want at least %v", ttl, time.Second+p.Longest)
 			}
-			s.clock.Advance(time.Second + 2*p.Longest() + ms)
+			s.clock.Advance(time.Second + 2*p.Longest + ms)
 			s.look(p, "k", 1)
 			if ttl := h.TimeToLive(t, s.Store, p, "k"); ttl != 0 {
 				t.Errorf("an idle log lives for %v more", ttl)
@@ -175,7 +176,7 @@ func (h Harness) timeToLive(t *testing.T) {
 // context: a caller that has given up is not charged.
 func (h Harness) context(t *testing.T) {
 	s := h.subject(t)
-	p := core.NewPolicy("p", core.Per(1, time.Minute))
+	p := newLog("p", core.Per(1, time.Minute))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Take(ctx, p, "k", 1); !errors.Is(err, context.Canceled) {
@@ -196,7 +197,7 @@ func (h Harness) context(t *testing.T) {
 // close: it may be called twice, and after it the store says so.
 func (h Harness) close(t *testing.T) {
 	s := h.NewReal(t)
-	p := core.NewPolicy("p", core.PerMinute(1))
+	p := newLog("p", core.PerMinute(1))
 	if _, err := s.Take(t.Context(), p, fmt.Sprint("close-", time.Now().UnixNano()), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +208,7 @@ func (h Harness) close(t *testing.T) {
 	}
 	_, err := s.Take(t.Context(), p, "k", 1)
 	for _, err := range []error{err, s.Reset(t.Context(), p, "k"), s.Ping(t.Context())} {
-		if !errors.Is(err, core.ErrClosed) {
+		if !errors.Is(err, store.ErrClosed) {
 			t.Errorf("after Close: %v, want ErrClosed", err)
 		}
 	}

@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // model is the definition of a policy by brute force: it keeps everything that
 // was ever admitted on one log and adds it up anew for every question. Times are
 // in milliseconds.
 type model struct {
-	policy  *core.Policy
+	log     *store.Log
 	entries []entry
 	highest int64 // latest clock at which the store may have looked at the log
 
@@ -25,13 +25,13 @@ type model struct {
 
 // request is one that can be settled.
 type request struct {
-	id      core.EntryID
+	id      store.EntryID
 	cost    int64
 	settled bool
 }
 
 // forget is what a reset does.
-func (m *model) forget() { *m = model{policy: m.policy, requests: m.requests} }
+func (m *model) forget() { *m = model{log: m.log, requests: m.requests} }
 
 type entry struct {
 	time  int64 // as recorded, by the store's clock
@@ -41,7 +41,7 @@ type entry struct {
 	back  int64 // given back by this entry, which is a refund
 	given int64 // given back of this request, by others
 	joins bool  // the entry before it, in a slice that they share
-	id    core.EntryID
+	id    store.EntryID
 }
 
 func (m *model) last() int64 {
@@ -73,7 +73,7 @@ func (m *model) used(window, now int64) (units, first int64) {
 
 // room reports whether cost fits all limits at now, if nothing is added until then.
 func (m *model) room(cost, now int64) bool {
-	for _, l := range m.policy.Limits() {
+	for _, l := range m.log.Limits {
 		if used, _ := m.used(l.Window.Milliseconds(), now); used+cost > l.Max {
 			return false
 		}
@@ -90,11 +90,11 @@ func (m *model) checkWait(wait, cost, now int64) error {
 	if m.room(cost, now+wait-1) {
 		return fmt.Errorf("RetryAfter %dms, and a millisecond before it fits", wait)
 	}
-	if _, refundable := m.policy.Refundable(); refundable {
+	if m.log.Refundable() {
 		return nil
 	}
 	for _, e := range m.entries {
-		for _, l := range m.policy.Limits() {
+		for _, l := range m.log.Limits {
 			if at := e.time + l.Window.Milliseconds(); at > now && at < now+wait && m.room(cost, at) {
 				return fmt.Errorf("RetryAfter %dms, and after %dms it fits", wait, at-now)
 			}
@@ -105,7 +105,7 @@ func (m *model) checkWait(wait, cost, now int64) error {
 
 // record adds an entry.
 func (m *model) record(e entry) {
-	longest := m.policy.Longest().Milliseconds()
+	longest := m.log.Longest.Milliseconds()
 	if stretches := e.time/longest - m.last()/longest; stretches > 1 || e.time-m.last() >= longest {
 		m.lag, m.lagBefore = 0, 0
 	} else if stretches == 1 {
@@ -113,7 +113,7 @@ func (m *model) record(e entry) {
 	}
 	// Those of one slice have the time of the newest. Others of the log do not, which a
 	// policy without slices has written.
-	if slice := m.policy.Slice().Milliseconds(); slice > 0 && e.time/slice == m.last()/slice {
+	if slice := m.log.Slice.Milliseconds(); slice > 0 && e.time/slice == m.last()/slice {
 		e.joins = len(m.entries) > 0
 		for i := len(m.entries) - 1; i >= 0; i-- {
 			m.entries[i].time = e.time
@@ -127,7 +127,7 @@ func (m *model) record(e entry) {
 
 // check compares what a store says with the definition, and records what it
 // admitted. clock is the store's time, real one that never steps.
-func (m *model) check(u core.Usage, cost int64, took bool, clock, real int64) error {
+func (m *model) check(u store.Usage, cost int64, took bool, clock, real int64) error {
 	m.highest = max(m.highest, clock)
 	if clock == m.highest {
 		if err := m.checkExactly(u, cost, took, clock); err != nil {
@@ -137,12 +137,12 @@ func (m *model) check(u core.Usage, cost int64, took bool, clock, real int64) er
 		return err
 	}
 	if u.Allowed && took {
-		recorded := clock + u.ResetAfter.Milliseconds() - m.policy.Longest().Milliseconds()
+		recorded := clock + u.ResetAfter.Milliseconds() - m.log.Longest.Milliseconds()
 		if recorded < clock || recorded > max(clock, m.last()) {
 			return fmt.Errorf("admitted at %d, but recorded at %d", clock, recorded)
 		}
 		m.record(entry{time: recorded, asked: recorded, real: real, cost: cost, id: u.Entry})
-		if _, refundable := m.policy.Refundable(); refundable && u.Entry.Time != recorded {
+		if m.log.Refundable() && u.Entry.Time != recorded {
 			return fmt.Errorf("recorded at %d, but its entry is %+v", recorded, u.Entry)
 		}
 		m.requests = append(m.requests, &request{id: u.Entry, cost: cost})
@@ -152,7 +152,7 @@ func (m *model) check(u core.Usage, cost int64, took bool, clock, real int64) er
 }
 
 // checkExactly holds while the clock has never been later than now.
-func (m *model) checkExactly(u core.Usage, cost int64, took bool, now int64) error {
+func (m *model) checkExactly(u store.Usage, cost int64, took bool, now int64) error {
 	allowed := m.room(cost, now)
 	if u.Allowed != allowed {
 		return fmt.Errorf("allowed %v, want %v", u.Allowed, allowed)
@@ -167,15 +167,15 @@ func (m *model) checkExactly(u core.Usage, cost int64, took bool, now int64) err
 	entered := allowed && took
 	reset := int64(0)
 	if len(m.entries) > 0 {
-		reset = max(0, m.last()+m.policy.Longest().Milliseconds()-now)
+		reset = max(0, m.last()+m.log.Longest.Milliseconds()-now)
 	}
 	if entered {
-		reset = m.policy.Longest().Milliseconds()
+		reset = m.log.Longest.Milliseconds()
 	}
 	if got := u.ResetAfter.Milliseconds(); got != reset {
 		return fmt.Errorf("ResetAfter %dms, want %dms", got, reset)
 	}
-	for i, l := range m.policy.Limits() {
+	for i, l := range m.log.Limits {
 		if err := m.checkLimit(u.Limits[i], l, cost, entered, now); err != nil {
 			return fmt.Errorf("limit %v: %w", l, err)
 		}
@@ -183,7 +183,7 @@ func (m *model) checkExactly(u core.Usage, cost int64, took bool, now int64) err
 	return nil
 }
 
-func (m *model) checkLimit(u core.LimitUsage, l core.Limit, cost int64, entered bool, now int64) error {
+func (m *model) checkLimit(u store.LimitUsage, l store.Limit, cost int64, entered bool, now int64) error {
 	window := l.Window.Milliseconds()
 	used, first := m.used(window, now)
 	free := time.Duration(0)
@@ -203,7 +203,7 @@ func (m *model) checkLimit(u core.LimitUsage, l core.Limit, cost int64, entered 
 		return err
 	}
 	if spare := entered && used < l.Max; spare && u.FreeIn >= free && u.FreeIn <= l.Window {
-		return nil // see core.LimitUsage
+		return nil // see store.LimitUsage
 	}
 	if u.FreeIn != free {
 		return fmt.Errorf("FreeIn %v, want %v", u.FreeIn, free)
@@ -212,13 +212,13 @@ func (m *model) checkLimit(u core.LimitUsage, l core.Limit, cost int64, entered 
 }
 
 // checkLateness: units of a coarse log come back at most a slice late.
-func (m *model) checkLateness(got int64, l core.Limit, cost int64, entered bool, now int64) error {
-	if m.policy.Slice() == 0 {
+func (m *model) checkLateness(got int64, l store.Limit, cost int64, entered bool, now int64) error {
+	if m.log.Slice == 0 {
 		return nil
 	}
 	most := int64(0)
 	for _, e := range m.entries {
-		if e.asked > now-l.Window.Milliseconds()-m.policy.Slice().Milliseconds() {
+		if e.asked > now-l.Window.Milliseconds()-m.log.Slice.Milliseconds() {
 			most += e.cost
 		}
 	}
@@ -234,9 +234,9 @@ func (m *model) checkLateness(got int64, l core.Limit, cost int64, entered bool,
 // checkSteppedBack holds when the clock has been later than now. A store may
 // have forgotten what had left the window by then, or not: either is right, but
 // it must not block for longer than the clock stepped back.
-func (m *model) checkSteppedBack(u core.Usage, cost, clock int64) error {
+func (m *model) checkSteppedBack(u store.Usage, cost, clock int64) error {
 	must, may := true, true // be allowed
-	for _, l := range m.policy.Limits() {
+	for _, l := range m.log.Limits {
 		window := l.Window.Milliseconds()
 		if most, _ := m.used(window, max(clock, m.last())); most+cost > l.Max {
 			must = false
@@ -245,14 +245,14 @@ func (m *model) checkSteppedBack(u core.Usage, cost, clock int64) error {
 			may = false
 		}
 	}
-	if _, refundable := m.policy.Refundable(); refundable {
+	if m.log.Refundable() {
 		// What was given back may count again later.
 		must, may = false, true
 	}
 	if must && !u.Allowed || !may && u.Allowed {
 		return fmt.Errorf("clock stepped back by %dms: allowed %v, want %v", m.highest-clock, u.Allowed, must)
 	}
-	latest := m.highest - clock + m.policy.Longest().Milliseconds()
+	latest := m.highest - clock + m.log.Longest.Milliseconds()
 	if u.RetryAfter.Milliseconds() > latest {
 		return fmt.Errorf("clock stepped back by %dms: RetryAfter %v, want at most %dms", m.highest-clock, u.RetryAfter, latest)
 	}
@@ -263,7 +263,7 @@ func (m *model) checkSteppedBack(u core.Usage, cost, clock int64) error {
 // clock that never steps, without what was given back: every other interval was
 // checked before, or has less.
 func (m *model) checkDefinition(real int64) error {
-	for _, l := range m.policy.Limits() {
+	for _, l := range m.log.Limits {
 		sum := int64(0)
 		for _, e := range m.entries {
 			if e.real > real-l.Window.Milliseconds() {
@@ -280,7 +280,7 @@ func (m *model) checkDefinition(real int64) error {
 // settled compares what a store said to a correction with what it should have,
 // and records it. While the clock has been later than now, a store may have
 // forgotten the request.
-func (m *model) settled(accepted bool, id core.EntryID, correction, clock, real int64) error {
+func (m *model) settled(accepted bool, id store.EntryID, correction, clock, real int64) error {
 	steppedBack := clock < m.highest
 	m.highest = max(m.highest, clock)
 	now := max(clock, m.last())
@@ -291,7 +291,7 @@ func (m *model) settled(accepted bool, id core.EntryID, correction, clock, real 
 		m.record(entry{time: now, asked: now, real: real, cost: correction})
 		return nil
 	}
-	grace, _ := m.policy.Refundable()
+	grace := m.log.Grace
 	request := m.request(id)
 	late := now - id.Time
 	switch must := request != nil && late <= grace.Milliseconds(); {
@@ -306,9 +306,9 @@ func (m *model) settled(accepted bool, id core.EntryID, correction, clock, real 
 	return nil
 }
 
-func (m *model) request(id core.EntryID) *entry {
+func (m *model) request(id store.EntryID) *entry {
 	for i := range m.entries {
-		if m.entries[i].id == id && id != (core.EntryID{}) {
+		if m.entries[i].id == id && id != (store.EntryID{}) {
 			return &m.entries[i]
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // property compares random histories with the model. More of them:
@@ -86,13 +87,13 @@ func (s *run) refuses(err error) bool { return err != nil && s.refused != nil &&
 
 // randomPolicy has from 1 to limits limits, small enough that histories reach
 // them.
-func randomPolicy(t *rapid.T, limits int, options []core.PolicyOption) *core.Policy {
+func randomPolicy(t *rapid.T, limits int, options []core.PolicyOption) *store.Log {
 	options = append([]core.PolicyOption(nil), options...)
 	windows := rapid.SliceOfNDistinct(rapid.OneOf(rapid.Int64Range(4, 20), rapid.Int64Range(4, 5000)), 1, limits, rapid.ID[int64]).Draw(t, "windows")
 	for _, w := range windows {
 		options = append(options, core.Per(randomMax(t), time.Duration(w)*time.Millisecond))
 	}
-	return core.NewPolicy("p", options...)
+	return newLog("p", options...)
 }
 
 func randomMax(t *rapid.T) int64 {
@@ -100,21 +101,17 @@ func randomMax(t *rapid.T) int64 {
 }
 
 // otherMax is the policy with other units in the same windows.
-func otherMax(t *rapid.T, p *core.Policy) *core.Policy {
-	var options []core.PolicyOption
-	for _, l := range p.Limits() {
-		options = append(options, core.Per(randomMax(t), l.Window))
+func otherMax(t *rapid.T, p *store.Log) *store.Log {
+	var limits []core.Limit
+	for _, l := range p.Limits {
+		limits = append(limits, core.Per(randomMax(t), l.Window))
 	}
-	changed, err := p.With(options...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return changed
+	return withLimits(p, limits...)
 }
 
 // history is a random sequence of operations on two keys of one policy.
-func (s *run) history(t *rapid.T, p *core.Policy, prefix string) {
-	models := map[string]*model{"a": {policy: p}, "b": {policy: p}}
+func (s *run) history(t *rapid.T, p *store.Log, prefix string) {
+	models := map[string]*model{"a": {log: p}, "b": {log: p}}
 	key := rapid.SampledFrom([]string{"a", "a", "a", "b"})
 	real := s.clock.Now().UnixMilli()
 	ask := func(t *rapid.T, took bool) {
@@ -131,7 +128,7 @@ func (s *run) history(t *rapid.T, p *core.Policy, prefix string) {
 			t.Fatalf("cost %d: %v", c, err)
 		}
 		if err := models[k].check(u, c, took, s.clock.Now().UnixMilli(), real); err != nil {
-			t.Fatalf("%v, key %s, cost %d, take %v: %v\n%+v", p.Limits(), k, c, took, err, u)
+			t.Fatalf("%v, key %s, cost %d, take %v: %v\n%+v", p.Limits, k, c, took, err, u)
 		}
 	}
 	wait := func(ms int64) {
@@ -169,10 +166,10 @@ func (s *run) history(t *rapid.T, p *core.Policy, prefix string) {
 		},
 		"changeLimits": func(t *rapid.T) {
 			p = otherMax(t, p)
-			models["a"].policy, models["b"].policy = p, p
+			models["a"].log, models["b"].log = p, p
 		},
 	}
-	if _, refundable := p.Refundable(); refundable {
+	if p.Refundable() {
 		settle := func(t *rapid.T) {
 			k := key.Draw(t, "key")
 			s.correct(t, p, prefix+k, models[k], real)
@@ -199,11 +196,11 @@ func (s *run) history(t *rapid.T, p *core.Policy, prefix string) {
 }
 
 // settle corrects a random request, each at most once.
-func (s *subject) settle(t *rapid.T, p *core.Policy, key string, m *model, real int64, steps bool) {
+func (s *subject) settle(t *rapid.T, p *store.Log, key string, m *model, real int64, steps bool) {
 	(&run{subject: s, course: course{back: steps}}).correct(t, p, key, m, real)
 }
 
-func (s *run) correct(t *rapid.T, p *core.Policy, key string, m *model, real int64) {
+func (s *run) correct(t *rapid.T, p *store.Log, key string, m *model, real int64) {
 	var open []*request
 	for _, r := range m.requests {
 		if !r.settled {
@@ -216,7 +213,7 @@ func (s *run) correct(t *rapid.T, p *core.Policy, key string, m *model, real int
 	// Mostly one of the newest.
 	r := open[max(0, len(open)-1-rapid.IntRange(0, 5).Draw(t, "request"))]
 	correction := -rapid.OneOf(rapid.Just(r.cost), rapid.Int64Range(1, r.cost)).Draw(t, "back")
-	if p.VariableCost() && !s.back && !s.odd && rapid.IntRange(0, 3).Draw(t, "charge") == 0 {
+	if p.VariableCost && !s.back && !s.odd && rapid.IntRange(0, 3).Draw(t, "charge") == 0 {
 		correction = rapid.Int64Range(1, 20).Draw(t, "more")
 	}
 	r.settled = true
@@ -224,28 +221,28 @@ func (s *run) correct(t *rapid.T, p *core.Policy, key string, m *model, real int
 	if s.refuses(err) {
 		return
 	}
-	if err != nil && !errors.Is(err, core.ErrTooLate) {
+	if err != nil && !errors.Is(err, store.ErrTooLate) {
 		t.Fatal(err)
 	}
 	if err := m.settled(err == nil, r.id, correction, s.clock.Now().UnixMilli(), real); err != nil {
-		t.Fatalf("%v: a correction by %d of %+v: %v", p.Limits(), correction, r, err)
+		t.Fatalf("%v: a correction by %d of %+v: %v", p.Limits, correction, r, err)
 	}
 }
 
-func randomCost(t *rapid.T, p *core.Policy) int64 {
-	if !p.VariableCost() {
+func randomCost(t *rapid.T, p *store.Log) int64 {
+	if !p.VariableCost {
 		return 1
 	}
-	smallest := p.Limit(0).Max
-	for _, l := range p.Limits() {
+	smallest := p.Limits[0].Max
+	for _, l := range p.Limits {
 		smallest = min(smallest, l.Max)
 	}
 	return rapid.OneOf(rapid.Just(int64(1)), rapid.Int64Range(1, smallest)).Draw(t, "cost")
 }
 
 // randomWait is mostly short, and often ends right at the edge of a window.
-func (s *subject) randomWait(t *rapid.T, p *core.Policy) int64 {
-	window := p.Limit(rapid.IntRange(0, p.Len()-1).Draw(t, "limit")).Window.Milliseconds()
+func (s *subject) randomWait(t *rapid.T, p *store.Log) int64 {
+	window := p.Limits[rapid.IntRange(0, len(p.Limits)-1).Draw(t, "limit")].Window.Milliseconds()
 	edge := rapid.SampledFrom([]int64{window - 1, window, window + 1, 2*window - 1, 2 * window, 2*window + 1})
 	return rapid.OneOf(rapid.Int64Range(0, 3), rapid.Int64Range(0, max(1, window/3)), edge).Draw(t, "wait")
 }

@@ -6,10 +6,11 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // refund gives back units of a request, and is expected to.
-func (s *subject) refund(p *core.Policy, u core.Usage, units int64) {
+func (s *subject) refund(p *store.Log, u store.Usage, units int64) {
 	s.Helper()
 	if err := s.Settle(s.Context(), p, "k", u.Entry, -units); err != nil {
 		s.Fatalf("Settle by -%d: %v", units, err)
@@ -17,7 +18,7 @@ func (s *subject) refund(p *core.Policy, u core.Usage, units int64) {
 }
 
 // used checks what is used of the first limit.
-func (s *subject) used(p *core.Policy, want int64) {
+func (s *subject) used(p *store.Log, want int64) {
 	s.Helper()
 	if u := s.look(p, "k", 1); u.Limits[0].Used != want {
 		s.Errorf("%d units are used, want %d", u.Limits[0].Used, want)
@@ -27,7 +28,7 @@ func (s *subject) used(p *core.Policy, want int64) {
 // refunds: what is given back is back at once, once, and for as long as it
 // would have been used.
 func (h Harness) refunds(t *testing.T) {
-	p := core.NewPolicy("p", core.Per(3, time.Second), core.Refundable(200*ms))
+	p := newLog("p", core.Per(3, time.Second), core.Refundable(200*ms))
 	t.Run("is back at once", func(t *testing.T) {
 		s := h.subject(t)
 		for range 20 {
@@ -72,7 +73,7 @@ func (h Harness) refunds(t *testing.T) {
 		s := h.subject(t)
 		u := s.admits(p, "k", 1)
 		s.clock.Advance(201 * ms)
-		if err := s.Settle(t.Context(), p, "k", u.Entry, -1); !errors.Is(err, core.ErrTooLate) {
+		if err := s.Settle(t.Context(), p, "k", u.Entry, -1); !errors.Is(err, store.ErrTooLate) {
 			t.Errorf("a refund after 201ms: %v, want ErrTooLate", err)
 		}
 		s.used(p, 1)
@@ -87,22 +88,22 @@ func (h Harness) refunds(t *testing.T) {
 		if err := s.Reset(t.Context(), p, "k"); err != nil {
 			t.Fatal(err)
 		}
-		for _, entry := range []core.EntryID{old.Entry, {}, {Time: old.Entry.Time, Total: 1}} {
-			if err := s.Settle(t.Context(), p, "k", entry, -1); !errors.Is(err, core.ErrTooLate) {
+		for _, entry := range []store.EntryID{old.Entry, {}, {Time: old.Entry.Time, Total: 1}} {
+			if err := s.Settle(t.Context(), p, "k", entry, -1); !errors.Is(err, store.ErrTooLate) {
 				t.Errorf("a refund of %+v after a reset: %v, want ErrTooLate", entry, err)
 			}
 		}
 		// One that looks the same, at the same time.
 		s.admits(p, "k", 1)
-		if err := s.Settle(t.Context(), p, "k", old.Entry, -1); !errors.Is(err, core.ErrTooLate) {
+		if err := s.Settle(t.Context(), p, "k", old.Entry, -1); !errors.Is(err, store.ErrTooLate) {
 			t.Errorf("a refund of another log's entry: %v, want ErrTooLate", err)
 		}
 		s.used(p, 1)
 	})
 	t.Run("within one millisecond", func(t *testing.T) {
 		s := h.subject(t)
-		several := core.NewPolicy("p", core.Per(300, time.Second), core.Refundable(0))
-		var taken []core.Usage
+		several := newLog("p", core.Per(300, time.Second), core.Refundable(0))
+		var taken []store.Usage
 		for range 100 {
 			taken = append(taken, s.admits(several, "k", 1), s.admits(several, "k", 1))
 			s.refund(several, taken[len(taken)-1], 1)
@@ -113,7 +114,7 @@ func (h Harness) refunds(t *testing.T) {
 
 // settlements: what a request took is corrected to what it used, up and down.
 func (h Harness) settlements(t *testing.T) {
-	p := core.NewPolicy("p", core.Per(100, time.Second), core.VariableCost(), core.Refundable(0))
+	p := newLog("p", core.Per(100, time.Second), core.VariableCost(), core.Refundable(0))
 	s := h.subject(t)
 	u := s.admits(p, "k", 60)
 	s.denies(p, "k", 41)
@@ -147,7 +148,7 @@ func (h Harness) settlements(t *testing.T) {
 // coarse: however many requests there are, a log has one entry a slice, and
 // units come back at most a slice late.
 func (h Harness) coarse(t *testing.T) {
-	p := core.NewPolicy("p", core.Per(10_000, time.Second), core.VariableCost(), core.Coarse(10))
+	p := newLog("p", core.Per(10_000, time.Second), core.VariableCost(), core.Coarse(10))
 	s := h.subject(t)
 	for range 3000 {
 		s.admits(p, "k", 2)

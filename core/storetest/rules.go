@@ -2,27 +2,27 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"reflect"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // follower is one of the processes that follow the rules in a store.
 type follower struct {
 	*subject
 	version string
-	rules   map[string]core.Rule // by ID
-	read    int                  // rules and IDs in the last answer
+	rules   map[string]store.Rule // by ID
+	read    int                   // rules and IDs in the last answer
 }
 
 func (s *subject) follower() *follower {
-	return &follower{subject: s, rules: make(map[string]core.Rule)}
+	return &follower{subject: s, rules: make(map[string]store.Rule)}
 }
 
 // follow takes over what has changed.
@@ -42,7 +42,7 @@ func (f *follower) follow() {
 		f.Errorf("changes without another version: %+v", c)
 	}
 	if c.All {
-		f.rules = make(map[string]core.Rule)
+		f.rules = make(map[string]store.Rule)
 	}
 	changed := make(map[string]bool)
 	once := func(id string) {
@@ -52,8 +52,8 @@ func (f *follower) follow() {
 		changed[id] = true
 	}
 	for _, r := range c.Set {
-		once(r.ID())
-		f.rules[r.ID()] = r
+		once(r.ID)
+		f.rules[r.ID] = r
 	}
 	for _, id := range c.Deleted {
 		once(id)
@@ -62,7 +62,7 @@ func (f *follower) follow() {
 	f.version, f.read = c.Version, len(changed)
 }
 
-func (s *subject) set(r core.Rule) {
+func (s *subject) set(r store.Rule) {
 	s.Helper()
 	if err := s.SetRule(s.Context(), r); err != nil {
 		s.Fatalf("SetRule: %v", err)
@@ -88,7 +88,7 @@ func (h Harness) rules(t *testing.T) {
 	s := h.subject(t)
 	f := s.follower()
 	seen := map[string]bool{}
-	changed := func(read int, want ...core.Rule) {
+	changed := func(read int, want ...store.Rule) {
 		t.Helper()
 		f.follow()
 		if seen[f.version] {
@@ -99,13 +99,13 @@ func (h Harness) rules(t *testing.T) {
 			t.Errorf("%d changes and %d rules, want %d and %d", f.read, len(f.rules), read, len(want))
 		}
 		for _, w := range want {
-			got := f.rules[w.ID()]
+			got := f.rules[w.ID]
 			if !got.Until.Equal(w.Until) {
-				t.Errorf("%s ends at %v, want %v", w.ID(), got.Until, w.Until)
+				t.Errorf("%s ends at %v, want %v", w.ID, got.Until, w.Until)
 			}
 			got.Until = w.Until
 			if !reflect.DeepEqual(got, w) {
-				t.Errorf("%s: %+v, want %+v", w.ID(), got, w)
+				t.Errorf("%s: %+v, want %+v", w.ID, got, w)
 			}
 		}
 		version := f.version
@@ -115,10 +115,10 @@ func (h Harness) rules(t *testing.T) {
 	}
 	changed(0)
 	until := s.RuleTime().Add(time.Hour).Round(time.Millisecond)
-	ban := core.Rule{Kind: core.RuleBan, Key: "user=\"<é>\\ \x00", Until: until}
-	block := core.Rule{Kind: core.RuleBlock, Network: netip.MustParsePrefix("2001:db8::/32")}
-	override := core.Rule{Kind: core.RuleOverride, Policy: "api", Limits: []core.Limit{core.PerSecond(3), core.Per(7, 90*time.Second)}}
-	all := core.Rule{Kind: core.RuleSwitch, Policy: core.AllPolicies, Mode: core.ModeOff, Until: until}
+	ban := store.Rule{ID: "ban key user=\"<é>\\ \x00", Text: `{"key":"user=\"<é>\\"} `, Until: until}
+	block := store.Rule{ID: "block network 2001:db8::/32", Text: "{}"}
+	override := store.Rule{ID: "override policy api", Text: "0 text \"<é>\r\n"}
+	all := store.Rule{ID: "switch policy *", Text: "1", Until: until}
 	s.set(ban)
 	s.set(block)
 	s.set(override)
@@ -127,21 +127,21 @@ func (h Harness) rules(t *testing.T) {
 	ban.Until = until.Add(time.Hour)
 	s.set(ban)
 	changed(1, ban, block, override, all)
-	s.remove(block.ID(), true)
-	s.remove(block.ID(), false)
+	s.remove(block.ID, true)
+	s.remove(block.ID, false)
 	changed(1, ban, override, all)
 	// Several changes of one rule are one.
 	for range 3 {
 		s.set(block)
-		s.remove(block.ID(), true)
+		s.remove(block.ID, true)
 	}
 	changed(1, ban, override, all)
 	// One that has ended is as good as none, and makes room with the next change.
-	ended := core.Rule{Kind: core.RuleBan, Key: "k", Until: s.RuleTime().Add(20 * ms)}
+	ended := store.Rule{ID: "ban key k", Text: "{}", Until: s.RuleTime().Add(20 * ms)}
 	s.set(ended)
 	f.follow()
 	s.pass(40 * ms)
-	s.remove(ended.ID(), false)
+	s.remove(ended.ID, false)
 	s.set(block)
 	changed(2, ban, block, override, all)
 	// Who knows another version, or one of another store, gets all.
@@ -159,7 +159,7 @@ func (h Harness) rules(t *testing.T) {
 func (h Harness) rulesFollowed(t *testing.T) {
 	s := h.subject(t)
 	random := rand.New(rand.NewPCG(1, 2))
-	want := make(map[string]core.Rule)
+	want := make(map[string]store.Rule)
 	followers := []*follower{s.follower(), s.follower(), s.follower()}
 	check := func(f *follower) {
 		t.Helper()
@@ -168,27 +168,27 @@ func (h Harness) rulesFollowed(t *testing.T) {
 			t.Fatalf("%d rules, want %d", len(f.rules), len(want))
 		}
 		for id, r := range want {
-			if got, ok := f.rules[id]; !ok || !got.Until.Equal(r.Until) || got.Mode != r.Mode {
+			if got, ok := f.rules[id]; !ok || !got.Until.Equal(r.Until) || got.Text != r.Text {
 				t.Fatalf("%s: %+v, want %+v", id, got, r)
 			}
 		}
 	}
 	start := s.RuleTime().Truncate(time.Millisecond)
 	for step := range 2000 {
-		r := core.Rule{Kind: core.RuleBan, Key: strconv.Itoa(random.IntN(60)), Until: start.Add(time.Hour + time.Duration(step)*ms)}
+		r := store.Rule{ID: "ban key " + strconv.Itoa(random.IntN(60)), Text: strconv.Itoa(step), Until: start.Add(time.Hour + time.Duration(step)*ms)}
 		switch random.IntN(4) {
 		case 0:
-			r = core.Rule{Kind: core.RuleBlock, Network: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(random.IntN(9))}), 16)}
+			r = store.Rule{ID: fmt.Sprintf("block network 10.%d.0.0/16", random.IntN(9)), Text: strconv.Itoa(step)}
 		case 1:
-			r = core.Rule{Kind: core.RuleSwitch, Policy: "p" + strconv.Itoa(random.IntN(9)), Mode: []core.Mode{core.ModeOff, core.ModeShadow}[step%2]}
+			r = store.Rule{ID: "switch policy p" + strconv.Itoa(random.IntN(9)), Text: strconv.Itoa(step)}
 		}
 		if random.IntN(3) == 0 {
-			_, there := want[r.ID()]
-			s.remove(r.ID(), there)
-			delete(want, r.ID())
+			_, there := want[r.ID]
+			s.remove(r.ID, there)
+			delete(want, r.ID)
 		} else {
 			s.set(r)
-			want[r.ID()] = r
+			want[r.ID] = r
 		}
 		for i, every := range []int{1, 37, 1500} {
 			if step%every == every-1 {
@@ -201,19 +201,19 @@ func (h Harness) rulesFollowed(t *testing.T) {
 	}
 }
 
-// rulesAtAnyNumber: there is room for core.MaxRules and no more, and one who follows
+// rulesAtAnyNumber: there is room for store.MaxRules and no more, and one who follows
 // reads what has changed.
 func (h Harness) rulesAtAnyNumber(t *testing.T) {
 	s := h.subject(t)
 	one, late := s.follower(), s.follower()
 	one.follow()
 	late.follow()
-	rule := func(i int) core.Rule { return core.Rule{Kind: core.RuleBlock, Key: "client " + strconv.Itoa(i)} }
+	rule := func(i int) store.Rule { return store.Rule{ID: "block key client " + strconv.Itoa(i), Text: "{}"} }
 	const writers = 64
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
-			for i := w; i < core.MaxRules; i += writers {
+			for i := w; i < store.MaxRules; i += writers {
 				if err := s.SetRule(t.Context(), rule(i)); err != nil {
 					t.Errorf("rule %d: %v", i, err)
 					return
@@ -222,17 +222,17 @@ func (h Harness) rulesAtAnyNumber(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if one.follow(); len(one.rules) != core.MaxRules {
-		t.Fatalf("%d rules, want %d", len(one.rules), core.MaxRules)
+	if one.follow(); len(one.rules) != store.MaxRules {
+		t.Fatalf("%d rules, want %d", len(one.rules), store.MaxRules)
 	}
-	if err := s.SetRule(t.Context(), rule(core.MaxRules)); !errors.Is(err, core.ErrTooManyRules) {
+	if err := s.SetRule(t.Context(), rule(store.MaxRules)); !errors.Is(err, store.ErrTooManyRules) {
 		t.Errorf("one more: %v, want ErrTooManyRules", err)
 	}
 	s.set(rule(5)) // is there
-	s.remove(rule(7).ID(), true)
-	s.set(rule(core.MaxRules))
-	if one.follow(); one.read != 3 || len(one.rules) != core.MaxRules {
-		t.Errorf("%d changes and %d rules, want 3 and %d", one.read, len(one.rules), core.MaxRules)
+	s.remove(rule(7).ID, true)
+	s.set(rule(store.MaxRules))
+	if one.follow(); one.read != 3 || len(one.rules) != store.MaxRules {
+		t.Errorf("%d changes and %d rules, want 3 and %d", one.read, len(one.rules), store.MaxRules)
 	}
 	if late.follow(); !reflect.DeepEqual(late.rules, one.rules) {
 		t.Errorf("who was away has %d rules, want %d", len(late.rules), len(one.rules))

@@ -1,4 +1,4 @@
-// Package storetest is the suite that every [core.Store] must pass. A store's own test
+// Package storetest is the suite that every [store.Store] must pass. A store's own test
 // gives it a [Harness]:
 //
 //	func TestConformance(t *testing.T) {
@@ -16,16 +16,17 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // Harness gives the suite access to a kind of store.
 type Harness struct {
 	// New makes an empty store that lives by clock. The suite closes it.
-	New func(t testing.TB, clock *Clock) core.Store
+	New func(t testing.TB, clock *Clock) store.Store
 
 	// NewReal makes an empty store that lives by its own clock. The suite
 	// closes it.
-	NewReal func(t testing.TB) core.Store
+	NewReal func(t testing.TB) store.Store
 
 	// Apart reports whether TakeAll checks logs of different keys one by one, and
 	// therefore only for refundable policies.
@@ -34,7 +35,7 @@ type Harness struct {
 	// TimeToLive returns how long from now a store made by New keeps the log of p and
 	// key, or 0 if there is no log. It is nil for a store that needs no time to live,
 	// since it deletes logs by itself.
-	TimeToLive func(t testing.TB, s core.Store, p *core.Policy, key string) time.Duration
+	TimeToLive func(t testing.TB, s store.Store, p *store.Log, key string) time.Duration
 }
 
 // Run runs the whole suite.
@@ -85,7 +86,7 @@ func (c *Clock) Advance(d time.Duration) { c.ms.Add(d.Milliseconds()) }
 
 // subject is a store under test on a clock of its own.
 type subject struct {
-	core.Store
+	store.Store
 	testing.TB
 	clock *Clock
 }
@@ -97,7 +98,7 @@ func (h Harness) subject(t testing.TB) *subject {
 	return s
 }
 
-func (s *subject) take(p *core.Policy, key string, cost int64) core.Usage {
+func (s *subject) take(p *store.Log, key string, cost int64) store.Usage {
 	s.Helper()
 	u, err := s.Take(s.Context(), p, key, cost)
 	if err != nil {
@@ -106,7 +107,7 @@ func (s *subject) take(p *core.Policy, key string, cost int64) core.Usage {
 	return u
 }
 
-func (s *subject) look(p *core.Policy, key string, cost int64) core.Usage {
+func (s *subject) look(p *store.Log, key string, cost int64) store.Usage {
 	s.Helper()
 	u, err := s.Peek(s.Context(), p, key, cost)
 	if err != nil {
@@ -115,25 +116,25 @@ func (s *subject) look(p *core.Policy, key string, cost int64) core.Usage {
 	return u
 }
 
-func (s *subject) admits(p *core.Policy, key string, cost int64) core.Usage {
+func (s *subject) admits(p *store.Log, key string, cost int64) store.Usage {
 	s.Helper()
 	u := s.take(p, key, cost)
 	if !u.Allowed {
-		s.Fatalf("%v: cost %d denied, want admitted: %+v", p.Limits(), cost, u)
+		s.Fatalf("%v: cost %d denied, want admitted: %+v", p.Limits, cost, u)
 	}
 	return u
 }
 
-func (s *subject) denies(p *core.Policy, key string, cost int64) core.Usage {
+func (s *subject) denies(p *store.Log, key string, cost int64) store.Usage {
 	s.Helper()
 	u := s.take(p, key, cost)
 	if u.Allowed {
-		s.Fatalf("%v: cost %d admitted, want denied: %+v", p.Limits(), cost, u)
+		s.Fatalf("%v: cost %d admitted, want denied: %+v", p.Limits, cost, u)
 	}
 	return u
 }
 
-func (s *subject) takeAll(asks ...core.Charge) []core.Usage {
+func (s *subject) takeAll(asks ...store.Charge) []store.Usage {
 	s.Helper()
 	for i := range asks {
 		if asks[i].Cost == 0 {
@@ -148,8 +149,23 @@ func (s *subject) takeAll(asks ...core.Charge) []core.Usage {
 }
 
 // everyLayout runs a test for one limit of each layout.
-func everyLayout(t *testing.T, limit core.Limit, test func(t *testing.T, p *core.Policy)) {
-	t.Run("counted", func(t *testing.T) { test(t, core.NewPolicy("p", limit)) })
-	t.Run("summed", func(t *testing.T) { test(t, core.NewPolicy("p", limit, core.VariableCost())) })
-	t.Run("refunded", func(t *testing.T) { test(t, core.NewPolicy("p", limit, core.Refundable(0))) })
+func everyLayout(t *testing.T, limit core.Limit, test func(t *testing.T, p *store.Log)) {
+	t.Run("counted", func(t *testing.T) { test(t, newLog("p", limit)) })
+	t.Run("summed", func(t *testing.T) { test(t, newLog("p", limit, core.VariableCost())) })
+	t.Run("refunded", func(t *testing.T) { test(t, newLog("p", limit, core.Refundable(0))) })
+}
+
+// newLog returns the log of a policy.
+func newLog(name string, options ...core.PolicyOption) *store.Log {
+	return core.NewPolicy(name, options...).Log()
+}
+
+// withLimits returns the log with other limits for the same windows.
+func withLimits(p *store.Log, limits ...core.Limit) *store.Log {
+	changed := *p
+	changed.Limits = nil
+	for _, l := range limits {
+		changed.Limits = append(changed.Limits, store.Limit(l))
+	}
+	return &changed
 }

@@ -9,15 +9,16 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // together: all logs or none, whatever their layouts.
 func (h Harness) together(t *testing.T) {
 	t.Run("all or nothing", func(t *testing.T) {
 		s := h.subject(t)
-		wide := core.NewPolicy("wide", core.Per(5, time.Second))
-		narrow := core.NewPolicy("narrow", core.Per(2, time.Second), core.PerMinute(3))
-		asks := []core.Charge{{Policy: wide, Key: "k"}, {Policy: narrow, Key: "k"}}
+		wide := newLog("wide", core.Per(5, time.Second))
+		narrow := newLog("narrow", core.Per(2, time.Second), core.PerMinute(3))
+		asks := []store.Charge{{Log: wide, Key: "k"}, {Log: narrow, Key: "k"}}
 		for i := range int64(2) {
 			for _, u := range s.takeAll(asks...) {
 				if !u.Allowed || u.Limits[0].Used != i+1 {
@@ -42,10 +43,10 @@ func (h Harness) together(t *testing.T) {
 	})
 	t.Run("shadow", func(t *testing.T) {
 		s := h.subject(t)
-		real := core.NewPolicy("real", core.Per(5, time.Second))
-		shadow := core.NewPolicy("shadow", core.Per(1, time.Second), core.Shadow())
+		real := newLog("real", core.Per(5, time.Second))
+		shadow := newLog("shadow", core.Per(1, time.Second), core.Shadow())
 		for i := range int64(3) {
-			usages := s.takeAll(core.Charge{Policy: shadow, Key: "k"}, core.Charge{Policy: real, Key: "k"})
+			usages := s.takeAll(store.Charge{Log: shadow, Key: "k"}, store.Charge{Log: real, Key: "k"})
 			if usages[0].Allowed != (i == 0) || usages[0].Limits[0].Used != 1 {
 				t.Errorf("request %d: the policy in shadow mode: %+v", i, usages[0])
 			}
@@ -56,10 +57,10 @@ func (h Harness) together(t *testing.T) {
 	})
 	t.Run("different keys", func(t *testing.T) {
 		s := h.subject(t)
-		api := core.NewPolicy("api", core.Per(2, time.Second), core.Refundable(0))
+		api := newLog("api", core.Per(2, time.Second), core.Refundable(0))
 		for i := range 9 {
 			key := fmt.Sprint("client-", i)
-			usages := s.takeAll(core.Charge{Policy: api, Key: key}, core.Charge{Policy: api, Key: "service"})
+			usages := s.takeAll(store.Charge{Log: api, Key: key}, store.Charge{Log: api, Key: "service"})
 			if !usages[0].Allowed || usages[1].Allowed != (i < 2) {
 				t.Errorf("request %d: %+v", i, usages)
 			}
@@ -74,7 +75,7 @@ func (h Harness) together(t *testing.T) {
 		// The first denies: the second is not touched.
 		s.clock.Advance(time.Second)
 		for i := range 4 {
-			s.takeAll(core.Charge{Policy: api, Key: "service"}, core.Charge{Policy: api, Key: fmt.Sprint("client-", i)})
+			s.takeAll(store.Charge{Log: api, Key: "service"}, store.Charge{Log: api, Key: fmt.Sprint("client-", i)})
 		}
 		if u := s.look(api, "client-3", 1); u.Limits[0].Used != 0 {
 			t.Errorf("taken in vain: %+v", u)
@@ -82,10 +83,10 @@ func (h Harness) together(t *testing.T) {
 	})
 	t.Run("apart", func(t *testing.T) {
 		s := h.subject(t)
-		api := core.NewPolicy("api", core.Per(2, time.Second))
-		asks := []core.Charge{{Policy: api, Key: "one", Cost: 1}, {Policy: api, Key: "other", Cost: 1}}
+		api := newLog("api", core.Per(2, time.Second))
+		asks := []store.Charge{{Log: api, Key: "one", Cost: 1}, {Log: api, Key: "other", Cost: 1}}
 		_, err := s.TakeAll(t.Context(), asks)
-		if h.Apart != errors.Is(err, core.ErrCrossSlot) || !h.Apart && err != nil {
+		if h.Apart != errors.Is(err, store.ErrCrossSlot) || !h.Apart && err != nil {
 			t.Errorf("policies that are not refundable, for two keys: %v, want ErrCrossSlot: %v", err, h.Apart)
 		}
 	})
@@ -99,24 +100,24 @@ func (h Harness) togetherProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		histories++
 		key := fmt.Sprint("history-", histories)
-		policies := []*core.Policy{}
+		policies := []*store.Log{}
 		costs, refunds := core.VariableCost(), core.Refundable(0)
 		for i, options := range [][]core.PolicyOption{{}, {costs}, {refunds}, {costs, refunds}, {core.Shadow()}, {core.Coarse(3)}} {
 			p := randomPolicy(t, 1, options)
-			named := append([]core.PolicyOption{p.Limit(0)}, options...)
-			policies = append(policies, core.NewPolicy(fmt.Sprint("p", i), named...))
+			named := append([]core.PolicyOption{core.Limit(p.Limits[0])}, options...)
+			policies = append(policies, newLog(fmt.Sprint("p", i), named...))
 		}
 		models := make([]*model, len(policies))
 		for i, p := range policies {
-			models[i] = &model{policy: p}
+			models[i] = &model{log: p}
 		}
 		real := s.clock.Now().UnixMilli()
 		t.Repeat(map[string]func(*rapid.T){
 			"take": func(t *rapid.T) {
-				var asks []core.Charge
+				var asks []store.Charge
 				var asked []*model
 				for _, i := range rapid.SliceOfNDistinct(rapid.IntRange(0, len(policies)-1), 1, len(policies), rapid.ID[int]).Draw(t, "policies") {
-					asks = append(asks, core.Charge{Policy: policies[i], Key: key, Cost: randomCost(t, policies[i])})
+					asks = append(asks, store.Charge{Log: policies[i], Key: key, Cost: randomCost(t, policies[i])})
 					asked = append(asked, models[i])
 				}
 				usages, err := s.TakeAll(s.Context(), asks)
@@ -126,11 +127,11 @@ func (h Harness) togetherProperty(t *testing.T) {
 				now := s.clock.Now().UnixMilli()
 				taken := true
 				for i, a := range asks {
-					taken = taken && (a.Policy.Shadow() || asked[i].room(a.Cost, now))
+					taken = taken && (a.Log.Shadow || asked[i].room(a.Cost, now))
 				}
 				for i, a := range asks {
 					if err := asked[i].check(usages[i], a.Cost, taken, now, real); err != nil {
-						t.Fatalf("%d logs, taken %v: %v, cost %d: %v\n%+v", len(asks), taken, a.Policy.Limits(), a.Cost, err, usages[i])
+						t.Fatalf("%d logs, taken %v: %v, cost %d: %v\n%+v", len(asks), taken, a.Log.Limits, a.Cost, err, usages[i])
 					}
 				}
 			},

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 	"github.com/streamlimit/streamlimit/core/telemetry"
 )
 
@@ -99,16 +100,16 @@ type failingStore struct {
 	failing atomic.Bool
 }
 
-func (s *failingStore) Take(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+func (s *failingStore) Take(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
 	if s.failing.Load() {
-		return core.Usage{}, errStore
+		return store.Usage{}, errStore
 	}
 	return s.Store.Take(ctx, p, key, cost)
 }
 
-func (s *failingStore) Peek(ctx context.Context, p *core.Policy, key string, cost int64) (core.Usage, error) {
+func (s *failingStore) Peek(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
 	if s.failing.Load() {
-		return core.Usage{}, errStore
+		return store.Usage{}, errStore
 	}
 	return s.Store.Peek(ctx, p, key, cost)
 }

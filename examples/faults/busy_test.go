@@ -61,7 +61,7 @@ func occupied(t *testing.T, server *redistest.Server, state string, command []an
 	for begin := time.Now(); ; {
 		// Until it is occupied, it answers; and then at first not at all.
 		var err error
-		callers.time(func() { _, err = store.Take(t.Context(), p, "k", 1) })
+		callers.time(func() { _, err = store.Take(t.Context(), p.Log(), "k", 1) })
 		if redis.HasErrorPrefix(err, state) {
 			break
 		}
@@ -71,7 +71,7 @@ func occupied(t *testing.T, server *redistest.Server, state string, command []an
 	}
 	for range scale(10, 50) {
 		ask(&callers, 100, func(i int) {
-			if _, err := store.Take(t.Context(), p, fmt.Sprint("k", i), 1); err == nil {
+			if _, err := store.Take(t.Context(), p.Log(), fmt.Sprint("k", i), 1); err == nil {
 				t.Errorf("%s: a decision", state)
 			}
 		})

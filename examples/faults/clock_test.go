@@ -114,7 +114,7 @@ type stepped struct {
 }
 
 func (s *stepped) take() bool {
-	u, err := s.Take(s.Context(), s.policy, "k", 1)
+	u, err := s.Take(s.Context(), s.policy.Log(), "k", 1)
 	if err != nil {
 		s.Errorf("%s: %v", s.policy, err)
 	}
@@ -128,12 +128,12 @@ func (s *stepped) mustTake() {
 }
 
 func (s *stepped) afterStep(step time.Duration) {
-	window := s.policy.Longest()
+	window := s.policy.Log().Longest
 	for range 3 {
 		s.mustTake()
 	}
 	full := time.Now()
-	u, err := s.Peek(s.Context(), s.policy, "k", 1)
+	u, err := s.Peek(s.Context(), s.policy.Log(), "k", 1)
 	if err != nil || u.Allowed {
 		s.Errorf("%s: %+v, %v; want a denial", s.policy, u, err)
 	}
@@ -141,7 +141,7 @@ func (s *stepped) afterStep(step time.Duration) {
 		s.Errorf("%s: reset after %v: its entries are not from the future", s.policy, u.ResetAfter)
 	}
 	// Units of a coarse log come back up to a slice late.
-	if most := step + window + s.policy.Slice(); u.RetryAfter > most || u.ResetAfter > most {
+	if most := step + window + s.policy.Log().Slice; u.RetryAfter > most || u.ResetAfter > most {
 		s.Errorf("%s: to wait %v and %v after a step of %v", s.policy, u.RetryAfter, u.ResetAfter, step)
 	}
 	for !s.take() {
@@ -158,7 +158,7 @@ func (s *stepped) afterStep(step time.Duration) {
 	s.blocked = waited - window
 
 	// Afterwards the limit holds as before.
-	time.Sleep(window + s.policy.Slice() + 100*time.Millisecond)
+	time.Sleep(window + s.policy.Log().Slice + 100*time.Millisecond)
 	start, admitted := time.Now(), 0
 	for range 20 {
 		if s.take() {

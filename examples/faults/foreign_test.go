@@ -7,6 +7,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 func TestRow17_WrongType(t *testing.T) {
@@ -21,7 +22,7 @@ func TestRow17_WrongType(t *testing.T) {
 		if _, err := limiter.Allow(t.Context(), p, "k"); err != nil {
 			t.Fatal(err)
 		}
-		keys := rdb.Keys(t.Context(), "streamlimit:*}:"+p.LogName()).Val()
+		keys := rdb.Keys(t.Context(), "streamlimit:*}:"+p.Log().Name).Val()
 		if len(keys) != 1 {
 			t.Fatalf("%s: logs %v", p.Name(), keys)
 		}
@@ -42,8 +43,8 @@ func TestRow17_WrongType(t *testing.T) {
 			},
 		} {
 			err := ask()
-			if !errors.Is(err, core.ErrWrongType) || !strings.Contains(err.Error(), "policy "+p.Name()+":") {
-				t.Errorf("%s, %s: %v; want a core.ErrWrongType that names the policy", p.Name(), what, err)
+			if !errors.Is(err, store.ErrWrongType) || !strings.Contains(err.Error(), "policy "+p.Name()+":") {
+				t.Errorf("%s, %s: %v; want a store.ErrWrongType that names the policy", p.Name(), what, err)
 			}
 			if got := rdb.Get(t.Context(), keys[0]).Val(); got != "mine" {
 				t.Errorf("%s, %s: the value is now %q", p.Name(), what, got)

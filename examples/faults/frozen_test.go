@@ -74,7 +74,7 @@ func frozen(t *testing.T, name string, rdb redis.UniversalClient, server *redist
 	var callers, steady latencies
 	end := lateness()
 	for range scale(10, 50) {
-		ask(&callers, 100, func(i int) { _, _ = store.Take(t.Context(), p, fmt.Sprint("k", i), 1) })
+		ask(&callers, 100, func(i int) { _, _ = store.Take(t.Context(), p.Log(), fmt.Sprint("k", i), 1) })
 	}
 	late := end()
 	bound := redisstream.DefaultTimeout
@@ -133,7 +133,7 @@ func TestRow07_Slow(t *testing.T) {
 		for range scale(3, 20) {
 			ask(&all, 50, func(i int) {
 				answered.time(func() {
-					if _, err := store.Take(t.Context(), p, fmt.Sprint("k", i), 1); err == nil && delay >= 5*redisstream.DefaultTimeout {
+					if _, err := store.Take(t.Context(), p.Log(), fmt.Sprint("k", i), 1); err == nil && delay >= 5*redisstream.DefaultTimeout {
 						t.Errorf("a decision within %v, from a server that is slow by %v", redisstream.DefaultTimeout, delay)
 					}
 				})
@@ -154,7 +154,7 @@ func warm(t *testing.T, store core.Store, p *core.Policy) {
 	t.Helper()
 	for i := range 100 {
 		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			_, err := store.Take(t.Context(), p, fmt.Sprint("k", i), 1)
+			_, err := store.Take(t.Context(), p.Log(), fmt.Sprint("k", i), 1)
 			if err == nil {
 				break
 			}

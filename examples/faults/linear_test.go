@@ -168,7 +168,7 @@ func observe(t *testing.T, stores []*redisstream.Store, p *core.Policy, prefix s
 					method = stores[caller%len(stores)].Take
 				}
 				o := porcupine.Operation{ClientId: caller, Input: q, Call: time.Since(start).Nanoseconds()}
-				u, err := method(context.Background(), p, key, q.cost)
+				u, err := method(context.Background(), p.Log(), key, q.cost)
 				o.Return = time.Since(start).Nanoseconds()
 				o.Output = answer{known: err == nil, allowed: u.Allowed, used: u.Limits[0].Used}
 				if err != nil {

@@ -89,7 +89,7 @@ func seek(b *tab, instant int64) {
 func stream(t *testing.T, redis *redistest.Server, policy *core.Policy) (entries []entry) {
 	t.Helper()
 	client := redis.Client()
-	keys, err := client.Keys(t.Context(), "*"+policy.LogName()+"*").Result()
+	keys, err := client.Keys(t.Context(), "*"+policy.Log().Name+"*").Result()
 	if err != nil || len(keys) != 1 {
 		t.Fatalf("%d logs, want 1: %v", len(keys), err)
 	}

@@ -71,8 +71,14 @@ func (t *target) limiter(ctx context.Context) (*core.Limiter, *redisstream.Store
 		_ = store.Close()
 		return nil, nil, t.down(err)
 	}
+	return limiterOn(store), store, nil
+}
+
+// limiterOn returns a limiter on the store, which logs nothing. Closing it closes the
+// store.
+func limiterOn(store core.Store) *core.Limiter {
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	return core.New(store, core.WithFailureMode(core.FailClosed), core.WithLogger(quiet)), store, nil
+	return core.New(store, core.WithFailureMode(core.FailClosed), core.WithLogger(quiet))
 }
 
 // down says that there is no use of Redis, and where.

@@ -99,7 +99,7 @@ func inspect(ctx context.Context, limiter *core.Limiter, store fedStore, p *core
 	if err != nil {
 		return nil, err
 	}
-	usage, err := store.Peek(ctx, d.Policy, d.Key, 1)
+	usage, err := store.Peek(ctx, d.Policy.Log(), d.Key, 1)
 	if err != nil {
 		return nil, err
 	}

@@ -104,7 +104,7 @@ func setOverride(ctx context.Context, notes io.Writer, limiter *core.Limiter, st
 		return err
 	}
 	after, err := current(ctx, limiter, found)
-	if err == nil && before.LogName() != after.LogName() {
+	if err == nil && before.Log().Name != after.Log().Name {
 		fmt.Fprintf(notes, "New logs of %s begin. What the earlier ones hold counts until it has left their windows.\n", rule.Policy)
 	}
 	return err

@@ -41,12 +41,13 @@ NO_COLOR in the environment turns colours off.
 			if err != nil {
 				return err
 			}
-			defer store.Close()
+			limiter := limiterOn(store)
+			defer limiter.Close()
 			reader, err := monitor.NewReader(store)
 			if err != nil {
 				return err
 			}
-			switch w := (&watcher{target: t, store: store, reader: reader}); {
+			switch w := (&watcher{target: t, limiter: limiter, reader: reader}); {
 			case *once:
 				return w.once(ctx, s.out)
 			case t.json:

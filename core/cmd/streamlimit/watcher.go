@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -14,10 +12,8 @@ import (
 // watcher reads what processes tell, and the rules that hold.
 type watcher struct {
 	target  *target
-	store   core.Store
+	limiter *core.Limiter // makes no decisions
 	reader  *monitor.Reader
-	rules   map[string]core.Rule // by ID
-	version string               // of the rules
 }
 
 // maxSeconds is how much is known of requests by the second.
@@ -36,38 +32,16 @@ type reading struct {
 
 func (w *watcher) read(ctx context.Context) reading {
 	picture, err := w.reader.Read(ctx)
+	var rules []core.Rule
 	if err == nil {
-		err = w.readRules(ctx)
+		rules, err = w.limiter.Rules(ctx)
 	}
 	if err != nil {
 		return reading{at: time.Now(), err: w.target.down(err)}
 	}
-	r := reading{at: picture.Now, picture: picture, seconds: w.reader.Seconds(picture.Now, maxSeconds), requests: w.reader.Requests(picture.Now, maxSeconds)}
-	for _, id := range slices.Sorted(maps.Keys(w.rules)) {
-		if rule := w.rules[id]; rule.Until.IsZero() || w.store.RuleTime().Before(rule.Until) {
-			r.rules = append(r.rules, rule)
-		}
-	}
+	r := reading{at: picture.Now, picture: picture, rules: rules, seconds: w.reader.Seconds(picture.Now, maxSeconds), requests: w.reader.Requests(picture.Now, maxSeconds)}
 	override(picture.Policies, r.rules)
 	return r
-}
-
-func (w *watcher) readRules(ctx context.Context) error {
-	changes, err := w.store.Rules(ctx, w.version)
-	if err != nil {
-		return err
-	}
-	if changes.All {
-		w.rules = make(map[string]core.Rule, len(changes.Set))
-	}
-	for _, r := range changes.Set {
-		w.rules[r.ID()] = r
-	}
-	for _, id := range changes.Deleted {
-		delete(w.rules, id)
-	}
-	w.version = changes.Version
-	return nil
 }
 
 // start reads each second until stop is called.

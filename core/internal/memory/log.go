@@ -1,4 +1,4 @@
-package core
+package memory
 
 import (
 	"math/rand/v2"
@@ -6,17 +6,18 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core/internal/ring"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// memoryLog is the log of one policy and key, and its place in the queue of
+// keyLog is the log of one policy and key, and its place in the queue of
 // the logs with the same window. Times are milliseconds.
-type memoryLog struct {
+type keyLog struct {
 	id         logID
 	window     int64 // the policy's longest
 	entries    ring.Log
 	refunds    *refunds // of a refundable policy
 	queue      *expiryQueue
-	prev, next *memoryLog
+	prev, next *keyLog
 }
 
 // refunds is what was given back in a log, and how late.
@@ -29,9 +30,9 @@ type refunds struct {
 	lag, lagBefore int64
 }
 
-func newMemoryLog(p *Policy, id logID) *memoryLog {
-	log := &memoryLog{id: id, window: p.longest.Milliseconds()}
-	if p.refundable {
+func newKeyLog(p *store.Log, id logID) *keyLog {
+	log := &keyLog{id: id, window: p.Longest.Milliseconds()}
+	if p.Refundable() {
 		// A total that no other log of the same key has had, so that nothing is
 		// given back twice when a log is reset.
 		log.entries = ring.Start(rand.Int64N(1 << 48))
@@ -41,7 +42,7 @@ func newMemoryLog(p *Policy, id logID) *memoryLog {
 }
 
 // last is the time of the newest entry, refunds included.
-func (l *memoryLog) last() int64 {
+func (l *keyLog) last() int64 {
 	last := l.entries.Last().Time
 	if l.refunds != nil {
 		last = max(last, l.refunds.given.Last().Time)
@@ -50,18 +51,18 @@ func (l *memoryLog) last() int64 {
 }
 
 // expires is when the newest entry leaves the longest window.
-func (l *memoryLog) expires() int64 { return l.last() + l.window }
+func (l *keyLog) expires() int64 { return l.last() + l.window }
 
-// memoryLogs are the logs that a decision counts: the policy's own, and those from
+// keyLogs are the logs that a decision counts: the policy's own, and those from
 // before its limits were changed.
-type memoryLogs []*memoryLog
+type keyLogs []*keyLog
 
 // usage is what the entries leave of the policy's limits. Waits are counted
 // from clock, which may have stepped back behind the newest entry.
-func (logs memoryLogs) usage(p *Policy, cost, clock int64, u *Usage) {
-	*u = Usage{Allowed: true, Source: SourceMemory}
+func (logs keyLogs) usage(p *store.Log, cost, clock int64, u *store.Usage) {
+	*u = store.Usage{Allowed: true, Source: store.SourceMemory}
 	leaves := int64(0) // the first entry, of each limit without room
-	for i, limit := range p.limits {
+	for i, limit := range p.Limits {
 		used, first := logs.used(limit.Window.Milliseconds(), clock)
 		u.Limits[i].Used = used
 		if used > 0 {
@@ -77,7 +78,7 @@ func (logs memoryLogs) usage(p *Policy, cost, clock int64, u *Usage) {
 	}
 	for _, l := range logs {
 		last := l.last()
-		if window := min(p.longest.Milliseconds(), l.window); last+window > max(clock, last) {
+		if window := min(p.Longest.Milliseconds(), l.window); last+window > max(clock, last) {
 			u.ResetAfter = max(u.ResetAfter, millis(last+window-clock))
 		}
 	}
@@ -85,7 +86,7 @@ func (logs memoryLogs) usage(p *Policy, cost, clock int64, u *Usage) {
 
 // used returns the units used in the window that ends at a time, and when the first
 // entry with some of them leaves it.
-func (logs memoryLogs) used(window, at int64) (units, leaves int64) {
+func (logs keyLogs) used(window, at int64) (units, leaves int64) {
 	for _, l := range logs {
 		window := min(window, l.window) // no log holds more than its own
 		// Time never runs backwards within a log, whatever the clock does.
@@ -104,7 +105,7 @@ func (logs memoryLogs) used(window, at int64) (units, leaves int64) {
 // Of what was given back, only that counts whose request is surely later than
 // cut too: that is, if it was given back later than cut plus the longest time
 // that any refund in the window has taken.
-func (l *memoryLog) used(cut int64) (units, first int64) {
+func (l *keyLog) used(cut int64) (units, first int64) {
 	units, first = l.entries.Since(cut + 1)
 	if l.refunds == nil {
 		return units, first
@@ -118,9 +119,9 @@ func (l *memoryLog) used(cut int64) (units, first int64) {
 
 // fits is a time with which cost fits every limit of p, from one on before which
 // it does not: the first one, if nothing was given back.
-func (logs memoryLogs) fits(p *Policy, cost, from int64) int64 {
+func (logs keyLogs) fits(p *store.Log, cost, from int64) int64 {
 	room := func(now int64) bool {
-		for _, limit := range p.limits {
+		for _, limit := range p.Limits {
 			if used, _ := logs.used(limit.Window.Milliseconds(), now); used+cost > limit.Max {
 				return false
 			}
@@ -143,16 +144,16 @@ func (logs memoryLogs) fits(p *Policy, cost, from int64) int64 {
 }
 
 // add records cost, and returns the time of its entry.
-func (l *memoryLog) add(p *Policy, cost, clock int64) int64 {
+func (l *keyLog) add(p *store.Log, cost, clock int64) int64 {
 	now := l.begin(clock)
-	l.entries.Add(now, cost, max(1, p.Slice().Milliseconds()))
+	l.entries.Add(now, cost, max(1, p.Slice.Milliseconds()))
 	return now
 }
 
 // refund records that units of an entry were given back, unless it is too late.
-func (l *memoryLog) refund(p *Policy, entry EntryID, units, clock int64) bool {
+func (l *keyLog) refund(p *store.Log, entry store.EntryID, units, clock int64) bool {
 	now := max(clock, l.last())
-	if l.refunds == nil || now-entry.Time > p.within.Milliseconds() || !l.entries.Has(entry.Time, entry.Total) {
+	if l.refunds == nil || now-entry.Time > p.Grace.Milliseconds() || !l.entries.Has(entry.Time, entry.Total) {
 		return false
 	}
 	l.begin(clock)
@@ -162,7 +163,7 @@ func (l *memoryLog) refund(p *Policy, entry EntryID, units, clock int64) bool {
 }
 
 // begin makes the log ready for a new entry, whose time it returns.
-func (l *memoryLog) begin(clock int64) int64 {
+func (l *keyLog) begin(clock int64) int64 {
 	last := l.last()
 	now := max(clock, last)
 	// Only here, where the log's own time gets to now: else, after the clock has
@@ -182,11 +183,11 @@ func (l *memoryLog) begin(clock int64) int64 {
 }
 
 // list is up to most of the newest entries after the time cut, newest first.
-func (l *memoryLog) list(cut int64, most int) []Entry {
-	var entries []Entry
+func (l *keyLog) list(cut int64, most int) []store.Entry {
+	var entries []store.Entry
 	l.entries.Back(func(at, units int64) bool {
 		if at > cut && len(entries) < most {
-			entries = append(entries, Entry{Time: time.UnixMilli(at), Cost: units})
+			entries = append(entries, store.Entry{Time: time.UnixMilli(at), Cost: units})
 		}
 		return at > cut && len(entries) < most
 	})
@@ -195,10 +196,10 @@ func (l *memoryLog) list(cut int64, most int) []Entry {
 	}
 	l.refunds.given.Back(func(at, units int64) bool {
 		if at > cut {
-			entries = append(entries, Entry{Time: time.UnixMilli(at), Refund: units})
+			entries = append(entries, store.Entry{Time: time.UnixMilli(at), Refund: units})
 		}
 		return at > cut && len(entries) < 2*most
 	})
-	slices.SortStableFunc(entries, func(a, b Entry) int { return b.Time.Compare(a.Time) })
+	slices.SortStableFunc(entries, func(a, b store.Entry) int { return b.Time.Compare(a.Time) })
 	return entries[:min(most, len(entries))]
 }

@@ -1,10 +1,10 @@
-package core
+package memory
 
 // expiryQueue is a list of logs of one window by the time of their newest
 // entry, so that its front is the first to expire.
-type expiryQueue struct{ front, back *memoryLog }
+type expiryQueue struct{ front, back *keyLog }
 
-func (q *expiryQueue) pushBack(l *memoryLog) {
+func (q *expiryQueue) pushBack(l *keyLog) {
 	l.prev, l.next = q.back, nil
 	if q.back != nil {
 		q.back.next = l
@@ -14,7 +14,7 @@ func (q *expiryQueue) pushBack(l *memoryLog) {
 	q.back = l
 }
 
-func (q *expiryQueue) remove(l *memoryLog) {
+func (q *expiryQueue) remove(l *keyLog) {
 	if l.prev != nil {
 		l.prev.next = l.next
 	} else {
@@ -28,7 +28,7 @@ func (q *expiryQueue) remove(l *memoryLog) {
 	l.prev, l.next = nil, nil
 }
 
-func (q *expiryQueue) moveToBack(l *memoryLog) {
+func (q *expiryQueue) moveToBack(l *keyLog) {
 	if q.back != l {
 		q.remove(l)
 		q.pushBack(l)

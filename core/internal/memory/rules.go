@@ -1,4 +1,4 @@
-package core
+package memory
 
 import (
 	"container/heap"
@@ -8,33 +8,35 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// memoryChanges is how many changes of its rules a Memory keeps at least. A limiter
+// keptChanges is how many changes of its rules a store keeps at least. A limiter
 // that knows an older version gets all rules.
-const memoryChanges = 10_000
+const keptChanges = 10_000
 
-// memoryRules are the rules in a Memory.
-type memoryRules struct {
+// rules are the rules in a store.
+type rules struct {
 	mu      sync.Mutex
-	rules   map[string]Rule // by ID
+	rules   map[string]store.Rule // by ID
 	ends    ruleEnds
 	version uint64
 	changes []string // the IDs of the last changes, up to the one that made version
 }
 
-// RuleTime implements [Store].
-func (m *Memory) RuleTime() time.Time { return time.UnixMilli(m.now()) }
+// RuleTime implements [store.Store].
+func (m *Store) RuleTime() time.Time { return time.UnixMilli(m.now()) }
 
-// Rules implements [Store].
-func (m *Memory) Rules(ctx context.Context, known string) (RuleChanges, error) {
+// Rules implements [store.Store].
+func (m *Store) Rules(ctx context.Context, known string) (store.RuleChanges, error) {
 	if err := m.check(ctx); err != nil {
-		return RuleChanges{}, err
+		return store.RuleChanges{}, err
 	}
 	s := &m.rules
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := RuleChanges{Version: strconv.FormatUint(s.version, 10)}
+	c := store.RuleChanges{Version: strconv.FormatUint(s.version, 10)}
 	since, err := strconv.ParseUint(known, 10, 64)
 	if err != nil || since > s.version || s.version-since > uint64(len(s.changes)) {
 		c.All, c.Set = true, slices.Collect(maps.Values(s.rules))
@@ -55,8 +57,8 @@ func (m *Memory) Rules(ctx context.Context, known string) (RuleChanges, error) {
 	return c, nil
 }
 
-// SetRule implements [Store].
-func (m *Memory) SetRule(ctx context.Context, r Rule) error {
+// SetRule implements [store.Store].
+func (m *Store) SetRule(ctx context.Context, r store.Rule) error {
 	if err := m.check(ctx); err != nil {
 		return err
 	}
@@ -64,12 +66,12 @@ func (m *Memory) SetRule(ctx context.Context, r Rule) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.deleteEnded(m.RuleTime())
-	id := r.ID()
-	if _, ok := s.rules[id]; !ok && len(s.rules) >= MaxRules {
-		return ErrTooManyRules
+	id := r.ID
+	if _, ok := s.rules[id]; !ok && len(s.rules) >= store.MaxRules {
+		return store.ErrTooManyRules
 	}
 	if s.rules == nil {
-		s.rules = make(map[string]Rule)
+		s.rules = make(map[string]store.Rule)
 	}
 	s.rules[id] = r
 	if !r.Until.IsZero() {
@@ -79,8 +81,8 @@ func (m *Memory) SetRule(ctx context.Context, r Rule) error {
 	return nil
 }
 
-// DeleteRule implements [Store].
-func (m *Memory) DeleteRule(ctx context.Context, id string) (bool, error) {
+// DeleteRule implements [store.Store].
+func (m *Store) DeleteRule(ctx context.Context, id string) (bool, error) {
 	if err := m.check(ctx); err != nil {
 		return false, err
 	}
@@ -97,16 +99,16 @@ func (m *Memory) DeleteRule(ctx context.Context, id string) (bool, error) {
 }
 
 // changed notes a change.
-func (s *memoryRules) changed(id string) {
+func (s *rules) changed(id string) {
 	s.version++
-	if len(s.changes) >= 2*memoryChanges {
-		s.changes = append([]string(nil), s.changes[memoryChanges:]...)
+	if len(s.changes) >= 2*keptChanges {
+		s.changes = append([]string(nil), s.changes[keptChanges:]...)
 	}
 	s.changes = append(s.changes, id)
 }
 
 // await has a rule deleted when it ends.
-func (s *memoryRules) await(id string, until time.Time) {
+func (s *rules) await(id string, until time.Time) {
 	if len(s.ends) > 2*len(s.rules) {
 		// Most are of rules that were set again or deleted.
 		s.ends = slices.DeleteFunc(s.ends, func(e ruleEnd) bool { return !s.rules[e.id].Until.Equal(e.at) })
@@ -115,10 +117,10 @@ func (s *memoryRules) await(id string, until time.Time) {
 	heap.Push(&s.ends, ruleEnd{until, id})
 }
 
-func (s *memoryRules) deleteEnded(now time.Time) {
+func (s *rules) deleteEnded(now time.Time) {
 	for len(s.ends) > 0 && !now.Before(s.ends[0].at) {
 		e := heap.Pop(&s.ends).(ruleEnd)
-		if r, ok := s.rules[e.id]; ok && r.ended(now) {
+		if r, ok := s.rules[e.id]; ok && r.Ended(now) {
 			delete(s.rules, e.id)
 			s.changed(e.id)
 		}

@@ -1,4 +1,4 @@
-package core_test
+package memory_test
 
 import (
 	"context"
@@ -6,33 +6,49 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 	"unsafe"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/internal/memory"
+	"github.com/streamlimit/streamlimit/core/store"
 	"github.com/streamlimit/streamlimit/core/storetest"
 )
 
-func TestMemoryConformance(t *testing.T) {
+// roomy is the number of keys of a store that the test does not fill.
+const roomy = core.DefaultMaxKeys
+
+func newLog(name string, options ...core.PolicyOption) *store.Log {
+	return core.NewPolicy(name, options...).Log()
+}
+
+// testClock stands still until the test advances it.
+type testClock struct{ passed atomic.Int64 }
+
+func (c *testClock) Now() time.Time          { return time.UnixMilli(1_900_000_000_000 + c.passed.Load()) }
+func (c *testClock) advance(d time.Duration) { c.passed.Add(d.Milliseconds()) }
+
+func TestConformance(t *testing.T) {
 	storetest.Run(t, storetest.Harness{
-		New: func(_ testing.TB, clock *storetest.Clock) core.Store {
-			return core.NewMemory(core.WithClock(clock.Now))
+		New: func(_ testing.TB, clock *storetest.Clock) store.Store {
+			return memory.New(roomy, clock.Now)
 		},
-		NewReal: func(testing.TB) core.Store { return core.NewMemory() },
+		NewReal: func(testing.TB) store.Store { return memory.New(roomy, nil) },
 	})
 }
 
 // A full store forgets what has expired, the longest idle first, and never what
 // is live: new keys get an error instead.
-func TestMemoryIsBounded(t *testing.T) {
-	clock := newTestClock()
-	m := core.NewMemory(core.WithClock(clock.Now), core.WithMaxKeys(3))
+func TestStoreIsBounded(t *testing.T) {
+	clock := &testClock{}
+	m := memory.New(3, clock.Now)
 	defer m.Close()
-	short := core.NewPolicy("short", core.PerSecond(1))
-	long := core.NewPolicy("long", core.PerHour(1))
-	take := func(p *core.Policy, key string) (bool, error) {
+	short := newLog("short", core.PerSecond(1))
+	long := newLog("long", core.PerHour(1))
+	take := func(p *store.Log, key string) (bool, error) {
 		u, err := m.Take(t.Context(), p, key, 1)
 		return u.Allowed, err
 	}
@@ -45,10 +61,10 @@ func TestMemoryIsBounded(t *testing.T) {
 	if ok, err := take(long, "c"); !ok || err != nil {
 		t.Fatal("c", ok, err)
 	}
-	if _, err := take(short, "d"); !errors.Is(err, core.ErrStoreFull) {
-		t.Fatalf("a fourth live key: %v, want ErrStoreFull", err)
+	if _, err := take(short, "d"); !errors.Is(err, store.ErrFull) {
+		t.Fatalf("a fourth live key: %v, want ErrFull", err)
 	}
-	for p, key := range map[*core.Policy]string{short: "a", long: "c"} {
+	for p, key := range map[*store.Log]string{short: "a", long: "c"} {
 		if ok, err := take(p, key); ok || err != nil {
 			t.Errorf("a live key of a full store: %v, %v, want a denial", ok, err)
 		}
@@ -76,12 +92,12 @@ func TestMemoryIsBounded(t *testing.T) {
 
 // The bound is exact whatever the keys, and an active key does not keep idle
 // ones behind it from being forgotten.
-func TestMemoryBoundIsExact(t *testing.T) {
-	clock := newTestClock()
+func TestBoundIsExact(t *testing.T) {
+	clock := &testClock{}
 	const keys = 5000
-	m := core.NewMemory(core.WithClock(clock.Now), core.WithMaxKeys(keys))
+	m := memory.New(keys, clock.Now)
 	defer m.Close()
-	p := core.NewPolicy("p", core.Per(100, time.Second))
+	p := newLog("p", core.Per(100, time.Second))
 	take := func(key string) error {
 		_, err := m.Take(t.Context(), p, key, 1)
 		return err
@@ -92,7 +108,7 @@ func TestMemoryBoundIsExact(t *testing.T) {
 				t.Fatalf("round %d, key %d of %d: %v", round, i+1, keys, err)
 			}
 		}
-		if err := take("one more"); !errors.Is(err, core.ErrStoreFull) || m.Len() != keys {
+		if err := take("one more"); !errors.Is(err, store.ErrFull) || m.Len() != keys {
 			t.Fatalf("round %d: one more than %d keys: %v", round, m.Len(), err)
 		}
 		clock.advance(500 * time.Millisecond)
@@ -112,11 +128,11 @@ func TestMemoryBoundIsExact(t *testing.T) {
 }
 
 // A busy key takes memory for its window only.
-func TestMemoryDropsOldEntries(t *testing.T) {
-	clock := newTestClock()
-	m := core.NewMemory(core.WithClock(clock.Now))
+func TestStoreDropsOldEntries(t *testing.T) {
+	clock := &testClock{}
+	m := memory.New(roomy, clock.Now)
 	defer m.Close()
-	p := core.NewPolicy("p", core.Per(1000, 100*time.Millisecond))
+	p := newLog("p", core.Per(1000, 100*time.Millisecond))
 	grown := func() uint64 {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -136,11 +152,11 @@ func TestMemoryDropsOldEntries(t *testing.T) {
 }
 
 // Expired logs are freed without anybody asking for them.
-func TestMemoryIsSwept(t *testing.T) {
+func TestStoreIsSwept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := core.NewMemory()
+		m := memory.New(roomy, nil)
 		defer m.Close()
-		p := core.NewPolicy("p", core.Per(1, 5*time.Second))
+		p := newLog("p", core.Per(1, 5*time.Second))
 		for i := range 10_000 {
 			if _, err := m.Take(t.Context(), p, strconv.Itoa(i), 1); err != nil {
 				t.Fatal(err)
@@ -158,10 +174,10 @@ func TestMemoryIsSwept(t *testing.T) {
 }
 
 // The store keeps no string of the caller's, which a framework may reuse.
-func TestMemoryCopiesKeys(t *testing.T) {
-	m := core.NewMemory()
+func TestStoreCopiesKeys(t *testing.T) {
+	m := memory.New(roomy, nil)
 	defer m.Close()
-	p := core.NewPolicy("p", core.PerMinute(1))
+	p := newLog("p", core.PerMinute(1))
 	buf := []byte("first")
 	if _, err := m.Take(t.Context(), p, unsafe.String(&buf[0], len(buf)), 1); err != nil {
 		t.Fatal(err)
@@ -176,26 +192,26 @@ func TestMemoryCopiesKeys(t *testing.T) {
 
 // A request for more keys than there is room for takes no room from another, not
 // even for a moment.
-func TestMemoryRefusesNoKeyThatFits(t *testing.T) {
-	m := core.NewMemory(core.WithMaxKeys(10))
+func TestStoreRefusesNoKeyThatFits(t *testing.T) {
+	m := memory.New(10, nil)
 	defer m.Close()
-	p := core.NewPolicy("p", core.PerHour(1))
+	p := newLog("p", core.PerHour(1))
 	for i := range 9 {
 		if _, err := m.Take(t.Context(), p, strconv.Itoa(i), 1); err != nil {
 			t.Fatal(err)
 		}
 	}
-	var all []core.Charge
+	var all []store.Charge
 	for _, key := range []string{"x", "y", "z"} {
-		all = append(all, core.Charge{Policy: p, Key: key, Cost: 1})
+		all = append(all, store.Charge{Log: p, Key: key, Cost: 1})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := m.TakeAll(context.Background(), all); !errors.Is(err, core.ErrStoreFull) {
-					t.Errorf("three keys where one fits: %v, want ErrStoreFull", err)
+				if _, err := m.TakeAll(context.Background(), all); !errors.Is(err, store.ErrFull) {
+					t.Errorf("three keys where one fits: %v, want ErrFull", err)
 					return
 				}
 			}
@@ -223,11 +239,11 @@ func TestMemoryRefusesNoKeyThatFits(t *testing.T) {
 
 // What was used beyond the estimate is charged in a full store too, where the
 // request's own log has expired, as others have.
-func TestMemorySettlesWhereExpiredKeysMakeRoom(t *testing.T) {
-	clock := newTestClock()
-	m := core.NewMemory(core.WithClock(clock.Now), core.WithMaxKeys(2))
+func TestStoreSettlesWhereExpiredKeysMakeRoom(t *testing.T) {
+	clock := &testClock{}
+	m := memory.New(2, clock.Now)
 	defer m.Close()
-	p := core.NewPolicy("p", core.PerSecond(10), core.VariableCost(), core.Refundable(0))
+	p := newLog("p", core.PerSecond(10), core.VariableCost(), core.Refundable(0))
 	u, err := m.Take(t.Context(), p, "settled", 1)
 	if err != nil {
 		t.Fatal(err)
@@ -240,8 +256,8 @@ func TestMemorySettlesWhereExpiredKeysMakeRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := m.Settle(t.Context(), p, "settled", u.Entry, 5); !errors.Is(err, core.ErrStoreFull) {
-		t.Errorf("a charge in a store full of live keys: %v, want ErrStoreFull", err)
+	if err := m.Settle(t.Context(), p, "settled", u.Entry, 5); !errors.Is(err, store.ErrFull) {
+		t.Errorf("a charge in a store full of live keys: %v, want ErrFull", err)
 	}
 	clock.advance(time.Second)
 	if err := m.Settle(t.Context(), p, "settled", u.Entry, 5); err != nil {

@@ -1,20 +1,22 @@
-package core
+package memory
 
 import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // logID names a log in memory.
 type logID struct{ log, key string }
 
-// shard is some of the logs of a Memory. Its methods need the lock, unless they
+// shard is some of the logs of a Store. Its methods need the lock, unless they
 // take it.
 type shard struct {
 	mu     sync.Mutex
 	keys   *quota // of all shards together
-	logs   map[logID]*memoryLog
+	logs   map[logID]*keyLog
 	queues map[int64]*expiryQueue // by window, in milliseconds
 	_      [32]byte               // keeps shards on cache lines of their own
 }
@@ -45,7 +47,7 @@ func (q *quota) release() { q.used.Add(-1) }
 // take decides on one log, unless it would be one key too many. It takes the
 // lock, and the time after it: an old time would not do for a log that was
 // forgotten meanwhile, whose newest entry says how late it is.
-func (s *shard) take(p *Policy, id logID, cost int64, now func() int64, u *Usage) (ok bool) {
+func (s *shard) take(p *store.Log, id logID, cost int64, now func() int64, u *store.Usage) (ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clock := now()
@@ -58,20 +60,20 @@ func (s *shard) take(p *Policy, id logID, cost int64, now func() int64, u *Usage
 
 // charge adds units to a log whether they fit or not, unless it would be one key
 // too many. It takes the lock and the time as take does.
-func (s *shard) charge(p *Policy, id logID, units int64, now func() int64) (ok bool) {
+func (s *shard) charge(p *store.Log, id logID, units int64, now func() int64) (ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.record(p, id, s.logs[id], units, now(), &Usage{})
+	return s.record(p, id, s.logs[id], units, now(), &store.Usage{})
 }
 
 // refund gives back units of an entry. It takes the lock and the time as take
 // does.
-func (s *shard) refund(p *Policy, id logID, entry EntryID, units int64, now func() int64) error {
+func (s *shard) refund(p *store.Log, id logID, entry store.EntryID, units int64, now func() int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	log := s.logs[id]
 	if log == nil || !log.refund(p, entry, units, now()) {
-		return ErrTooLate
+		return store.ErrTooLate
 	}
 	log.queue.moveToBack(log)
 	return nil
@@ -79,7 +81,7 @@ func (s *shard) refund(p *Policy, id logID, entry EntryID, units int64, now func
 
 // record admits cost to the log, or to a new one if it is nil, unless that would
 // be one key too many.
-func (s *shard) record(p *Policy, id logID, log *memoryLog, cost, clock int64, u *Usage) (ok bool) {
+func (s *shard) record(p *store.Log, id logID, log *keyLog, cost, clock int64, u *store.Usage) (ok bool) {
 	if log == nil {
 		if !s.keys.reserve(1) {
 			return false
@@ -92,20 +94,20 @@ func (s *shard) record(p *Policy, id logID, log *memoryLog, cost, clock int64, u
 
 // look finds what the log and the policy's earlier logs have room for; the log is nil
 // when there is none.
-func (s *shard) look(p *Policy, id logID, cost, clock int64, u *Usage) *memoryLog {
+func (s *shard) look(p *store.Log, id logID, cost, clock int64, u *store.Usage) *keyLog {
 	log := s.logs[id]
-	var space [1 + maxEarlier]*memoryLog
-	logs := memoryLogs(space[:0])
+	var space [1 + store.MaxEarlier]*keyLog
+	logs := keyLogs(space[:0])
 	if log != nil {
 		logs = append(logs, log)
 	}
-	for _, e := range p.earlier { // all logs of a key are in one shard
-		if earlier := s.logs[logID{log: e.logName, key: id.key}]; earlier != nil {
+	for _, e := range p.Earlier { // all logs of a key are in one shard
+		if earlier := s.logs[logID{log: e.Name, key: id.key}]; earlier != nil {
 			logs = append(logs, earlier)
 		}
 	}
 	if len(logs) == 0 {
-		*u = Usage{Allowed: true, Source: SourceMemory}
+		*u = store.Usage{Allowed: true, Source: store.SourceMemory}
 	} else {
 		logs.usage(p, cost, clock, u)
 	}
@@ -113,28 +115,28 @@ func (s *shard) look(p *Policy, id logID, cost, clock int64, u *Usage) *memoryLo
 }
 
 // admit adds cost to the log and to what was found in it.
-func (s *shard) admit(p *Policy, log *memoryLog, cost, clock int64, u *Usage) {
+func (s *shard) admit(p *store.Log, log *keyLog, cost, clock int64, u *store.Usage) {
 	now := log.add(p, cost, clock)
 	log.queue.moveToBack(log)
 	ahead := millis(now - clock) // of a clock that stepped back
-	for i, l := range p.limits {
+	for i, l := range p.Limits {
 		u.Limits[i].Used += cost
 		if u.Limits[i].FreeIn == 0 {
 			u.Limits[i].FreeIn = l.Window + ahead
 		}
 	}
-	u.ResetAfter = p.longest + ahead
-	if p.refundable {
-		u.Entry = EntryID{Time: now, Total: log.entries.Last().Total}
+	u.ResetAfter = p.Longest + ahead
+	if p.Refundable() {
+		u.Entry = store.EntryID{Time: now, Total: log.entries.Last().Total}
 	}
 }
 
 // create makes an empty log, whose key is reserved, and which must get an entry
 // before the lock is freed.
-func (s *shard) create(p *Policy, id logID) *memoryLog {
+func (s *shard) create(p *store.Log, id logID) *keyLog {
 	// The key may be a string that its caller reuses.
 	id.key = strings.Clone(id.key)
-	log := newMemoryLog(p, id)
+	log := newKeyLog(p, id)
 	s.logs[id] = log
 	log.queue = s.queue(log.window)
 	log.queue.pushBack(log)
@@ -158,7 +160,7 @@ func (s *shard) forgetExpired(clock func() int64) {
 	}
 }
 
-func (s *shard) forget(log *memoryLog) {
+func (s *shard) forget(log *keyLog) {
 	log.queue.remove(log)
 	delete(s.logs, log.id)
 	s.keys.release()

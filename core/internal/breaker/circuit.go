@@ -1,0 +1,177 @@
+package breaker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core/internal/background"
+	"github.com/streamlimit/streamlimit/core/store"
+)
+
+const (
+	// probeInterval is how often a store is asked in the background while a circuit
+	// is open and there are decisions.
+	probeInterval = 250 * time.Millisecond
+
+	// idleProbeInterval is how often it is asked at least. The interval doubles up to
+	// that while nothing is decided.
+	idleProbeInterval = 10 * time.Second
+
+	// probeTimeout bounds the wait for that; a store has a timeout of its own,
+	// usually a shorter one.
+	probeTimeout = time.Second
+)
+
+// ErrDown is the error of a circuit whose server is not asked.
+var ErrDown = errors.New("core: the store does not answer")
+
+// Circuit keeps requests from waiting for a server that does not answer. While its
+// breaker is open, the store is not asked for requests. A goroutine then asks for what
+// was asked last, without taking anything, and the first answer closes the breaker.
+type Circuit struct {
+	all     *Circuits
+	server  string
+	breaker Breaker
+	down    atomic.Pointer[Down] // nil unless the breaker is open
+	refused background.Activity  // for which the probe hurries
+
+	mu     sync.Mutex
+	failed store.Charge // the last question that the server failed to answer
+	err    error        // and how
+}
+
+// Down is a server that is not asked.
+type Down struct {
+	Server string // "" where the store has one
+	Since  time.Time
+	Err    error // how it last failed before that
+}
+
+// Open reports whether the server is not asked.
+func (c *Circuit) Open() bool { return c.down.Load() != nil }
+
+// Refuses returns an [ErrDown] while the breaker is open.
+func (c *Circuit) Refuses() error {
+	if d := c.down.Load(); d != nil {
+		c.refused.Note()
+		return fmt.Errorf("%w: %w", ErrDown, d.Err)
+	}
+	return nil
+}
+
+// slowly is the time after which a question without an answer is a failure of the
+// store, although it was the caller's own deadline that ended the wait.
+const slowly = 50 * time.Millisecond
+
+// Learn counts how the store has answered a question that begun then. A store that
+// reports outcomes itself knows better.
+func (c *Circuit) Learn(ctx context.Context, begun time.Time, asked store.Charge, err error) {
+	if c.all.stop != nil {
+		return
+	}
+	if err == nil || ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) && time.Since(begun) >= slowly {
+		c.count(asked, err)
+	}
+}
+
+// count counts an outcome.
+func (c *Circuit) count(asked store.Charge, err error) {
+	switch {
+	case c.down.Load() != nil, errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrOverloaded):
+		// The probe alone asks now, or it says nothing about the server.
+	case Answered(err):
+		failing := c.breaker.Failing()
+		c.breaker.Succeed(time.Now())
+		if failing {
+			failed, err := c.lastFailure()
+			c.all.Failed(failed.Log.Policy, err, ", and answers now")
+		}
+	default:
+		c.mu.Lock()
+		c.failed, c.err = asked, err
+		c.mu.Unlock()
+		if c.breaker.Fail(time.Now()) {
+			d := &Down{Server: c.server, Since: time.Now(), Err: err}
+			c.down.Store(d)
+			c.all.Tasks.Start(func(ctx context.Context) { c.probe(ctx, d) })
+		}
+	}
+}
+
+// Answered reports whether a store has answered, if only with an error.
+func Answered(err error) bool {
+	if err == nil {
+		return true
+	}
+	for _, answer := range []error{store.ErrRejected, store.ErrWrongType, store.ErrFull, store.ErrCrossSlot, store.ErrTooLate} {
+		if errors.Is(err, answer) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Circuit) lastFailure() (store.Charge, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed, c.err
+}
+
+// probe asks until there is an answer, and logs when it begins and ends.
+func (c *Circuit) probe(ctx context.Context, d *Down) {
+	logger := c.all.Logger
+	if d.Server != "" {
+		logger = logger.With("server", d.Server)
+	}
+	logger.Warn("streamlimit: the store does not answer; until it does, requests are decided without it, by the limiter's failure mode or their policy's own",
+		"mode", c.all.Mode, "error", d.Err)
+	for idle := probeInterval; ; {
+		decisions, ok := c.pause(ctx, idle)
+		if !ok {
+			return
+		}
+		if Answered(c.ask(ctx)) {
+			break
+		}
+		if idle = min(2*idle, idleProbeInterval); decisions {
+			idle = probeInterval
+		}
+	}
+	c.breaker.Close()
+	c.down.Store(nil)
+	logger.Info("streamlimit: the store answers again",
+		"after", time.Since(d.Since).Round(time.Millisecond))
+}
+
+// pause waits for the probe's interval if there are decisions, and for idle otherwise.
+// It reports whether there were any, and whether ctx has not ended.
+func (c *Circuit) pause(ctx context.Context, idle time.Duration) (decisions, ok bool) {
+	if !background.Sleep(ctx, probeInterval) {
+		return false, false
+	}
+	timer := time.NewTimer(idle - probeInterval)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false, false
+	case <-c.refused.Awake():
+		c.refused.Forget()
+		return true, true
+	case <-timer.C:
+		return false, true
+	}
+}
+
+// ask asks for what was asked last, which is what the server must be able to
+// answer.
+func (c *Circuit) ask(ctx context.Context) error {
+	a, _ := c.lastFailure()
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	_, err := c.all.Store.Peek(ctx, a.Log, a.Key, a.Cost)
+	return err
+}

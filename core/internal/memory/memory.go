@@ -1,0 +1,271 @@
+// Package memory is the store that keeps logs in a process's memory. It answers exactly
+// as the Redis store does, for this process alone.
+package memory
+
+import (
+	"context"
+	"hash/maphash"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core/store"
+)
+
+// sweepInterval is how often a store looks for logs that have expired.
+const sweepInterval = time.Second
+
+// Store is a [store.Store] that keeps the logs in this process's memory: see
+// core.NewMemory.
+type Store struct {
+	seed   maphash.Seed
+	shards []shard
+	keys   quota // in all shards
+	rules  rules
+	now    func() int64 // milliseconds; may step back
+	closed atomic.Bool
+	stop   chan struct{}
+	swept  chan struct{} // closed when the sweeper has ended
+}
+
+// New makes a store with room for so many keys that lives by a clock. If the clock is
+// nil, the store's clock never steps, whatever happens to the machine's.
+func New(maxKeys int, clock func() time.Time) *Store {
+	if clock == nil {
+		clock = steadyClock()
+	}
+	m := &Store{
+		seed:   maphash.MakeSeed(),
+		shards: make([]shard, shardCount()),
+		now:    func() int64 { return clock().UnixMilli() },
+		stop:   make(chan struct{}),
+		swept:  make(chan struct{}),
+	}
+	m.keys.most = int64(maxKeys)
+	for i := range m.shards {
+		m.shards[i].logs = make(map[logID]*keyLog)
+		m.shards[i].queues = make(map[int64]*expiryQueue)
+		m.shards[i].keys = &m.keys
+	}
+	go m.sweep()
+	return m
+}
+
+// steadyClock follows the monotonic clock from the wall clock's time now.
+func steadyClock() func() time.Time {
+	start := time.Now()
+	return func() time.Time { return start.Add(time.Since(start)) }
+}
+
+// shardCount is a power of two, a few shards a processor, so that callers seldom
+// wait for each other.
+func shardCount() int {
+	n := 1
+	for n < 16*runtime.GOMAXPROCS(0) {
+		n *= 2
+	}
+	return n
+}
+
+// Take implements [store.Store].
+func (m *Store) Take(ctx context.Context, p *store.Log, key string, cost int64) (u store.Usage, _ error) {
+	if err := m.check(ctx); err != nil {
+		return store.Usage{}, err
+	}
+	id := logID{log: p.Name, key: key}
+	s := m.shard(id)
+	if !s.take(p, id, cost, m.now, &u) {
+		// Perhaps there are expired keys that the sweeper has not met yet.
+		m.forgetExpired()
+		if !s.take(p, id, cost, m.now, &u) {
+			return store.Usage{}, store.ErrFull
+		}
+	}
+	return u, nil
+}
+
+// TakeAll implements [store.Store], in one step.
+func (m *Store) TakeAll(ctx context.Context, charges []store.Charge) ([]store.Usage, error) {
+	if err := m.check(ctx); err != nil {
+		return nil, err
+	}
+	usages, ok := m.takeAll(charges)
+	if !ok {
+		m.forgetExpired()
+		if usages, ok = m.takeAll(charges); !ok {
+			return nil, store.ErrFull
+		}
+	}
+	return usages, nil
+}
+
+func (m *Store) takeAll(charges []store.Charge) (_ []store.Usage, ok bool) {
+	defer m.lockAll(charges)()
+	clock := m.now() // as in shard.take
+	usages := make([]store.Usage, len(charges))
+	logs := make([]*keyLog, len(charges))
+	taken := true
+	missing := int64(0)
+	for i, a := range charges {
+		id := logID{log: a.Log.Name, key: a.Key}
+		logs[i] = m.shard(id).look(a.Log, id, a.Cost, clock, &usages[i])
+		taken = taken && (usages[i].Allowed || a.Log.Shadow)
+		if usages[i].Allowed && logs[i] == nil {
+			missing++
+		}
+	}
+	if !taken {
+		return usages, true
+	}
+	if !m.keys.reserve(missing) {
+		return nil, false
+	}
+	for i, a := range charges {
+		if usages[i].Allowed {
+			id := logID{log: a.Log.Name, key: a.Key}
+			s := m.shard(id)
+			if logs[i] == nil {
+				logs[i] = s.create(a.Log, id)
+			}
+			s.admit(a.Log, logs[i], a.Cost, clock, &usages[i])
+		}
+	}
+	return usages, true
+}
+
+// lockAll locks the shards of several logs, always in the same order, and
+// returns what unlocks them.
+func (m *Store) lockAll(charges []store.Charge) (unlock func()) {
+	var indexes []int
+	for _, a := range charges {
+		indexes = append(indexes, m.index(logID{log: a.Log.Name, key: a.Key}))
+	}
+	slices.Sort(indexes)
+	indexes = slices.Compact(indexes)
+	for _, i := range indexes {
+		m.shards[i].mu.Lock()
+	}
+	return func() {
+		for _, i := range indexes {
+			m.shards[i].mu.Unlock()
+		}
+	}
+}
+
+// Peek implements [store.Store].
+func (m *Store) Peek(ctx context.Context, p *store.Log, key string, cost int64) (u store.Usage, _ error) {
+	if err := m.check(ctx); err != nil {
+		return store.Usage{}, err
+	}
+	id := logID{log: p.Name, key: key}
+	s := m.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.look(p, id, cost, m.now(), &u)
+	return u, nil
+}
+
+// Settle implements [store.Store].
+func (m *Store) Settle(ctx context.Context, p *store.Log, key string, entry store.EntryID, correction int64) error {
+	if err := m.check(ctx); err != nil {
+		return err
+	}
+	id := logID{log: p.Name, key: key}
+	s := m.shard(id)
+	if correction < 0 {
+		return s.refund(p, id, entry, -correction, m.now)
+	}
+	if !s.charge(p, id, correction, m.now) {
+		m.forgetExpired()
+		if !s.charge(p, id, correction, m.now) {
+			return store.ErrFull
+		}
+	}
+	return nil
+}
+
+// Entries implements [store.Store].
+func (m *Store) Entries(ctx context.Context, p *store.Log, key string, most int) ([]store.Entry, error) {
+	if err := m.check(ctx); err != nil {
+		return nil, err
+	}
+	id := logID{log: p.Name, key: key}
+	s := m.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	log := s.logs[id]
+	if log == nil {
+		return nil, nil
+	}
+	return log.list(max(m.now(), log.last())-p.Longest.Milliseconds(), most), nil
+}
+
+func millis(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
+
+// Reset implements [store.Store].
+func (m *Store) Reset(ctx context.Context, p *store.Log, key string) error {
+	if err := m.check(ctx); err != nil {
+		return err
+	}
+	id := logID{log: p.Name, key: key}
+	s := m.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if log := s.logs[id]; log != nil {
+		s.forget(log)
+	}
+	return nil
+}
+
+// Ping implements [store.Store].
+func (m *Store) Ping(ctx context.Context) error { return m.check(ctx) }
+
+func (m *Store) check(ctx context.Context) error {
+	if m.closed.Load() {
+		return store.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// Len returns the number of keys that the store keeps now.
+func (m *Store) Len() int { return int(m.keys.used.Load()) }
+
+// Close implements [store.Store]: it ends the sweeper and waits for it.
+func (m *Store) Close() error {
+	if m.closed.CompareAndSwap(false, true) {
+		close(m.stop)
+	}
+	<-m.swept
+	return nil
+}
+
+// sweep frees expired logs until the store is closed.
+func (m *Store) sweep() {
+	defer close(m.swept)
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-m.stop:
+			return
+		case <-tick.C:
+			m.forgetExpired()
+		}
+	}
+}
+
+func (m *Store) forgetExpired() {
+	for i := range m.shards {
+		m.shards[i].forgetExpired(m.now)
+	}
+}
+
+func (m *Store) shard(id logID) *shard {
+	return &m.shards[m.index(id)]
+}
+
+func (m *Store) index(id logID) int {
+	// All logs of a key are in one shard: few keys have several.
+	return int(maphash.String(m.seed, id.key) & uint64(len(m.shards)-1)) //nolint:gosec // below the number of shards
+}

@@ -1,0 +1,101 @@
+package store
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// MaxLimits is the maximum number of limits of a log.
+	MaxLimits = 8
+
+	// MaxEarlier is the maximum number of earlier logs, each of which a decision reads.
+	MaxEarlier = 8
+)
+
+// Layout is the way in which a log is written. See the documentation of package core.
+type Layout byte
+
+const (
+	// Counted logs hold one entry a request: one limit, every request costs 1.
+	Counted Layout = 'c'
+	// Summed logs carry a running total of cost: several limits, or costs.
+	Summed Layout = 's'
+	// Refunded logs are summed logs that also carry what was given back.
+	Refunded Layout = 'r'
+)
+
+// Limit admits at most Max units in any interval of length Window.
+type Limit struct {
+	Max    int64
+	Window time.Duration // whole milliseconds
+}
+
+// Log is a policy as a store sees it: how its logs are written, and the limits that
+// they are checked against. Each key has its own log. A Log never changes, and
+// each policy has exactly one: calls with the same *Log ask by the same limits. Several
+// can share a Name, and so the logs, with different limits.
+//
+// Package core makes a Log from a policy.
+type Log struct {
+	// Name names the logs in a store: the policy's name with the layout and the longest
+	// window ("api:c1m"), so that logs of different shape never mix. The letter of the
+	// layout is the version of the log's format: see CONTRIBUTING.md.
+	Name string
+
+	Policy  string // the policy's name
+	Layout  Layout
+	Limits  []Limit       // from 1 to MaxLimits, each with a window of its own
+	Longest time.Duration // the longest window; no limit counts an entry older than that
+
+	// VariableCost reports whether requests may cost more than 1 unit.
+	VariableCost bool
+
+	// Grace is the time after a request in which its units can be given back. It is 0
+	// unless the layout is Refunded.
+	Grace time.Duration
+
+	// Slice is the time within which requests share an entry, whole milliseconds. It is
+	// 0 if each request has its own.
+	Slice time.Duration
+
+	// Shadow reports whether a denial does not count: see Store.TakeAll.
+	Shadow bool
+
+	// Earlier are the logs that a decision counts beside this one, up to MaxEarlier. It
+	// is empty unless limits were changed of late. They have other names. Their own
+	// Earlier does not matter. A decision reads them and writes its own log only. An
+	// entry of an earlier log counts for no longer than that log's longest window.
+	Earlier []*Log
+}
+
+// After returns the log as it is after a change of limits: decisions on it also count
+// what the earlier logs still hold. It replaces those that the log had. Logs of one name
+// count once, and those with the log's own name not at all.
+//
+// So no window as long as the shortest in force, before and after the change, has more
+// than the largest Max in force. A longer window is exact from one window after the
+// change on.
+func (l *Log) After(earlier ...*Log) *Log {
+	var logs []*Log
+	for _, e := range earlier {
+		if e.Name != l.Name && !slices.ContainsFunc(logs, e.SameName) {
+			logs = append(logs, e)
+		}
+	}
+	if len(logs) == 0 && len(l.Earlier) == 0 {
+		return l
+	}
+	changed := *l
+	changed.Earlier = logs
+	return &changed
+}
+
+// SameName reports whether the two have the same logs.
+func (l *Log) SameName(o *Log) bool { return l.Name == o.Name }
+
+// Refundable reports whether units can be given back.
+func (l *Log) Refundable() bool { return l.Layout == Refunded }
+
+// String returns the log's name.
+func (l *Log) String() string { return l.Name }
