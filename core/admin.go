@@ -128,8 +128,8 @@ func (l *Limiter) Switch(ctx context.Context, name string, to Mode) error {
 }
 
 // SetRule adds a rule, or replaces the one with the same ID. It holds in this process
-// when SetRule returns, and in the others within a second. A new rule beyond [MaxRules]
-// is an [ErrTooManyRules]. The cost of SetRule does not depend on the number of rules.
+// when SetRule returns, and in the others within a second. A new rule beyond [store.MaxRules]
+// is an [store.ErrTooManyRules]. The cost of SetRule does not depend on the number of rules.
 func (l *Limiter) SetRule(ctx context.Context, r Rule) error {
 	var now time.Time
 	if !r.Until.IsZero() {

@@ -21,7 +21,7 @@ import (
 // Cluster or Ring this is true for logs of the same key. Logs of different keys are
 // checked one by one there. Units that one log gave are given back when another log
 // denies. For a moment, other requests may be denied because of them. Such policies
-// must be [Refundable]; otherwise the error is [ErrCrossSlot]. No limit is ever exceeded.
+// must be [Refundable]; otherwise the error is [store.ErrCrossSlot]. No limit is ever exceeded.
 //
 // The error is [ErrDuplicatePolicy] if two asks have the same key, and the same policy or
 // policies of one name. It is [ErrNoPolicy] if there are no asks.
@@ -203,7 +203,7 @@ func (v *view) judge(asks []Charge, client netip.Prefix, decisions []Decision) (
 func (l *Limiter) takeAll(ctx context.Context, came time.Time, open []Charge, decisions []Decision) error {
 	by := l.store
 	usages, err := l.askAll(ctx, open)
-	if errors.Is(err, ErrCrossSlot) {
+	if errors.Is(err, store.ErrCrossSlot) {
 		l.warnings.apart(err)
 		return err
 	}

@@ -23,10 +23,6 @@ var (
 	// ErrNoPolicy is returned for a nil policy, and for the zero Policy.
 	ErrNoPolicy = errors.New("core: no policy: make one with core.NewPolicy")
 
-	// ErrStoreFull is returned by the memory store for a new key while its
-	// maximum number of keys all have live entries: see [NewMemory].
-	ErrStoreFull = store.ErrFull
-
 	// ErrNotRefundable is returned for a decision without units to give back: its
 	// policy is not [Refundable], or its request was not counted.
 	ErrNotRefundable = errors.New("core: nothing to give back: the policy is not core.Refundable, or the request was not counted")
@@ -38,16 +34,9 @@ var (
 	// is over, or the log does not have the request.
 	ErrTooLate = store.ErrTooLate
 
-	// ErrCrossSlot is returned by [Limiter.AllowAll] for policies with logs on different
-	// servers of a Redis Cluster or Ring, unless all of them are [Refundable].
-	ErrCrossSlot = store.ErrCrossSlot
-
 	// ErrDuplicatePolicy is returned when one call has the same key twice for policies of
 	// one name.
 	ErrDuplicatePolicy = errors.New("core: the same policy name and key twice")
-
-	// ErrTooManyRules is returned by [Limiter.SetRule] when there are [MaxRules].
-	ErrTooManyRules = store.ErrTooManyRules
 
 	// ErrDown is returned while the store does not respond and no request is sent to
 	// it: see [Limiter.Health]. Policies of mode [FailClosed] reject requests then.

@@ -74,7 +74,7 @@ func (l *Limiter) modeOf(ctx context.Context, p *Policy, err error) FailureMode 
 	switch {
 	case gone(ctx), errors.Is(err, store.ErrClosed):
 		return FailClosed
-	case errors.Is(err, ErrStoreFull), errors.Is(err, store.ErrWrongType):
+	case errors.Is(err, store.ErrFull), errors.Is(err, store.ErrWrongType):
 		return unlessShadow(p, FailClosed)
 	}
 	mode := l.FailureMode(p)

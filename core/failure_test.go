@@ -257,7 +257,7 @@ func TestNoFallback(t *testing.T) {
 			"cancelled": {cancelled, context.Canceled, context.Canceled},
 			"expired":   {expired, context.DeadlineExceeded, context.DeadlineExceeded},
 			"closed":    {t.Context(), fmt.Errorf("store: %w", store.ErrClosed), store.ErrClosed},
-			"full":      {t.Context(), core.ErrStoreFull, core.ErrStoreFull},
+			"full":      {t.Context(), store.ErrFull, store.ErrFull},
 		} {
 			for _, shadow := range []bool{false, true} {
 				var log lines
@@ -285,11 +285,11 @@ func TestNoFallback(t *testing.T) {
 // Policies that a store keeps apart are a mistake in the program, not a failure.
 func TestApartIsNoFailure(t *testing.T) {
 	var log lines
-	l, store := failing(t, core.WithFailureMode(core.FailOpen), log.option())
-	store.fail(fmt.Errorf("%w: policy p", core.ErrCrossSlot))
+	l, broken := failing(t, core.WithFailureMode(core.FailOpen), log.option())
+	broken.fail(fmt.Errorf("%w: policy p", store.ErrCrossSlot))
 	p := core.NewPolicy("p", core.PerMinute(5))
 	for range 2 {
-		if _, err := l.AllowAll(t.Context(), core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: p, Key: "k2"}); !errors.Is(err, core.ErrCrossSlot) {
+		if _, err := l.AllowAll(t.Context(), core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: p, Key: "k2"}); !errors.Is(err, store.ErrCrossSlot) {
 			t.Errorf("%v, want ErrCrossSlot", err)
 		}
 	}
@@ -381,8 +381,8 @@ func TestFullFallback(t *testing.T) {
 	if decisions, err := both("first"); err != nil || decisions[1].Allowed {
 		t.Errorf("both: %+v, %v", decisions, err)
 	}
-	if _, err := both("new"); !errors.Is(err, core.ErrStoreFull) {
-		t.Errorf("%v, want ErrStoreFull", err)
+	if _, err := both("new"); !errors.Is(err, store.ErrFull) {
+		t.Errorf("%v, want ErrFull", err)
 	}
 	if d, err := l.Peek(t.Context(), shadow, "k"); err != nil || !d.Allowed {
 		t.Errorf("peek: %+v, %v", d, err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 func fields(decisions []core.Decision, forms ...core.HeaderForm) string {
@@ -115,7 +116,7 @@ func TestProblemForErrors(t *testing.T) {
 		{core.ErrNoKey, 401, 0, `"title":"Unauthorized"`},
 		{fmt.Errorf("%w: 7", core.ErrCost), 400, 0, "cost"},
 		{errors.New("dial tcp 10.1.1.1:6379: refused"), 503, 1, "temporary-reduced-capacity"},
-		{core.ErrStoreFull, 503, 1, "could not decide"},
+		{store.ErrFull, 503, 1, "could not decide"},
 	} {
 		p := core.ProblemFor(c.err)
 		body := string(p.Body())

@@ -114,7 +114,7 @@ func logNamed(name string) *store.Log {
 	if err != nil {
 		return nil
 	}
-	options := []PolicyOption{Limit{Max: MaxUnits, Window: window}}
+	options := []PolicyOption{Limit{Max: store.MaxUnits, Window: window}}
 	switch store.Layout(name[at+1]) {
 	case store.Counted:
 	case store.Summed:

@@ -104,7 +104,7 @@ func fuzzedDecision(p *Policy, used []byte) Decision {
 	}
 	u := store.Usage{Allowed: next()&1 != 0, Source: SourceRedis}
 	for i := range p.Len() {
-		u.Limits[i] = store.LimitUsage{Used: next() % (2 * MaxUnits), FreeIn: time.Duration(next()%(MaxWindow.Milliseconds()+1)) * time.Millisecond}
+		u.Limits[i] = store.LimitUsage{Used: next() % (2 * store.MaxUnits), FreeIn: time.Duration(next()%(store.MaxWindow.Milliseconds()+1)) * time.Millisecond}
 	}
 	return decisionOf(Charge{Policy: p, Key: "key", Cost: 1}, u)
 }

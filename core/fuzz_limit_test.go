@@ -28,7 +28,7 @@ func FuzzParseLimit(f *testing.F) {
 			}
 			return
 		}
-		if l.Max < 1 || l.Max > MaxUnits || l.Window < MinWindow || l.Window > MaxWindow || l.Window%time.Millisecond != 0 {
+		if l.Max < 1 || l.Max > store.MaxUnits || l.Window < store.MinWindow || l.Window > store.MaxWindow || l.Window%time.Millisecond != 0 {
 			t.Fatalf("%q: %+v is out of bounds", text, l)
 		}
 		again, err := ParseLimit(l.String())

@@ -6,15 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-)
 
-// The bounds of a [Limit]. Windows are whole milliseconds because that is the
-// resolution of Redis stream IDs. MaxUnits keeps every sum in the Redis scripts far
-// below 2^53, up to which Lua's numbers are exact.
-const (
-	MinWindow = time.Millisecond
-	MaxWindow = 30 * 24 * time.Hour
-	MaxUnits  = int64(1_000_000_000_000)
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 const day = 24 * time.Hour
@@ -25,8 +18,8 @@ const day = 24 * time.Hour
 // Make one with [Per], [PerSecond], [PerMinute], [PerHour], [PerDay] or
 // [ParseLimit]. The zero Limit is not valid.
 type Limit struct {
-	Max    int64         // units, from 1 to MaxUnits
-	Window time.Duration // whole milliseconds, from MinWindow to MaxWindow
+	Max    int64         // units, from 1 to 1,000,000,000,000
+	Window time.Duration // whole milliseconds, from 1ms to 30 days
 }
 
 // Per admits limit units in any interval of length window. It panics when the
@@ -93,7 +86,7 @@ func parseLimit(s string) (l Limit, err error) {
 	}
 	count = strings.TrimSpace(count)
 	if l.Max, err = strconv.ParseInt(count, 10, 64); err != nil {
-		return l, fmt.Errorf("%q is not a whole number of units from 1 to %d", count, MaxUnits)
+		return l, fmt.Errorf("%q is not a whole number of units from 1 to %d", count, store.MaxUnits)
 	}
 	if l.Window, err = parseWindow(strings.TrimSpace(window)); err != nil {
 		return l, err
@@ -118,7 +111,7 @@ func parseWindow(s string) (time.Duration, error) {
 		case err != nil && !errors.Is(err, strconv.ErrRange):
 		case days < 1:
 			return 0, fmt.Errorf(tooShort, s)
-		case days > int64(MaxWindow/day):
+		case days > int64(store.MaxWindow/day):
 			return 0, fmt.Errorf(tooLong, s)
 		default:
 			return time.Duration(days) * day, nil
@@ -154,11 +147,11 @@ func (l Limit) validate() error {
 	switch {
 	case l.Max < 1:
 		return fmt.Errorf("a limit of %d admits nothing: use at least 1 unit", l.Max)
-	case l.Max > MaxUnits:
-		return fmt.Errorf("a limit of %d units is above %d: count in larger units", l.Max, MaxUnits)
-	case l.Window < MinWindow:
+	case l.Max > store.MaxUnits:
+		return fmt.Errorf("a limit of %d units is above %d: count in larger units", l.Max, store.MaxUnits)
+	case l.Window < store.MinWindow:
 		return fmt.Errorf(tooShort, l.Window)
-	case l.Window > MaxWindow:
+	case l.Window > store.MaxWindow:
 		return fmt.Errorf(tooLong, l.Window)
 	case l.Window%time.Millisecond != 0:
 		return fmt.Errorf("a window of %v is finer than the log's clock: use whole milliseconds", l.Window)

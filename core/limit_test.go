@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 func TestParseLimit(t *testing.T) {
@@ -23,7 +24,7 @@ func TestParseLimit(t *testing.T) {
 		" 7 / hour ":   {Max: 7, Window: time.Hour},
 		"3/d":          {Max: 3, Window: day},
 		"3/7d":         {Max: 3, Window: 7 * day},
-		"3/30d":        {Max: 3, Window: core.MaxWindow},
+		"3/30d":        {Max: 3, Window: store.MaxWindow},
 		"20/1m30s":     {Max: 20, Window: 90 * time.Second},
 		"1/1ms":        {Max: 1, Window: time.Millisecond},
 		"9/24h":        {Max: 9, Window: day},
@@ -97,10 +98,10 @@ func TestLimitString(t *testing.T) {
 func TestLimitRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		window := rapid.OneOf(
-			rapid.Int64Range(1, int64(core.MaxWindow/time.Millisecond)),
+			rapid.Int64Range(1, int64(store.MaxWindow/time.Millisecond)),
 			rapid.SampledFrom([]int64{1, 1000, 60_000, 3_600_000, 86_400_000, 7_200_000, 5_400_000, 86_400_000 * 3}),
 		).Draw(t, "window")
-		want := core.Per(rapid.Int64Range(1, core.MaxUnits).Draw(t, "max"), time.Duration(window)*time.Millisecond)
+		want := core.Per(rapid.Int64Range(1, store.MaxUnits).Draw(t, "max"), time.Duration(window)*time.Millisecond)
 		text, err := json.Marshal(want)
 		if err != nil {
 			t.Fatal(err)

@@ -67,7 +67,7 @@ func New(s Store, options ...Option) *Limiter {
 		failure:  FailLocal,
 		local:    localStore{share: 1},
 
-		rulesInterval: DefaultRulesInterval,
+		rulesInterval: defaultRulesInterval,
 		decided:       background.NewActivity(),
 		registration:  newRegistration(s),
 	}

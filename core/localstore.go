@@ -24,7 +24,7 @@ type localStore struct {
 }
 
 func (s *localStore) get() (*memory.Store, error) {
-	s.once.Do(func() { s.store = memory.New(DefaultMaxKeys, nil) })
+	s.once.Do(func() { s.store = memory.New(defaultMaxKeys, nil) })
 	if s.store == nil {
 		return nil, store.ErrClosed
 	}
@@ -51,7 +51,7 @@ func (s *localStore) take(asks []Charge, places []int, usages []store.Usage) (St
 		asked[i] = asks[place].onLog()
 	}
 	decided, err := local.TakeAll(context.Background(), asked)
-	if errors.Is(err, ErrStoreFull) {
+	if errors.Is(err, store.ErrFull) {
 		// Shadow policies get no decision then. The other policies are decided
 		// without them.
 		var enforced []int

@@ -39,10 +39,10 @@ func TestWrongUsePanicsWithAdvice(t *testing.T) {
 	}{
 		"limit of 0":           {"use at least 1 unit", func() { core.PerMinute(0) }},
 		"negative limit":       {"use at least 1 unit", func() { core.PerSecond(-5) }},
-		"huge limit":           {"count in larger units", func() { core.PerHour(core.MaxUnits + 1) }},
+		"huge limit":           {"count in larger units", func() { core.PerHour(store.MaxUnits + 1) }},
 		"no window":            {"use at least 1ms", func() { core.Per(1, 0) }},
 		"negative window":      {"use at least 1ms", func() { core.Per(1, -time.Second) }},
-		"long window":          {"use at most 30d", func() { core.Per(1, core.MaxWindow+time.Millisecond) }},
+		"long window":          {"use at most 30d", func() { core.Per(1, store.MaxWindow+time.Millisecond) }},
 		"fine window":          {"use whole milliseconds", func() { core.Per(1, 1500*time.Microsecond) }},
 		"no name":              {`such as "api"`, func() { core.NewPolicy("", fine) }},
 		"name with a space":    {"use letters, digits", func() { core.NewPolicy("my api", fine) }},

@@ -25,11 +25,6 @@ const (
 	RuleSwitch   RuleKind = "switch"   // switches a policy, or all, to another [Mode]
 )
 
-// MaxRules is the maximum number of rules in a store. [Limiter.SetRule] refuses more. A
-// change costs the same for any number of rules. Each process holds all rules in
-// memory, at about 300 bytes each, and reads only changes.
-const MaxRules = store.MaxRules
-
 // Mode is how a policy's limits are enforced.
 type Mode string
 

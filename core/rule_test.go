@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 func setRules(t *testing.T, l *core.Limiter, rules ...core.Rule) {
@@ -316,18 +317,18 @@ func TestRulesAreListed(t *testing.T) {
 }
 
 func TestRulesAreBounded(t *testing.T) {
-	store := core.NewMemory()
-	for i := range core.MaxRules - 1 {
+	shared := core.NewMemory()
+	for i := range store.MaxRules - 1 {
 		addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		if err := store.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Network: netip.PrefixFrom(addr, 32)}.Stored()); err != nil {
+		if err := shared.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Network: netip.PrefixFrom(addr, 32)}.Stored()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	l := core.New(store)
+	l := core.New(shared)
 	defer l.Close()
 	setRules(t, l, core.Rule{Kind: core.RuleBlock, Key: "k"})
 	err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "one more"})
-	if !errors.Is(err, core.ErrTooManyRules) {
+	if !errors.Is(err, store.ErrTooManyRules) {
 		t.Errorf("one more: %v, want ErrTooManyRules", err)
 	}
 	setRules(t, l, core.Rule{Kind: core.RuleBlock, Key: "k"}) // is there already

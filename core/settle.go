@@ -26,8 +26,8 @@ func (l *Limiter) Settle(ctx context.Context, d Decision, used int64) error {
 	switch {
 	case d.receipt == nil:
 		return ErrNotRefundable
-	case used < 0 || used > MaxUnits:
-		return fmt.Errorf("%w: policy %s: %d units used: from 0 to %d", ErrCost, d.Policy.name, used, MaxUnits)
+	case used < 0 || used > store.MaxUnits:
+		return fmt.Errorf("%w: policy %s: %d units used: from 0 to %d", ErrCost, d.Policy.name, used, store.MaxUnits)
 	case used > 1 && !d.Policy.costs:
 		return fmt.Errorf("%w: policy %s counts requests: give it core.VariableCost() to settle at %d units", ErrCost, d.Policy.name, used)
 	case d.receipt.settled.Swap(true):

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 func TestSettle(t *testing.T) {
@@ -24,9 +25,9 @@ func TestSettle(t *testing.T) {
 		"more":        {9, 1, nil},
 		"all":         {10, 0, nil},
 		"beyond":      {25, 0, nil},
-		"at the most": {core.MaxUnits, 0, nil},
+		"at the most": {store.MaxUnits, 0, nil},
 		"negative":    {-1, 4, core.ErrCost},
-		"too much":    {core.MaxUnits + 1, 4, core.ErrCost},
+		"too much":    {store.MaxUnits + 1, 4, core.ErrCost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, clock := newLimiter(t)

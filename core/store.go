@@ -29,9 +29,8 @@ const (
 	SourceNone     = store.SourceNone     // no log was asked: see [Reason]
 )
 
-// DefaultMaxKeys is the maximum number of keys in a store of [NewMemory]. [WithMaxKeys]
-// changes it. A key of 42 bytes with one request takes about 250 bytes.
-const DefaultMaxKeys = 250_000
+// defaultMaxKeys is the maximum number of keys unless [WithMaxKeys] sets another.
+const defaultMaxKeys = 250_000
 
 // MemoryOption is a setting for [NewMemory].
 type MemoryOption func(*memoryConfig)
@@ -41,12 +40,13 @@ type memoryConfig struct {
 	now     func() time.Time // nil for a clock that never steps
 }
 
-// WithMaxKeys sets the maximum number of keys in the store, over all policies. A policy
+// WithMaxKeys sets the maximum number of keys in the store, over all policies. The default
+// is 250,000. A key of 42 bytes with one request takes about 250 bytes. A policy
 // whose clients can invent keys, and keep them live for a day, can fill the store for
 // the others. WithMaxKeys panics if n is below 1.
 func WithMaxKeys(n int) MemoryOption {
 	if n < 1 {
-		panic(fmt.Sprintf("core: WithMaxKeys: %d keys: use at least 1, or leave the option out for %d", n, DefaultMaxKeys))
+		panic(fmt.Sprintf("core: WithMaxKeys: %d keys: use at least 1, or leave the option out for %d", n, defaultMaxKeys))
 	}
 	return func(c *memoryConfig) { c.maxKeys = n }
 }
@@ -66,10 +66,10 @@ func WithClock(now func() time.Time) MemoryOption {
 // It is bounded. When it reaches the maximum number of keys, it deletes the keys whose
 // entries have all left their windows. It keeps keys with live entries, since a client
 // whose key is deleted gets a new budget. While all keys are live, a request with a new
-// key gets [ErrStoreFull], and known keys work as before. A log has no more entries
+// key gets [store.ErrFull], and known keys work as before. A log has no more entries
 // than its longest window has milliseconds, or its limit has units.
 func NewMemory(options ...MemoryOption) Store {
-	c := memoryConfig{maxKeys: DefaultMaxKeys}
+	c := memoryConfig{maxKeys: defaultMaxKeys}
 	for _, o := range options {
 		if o == nil {
 			panic("core: NewMemory: a nil option: leave it out")

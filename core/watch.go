@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// DefaultRulesInterval is the interval at which a limiter that makes decisions
-	// checks for changed rules. [WithRulesInterval] changes it.
-	DefaultRulesInterval = 400 * time.Millisecond
+	// defaultRulesInterval is the interval at which a limiter that makes decisions
+	// checks for changed rules, unless [WithRulesInterval] sets another.
+	defaultRulesInterval = 400 * time.Millisecond
 
 	// rulesTimeout is how long it waits for all answers of one look; a store has a
 	// timeout of its own for each, usually a shorter one.
@@ -26,7 +26,7 @@ const (
 )
 
 // WithRulesInterval sets how often the limiter checks for changed rules while it
-// decides on requests. The default is [DefaultRulesInterval]. This process sees a ban
+// decides on requests. The default is 400 ms. This process sees a ban
 // by another process within that time.
 //
 // A look is one command to Redis. At 400 ms a process that is always busy sends
@@ -35,7 +35,7 @@ const (
 // a server does not answer. It panics below 1 ms.
 func WithRulesInterval(d time.Duration) Option {
 	if d < time.Millisecond {
-		panic(fmt.Sprintf("core: WithRulesInterval: %v: use at least 1ms, usually %v", d, DefaultRulesInterval))
+		panic(fmt.Sprintf("core: WithRulesInterval: %v: use at least 1ms, usually %v", d, defaultRulesInterval))
 	}
 	return func(l *Limiter) { l.rulesInterval = d }
 }

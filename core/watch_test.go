@@ -164,7 +164,7 @@ func TestIdleLimiterDoesNotLook(t *testing.T) {
 		options  []core.Option
 		interval time.Duration
 	}{
-		"by default": {nil, core.DefaultRulesInterval},
+		"by default": {nil, 400 * time.Millisecond},
 		"seldom":     {[]core.Option{core.WithRulesInterval(10 * time.Second)}, 10 * time.Second},
 		"often":      {[]core.Option{core.WithRulesInterval(time.Millisecond)}, time.Millisecond},
 	} {

@@ -263,10 +263,10 @@ func TestActionFails(t *testing.T) {
 		"down":           {errors.New("dial tcp 10.9.8.7:6379: connect: connection refused"), 503, "the store does not answer"},
 		"refused":        {fmt.Errorf("%w: NOPERM 10.9.8.7", store.ErrRejected), 409, "the store refuses: the log of this process says why"},
 		"not a log":      {store.ErrWrongType, 409, "another program uses this key in the store: give one of them a prefix of its own"},
-		"full":           {core.ErrStoreFull, 409, "the store in memory has no room for another key"},
+		"full":           {store.ErrFull, 409, "the store in memory has no room for another key"},
 		"overloaded":     {core.ErrOverloaded, 503, "this process is overloaded: look whether"},
 		"closed":         {store.ErrClosed, 503, "this process is shutting down"},
-		"too many rules": {core.ErrTooManyRules, 409, "rules already: end some, or block networks instead of addresses"},
+		"too many rules": {store.ErrTooManyRules, 409, "rules already: end some, or block networks instead of addresses"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, brokenStore{core.NewMemory(), c.err})

@@ -36,13 +36,13 @@ func fail(w http.ResponseWriter, err error) {
 	switch {
 	case errors.As(err, &refused):
 		refuse(w, refused.Status, refused.Detail)
-	case errors.Is(err, core.ErrTooManyRules):
-		refuse(w, http.StatusConflict, fmt.Sprintf("there are %d rules already: end some, or block networks instead of addresses", core.MaxRules))
+	case errors.Is(err, store.ErrTooManyRules):
+		refuse(w, http.StatusConflict, fmt.Sprintf("there are %d rules already: end some, or block networks instead of addresses", store.MaxRules))
 	case errors.Is(err, store.ErrWrongType):
 		refuse(w, http.StatusConflict, "another program uses this key in the store: give one of them a prefix of its own")
 	case errors.Is(err, store.ErrRejected):
 		refuse(w, http.StatusConflict, "the store refuses: the log of this process says why")
-	case errors.Is(err, core.ErrStoreFull):
+	case errors.Is(err, store.ErrFull):
 		refuse(w, http.StatusConflict, "the store in memory has no room for another key: raise its maximum with core.WithMaxKeys")
 	case errors.Is(err, core.ErrOverloaded):
 		refuse(w, http.StatusServiceUnavailable, "this process is overloaded: look whether it was done, and try again")

@@ -45,7 +45,7 @@ type known struct {
 }
 
 const (
-	// maxRules bounds the rules in the state: there can be [core.MaxRules].
+	// maxRules bounds the rules in the state: there can be [store.MaxRules].
 	maxRules = 300
 
 	// rulesShare bounds the time for reading all rules: they are read again when so

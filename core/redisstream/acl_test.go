@@ -78,7 +78,7 @@ func everything(t *testing.T, s *Store) {
 	after := newLog("changed", core.PerHour(1000), core.Refundable(0)).After(countedLog, summedLog, refundedLog, coarseLog)
 	take(t, s, after, "k")
 	for range 2 { // the second finds the first one's logs
-		if _, err := s.RegisterLogs(ctx, []*store.Log{countedLog, newLog("short", core.Per(1, core.MinWindow))}); err != nil {
+		if _, err := s.RegisterLogs(ctx, []*store.Log{countedLog, newLog("short", core.Per(1, store.MinWindow))}); err != nil {
 			t.Error(err)
 		}
 	}

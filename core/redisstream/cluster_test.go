@@ -61,7 +61,7 @@ func TestRulesAfterClusterFailover(t *testing.T) {
 		if time.Since(taken) > 10*time.Second {
 			t.Fatalf("the rules can't be read 10s after the failover: %v", err)
 		}
-		time.Sleep(core.DefaultRulesInterval)
+		time.Sleep(rulesInterval)
 	}
 }
 

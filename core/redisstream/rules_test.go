@@ -51,7 +51,7 @@ func TestRulesRoundTrip(t *testing.T) {
 	}
 	rules = append(rules,
 		core.Rule{Kind: core.RuleOverride, Policy: "api", Limits: []core.Limit{core.PerSecond(2), core.Per(7, 1500*time.Millisecond)}},
-		core.Rule{Kind: core.RuleOverride, Policy: "big", Limits: []core.Limit{core.Per(core.MaxUnits, core.MaxWindow)}, Until: until})
+		core.Rule{Kind: core.RuleOverride, Policy: "big", Limits: []core.Limit{core.Per(store.MaxUnits, store.MaxWindow)}, Until: until})
 	for _, r := range rules {
 		if err := limiter.SetRule(t.Context(), r); err != nil {
 			t.Fatalf("%+v: %v", r, err)
@@ -333,3 +333,7 @@ func kept(r core.Rule) store.Rule {
 	}
 	return store.Rule{ID: r.ID(), Text: string(text), Until: r.Until}
 }
+
+// rulesInterval is how often a limiter looks for changed rules, unless an option says
+// otherwise.
+const rulesInterval = 400 * time.Millisecond

@@ -73,9 +73,9 @@ func TestIdleLimiterSendsNothing(t *testing.T) {
 			break
 		}
 		before = n
-		time.Sleep(3 * core.DefaultRulesInterval)
+		time.Sleep(3 * rulesInterval)
 	}
-	time.Sleep(5 * core.DefaultRulesInterval)
+	time.Sleep(5 * rulesInterval)
 	if n := commandCalls(t, rdb) - before; n != 0 {
 		t.Errorf("%d commands in 2s without a decision", n)
 	}

@@ -37,7 +37,7 @@ func TestBanAfterTheClockHasStepped(t *testing.T) {
 		p := core.NewPolicy("p", core.PerHour(1000))
 		_, err := l.Allow(t.Context(), p, "k")
 		must(t, err)
-		time.Sleep(2 * core.DefaultRulesInterval) // and nothing is decided
+		time.Sleep(2 * rulesInterval) // and nothing is decided
 		ahead.Store(int64(step))
 		must(t, l.Ban(t.Context(), "k", 10*time.Minute))
 		d, err := l.Allow(t.Context(), p, "k")

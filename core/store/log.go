@@ -5,6 +5,15 @@ import (
 	"time"
 )
 
+// The bounds of a [Limit]. Windows are whole milliseconds because that is the
+// resolution of Redis stream IDs. MaxUnits keeps every sum in the Redis scripts far
+// below 2^53, up to which Lua's numbers are exact.
+const (
+	MinWindow = time.Millisecond
+	MaxWindow = 30 * 24 * time.Hour
+	MaxUnits  = int64(1_000_000_000_000)
+)
+
 const (
 	// MaxLimits is the maximum number of limits of a log.
 	MaxLimits = 8
@@ -27,8 +36,8 @@ const (
 
 // Limit admits at most Max units in any interval of length Window.
 type Limit struct {
-	Max    int64
-	Window time.Duration // whole milliseconds
+	Max    int64         // from 1 to MaxUnits
+	Window time.Duration // whole milliseconds, from MinWindow to MaxWindow
 }
 
 // Log is a policy as a store sees it: how its logs are written, and the limits that

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -111,7 +110,7 @@ func (c *changing) checkDefinition() error {
 // checkShortest checks what all logs together promise, whatever they count: no window of
 // the shortest length in force has more units than the largest limit in force.
 func (c *changing) checkShortest() error {
-	shortest, largest, sum := core.MaxWindow, int64(0), int64(0)
+	shortest, largest, sum := store.MaxWindow, int64(0), int64(0)
 	for _, p := range c.counted() {
 		for _, l := range p.Limits {
 			shortest, largest = min(shortest, l.Window), max(largest, l.Max)

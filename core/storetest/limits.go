@@ -171,7 +171,7 @@ func (h Harness) loweredFar(t *testing.T) {
 
 // extremes: the bounds of limits and windows work as everything between them.
 func (h Harness) extremes(t *testing.T) {
-	everyLayout(t, core.Per(1, core.MinWindow), func(t *testing.T, p *store.Log) {
+	everyLayout(t, core.Per(1, store.MinWindow), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
 		for range 20 {
 			s.admits(p, "k", 1)
@@ -181,10 +181,10 @@ func (h Harness) extremes(t *testing.T) {
 			s.clock.Advance(ms)
 		}
 	})
-	everyLayout(t, core.Per(1, core.MaxWindow), func(t *testing.T, p *store.Log) {
+	everyLayout(t, core.Per(1, store.MaxWindow), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
 		s.admits(p, "k", 1)
-		s.clock.Advance(core.MaxWindow - ms)
+		s.clock.Advance(store.MaxWindow - ms)
 		if u := s.denies(p, "k", 1); u.RetryAfter != ms {
 			t.Fatalf("RetryAfter %v, want 1ms", u.RetryAfter)
 		}
@@ -193,11 +193,11 @@ func (h Harness) extremes(t *testing.T) {
 	})
 	t.Run("many units", func(t *testing.T) {
 		s := h.subject(t)
-		p := newLog("p", core.Per(core.MaxUnits, time.Second), core.VariableCost())
+		p := newLog("p", core.Per(store.MaxUnits, time.Second), core.VariableCost())
 		for i := range 50 {
-			s.admits(p, "k", core.MaxUnits-1)
+			s.admits(p, "k", store.MaxUnits-1)
 			s.admits(p, "k", 1)
-			if u := s.denies(p, "k", 1); u.Limits[0].Used != core.MaxUnits || u.RetryAfter != time.Second {
+			if u := s.denies(p, "k", 1); u.Limits[0].Used != store.MaxUnits || u.RetryAfter != time.Second {
 				t.Fatalf("round %d: %+v", i, u)
 			}
 			s.clock.Advance(time.Second)

@@ -8,10 +8,11 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 const (
-	month   = core.MaxWindow // 30 days
+	month   = store.MaxWindow // 30 days
 	million = 1_000_000
 )
 
@@ -163,7 +164,7 @@ func construction(t *testing.T) (refused int) {
 		"a nanosecond":       func() { core.Per(1, 1) },
 		"1.5 ms":             func() { core.Per(1, 1500*time.Microsecond) },
 		"longer than 30 d":   func() { core.Per(1, month+time.Millisecond) },
-		"too many units":     func() { core.Per(core.MaxUnits+1, time.Second) },
+		"too many units":     func() { core.Per(store.MaxUnits+1, time.Second) },
 		"a literal":          func() { core.NewPolicy("p", core.Limit{}) },
 		"no limit":           func() { core.NewPolicy("p") },
 		"one window twice":   func() { core.NewPolicy("p", second, core.PerSecond(2)) },

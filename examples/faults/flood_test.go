@@ -12,6 +12,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // The keys of a flood are those of a policy by address.
@@ -88,7 +89,7 @@ func memoryFlood(t *testing.T, r *record, p *core.Policy, keys int) {
 	kept := m.(interface{ Len() int }) // the number of keys
 	for i := range keys {
 		u, err := m.Take(t.Context(), p.Log(), floodKey(i), 1)
-		if i < room && (err != nil || !u.Allowed) || i >= room && !errors.Is(err, core.ErrStoreFull) {
+		if i < room && (err != nil || !u.Allowed) || i >= room && !errors.Is(err, store.ErrFull) {
 			t.Fatalf("key %d of %d: %+v, %v", i, room, u, err)
 		}
 	}

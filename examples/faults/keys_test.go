@@ -11,6 +11,7 @@ import (
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // longestName bounds the names of keys in Redis, in bytes.
@@ -59,10 +60,10 @@ func TestRow20_HostileKeys(t *testing.T) {
 	}
 	server := redistest.Start(t)
 	executions := 0
-	for name, store := range map[string]core.Store{"memory": core.NewMemory(), "redis": connect(t, server)} {
-		l := core.New(store, core.WithFailureMode(core.FailClosed))
+	for name, shared := range map[string]core.Store{"memory": core.NewMemory(), "redis": connect(t, server)} {
+		l := core.New(shared, core.WithFailureMode(core.FailClosed))
 		t.Cleanup(func() { l.Close() })
-		p := core.NewPolicy("once", core.Per(1, core.MaxWindow))
+		p := core.NewPolicy("once", core.Per(1, store.MaxWindow))
 		if _, err := l.Allow(t.Context(), p, ""); !errors.Is(err, core.ErrNoKey) {
 			t.Errorf("%s: the empty key: %v, want ErrNoKey", name, err)
 		}

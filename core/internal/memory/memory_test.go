@@ -19,7 +19,7 @@ import (
 )
 
 // roomy is the number of keys of a store that the test does not fill.
-const roomy = core.DefaultMaxKeys
+const roomy = 250_000
 
 func newLog(name string, options ...core.PolicyOption) *store.Log {
 	return core.NewPolicy(name, options...).Log()
