@@ -201,7 +201,7 @@ func TestRulesMeetClientBehindProxy(t *testing.T) {
 func TestShadow(t *testing.T) {
 	l, clock := newLimiter(t)
 	shadow := core.NewPolicy("shadow", core.PerMinute(2), core.PerHour(10), core.VariableCost(), core.Refundable(0), core.Shadow())
-	if !shadow.Shadow() {
+	if !shadow.Log().Shadow {
 		t.Error("Shadow is false")
 	}
 	first := allow(t, l, shadow, "k", 2)
@@ -213,7 +213,7 @@ func TestShadow(t *testing.T) {
 		if !over.Allowed || over.Counted || !over.WouldDeny || over.RetryAfter != 0 || over.Err() != nil || core.Denied([]core.Decision{over}) != nil {
 			t.Errorf("cost %d, over the limit: %+v", cost, over)
 		}
-		if over.Limit != core.PerMinute(2) && cost != 11 || !over.State(0).Violated || over.State(1).Violated != (cost == 11) {
+		if over.Limit != core.PerMinute(2) && cost != 11 || !over.States()[0].Violated || over.States()[1].Violated != (cost == 11) {
 			t.Errorf("cost %d: limit %v, states %+v", cost, over.Limit, over.States())
 		}
 		if err := l.Refund(t.Context(), over); !errors.Is(err, core.ErrNotRefundable) {
@@ -232,11 +232,11 @@ func TestShadow(t *testing.T) {
 		t.Errorf("Peek: %+v, %v", d, err)
 	}
 	clock.advance(time.Minute)
-	if d := allow(t, l, shadow, "k", 1); d.WouldDeny || !d.Counted || d.State(1).Remaining != 7 {
+	if d := allow(t, l, shadow, "k", 1); d.WouldDeny || !d.Counted || d.States()[1].Remaining != 7 {
 		t.Errorf("what was over the limit was counted: %+v", d)
 	}
 	enforced, err := shadow.With(core.Enforce(), core.PerMinute(2), core.PerHour(10))
-	if err != nil || enforced.Shadow() || enforced.Log().Name != shadow.Log().Name {
+	if err != nil || enforced.Log().Shadow || enforced.Log().Name != shadow.Log().Name {
 		t.Fatalf("With(Enforce()): %v, %v", enforced, err)
 	}
 }

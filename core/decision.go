@@ -62,7 +62,7 @@ type Decision struct {
 
 	// Limit is the limit of the policy that binds, and Remaining is the units left of
 	// it. For a denied request it is the limit whose denial lasts longest. Otherwise it
-	// is the limit with the least left. State returns the other limits.
+	// is the limit with the least left. States returns all limits.
 	Limit     Limit
 	Remaining int64
 
@@ -97,12 +97,8 @@ type LimitState struct {
 	Violated  bool          // this limit had no room for the request
 }
 
-// State returns the state of the i-th limit of the policy, counted from 0 to
-// Policy.Len()-1. It returns the zero LimitState for other values of i.
-func (d *Decision) State(i int) LimitState {
-	if d.Policy == nil || i < 0 || i >= len(d.Policy.limits) {
-		return LimitState{}
-	}
+// state returns the state of the i-th limit of the policy, counted from 0.
+func (d *Decision) state(i int) LimitState {
 	l, u := d.Policy.limits[i], d.first
 	if i > 0 && d.others != nil {
 		u = d.others[i-1]
@@ -122,9 +118,9 @@ func (d *Decision) States() []LimitState {
 	if d.Policy == nil {
 		return nil
 	}
-	states := make([]LimitState, d.Policy.Len())
+	states := make([]LimitState, len(d.Policy.limits))
 	for i := range states {
-		states[i] = d.State(i)
+		states[i] = d.state(i)
 	}
 	return states
 }
@@ -155,9 +151,9 @@ func (d *Decision) decide(a Charge, u *store.Usage) {
 		others := [store.MaxLimits - 1]store.LimitUsage(u.Limits[1:])
 		d.others = &others
 	}
-	binding := d.State(0)
-	for i := 1; i < p.Len(); i++ {
-		if s := d.State(i); s.binds(binding) {
+	binding := d.state(0)
+	for i := 1; i < len(p.limits); i++ {
+		if s := d.state(i); s.binds(binding) {
 			binding = s
 		}
 	}

@@ -168,7 +168,7 @@ func TestFailureModeFollows(t *testing.T) {
 	}
 	l.Register(p)
 	check("overridden", core.FailOpen)
-	if now, ok := l.Policy("p"); !ok || now.Limit(0) != core.PerMinute(9) || l.FailureMode(now) != core.FailOpen {
+	if now, ok := l.Policy("p"); !ok || now.Limits()[0] != core.PerMinute(9) || l.FailureMode(now) != core.FailOpen {
 		t.Errorf("as it is now, %v: %v, want open", now, l.FailureMode(now))
 	}
 	l.Replace()

@@ -124,7 +124,7 @@ func appendPolicy(b []byte, p *Policy, seen map[string]bool) []byte {
 // appendStates appends the items of d to a RateLimit field.
 func appendStates(b []byte, d *Decision, seen map[string]bool, retryAfter int64) []byte {
 	for i, item := range d.Policy.items {
-		s := d.State(i)
+		s := d.state(i)
 		b = appendItemName(b, item.name, seen)
 		b = append(b, ";r="...)
 		b = strconv.AppendInt(b, s.Remaining, 10)
@@ -159,10 +159,10 @@ func appendItemName(b []byte, name string, seen map[string]bool) []byte {
 // setLegacy sets the three fields of the older forms. They have room for one
 // limit: the one that binds.
 func setLegacy(names *[3]string, decisions []Decision, to HeaderSetter) {
-	binding := decisions[0].State(0)
+	binding := decisions[0].state(0)
 	for i := range decisions {
 		for j := range decisions[i].Policy.limits {
-			if s := decisions[i].State(j); s.binds(binding) {
+			if s := decisions[i].state(j); s.binds(binding) {
 				binding = s
 			}
 		}

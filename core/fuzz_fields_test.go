@@ -103,7 +103,7 @@ func fuzzedDecision(p *Policy, used []byte) Decision {
 		return int64(binary.LittleEndian.Uint64(n[:]) >> 1)
 	}
 	u := store.Usage{Allowed: next()&1 != 0, Source: SourceRedis}
-	for i := range p.Len() {
+	for i := range len(p.limits) {
 		u.Limits[i] = store.LimitUsage{Used: next() % (2 * store.MaxUnits), FreeIn: time.Duration(next()%(store.MaxWindow.Milliseconds()+1)) * time.Millisecond}
 	}
 	return decisionOf(Charge{Policy: p, Key: "key", Cost: 1}, u)

@@ -75,7 +75,7 @@ func FuzzParsePolicy(f *testing.F) {
 			printed = append(printed, l.String())
 			windows[l.Window] = true
 		}
-		if len(windows) != p.Len() || p.Len() > store.MaxLimits {
+		if len(windows) != len(p.limits) || len(p.limits) > store.MaxLimits {
 			t.Fatalf("%q: limits %q", list, printed)
 		}
 		again, err := ParsePolicy(name, printed)

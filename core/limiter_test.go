@@ -141,7 +141,7 @@ func TestRemainingIsNeverNegative(t *testing.T) {
 		allow(t, l, core.NewPolicy("p", core.PerMinute(5)), "k", 1)
 	}
 	d := allow(t, l, core.NewPolicy("p", core.PerMinute(2)), "k", 1)
-	if d.Allowed || d.Remaining != 0 || d.State(0).Remaining != 0 {
+	if d.Allowed || d.Remaining != 0 || d.States()[0].Remaining != 0 {
 		t.Errorf("%+v", d)
 	}
 }
@@ -177,8 +177,8 @@ func TestZeroValues(t *testing.T) {
 		}
 	}
 	var d core.Decision
-	if d.States() != nil || d.State(0) != (core.LimitState{}) || d.Err() != nil {
-		t.Errorf("the zero Decision says %v, %v, %v", d.States(), d.State(0), d.Err())
+	if d.States() != nil || d.Err() != nil {
+		t.Errorf("the zero Decision says %v, %v", d.States(), d.Err())
 	}
 	denied := &core.LimitedError{}
 	if got := core.ProblemFor(denied); denied.Error() == "" || got.Status != 503 {

@@ -219,18 +219,13 @@ func (p *Policy) Name() string { return p.name }
 // MarshalText returns the policy's name, as for JSON.
 func (p *Policy) MarshalText() ([]byte, error) { return []byte(p.name), nil }
 
-// Limits returns the policy's limits in the order they were given.
+// Limits returns the policy's limits in the order they were given. The zero Policy, which
+// is not valid, has none.
 func (p *Policy) Limits() []Limit { return append([]Limit(nil), p.limits...) }
 
-// Len returns the number of limits of the policy, at least 1. It returns 0 for the zero
-// Policy, which is not valid.
-func (p *Policy) Len() int { return len(p.limits) }
-
-// Limit returns the i-th of the policy's limits, counted from 0.
-func (p *Policy) Limit(i int) Limit { return p.limits[i] }
-
-// Log returns the policy as a store sees it: how its logs are named and written. It
-// returns the same Log at each call, and the caller must not change it.
+// Log returns the policy as a store sees it: how its logs are named and written, and what
+// [VariableCost], [Refundable], [Coarse] and [Shadow] have set. It returns the same Log
+// at each call, and the caller must not change it.
 func (p *Policy) Log() *store.Log { return p.log }
 
 // String returns the policy's name.

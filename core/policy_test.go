@@ -98,7 +98,7 @@ func TestPolicyLayout(t *testing.T) {
 
 func TestParsePolicy(t *testing.T) {
 	p, err := core.ParsePolicy("search", []string{"20/second", "200/minute"})
-	if err != nil || p.Name() != "search" || p.Len() != 2 || p.Limit(1) != core.PerMinute(200) {
+	if err != nil || p.Name() != "search" || len(p.Limits()) != 2 || p.Limits()[1] != core.PerMinute(200) {
 		t.Errorf("ParsePolicy: %v, %v", p, err)
 	}
 	for want, parse := range map[string]func() (*core.Policy, error){
@@ -117,8 +117,8 @@ func TestParsePolicy(t *testing.T) {
 func TestPolicyIsImmutable(t *testing.T) {
 	p := core.NewPolicy("p", core.PerMinute(1))
 	p.Limits()[0] = core.PerMinute(1000)
-	if p.Limit(0) != core.PerMinute(1) {
-		t.Errorf("limit is now %v", p.Limit(0))
+	if p.Limits()[0] != core.PerMinute(1) {
+		t.Errorf("limit is now %v", p.Limits()[0])
 	}
 }
 
@@ -133,22 +133,22 @@ func TestPolicyWith(t *testing.T) {
 		}
 		return p
 	}
-	grace := func(p *core.Policy) time.Duration { d, _ := p.Refundable(); return d }
+	grace := func(p *core.Policy) time.Duration { return p.Log().Grace }
 	same := with()
-	if same == base || same.Log().Name != base.Log().Name || same.Limit(0) != base.Limit(0) || !same.VariableCost() || !same.Shadow() ||
+	if same == base || same.Log().Name != base.Log().Name || same.Limits()[0] != base.Limits()[0] || !same.Log().VariableCost || !same.Log().Shadow ||
 		grace(same) != 10*time.Second || same.FailureMode() != core.FailOpen {
 		t.Errorf("without options: %+v", same)
 	}
-	if p := with(core.PerMinute(20), core.Enforce()); p.Limit(0).Max != 20 || p.Len() != 1 || p.Shadow() || p.Log().Name != base.Log().Name || grace(p) != 10*time.Second {
+	if p := with(core.PerMinute(20), core.Enforce()); p.Limits()[0].Max != 20 || len(p.Limits()) != 1 || p.Log().Shadow || p.Log().Name != base.Log().Name || grace(p) != 10*time.Second {
 		t.Errorf("another Max, enforced: %+v", p)
 	}
-	if p := with(core.PerHour(20), core.PerSecond(1)); p.Len() != 2 || p.Log().Longest != time.Hour || p.Log().Name == base.Log().Name {
+	if p := with(core.PerHour(20), core.PerSecond(1)); len(p.Limits()) != 2 || p.Log().Longest != time.Hour || p.Log().Name == base.Log().Name {
 		t.Errorf("other windows: %+v", p)
 	}
-	if p := with(core.OnStoreFailure(core.FailDefault), core.FieldName("other")); p.FailureMode() != core.FailDefault || p.Limit(0) != base.Limit(0) {
+	if p := with(core.OnStoreFailure(core.FailDefault), core.FieldName("other")); p.FailureMode() != core.FailDefault || p.Limits()[0] != base.Limits()[0] {
 		t.Errorf("other settings: %+v", p)
 	}
-	if base.Limit(0).Max != 10 || !base.Shadow() || base.FailureMode() != core.FailOpen {
+	if base.Limits()[0].Max != 10 || !base.Log().Shadow || base.FailureMode() != core.FailOpen {
 		t.Errorf("the policy itself has changed: %+v", base)
 	}
 	// A grace of half the window follows the window, and one that was set must fit.

@@ -126,17 +126,8 @@ func (p *Policy) checkSlices() error {
 	return nil
 }
 
-// VariableCost reports whether requests of the policy may cost more than 1 unit.
-func (p *Policy) VariableCost() bool { return p.costs }
-
-// Refundable reports whether units can be given back, and within which time.
-func (p *Policy) Refundable() (grace time.Duration, ok bool) { return p.log.Grace, p.refundable }
-
 // FieldName returns the policy's name in the response fields and problem documents.
 func (p *Policy) FieldName() string { return p.fieldName }
-
-// Shadow reports whether the policy only counts and reports, and denies nothing.
-func (p *Policy) Shadow() bool { return p.shadow }
 
 // Mode returns how the policy's limits are enforced. It is [ModeOff] only for a
 // policy that [Limiter.Policy] or a decision returns while a [RuleSwitch] holds.

@@ -93,7 +93,7 @@ func deniedProblem(e *LimitedError) Problem {
 // violated adds the limits that d says had no room.
 func (p *Problem) violated(d *Decision) {
 	for i, item := range d.Policy.items {
-		if d.State(i).Violated && !slices.Contains(p.Violated, item.name) {
+		if d.state(i).Violated && !slices.Contains(p.Violated, item.name) {
 			p.Violated = append(p.Violated, item.name)
 		}
 	}

@@ -96,7 +96,7 @@ func TestPolicyNow(t *testing.T) {
 				t.Errorf("the limit is %d, want %d", got, c.want)
 			}
 			now, ok := l.Policy("p")
-			if !ok || now.Limit(0).Max != c.want || len(l.Policies()) != 1 || l.Policies()[0] != now {
+			if !ok || now.Limits()[0].Max != c.want || len(l.Policies()) != 1 || l.Policies()[0] != now {
 				t.Errorf("Policy: %v %v, Policies: %v", now, ok, l.Policies())
 			}
 			if again := maxOf(t, l, now); again != c.want {
@@ -415,7 +415,7 @@ func TestPoliciesAreBounded(t *testing.T) {
 	if met := l.Met(); met > core.MaxKnown {
 		t.Errorf("%d policies are remembered after overrides", met)
 	}
-	if now, _ := l.Policy("p"); now.Limit(0).Max != 2*core.MaxKnown+99 {
+	if now, _ := l.Policy("p"); now.Limits()[0].Max != 2*core.MaxKnown+99 {
 		t.Errorf("the last override is not the one that holds: %v", now.Limits())
 	}
 }

@@ -148,7 +148,7 @@ func (f Framework[C]) must(ok bool, function, advice string) {
 }
 
 func (f Framework[C]) mustPolicy(function string, policy *core.Policy) {
-	f.must(policy != nil && policy.Len() > 0, function, `nil policy: make one with core.NewPolicy("api", core.PerMinute(100))`)
+	f.must(policy != nil && len(policy.Limits()) > 0, function, `nil policy: make one with core.NewPolicy("api", core.PerMinute(100))`)
 }
 
 func (f Framework[C]) mustName(function, name string) {

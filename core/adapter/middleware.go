@@ -49,8 +49,8 @@ func (f Framework[C]) New(limiter *core.Limiter, policy *core.Policy, options ..
 // mustFit panics on options that no policy fits. Policies that WithTier finds
 // are not known yet.
 func (m *Middleware[C]) mustFit() {
-	costs := func(n count[C]) bool { return n.policy.VariableCost() }
-	refundable := func(n count[C]) bool { _, ok := n.policy.Refundable(); return ok }
+	costs := func(n count[C]) bool { return n.policy.Log().VariableCost }
+	refundable := func(n count[C]) bool { return n.policy.Log().Refundable() }
 	both := func(n count[C]) bool { return costs(n) && refundable(n) }
 	var names []string
 	for i, n := range m.counts {
@@ -182,11 +182,11 @@ const unknown = -1
 func (m *Middleware[C]) ask(c C, x Exchange, i int) (core.Charge, error) {
 	n := &m.counts[i]
 	ask := core.Charge{Policy: n.policy, Cost: 1}
-	costs := m.cost != nil && n.policy.VariableCost()
+	costs := m.cost != nil && n.policy.Log().VariableCost
 	if i == 0 && m.tier != nil {
 		if p := m.tier(c); p != nil {
 			ask.Policy = p
-			costs = costs || m.cost != nil && p.VariableCost()
+			costs = costs || m.cost != nil && p.Log().VariableCost
 		}
 	}
 	if costs {

@@ -42,7 +42,7 @@ func (m *Middleware[C]) settle(ctx context.Context, c C, status int, decisions [
 		if used = m.used(c, status); used < 0 {
 			return
 		}
-		counts := func(d core.Decision) bool { return !d.Policy.VariableCost() }
+		counts := func(d core.Decision) bool { return !d.Policy.Log().VariableCost }
 		if slices.ContainsFunc(decisions, counts) {
 			decisions = slices.DeleteFunc(slices.Clone(decisions), counts)
 		}

@@ -113,7 +113,7 @@ func gaugeObserve(b *bench, policy *core.Policy, names []string) table {
 	defer recorder.Close()
 	o := core.Observation{
 		Context: context.Background(), Policy: policy, Route: "/route", Cost: 1, Result: core.ResultAllowed,
-		Source: core.SourceRedis, Limit: policy.Limit(0), Remaining: policy.Limit(0).Max / 2, Took: time.Millisecond,
+		Source: core.SourceRedis, Limit: policy.Limits()[0], Remaining: policy.Limits()[0].Max / 2, Took: time.Millisecond,
 	}
 	i := 0
 	observe := func() {

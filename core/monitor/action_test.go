@@ -132,7 +132,7 @@ func TestActions(t *testing.T) {
 			t.Errorf("state %+v", now)
 		}
 		act("restore", `{"policy":"api"}`, 204)
-		if p, _ := limiter.Policy("api"); p.Log().Name != api.Log().Name || p.Limit(0) != api.Limit(0) {
+		if p, _ := limiter.Policy("api"); p.Log().Name != api.Log().Name || p.Limits()[0] != api.Limits()[0] {
 			t.Errorf("policy %v", p)
 		}
 		for _, mode := range []core.Mode{core.ModeOff, core.ModeShadow, core.ModeOn} {

@@ -61,14 +61,14 @@ func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
 	if limiter != nil {
 		failure = limiter.FailureMode(p)
 	}
-	t := Traits{Limits: p.Limits(), Layout: "summed", Shadow: p.Shadow(), Off: p.Mode() == core.ModeOff, Failure: failure.String(), Cost: p.VariableCost()}
+	t := Traits{Limits: p.Limits(), Layout: "summed", Shadow: p.Log().Shadow, Off: p.Mode() == core.ModeOff, Failure: failure.String(), Cost: p.Log().VariableCost}
 	switch p.Log().Layout {
 	case store.Counted:
 		t.Layout = "counted"
 	case store.Refunded:
 		t.Layout = "refunded"
 	}
-	if grace, ok := p.Refundable(); ok {
+	if grace := p.Log().Grace; grace > 0 {
 		t.Refundable = grace.Milliseconds()
 	}
 	if slice := p.Log().Slice; slice > 0 {

@@ -111,10 +111,8 @@ func TestTraits(t *testing.T) {
 			t.Errorf("%s: %v", p.Name(), err)
 			continue
 		}
-		grace, ok := p.Refundable()
-		backGrace, backOK := back.Refundable()
 		if back.Log().Name != p.Log().Name || fmt.Sprint(back.Limits()) != fmt.Sprint(p.Limits()) || back.Log().Slice != p.Log().Slice ||
-			back.Shadow() != p.Shadow() || back.VariableCost() != p.VariableCost() || ok != backOK || grace != backGrace {
+			back.Log().Shadow != p.Log().Shadow || back.Log().VariableCost != p.Log().VariableCost || back.Log().Grace != p.Log().Grace {
 			t.Errorf("%s came back as %s, slices of %v", p.Log().Name, back.Log().Name, back.Log().Slice)
 		}
 	}

@@ -20,11 +20,11 @@ var (
 	search = core.NewPolicy("search", core.PerMinute(100), core.PerSecond(10))
 )
 
-// seen is an observation as the limiter tells it.
+// observed returns an observation as the limiter makes it.
 func observed(p *core.Policy, key string, result core.Result) core.Observation {
 	return core.Observation{
 		Policy: p, Key: key, Route: "/route", Cost: 1, Result: result, Source: core.SourceRedis,
-		Limit: p.Limit(0), Remaining: 50, Took: 100 * time.Microsecond, Request: result,
+		Limit: core.PerMinute(100), Remaining: 50, Took: 100 * time.Microsecond, Request: result,
 	}
 }
 
@@ -262,7 +262,7 @@ func TestFailureModeIsTheLimiters(t *testing.T) {
 		{func() { r.Observe(observed(api, "k", core.ResultAllowed)) }, "default"},
 		{func() { r.Follow(limiter) }, "closed"},
 		{func() { limiter.Register(api) }, ""}, // nothing new
-		{func() { limiter.Replace(core.NewPolicy("api", api.Limit(0), core.OnStoreFailure(core.FailOpen))) }, "open"},
+		{func() { limiter.Replace(core.NewPolicy("api", api.Limits()[0], core.OnStoreFailure(core.FailOpen))) }, "open"},
 	} {
 		step.do()
 		before := len(feed.entries)

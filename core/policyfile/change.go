@@ -53,7 +53,7 @@ func describe(p *core.Policy) string {
 	for _, l := range p.Limits() {
 		parts = append(parts, l.String())
 	}
-	if p.Shadow() {
+	if p.Log().Shadow {
 		parts = append(parts, "shadow")
 	}
 	if p.FieldName() != p.Name() {
@@ -62,10 +62,10 @@ func describe(p *core.Policy) string {
 	if mode := p.FailureMode(); mode != core.FailDefault {
 		parts = append(parts, "failure "+mode.String())
 	}
-	if p.VariableCost() {
+	if p.Log().VariableCost {
 		parts = append(parts, "cost")
 	}
-	if grace, ok := p.Refundable(); ok {
+	if grace := p.Log().Grace; grace > 0 {
 		parts = append(parts, fmt.Sprintf("refund %v", grace))
 	}
 	if s := p.Log().Slice; s != 0 {

@@ -23,7 +23,7 @@ policies:
     shadow: true
 `), search, tokens)
 	for _, p := range policies {
-		fmt.Println(p, p.Limits(), p.VariableCost(), p.Shadow())
+		fmt.Println(p, p.Limits(), p.Log().VariableCost, p.Log().Shadow)
 	}
 	fmt.Println(err)
 

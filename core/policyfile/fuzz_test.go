@@ -68,11 +68,11 @@ func file(policies []*core.Policy) string {
 		for _, l := range p.Limits() {
 			fmt.Fprintf(&b, "%v,", l)
 		}
-		fmt.Fprintf(&b, "]\n    shadow: %v\n    header: %q\n    cost: %v\n", p.Shadow(), p.FieldName(), p.VariableCost())
+		fmt.Fprintf(&b, "]\n    shadow: %v\n    header: %q\n    cost: %v\n", p.Log().Shadow, p.FieldName(), p.Log().VariableCost)
 		if mode := p.FailureMode(); mode != core.FailDefault {
 			fmt.Fprintf(&b, "    failure: %v\n", mode)
 		}
-		if grace, ok := p.Refundable(); ok {
+		if grace := p.Log().Grace; grace > 0 {
 			fmt.Fprintf(&b, "    refund: %v\n", grace)
 		}
 		if s := p.Log().Slice; s != 0 {

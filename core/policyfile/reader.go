@@ -54,7 +54,7 @@ func latest(policies []*core.Policy) []*core.Policy {
 	place := make(map[string]int, len(policies))
 	var last []*core.Policy
 	for _, p := range policies {
-		if p == nil || p.Len() == 0 {
+		if p == nil || len(p.Limits()) == 0 {
 			panic("policyfile: a nil policy: leave it out")
 		}
 		if i, ok := place[p.Name()]; ok {

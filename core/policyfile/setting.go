@@ -102,7 +102,7 @@ func (c *change) cost(p pair) error {
 		return err
 	case on:
 		c.add(core.VariableCost())
-	case c.known != nil && c.known.VariableCost():
+	case c.known != nil && c.known.Log().VariableCost:
 		return c.needed(p)
 	}
 	return nil
@@ -114,7 +114,7 @@ func (c *change) refund(p pair) error {
 		if on {
 			c.add(core.Refundable(0))
 		} else if c.known != nil {
-			if _, needed := c.known.Refundable(); needed {
+			if c.known.Log().Refundable() {
 				return c.needed(p)
 			}
 		}

@@ -165,7 +165,7 @@ func (s *stepped) afterStep(step time.Duration) {
 			admitted++
 		}
 	}
-	if limit := int(s.policy.Limit(0).Max); admitted < limit || admitted > limit && time.Since(start) < window {
+	if limit := int(s.policy.Limits()[0].Max); admitted < limit || admitted > limit && time.Since(start) < window {
 		s.Errorf("%s: %d admitted after it, want %d", s.policy, admitted, limit)
 	}
 }

@@ -96,7 +96,7 @@ func oneMillisecond(t *testing.T, l *core.Limiter, p *core.Policy) {
 		}
 	}
 	windows := time.Since(start).Milliseconds() + 1 + 1 // those that it began and ended in
-	if limit := p.Limit(0).Max; admitted < 2 || admitted > windows*limit {
+	if limit := p.Limits()[0].Max; admitted < 2 || admitted > windows*limit {
 		t.Errorf("%s: %d admitted in %d windows of %d", p, admitted, windows, limit)
 	}
 }

@@ -52,7 +52,7 @@ func TestRow01_HotKey(t *testing.T) {
 			}
 			admitted, failed, tries = admitted+a, failed+f, tries+a+d+f
 		}
-		limit := int(policy.Limit(0).Max)
+		limit := int(policy.Limits()[0].Max)
 		if admitted != limit || failed > 0 {
 			t.Errorf("%s: %d admitted and %d failed, want %d and 0", policy, admitted, failed, limit)
 		}

@@ -160,7 +160,7 @@ func observe(t *testing.T, stores []*redisstream.Store, p *core.Policy, prefix s
 				default:
 				}
 				key, q := prefix+fmt.Sprint(rand.IntN(linearKeys)), question{cost: 1, take: rand.IntN(4) > 0}
-				if p.VariableCost() {
+				if p.Log().VariableCost {
 					q.cost = rand.Int64N(3) + 1
 				}
 				method := stores[caller%len(stores)].Peek

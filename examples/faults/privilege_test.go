@@ -68,7 +68,7 @@ func everything(t *testing.T, l *core.Limiter) (calls int) {
 			if d.Allowed != (i < 3) {
 				t.Errorf("%s: request %d: allowed %v", p, i, d.Allowed)
 			}
-			if _, refundable := p.Refundable(); refundable && i == 0 {
+			if p.Log().Refundable() && i == 0 {
 				other, err := l.Allow(ctx, p, "other")
 				do("Allow", err)
 				do("Refund", l.Refund(ctx, other))
