@@ -23,8 +23,8 @@ import (
 // denies. For a moment, other requests may be denied because of them. Such policies
 // must be [Refundable]; otherwise the error is [store.ErrCrossSlot]. No limit is ever exceeded.
 //
-// The error is [ErrDuplicatePolicy] if two asks have the same key, and the same policy or
-// policies of one name. It is [ErrNoPolicy] if there are no asks.
+// It is an error if two asks have the same key, and the same policy or policies of one
+// name, or if there are no asks.
 func (l *Limiter) AllowAll(ctx context.Context, asks ...Charge) ([]Decision, error) {
 	return l.AllowRequest(ctx, nil, asks...)
 }
@@ -33,7 +33,7 @@ func (l *Limiter) AllowAll(ctx context.Context, asks ...Charge) ([]Decision, err
 // If r is nil, rules are matched with a key that is an address.
 func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Charge) ([]Decision, error) {
 	if len(asks) == 0 {
-		return nil, ErrNoPolicy
+		return nil, errNoPolicy
 	}
 	asks = slices.Clone(asks) // the caller's stay as they are
 	came := begin(ctx)
@@ -45,7 +45,7 @@ func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Charge) (
 		for _, other := range asks[:i] {
 			// By the name, since an override makes one log of all policies that have it.
 			if other.Key == asks[i].Key && other.Policy.name == asks[i].Policy.name {
-				return nil, fmt.Errorf("%w: policy %s", ErrDuplicatePolicy, other.Policy.name)
+				return nil, fmt.Errorf("%w: policy %s", errDuplicatePolicy, other.Policy.name)
 			}
 		}
 	}

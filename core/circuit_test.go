@@ -65,7 +65,7 @@ func TestCircuit(t *testing.T) {
 			t.Errorf("%d of 100 requests asked the store, want the first 5", n)
 		}
 		h := l.Health()
-		if len(h.Down) != 1 || h.Down[0].Server != "" || !errors.Is(h.Down[0].Err, errStore) || h.Failures != 5 || h.Local != 100 {
+		if len(h.Down) != 1 || h.Down[0].Server != "" || h.Down[0].Error != errStore.Error() || h.Failures != 5 || h.Local != 100 {
 			t.Errorf("%+v", h)
 		}
 		// Neither do several at once, a look, or what is given back.

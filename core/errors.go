@@ -20,8 +20,8 @@ var (
 	// share one log.
 	ErrNoKey = errors.New("core: no key to count by")
 
-	// ErrNoPolicy is returned for a nil policy, and for the zero Policy.
-	ErrNoPolicy = errors.New("core: no policy: make one with core.NewPolicy")
+	// errNoPolicy is returned for a nil policy, and for the zero Policy.
+	errNoPolicy = errors.New("core: no policy: make one with core.NewPolicy")
 
 	// ErrNotRefundable is returned for a decision without units to give back: its
 	// policy is not [Refundable], or its request was not counted.
@@ -34,9 +34,9 @@ var (
 	// is over, or the log does not have the request.
 	ErrTooLate = store.ErrTooLate
 
-	// ErrDuplicatePolicy is returned when one call has the same key twice for policies of
+	// errDuplicatePolicy is returned when one call has the same key twice for policies of
 	// one name.
-	ErrDuplicatePolicy = errors.New("core: the same policy name and key twice")
+	errDuplicatePolicy = errors.New("core: the same policy name and key twice")
 
 	// ErrDown is returned while the store does not respond and no request is sent to
 	// it: see [Limiter.Health]. Policies of mode [FailClosed] reject requests then.

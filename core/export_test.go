@@ -5,6 +5,12 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
+// Errors of a program that is wrong, which none tests for.
+var (
+	ErrNoPolicy        = errNoPolicy
+	ErrDuplicatePolicy = errDuplicatePolicy
+)
+
 // MaxKnown and RulesFailures are bounds that tests reach.
 const (
 	MaxKnown      = maxKnown

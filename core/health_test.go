@@ -2,7 +2,6 @@ package core_test
 
 import (
 	"encoding/json"
-	"errors"
 	"testing"
 	"time"
 
@@ -16,7 +15,7 @@ func TestHealthAsJSON(t *testing.T) {
 		`{"failures":0,"closed":0,"open":0,"local":0,"overloaded":0}`: {},
 		`{"down":[{"server":"10.0.0.7:6379","since":"2026-01-02T15:04:05.678Z","error":"i/o \"timeout\""},` +
 			`{"since":"2026-01-02T15:04:05.678Z","error":""}],"failures":5,"closed":1,"open":2,"local":3,"overloaded":0}`: {
-			Down:     []core.Down{{Server: "10.0.0.7:6379", Since: since, Err: errors.New(`i/o "timeout"`)}, {Since: since}},
+			Down:     []core.Down{{Server: "10.0.0.7:6379", Since: since, Error: `i/o "timeout"`}, {Since: since}},
 			Failures: 5, Closed: 1, Open: 2, Local: 3,
 		},
 	} {

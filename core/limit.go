@@ -56,25 +56,14 @@ var units = []struct {
 	{day, "day", []string{"d", "days"}},
 }
 
-// ParseError is the error of [ParseLimit].
-type ParseError struct {
-	Text string // what was to be read
-	Err  error  // what is wrong with it, and what to write instead
-}
-
-// Error quotes the text.
-func (e *ParseError) Error() string { return fmt.Sprintf("core: limit %q: %v", e.Text, e.Err) }
-
-func (e *ParseError) Unwrap() error { return e.Err }
-
 // ParseLimit reads a limit such as "5/10s", "100/minute", "1000/h", "3/7d" or
 // "20/1m30s": units, a slash, and a window, which is s, m, h, d (or second,
-// minute, hour, day), a whole number of days, or a Go duration. The error is a
-// [*ParseError].
+// minute, hour, day), a whole number of days, or a Go duration. The error quotes s, and
+// its Unwrap returns what is wrong without that.
 func ParseLimit(s string) (Limit, error) {
 	l, err := parseLimit(s)
 	if err != nil {
-		return Limit{}, &ParseError{s, err}
+		return Limit{}, fmt.Errorf("core: limit %q: %w", s, err)
 	}
 	return l, nil
 }

@@ -90,7 +90,7 @@ func (l *Limiter) Identity() *Identity { return l.identity }
 
 // Allow decides on one request of cost 1, and counts it if it is admitted.
 // A denial is a [Decision], not an error: an error means that there is no
-// decision, because of wrong arguments ([ErrNoKey], [ErrNoPolicy]) or because
+// decision, because of wrong arguments such as an [ErrNoKey], or because
 // the store did not answer.
 func (l *Limiter) Allow(ctx context.Context, p *Policy, key string) (Decision, error) {
 	return l.AllowN(ctx, p, key, 1)
@@ -161,7 +161,7 @@ func expired(ctx context.Context, came time.Time) bool {
 // prepare completes a question, or says what is wrong with it.
 func (l *Limiter) prepare(v *view, a *Charge) error {
 	if a.Policy == nil || len(a.Policy.limits) == 0 {
-		return ErrNoPolicy
+		return errNoPolicy
 	}
 	a.Policy = l.effective(v, a.Policy)
 	if a.Key == "" {

@@ -67,7 +67,7 @@ func (e *PolicyError) Unwrap() error { return e.Err }
 
 // ParsePolicy makes a policy from text, such as limits from a settings file in
 // the form of [ParseLimit]. Options such as [VariableCost] may follow. The error is
-// a [*ParseError] or a [*PolicyError].
+// that of ParseLimit or a [*PolicyError].
 func ParsePolicy(name string, limits []string, options ...PolicyOption) (*Policy, error) {
 	all := make([]PolicyOption, 0, len(limits)+len(options))
 	for _, text := range limits {
@@ -120,7 +120,7 @@ func newPolicy(name string, options []PolicyOption) (*Policy, error) {
 		p.log.Longest = max(p.log.Longest, l.Window)
 	}
 	if option, err := p.checkTraits(); err != nil {
-		return nil, &PolicyError{name, option, err}
+		return nil, &PolicyError{Policy: name, Option: option, Err: err}
 	}
 	p.describeLog()
 	p.buildFields()

@@ -253,7 +253,7 @@ func (r *Recorder) learn() (news bool) {
 	}
 	if l != nil {
 		for _, d := range l.Health().Down {
-			down = append(down, Down{Server: d.Server, Since: r.picture.clock.at(d.Since).UnixMilli(), Error: d.Err.Error()})
+			down = append(down, Down{Server: d.Server, Since: r.picture.clock.at(d.Since).UnixMilli(), Error: d.Error})
 		}
 		for _, p := range l.Policies() {
 			r.meet(p)

@@ -71,12 +71,12 @@ func (c *change) limits(p pair, advice string) error {
 
 // parseLimit reads a limit; its error begins with the text.
 func parseLimit(text string) (core.Limit, error) {
-	l, err := core.ParseLimit(clip(text))
-	var unread *core.ParseError
-	if errors.As(err, &unread) {
-		return l, fmt.Errorf("%q: %w", unread.Text, unread.Err)
+	text = clip(text)
+	l, err := core.ParseLimit(text)
+	if err != nil {
+		return l, fmt.Errorf("%q: %w", text, errors.Unwrap(err))
 	}
-	return l, err
+	return l, nil
 }
 
 func (c *change) noLimit(line int) error {
