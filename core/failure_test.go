@@ -365,9 +365,9 @@ func TestFallbackAfterClose(t *testing.T) {
 // A full fallback neither denies requests of a shadow policy nor lifts the limits
 // of other policies.
 func TestFullFallback(t *testing.T) {
-	l, _ := failing(t, (&lines{}).option())
+	l, _ := failing(t, core.WithLocalShare(0.5), (&lines{}).option())
 	l.SetLocal(core.NewMemory(core.WithMaxKeys(1)))
-	enforced, shadow := core.NewPolicy("p", core.PerHour(2)), core.NewPolicy("s", core.PerHour(2), core.Shadow())
+	enforced, shadow := core.NewPolicy("p", core.PerHour(4)), core.NewPolicy("s", core.PerHour(4), core.Shadow())
 	allow(t, l, enforced, "first", 1)
 	if d, err := l.Allow(t.Context(), shadow, "k"); err != nil || !d.Allowed || d.Reason != core.ReasonFailOpen {
 		t.Errorf("shadow: %+v, %v", d, err)

@@ -45,9 +45,16 @@ func (s *localStore) take(asks []Charge, places []int, usages []store.Usage) (St
 	if err != nil {
 		return nil, policyError(asks[places[0]].Policy, err)
 	}
+	for _, place := range places {
+		asks[place] = s.shared(asks[place])
+	}
+	return takeFrom(local, asks, places, usages)
+}
+
+// takeFrom is take, for questions that are under this process's share.
+func takeFrom(local Store, asks []Charge, places []int, usages []store.Usage) (Store, error) {
 	asked := make([]store.Charge, len(places))
 	for i, place := range places {
-		asks[place] = s.shared(asks[place])
 		asked[i] = asks[place].onLog()
 	}
 	decided, err := local.TakeAll(context.Background(), asked)
@@ -67,7 +74,7 @@ func (s *localStore) take(asks []Charge, places []int, usages []store.Usage) (St
 		case 0:
 			return nil, nil //nolint:nilnil // no store has taken anything
 		default:
-			return s.take(asks, enforced, usages)
+			return takeFrom(local, asks, enforced, usages)
 		}
 	}
 	if err != nil {
