@@ -170,20 +170,25 @@ func offDecision(a Charge) Decision {
 }
 
 // judge fills in the decisions that are made without asking a log. open are the
-// questions left to ask, which is none when the request is denied.
+// questions left to ask: asks itself if these are all, and none when the request is
+// denied.
 func (v *view) judge(asks []Charge, client netip.Prefix, decisions []Decision) (open []Charge) {
-	open = make([]Charge, 0, len(asks))
-	denied := false
+	answered, denied := false, false
 	for i, a := range asks {
-		d, ok := v.answer(a, client)
-		if !ok {
-			open = append(open, a)
-			continue
+		if d, ok := v.answer(a, client); ok {
+			decisions[i] = d
+			answered, denied = true, denied || !d.Allowed
 		}
-		decisions[i] = d
-		denied = denied || !d.Allowed
+	}
+	if !answered {
+		return asks
 	}
 	if !denied {
+		for i, a := range asks {
+			if decisions[i].Policy == nil {
+				open = append(open, a)
+			}
+		}
 		return open
 	}
 	// A client that one of the rules keeps out is out for all policies.
@@ -211,6 +216,7 @@ func (l *Limiter) takeAll(ctx context.Context, came time.Time, open []Charge, de
 		return policyError(open[0].Policy, context.DeadlineExceeded)
 	}
 	if err != nil {
+		open = slices.Clone(open) // the memory is asked for its share of them
 		if usages, by, err = l.takeWithoutStore(ctx, open, err); err != nil {
 			return err
 		}
