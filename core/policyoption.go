@@ -146,6 +146,6 @@ func switched(to Mode) PolicyOption {
 	return policyOption(func(t *traits) { t.shadow, t.off = t.shadow || to == ModeShadow, to == ModeOff })
 }
 
-// OnStoreFailure is what happens when the store does not answer; [FailDefault] when
-// that is the limiter's to say.
+// FailureMode returns what happens to the policy's requests when the store does not
+// answer: the mode of [OnStoreFailure], or [FailDefault] for the limiter's.
 func (p *Policy) FailureMode() FailureMode { return p.failure }
