@@ -328,12 +328,12 @@ func TestRegistryIsNotWaitedForLong(t *testing.T) {
 				t.Errorf("%v took %v, want %v", policies, took, want)
 			}
 		}
-		ask(time.Minute, 250*time.Millisecond, known)
+		ask(time.Minute, time.Second, known) // as for the first connection
 		ask(time.Minute, 0, known)
 		ask(80*time.Millisecond, 40*time.Millisecond, fresh)
 		ask(80*time.Millisecond, 40*time.Millisecond, known, fresh, other)
 		ask(time.Minute, 0, known)
-		ask(time.Minute, 250*time.Millisecond, fresh, known)
+		ask(time.Minute, 100*time.Millisecond, fresh, known)
 		ask(time.Minute, 0, fresh, known, other)
 	})
 }

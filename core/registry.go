@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core/internal/background"
@@ -16,11 +17,10 @@ const (
 	// registerInterval is how often a limiter that decides registers its logs.
 	registerInterval = 20 * time.Second
 
-	// registerTimeout bounds a registration.
+	// registerTimeout bounds a registration. The first decisions of a process wait for as
+	// long, since they wait for a connection themselves. Those on a policy that is met later
+	// wait for as long as the store may take to answer.
 	registerTimeout = time.Second
-
-	// registerWait is how long the first decisions on a policy wait for it at most.
-	registerWait = 250 * time.Millisecond
 )
 
 // registration is the limiter's state in a store's registry.
@@ -28,6 +28,7 @@ type registration struct {
 	store  store.Registrar     // nil if the store has no registry
 	wake   chan struct{}       // has a value when there are new logs
 	due    background.Activity // after which the logs are registered again
+	over   atomic.Bool         // the first registration is over
 	failed bool                // a failure was logged; used by watchLogs alone
 }
 
@@ -86,7 +87,11 @@ func (l *Limiter) wakeRegistry() {
 // waited for twice.
 func (l *Limiter) await(ctx context.Context, asks []Charge) *view {
 	if waiting := l.unregistered.Load(); waiting != nil && l.waitsFor(waiting, asks) {
-		wait := registerWait
+		bound := registerTimeout
+		if l.registration.over.Load() {
+			bound = l.answerTime()
+		}
+		wait := bound
 		if at, ok := ctx.Deadline(); ok {
 			wait = min(wait, time.Until(at)/2)
 		}
@@ -96,7 +101,7 @@ func (l *Limiter) await(ctx context.Context, asks []Charge) *view {
 		case <-waiting.done:
 		case <-ctx.Done():
 		case <-timer.C:
-			if wait == registerWait {
+			if wait == bound {
 				l.registered(waiting)
 			}
 		}
@@ -172,6 +177,7 @@ func (l *Limiter) register(ctx context.Context) {
 		r.failed = true
 		l.Logger().Warn("streamlimit: logs can't be registered; after a change of limits in a deployment, earlier logs may not count", "error", err)
 	}
+	r.over.Store(true)
 	if waiting != nil {
 		l.registered(waiting)
 		close(waiting.done)

@@ -218,8 +218,9 @@ func (l *Limiter) Register(policies ...*Policy) {
 //     reads a rule within a second, see [WithRulesInterval]. In a store that several
 //     processes share, it reads the logs of other processes within 20 seconds. After an
 //     idle time it reads them with its first decision, which does not wait for that. The
-//     first decisions on a policy wait, for 250 ms at most and half of the time that
-//     the caller has.
+//     first decisions of a process wait for that, for a second at most, which includes
+//     the first connection. The first decisions on a policy that is met later wait for
+//     the store's timeout at most. Both take at most half of the time that the caller has.
 //   - A policy has at most 8 earlier logs. A further change in one process waits until one
 //     of them is empty, and a log line says so.
 func (l *Limiter) Replace(policies ...*Policy) {

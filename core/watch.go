@@ -31,8 +31,8 @@ const (
 //
 // A look is one command to Redis. At 400 ms a process that is always busy sends
 // 216,000 a day; at 10 s, 8,640. No command is sent while nothing is decided. The first
-// decision after a second without any waits for a look, for 250 ms at most, and not while
-// a server does not answer. It panics below 1 ms.
+// decision after a second without any waits for a look, for the store's timeout at most,
+// and not while a server does not answer. It panics below 1 ms.
 func WithRulesInterval(d time.Duration) Option {
 	if d < time.Millisecond {
 		panic(fmt.Sprintf("core: WithRulesInterval: %v: use at least 1ms, usually %v", d, defaultRulesInterval))
@@ -49,8 +49,8 @@ const (
 	// WithRulesInterval sets more.
 	freshFor = time.Second
 
-	// lookWait is how long a decision waits for a look.
-	lookWait = 250 * time.Millisecond
+	// usualAnswer is how long a decision waits for a look in a store that is not [store.Bounded].
+	usualAnswer = 100 * time.Millisecond
 )
 
 // current returns the view for a decision. After a time without decisions it waits for a
@@ -59,7 +59,7 @@ func (l *Limiter) current(ctx context.Context) *view {
 	l.decided.Note()
 	l.registration.due.Note()
 	if q := l.quiet.Load(); q != nil && len(l.circuits.Down()) == 0 {
-		wait := lookWait
+		wait := l.answerTime()
 		if at, ok := ctx.Deadline(); ok {
 			wait = min(wait, time.Until(at)/2)
 		}
@@ -72,6 +72,14 @@ func (l *Limiter) current(ctx context.Context) *view {
 		}
 	}
 	return l.view.Load()
+}
+
+// answerTime returns how long the store may take to answer.
+func (l *Limiter) answerTime() time.Duration {
+	if s, ok := l.store.(store.Bounded); ok && s.Timeout() > 0 {
+		return s.Timeout()
+	}
+	return usualAnswer
 }
 
 // watchRules takes over changed rules until ctx ends: at once, and then when

@@ -335,7 +335,7 @@ func TestFirstDecisionAfterAQuietTime(t *testing.T) {
 		defer l.Close()
 		p := core.NewPolicy("p", core.PerHour(1000))
 		allow(t, l, p, "k", 1)
-		for _, takes := range []time.Duration{0, 200 * time.Millisecond, time.Second} {
+		for _, takes := range []time.Duration{0, 90 * time.Millisecond, time.Second} {
 			store.takes.Store(int64(takes))
 			for _, block := range []bool{true, false} {
 				time.Sleep(2 * time.Second)
@@ -348,10 +348,10 @@ func TestFirstDecisionAfterAQuietTime(t *testing.T) {
 				}
 				begun := time.Now()
 				d := allow(t, l, p, "k", 1)
-				if took := time.Since(begun); took > 250*time.Millisecond {
+				if took := time.Since(begun); took > 100*time.Millisecond {
 					t.Errorf("a look of %v: the decision took %v", takes, took)
 				}
-				if seen := (d.Reason == core.ReasonBlocked) == block; seen != (takes < 250*time.Millisecond) {
+				if seen := (d.Reason == core.ReasonBlocked) == block; seen != (takes < 100*time.Millisecond) {
 					t.Errorf("a look of %v: reason %v, blocked %v", takes, d.Reason, block)
 				}
 			}

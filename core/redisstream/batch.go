@@ -79,13 +79,23 @@ func (v *server) newBatch(waiters []*waiter) *batch {
 	return batch
 }
 
+// unsentUntil returns until when a batch may wait to be sent: the client may find that its
+// connections are dead, and make one. Its waiters have the timeout and half of it for that.
+func (b *batch) unsentUntil(timeout time.Duration) time.Time {
+	until := b.oldest.Add(timeout * 3 / 2)
+	if soonest := b.begun.Add(timeout / 2); soonest.After(until) {
+		return soonest
+	}
+	return until
+}
+
 // runBatches sends a batch and those that follow it.
 func (v *server) runBatches(batch *batch) {
 	for batch != nil {
 		current := batch
 		timer := time.AfterFunc(time.Hour, func() { v.timeOut(current) })
 		batch.timer.Store(timer) // before it can fire
-		timer.Reset(v.batcher.transport.timeout)
+		timer.Reset(min(v.batcher.transport.timeout, time.Until(batch.unsentUntil(v.batcher.transport.timeout))))
 		results, err := v.sendBatch(batch)
 		timer.Stop()
 		v.mu.Lock()
@@ -135,8 +145,8 @@ func (v *server) timeOut(batch *batch) {
 	due := batch.begun.Add(timeout)
 	if at, sent := batch.sentAt(); sent {
 		due = at.Add(timeout)
-	} else if !v.isSilent() {
-		due = batch.oldest.Add(b.bound) // a new connection may take that long
+	} else if until := batch.unsentUntil(timeout); !v.isSilent() || until.Before(due) {
+		due = until
 	}
 	if left := time.Until(due); left > 0 {
 		if !batch.wasSent() {

@@ -99,6 +99,9 @@ func TestClusterFailoverUnderLoad(t *testing.T) {
 	for _, a := range others {
 		a.exact(t)
 	}
+	if back := f.back(hit); back > taken+10*time.Second {
+		t.Errorf("decisions are back %v after the primary died, and its replica took over after %v", back, taken)
+	}
 	t.Logf("figure: taken=%v back=%v lost=%d admitted=%d unharmed=%d", taken, f.back(hit), f.lost, f.admitted, len(others))
 }
 

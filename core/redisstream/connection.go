@@ -36,8 +36,7 @@ func (v *server) rested() {
 }
 
 // unconnected returns why nobody waits for a connection: the last attempt has
-// failed, or the first one takes too long. In a starved process that is no fault
-// of the server.
+// failed, or the first one takes too long.
 func (v *server) unconnected(now time.Time) error {
 	if v.wanted.IsZero() {
 		v.wanted = now
@@ -45,18 +44,21 @@ func (v *server) unconnected(now time.Time) error {
 	switch {
 	case v.failed != nil:
 		return fmt.Errorf("%w: %w", errNoConnection, v.failed)
-	case !v.met && now.Sub(v.wanted) >= v.batcher.first:
-		return v.tooLate(errNoConnection)
+	case !v.met && now.Sub(v.wanted) >= v.batcher.first+v.excuse():
+		return errNoConnection
 	}
 	return nil
 }
+
+// excuse returns how much longer a connection may take, since this process is starved.
+func (v *server) excuse() time.Duration { return min(v.batcher.starvation.excuse(), v.batcher.first) }
 
 // tooLate returns err, or in a starved process that it is overloaded. After a while
 // without an answer that is no excuse.
 func (v *server) tooLate(err error) error {
 	last := v.answered
 	if last.IsZero() {
-		last = v.wanted
+		last = v.finishedAt // since there is a connection
 	}
 	if v.silent == nil && v.batcher.starvation.now() && time.Since(last) < 2*v.batcher.first {
 		return errWaited
@@ -91,7 +93,7 @@ func (v *server) connect(c charge, attempt uint64) {
 				t.since = v.finishedAt
 			}
 		}
-		v.met, v.failed = true, nil
+		v.met, v.failed, v.wanted = true, nil, time.Time{}
 		// It may be one that a request has just left.
 		v.ready = min(v.ready+1, max(1, v.batcher.connections(c.log)))
 		if trip <= v.batcher.transport.timeout {

@@ -50,7 +50,7 @@ type server struct {
 	building   int
 	attempts   uint64    // to connect, so far
 	fresh      uint64    // attempts before this one say nothing any more
-	wanted     time.Time // when the first connection was needed first
+	wanted     time.Time // when somebody found no connection, and none was made since; or zero
 	met        bool      // there was a connection once
 	failed     error     // of the last attempt to connect, nil after a success
 	retry      time.Time // when the next attempt may begin after one that failed
@@ -107,8 +107,10 @@ func (v *server) admit(t *waiter) error {
 	t.number, t.state = v.number, waiting
 	if t.since.IsZero() {
 		t.since = now
+		v.queue.push(t)
+	} else {
+		v.queue.putBack(t) // it has waited already, for a connection
 	}
-	v.queue.push(t)
 	v.pump()
 	if v.queue.size > 0 && !v.ticking {
 		v.ticking = true
@@ -237,8 +239,8 @@ func (v *server) expire() {
 		var err error
 		switch {
 		case v.ready == 0 && v.inFlight == 0:
-			if err = v.unconnected(now); err == nil && v.met && waited >= v.batcher.transport.timeout {
-				err = v.tooLate(errNoConnection)
+			if err = v.unconnected(now); err == nil && v.met && waited >= v.batcher.transport.timeout && now.Sub(v.wanted) >= v.excuse() {
+				err = errNoConnection
 			}
 		case v.silent != nil:
 			if min(waited, now.Sub(v.doubted)) >= v.batcher.transport.timeout {

@@ -19,15 +19,22 @@ const (
 	// waits that long for a reply which may have arrived.
 	longestLook = 2 * time.Second
 
-	// starvedBounds is how many wait bounds a waiter may wait in a starved process.
+	// starvedSteps is how often a goroutine waits for a processor, about, until a connection
+	// is there or an answer is with its caller. Each such wait takes as long as a timer is late.
+	starvedSteps = 4
+
+	// starvedBounds is how many wait bounds a waiter may wait in a starved process, at most.
 	starvedBounds = 4
 
 	// starvedFor is how long the process counts as starved after the last sign.
 	starvedFor = 2 * time.Second
 )
 
-// starvation remembers when this process was last seen to be starved.
-type starvation struct{ until atomic.Int64 } // since epoch
+// starvation remembers when this process was last seen to be starved, and how much.
+type starvation struct {
+	until atomic.Int64 // since epoch
+	worst atomic.Int64 // how late something was until then, at most
+}
 
 // note takes how late something came that should have been punctual, and reports
 // whether that is a sign of starvation.
@@ -35,8 +42,21 @@ func (s *starvation) note(late time.Duration) bool {
 	if late <= lateTimer {
 		return false
 	}
+	worst := int64(late)
+	if s.now() {
+		worst = max(worst, s.worst.Load())
+	}
+	s.worst.Store(worst)
 	s.until.Store(int64(time.Since(epoch) + starvedFor))
 	return true
+}
+
+// excuse returns how much more time this process needs than an idle one.
+func (s *starvation) excuse() time.Duration {
+	if !s.now() {
+		return 0
+	}
+	return starvedSteps * time.Duration(s.worst.Load())
 }
 
 func (s *starvation) now() bool {

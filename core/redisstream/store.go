@@ -201,11 +201,7 @@ func (s *Store) plain(ctx context.Context, key string, cmd redis.Cmder) error {
 		return nil
 	}
 	if err != redis.Nil { //nolint:errorlint // a wrapped one is how sentinels say that they know no such name
-		var what remedy
-		what, err = stateOf(err)
-		if cluster, ok := s.transport.rdb.(*redis.ClusterClient); ok && what == down {
-			cluster.ReloadState(ctx) // as transport.send does
-		}
+		_, err = stateOf(err)
 	}
 	return fmt.Errorf("redisstream: %w", err)
 }

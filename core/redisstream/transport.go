@@ -174,11 +174,6 @@ func (t *transport) send(f *request, sc *script, call []any) ([]int64, error) {
 		if what == down && !answered(err) && neverArrived(err) {
 			what = elsewhere
 		}
-		if cluster, ok := t.rdb.(*redis.ClusterClient); ok && what == down {
-			// By itself the client asks who has which slots only once a minute, and when
-			// a server redirects it: not when a server is down.
-			cluster.ReloadState(f)
-		}
 		switch {
 		case what == withSource && call[0] == "evalsha":
 			call = slices.Clone(call)
@@ -266,7 +261,15 @@ func (t *transport) process(ctx context.Context, cmd redis.Cmder) (err error) {
 			err = fmt.Errorf("the client of Redis panicked: %v", r)
 		}
 	}()
-	return t.rdb.Process(ctx, cmd)
+	err = t.rdb.Process(ctx, cmd)
+	if cluster, ok := t.rdb.(*redis.ClusterClient); ok && err != nil && !errors.Is(err, redis.Nil) && !errors.Is(err, errCalledOff) {
+		// By itself the client asks who has which slots only once a minute, and when a server
+		// redirects it: not when a server is down.
+		if what, _ := stateOf(err); what == down {
+			cluster.ReloadState(ctx)
+		}
+	}
+	return err
 }
 
 // late reports whether the error is that a reply did not come in time.

@@ -190,7 +190,7 @@ func firstDial(t *testing.T) time.Duration {
 	atOnce(100, func(i int) { later.allow(t.Context(), l, decided, fmt.Sprint("k", i)) })
 	was := late()
 	for c, most := range map[*tally]time.Duration{&first: time.Second + redisstream.DefaultTimeout, &later: redisstream.DefaultTimeout} {
-		if c.fallback.Load() != 100 || c.took.of(1) > most+2*was {
+		if c.fallback.Load() != 100 || c.took.of(1) > most+4*was { // a starved process has more time
 			t.Errorf("a black hole at the start: %v; want all by fallback within %v with the machine late by %v", c, most, ms(was))
 		}
 	}
