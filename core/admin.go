@@ -116,7 +116,8 @@ func (l *Limiter) Override(ctx context.Context, name string, limits ...Limit) er
 // Switch switches the policy called name, or [AllPolicies], to a mode, for all
 // processes on the same store: a kill switch. [ModeOff] lets requests pass uncounted,
 // [ModeShadow] counts them and denies none. [ModeOn] deletes the rule: a policy is then as
-// it was made, unless a switch of all policies holds. Clients that a rule blocks or bans
+// it was made, unless a switch of all policies holds. While a policy is off or in shadow
+// mode, clients see no response fields of it. Clients that a rule blocks or bans
 // stay out. For a switch that ends by itself, set a [Rule] with Until.
 func (l *Limiter) Switch(ctx context.Context, name string, to Mode) error {
 	r := Rule{Kind: RuleSwitch, Policy: name, Mode: to}

@@ -8,12 +8,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/streamlimit/streamlimit/core/internal/clientip"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // AllowAll decides on a request under several policies at once. The request is admitted
 // if all of them have room, and otherwise no policy counts it. AllowAll returns a
-// decision for each ask, in order. The request passes if all are Allowed. Otherwise
+// decision for each charge, in order. The request passes if all are Allowed. Otherwise
 // [Denied] returns the error. Policies in shadow mode do not keep the others from
 // counting.
 //
@@ -23,81 +24,136 @@ import (
 // denies. For a moment, other requests may be denied because of them. Such policies
 // must be [Refundable]; otherwise the error is [store.ErrCrossSlot]. No limit is ever exceeded.
 //
-// It is an error if two asks have the same key, and the same policy or policies of one
-// name, or if there are no asks.
-func (l *Limiter) AllowAll(ctx context.Context, asks ...Charge) ([]Decision, error) {
-	return l.AllowRequest(ctx, nil, asks...)
+// It is an error if two charges have the same key, and the same policy or policies of one
+// name, or if there are no charges.
+func (l *Limiter) AllowAll(ctx context.Context, charges ...Charge) ([]Decision, error) {
+	return l.Decide(ctx, Request{}, charges, nil)
 }
 
-// AllowRequest is [Limiter.AllowAll] for a request whose address is matched with rules.
-// If r is nil, rules are matched with a key that is an address.
-func (l *Limiter) AllowRequest(ctx context.Context, r Request, asks ...Charge) ([]Decision, error) {
-	if len(asks) == 0 {
+// Request is what a decision can depend on beside the charges, and what observers are
+// told of it. The zero Request is one of which nothing is known.
+type Request struct {
+	// Client is the client's address, which rules on networks are matched with. It is
+	// read while there are such rules: see [Limiter.NeedsClient]. Without it they are
+	// matched with a key that is an address.
+	Client netip.Addr
+
+	// Route is the template of the request's route, such as "/stocks/:symbol".
+	Route string
+
+	// Before is the result of the decisions that this limiter has made on the same
+	// request so far, or 0. BeforeRoute is the Route that they were given.
+	Before      Result
+	BeforeRoute string
+
+	looked bool      // NeedsClient has looked for rules
+	came   time.Time // when it began, as of begin
+}
+
+// NeedsClient reports whether rules are on networks, so that [Limiter.Decide] reads
+// r.Client. Without such rules nobody needs to find the address out. NeedsClient waits for
+// changed rules as Decide does, which then does not wait again.
+func (l *Limiter) NeedsClient(ctx context.Context, r *Request) bool {
+	came, v := l.look(ctx, r)
+	r.looked, r.came = true, came
+	return v.onNetworks()
+}
+
+// look returns when a decision began, and the view for it.
+func (l *Limiter) look(ctx context.Context, r *Request) (came time.Time, v *view) {
+	if r.looked {
+		return r.came, l.view.Load()
+	}
+	came = begin(ctx)
+	return came, l.current(ctx)
+}
+
+// Decide is [Limiter.AllowAll] for a request of which more is known than the charges. It
+// appends the decisions to dst, so that the caller chooses their memory. With an error
+// there are none.
+func (l *Limiter) Decide(ctx context.Context, r Request, charges []Charge, dst []Decision) ([]Decision, error) {
+	if len(charges) == 0 {
 		return nil, errNoPolicy
 	}
-	asks = slices.Clone(asks) // the caller's stay as they are
-	came := begin(ctx)
-	v := l.current(ctx)
-	for i := range asks {
-		if err := l.prepare(v, &asks[i]); err != nil {
+	n := len(dst)
+	dst = slices.Grow(dst, len(charges))[:n+len(charges)]
+	decisions := dst[n:]
+	clear(decisions)
+	var err error
+	if len(charges) == 1 {
+		err = l.decideAlone(ctx, &r, charges[0], &decisions[0])
+	} else {
+		err = l.decideTogether(ctx, &r, slices.Clone(charges), decisions) // the caller's stay as they are
+	}
+	if err != nil {
+		return nil, err
+	}
+	return dst, nil
+}
+
+// decideAlone decides on one charge, in d, which is zero. With an error d means nothing.
+// It is decideTogether without the memory that several charges need:
+// BenchmarkMemoryAllow.
+func (l *Limiter) decideAlone(ctx context.Context, r *Request, a Charge, d *Decision) error {
+	charges := [...]Charge{a}
+	came, v := l.look(ctx, r)
+	v, err := l.prepareAll(ctx, v, charges[:])
+	if err != nil {
+		return err
+	}
+	if len(l.observers) == 0 {
+		return l.decideOne(ctx, came, v, v.network(r.Client), charges[0], d)
+	}
+	begun := time.Now()
+	err = l.decideOne(ctx, came, v, v.network(r.Client), charges[0], d)
+	o := observation(ctx, r, err, time.Since(begun))
+	o.Request = max(o.Before, resultOf(d, err))
+	l.observe(&o, charges[0], d)
+	return err
+}
+
+// decideTogether decides on several charges, in decisions, which are zero.
+func (l *Limiter) decideTogether(ctx context.Context, r *Request, charges []Charge, decisions []Decision) error {
+	came, v := l.look(ctx, r)
+	v, err := l.prepareAll(ctx, v, charges)
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	if open := v.judge(charges, v.network(r.Client), decisions); len(open) > 0 {
+		err = l.takeAll(ctx, came, open, decisions)
+	}
+	l.observeAll(ctx, r, charges, decisions, err, time.Since(begun))
+	return err
+}
+
+// prepareAll completes charges, or says what is wrong with one of them, and returns the
+// view that they are of: v, or the one after a policy was registered.
+func (l *Limiter) prepareAll(ctx context.Context, v *view, charges []Charge) (*view, error) {
+	for i := range charges {
+		if err := l.prepare(v, &charges[i]); err != nil {
 			return nil, err
 		}
-		for _, other := range asks[:i] {
+		for _, other := range charges[:i] {
 			// By the name, since an override makes one log of all policies that have it.
-			if other.Key == asks[i].Key && other.Policy.name == asks[i].Policy.name {
+			if other.Key == charges[i].Key && other.Policy.name == charges[i].Policy.name {
 				return nil, fmt.Errorf("%w: policy %s", errDuplicatePolicy, other.Policy.name)
 			}
 		}
 	}
 	if l.unregistered.Load() != nil || l.view.Load() != v {
-		v = l.await(ctx, asks)
+		v = l.await(ctx, charges)
 	}
-	client := l.clientOf(v, r)
-	decisions := make([]Decision, len(asks))
-	if len(asks) == 1 {
-		if err := l.allowOne(ctx, came, v, client, r, asks[0], &decisions[0]); err != nil {
-			return nil, err
-		}
-		return decisions, nil
-	}
-	begun := time.Now()
-	var err error
-	if open := v.judge(asks, client, decisions); len(open) > 0 {
-		err = l.takeAll(ctx, came, open, decisions)
-	}
-	l.observeAll(ctx, r, asks, decisions, err, time.Since(begun))
-	if err != nil {
-		return nil, err
-	}
-	return decisions, nil
+	return v, nil
 }
 
-// AllowFor is [Limiter.AllowRequest] for one ask, for adapters. It writes the decision
-// into the caller's memory. With an error there is no decision.
-func (l *Limiter) AllowFor(ctx context.Context, r Request, a Charge, d *Decision) error {
-	*d = Decision{}
-	came := begin(ctx)
-	v := l.current(ctx)
-	if err := l.prepare(v, &a); err != nil {
-		return err
-	}
-	if l.unregistered.Load() != nil || l.view.Load() != v {
-		v, a = l.awaitOne(ctx, a)
-	}
-	err := l.allowOne(ctx, came, v, l.clientOf(v, r), r, a, d)
-	if err != nil {
-		*d = Decision{}
-	}
-	return err
-}
-
-// clientOf is the address that rules are matched with, as far as there are any
-// that need it.
-func (l *Limiter) clientOf(v *view, r Request) netip.Prefix {
-	if r == nil || !v.onNetworks() {
+// network returns the network that rules are matched with, or the zero Prefix if none
+// needs it.
+func (v *view) network(client netip.Addr) netip.Prefix {
+	if !client.IsValid() || !v.onNetworks() {
 		return netip.Prefix{}
 	}
-	return oneAddress(l.identity.client(r))
+	return oneAddress(clientip.Plain(client))
 }
 
 // decideOne decides on one question, in d, which is zero. It is what judge and

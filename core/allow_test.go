@@ -1,12 +1,16 @@
 package core_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 func allowAll(t *testing.T, l *core.Limiter, asks ...core.Charge) []core.Decision {
@@ -173,28 +177,96 @@ func TestAllowAllAndRules(t *testing.T) {
 	}
 }
 
-// The address of a request is that of its client, behind proxies too.
-func TestRulesMeetClientBehindProxy(t *testing.T) {
-	l, _ := newLimiter(t, proxies(t, "10.0.0.0/8"))
+// Rules on networks are matched with the client's address, in whatever form it is.
+func TestRulesMatchClient(t *testing.T) {
+	l, _ := newLimiter(t)
+	if l.NeedsClient(t.Context(), &core.Request{}) {
+		t.Error("clients are matched without a rule")
+	}
 	setRules(t, l, core.Rule{Kind: core.RuleBlock, Network: network("203.0.113.0/24")})
+	if !l.NeedsClient(t.Context(), &core.Request{}) {
+		t.Error("clients are not matched with a rule on a network")
+	}
 	p, q := core.NewPolicy("p", core.PerMinute(5)), core.NewPolicy("q", core.PerMinute(5))
-	for r, want := range map[*request]bool{
-		{peer: "10.0.0.1", header: forwarded("", "203.0.113.7").header}:                         false,
-		{peer: "10.0.0.1", header: forwarded("", "198.51.100.1").header}:                        true,
-		{peer: "198.51.100.1", header: forwarded("", "203.0.113.7").header}:                     true, // nobody is to believe it
-		{peer: "10.0.0.1", header: forwarded("", "198.51.100.1, 203.0.113.7, 10.0.0.2").header}: false,
-		{peer: "203.0.113.9", header: forwarded("", "198.51.100.1").header}:                     false,
-		{peer: "", header: nil}: true,
+	for client, want := range map[string]bool{
+		"203.0.113.7": false, "::ffff:203.0.113.7": false, "64:ff9b::203.0.113.7": false, "198.51.100.1": true, "2001:db8::1": true, "": true,
 	} {
-		for _, asks := range [][]core.Charge{{{Policy: p, Key: "k"}}, {{Policy: p, Key: "k"}, {Policy: q, Key: "k"}}} {
-			decisions, err := l.AllowRequest(t.Context(), *r, asks...)
+		r := core.Request{}
+		if client != "" {
+			r.Client = netip.MustParseAddr(client)
+		}
+		for _, charges := range [][]core.Charge{{{Policy: p, Key: "k"}}, {{Policy: p, Key: "k"}, {Policy: q, Key: "k"}}} {
+			decisions, err := l.Decide(t.Context(), r, charges, nil)
 			if err != nil || (core.Denied(decisions) == nil) != want {
-				t.Errorf("%+v: %+v, %v, want allowed %v", r, decisions, err, want)
+				t.Errorf("%s: %+v, %v, want allowed %v", client, decisions, err, want)
 			}
 		}
 		if err := l.Reset(t.Context(), p, "k"); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// After an idle time, rules on networks that were set meanwhile need the client, and a
+// request waits once for a look.
+func TestNeedsClientAfterIdleTime(t *testing.T) {
+	for name, hangs := range map[string]bool{"a store that answers": false, "a store that hangs": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				memory := core.NewMemory()
+				watched := &rulesStore{Store: memory, read: memory.Rules}
+				l := core.New(watched)
+				defer l.Close()
+				p := core.NewPolicy("p", core.PerMinute(5))
+				allow(t, l, p, "k", 1)
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if err := memory.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Network: network("203.0.113.0/24")}.Stored()); err != nil {
+					t.Fatal(err)
+				}
+				if hangs {
+					watched.read = func(ctx context.Context, _ string) (store.RuleChanges, error) {
+						<-ctx.Done()
+						return store.RuleChanges{}, ctx.Err()
+					}
+				}
+				begun := time.Now()
+				r := core.Request{}
+				if l.NeedsClient(t.Context(), &r) == hangs {
+					t.Errorf("needs the client: %v", !hangs)
+				}
+				r.Client = netip.MustParseAddr("203.0.113.7")
+				decisions, err := l.Decide(t.Context(), r, []core.Charge{{Policy: p, Key: "k"}}, nil)
+				if err != nil || decisions[0].Allowed != hangs {
+					t.Errorf("%+v, %v", decisions, err)
+				}
+				if took := time.Since(begun); took > 250*time.Millisecond {
+					t.Errorf("the request took %v", took)
+				}
+			})
+		})
+	}
+}
+
+// Decide appends to the caller's memory, which is cleared of what it had.
+func TestDecideAppends(t *testing.T) {
+	l, _ := newLimiter(t)
+	p, q := core.NewPolicy("p", core.PerMinute(5)), core.NewPolicy("q", core.PerMinute(5))
+	first := core.Decision{Key: "first"}
+	room := [4]core.Decision{first, {Key: "old", WouldDeny: true, Counted: true}, {Key: "old"}, {Key: "beyond"}}
+	for _, charges := range [][]core.Charge{{{Policy: p, Key: "k"}}, {{Policy: p, Key: "k"}, {Policy: q, Key: "k"}}} {
+		got, err := l.Decide(t.Context(), core.Request{}, charges, room[:1])
+		if err != nil || len(got) != 1+len(charges) || &got[0] != &room[0] || got[0].Key != "first" || room[3].Key != "beyond" {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		for i, d := range got[1:] {
+			if d.Policy != charges[i].Policy || d.Key != "k" || !d.Allowed || d.WouldDeny {
+				t.Errorf("decision %d: %+v", i, d)
+			}
+		}
+	}
+	if got, err := l.Decide(t.Context(), core.Request{}, []core.Charge{{Policy: p, Key: ""}}, room[:0]); got != nil || !errors.Is(err, core.ErrNoKey) {
+		t.Errorf("without a key: %+v, %v", got, err)
 	}
 }
 
@@ -213,8 +285,8 @@ func TestShadow(t *testing.T) {
 		if !over.Allowed || over.Counted || !over.WouldDeny || over.RetryAfter != 0 || over.Err() != nil || core.Denied([]core.Decision{over}) != nil {
 			t.Errorf("cost %d, over the limit: %+v", cost, over)
 		}
-		if over.Limit != core.PerMinute(2) && cost != 11 || !over.States()[0].Violated || over.States()[1].Violated != (cost == 11) {
-			t.Errorf("cost %d: limit %v, states %+v", cost, over.Limit, over.States())
+		if over.Limit != core.PerMinute(2) && cost != 11 || !states(over)[0].Violated || states(over)[1].Violated != (cost == 11) {
+			t.Errorf("cost %d: limit %v, states %+v", cost, over.Limit, states(over))
 		}
 		if err := l.Refund(t.Context(), over); !errors.Is(err, core.ErrNotRefundable) {
 			t.Errorf("refund of what was not counted: %v", err)
@@ -232,7 +304,7 @@ func TestShadow(t *testing.T) {
 		t.Errorf("Peek: %+v, %v", d, err)
 	}
 	clock.advance(time.Minute)
-	if d := allow(t, l, shadow, "k", 1); d.WouldDeny || !d.Counted || d.States()[1].Remaining != 7 {
+	if d := allow(t, l, shadow, "k", 1); d.WouldDeny || !d.Counted || states(d)[1].Remaining != 7 {
 		t.Errorf("what was over the limit was counted: %+v", d)
 	}
 	enforced, err := shadow.With(core.Enforce(), core.PerMinute(2), core.PerHour(10))

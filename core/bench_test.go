@@ -78,7 +78,7 @@ func BenchmarkDigest(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			limiter := core.New(core.NewMemory(), options...)
 			defer limiter.Close()
-			id := limiter.Identity()
+			id := limiter.Seam().Identity
 			b.ReportAllocs()
 			for range b.N {
 				if _, err := id.Digest("x-api-key", "0123456789abcdef0123456789abcdef"); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/streamlimit/streamlimit/core/internal/identity"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -78,14 +79,14 @@ func boundedKey(key string) string {
 		return key
 	}
 	sum := sha256.Sum256([]byte(key))
-	return hashedPrefix + hex.EncodeToString(sum[:digestBytes])
+	return hashedPrefix + hex.EncodeToString(sum[:identity.DigestBytes])
 }
 
 // shownKey is the key as decisions show it. The digest of a long key stands for
 // that key here, and only where nothing is counted: see boundedKey.
 func shownKey(key string) string {
 	digest, ok := strings.CutPrefix(key, hashedPrefix)
-	if ok && len(digest) == 2*digestBytes && strings.Trim(digest, "0123456789abcdef") == "" {
+	if ok && len(digest) == 2*identity.DigestBytes && strings.Trim(digest, "0123456789abcdef") == "" {
 		return key
 	}
 	return boundedKey(key)

@@ -251,7 +251,7 @@ func TestLocalShare(t *testing.T) {
 	l, store := failing(t, core.WithLocalShare(0.25), (&lines{}).option())
 	p := core.NewPolicy("p", core.PerHour(10), core.PerDay(1000), core.VariableCost(), core.Refundable(0))
 	d, err := l.AllowN(t.Context(), p, "k", 7)
-	if err != nil || !d.Allowed || d.Limit.Max != 2 || d.Cost != 2 || d.Remaining != 0 || d.States()[1].Limit.Max != 250 {
+	if err != nil || !d.Allowed || d.Limit.Max != 2 || d.Cost != 2 || d.Remaining != 0 || states(d)[1].Limit.Max != 250 {
 		t.Errorf("a cost above the share: %+v, %v", d, err)
 	}
 	if d, err := l.Peek(t.Context(), p, "k"); err != nil || d.Allowed || d.Limit.Max != 2 || d.Source != core.SourceFallback {

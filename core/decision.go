@@ -2,9 +2,11 @@ package core
 
 import (
 	"fmt"
+	"iter"
 	"sync/atomic"
 	"time"
 
+	"github.com/streamlimit/streamlimit/core/internal/field"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -113,27 +115,26 @@ func (d *Decision) state(i int) LimitState {
 	}
 }
 
-// States returns the state of each limit, in the policy's order.
-func (d *Decision) States() []LimitState {
-	if d.Policy == nil {
-		return nil
+// States returns the state of each limit, in the policy's order. The zero Decision has
+// none.
+func (d *Decision) States() iter.Seq2[int, LimitState] {
+	return func(yield func(int, LimitState) bool) {
+		if d.Policy == nil {
+			return
+		}
+		for i := range d.Policy.limits {
+			if !yield(i, d.state(i)) {
+				return
+			}
+		}
 	}
-	states := make([]LimitState, len(d.Policy.limits))
-	for i := range states {
-		states[i] = d.state(i)
-	}
-	return states
 }
 
 // binds reports whether s says more about what the client may do next than o.
-func (s LimitState) binds(o LimitState) bool {
-	switch {
-	case s.Violated != o.Violated:
-		return s.Violated
-	case !s.Violated && s.Remaining != o.Remaining:
-		return s.Remaining < o.Remaining
-	}
-	return s.Reset > o.Reset
+func (s LimitState) binds(o LimitState) bool { return s.field().Binds(o.field()) }
+
+func (s LimitState) field() field.State {
+	return field.State{Remaining: s.Remaining, Reset: s.Reset, Violated: s.Violated}
 }
 
 // decide makes the decision on a question from what a store found in the log.
@@ -164,12 +165,6 @@ func (d *Decision) decide(a Charge, u *store.Usage) {
 func decisionOf(a Charge, u store.Usage) (d Decision) {
 	d.decide(a, &u)
 	return d
-}
-
-// shown reports whether clients are told of the decision: it is one, made by limits
-// that they can meet.
-func (d *Decision) shown() bool {
-	return d.Policy != nil && !d.Policy.shadow && d.Source != SourceNone
 }
 
 // Err returns nil for an allowed decision and a [*LimitedError] for a denied one.

@@ -151,7 +151,53 @@
 //
 // # Who is counted
 //
-// By default the address at the other end of the connection, which nobody can
-// forge. Behind a proxy, name the proxy with [WithTrustedProxies]. Credentials
-// such as API keys are counted by a digest: see [Identity].
+// By default the address at the other end of the connection, which nobody can forge:
+// "203.0.113.7", or the prefix "2001:db8::/64" for IPv6, where a client usually holds a
+// whole /64. A peer without an address, as on a Unix socket, is refused, unless
+// [WithTrustedUnixSocket] makes it a trusted proxy.
+//
+// Behind a proxy, name the proxy with [WithTrustedProxies]. The client is then the first
+// address from the right of the forwarded chain that is not a trusted proxy. An entry that
+// is not an address, such as "unknown" or an obfuscated node of RFC 7239, ends the walk at
+// the last address before it.
+//
+// A client behind a translator (NAT64, SIIT) has an address such as
+// 64:ff9b::203.0.113.7, and is counted by the IPv4 address inside. So is
+// ::ffff:203.0.113.7. 6to4 is counted by /48, and all clients of Teredo are counted
+// together. A proxy behind a translator is trusted by the address that it has here:
+// WithTrustedProxies needs the IPv6 form.
+//
+// Credentials such as API keys are counted by a digest: the name of the credential and 128
+// bits of the HMAC-SHA-256 of its value under the secret of [WithKeySecret], or of its
+// SHA-256 without one. The value itself is not stored or logged. Functions AddressKey and
+// CredentialKey of package adapter make the key of a client, such as to ban it.
+//
+// The keys that adapters make, as decisions, the monitor and rules show them:
+//
+//	203.0.113.7, 2001:db8::/64   ByAddress
+//	address=<digest>             ByAddress, with WithHashedAddresses
+//	x-api-key=<digest>           ByHeader("X-API-Key")
+//	bearer=<digest>              ByBearer
+//	basic=<digest>               ByBasicUser
+//	session=<digest>             BySecret("session", ...)
+//	user=ann                     ByFunc("user", ...)
+//	shop                         ByConstant("shop")
+//	11:203.0.113.7,8:user=ann    ByAll, each part after its length
+//
+// # Personal data
+//
+// An address, a user and the digest of a credential name a person. The name of a log in
+// Redis has none of them, only a digest. It has no secret, so who reads Redis can find an
+// address by trying all. Keys themselves are in rules until somebody deletes
+// them or they end, and in the feed and page of the monitor.
+//
+// With [WithHashedAddresses] no key has an address. A rule on a network has that of the
+// network, and a log line of the monitor about wrong passwords names a client by its key.
+// Other log lines have no key, except those about actions in the monitor.
+//
+// A log in Redis has a time to live of at most twice the policy's longest window since its
+// last request. In memory it goes within a second after its last entry has left the window.
+// The page of the monitor shows the keys of the last minute. Its feed in Redis has the
+// busiest keys of each ten seconds: the newest 57,600 entries, an hour of 16 processes. It is
+// deleted two hours after the last entry.
 package core

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/streamlimit/streamlimit/core/internal/breaker"
+	"github.com/streamlimit/streamlimit/core/internal/identity"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -18,7 +19,7 @@ var (
 	// ErrNoKey is returned for an empty key, such as a request without the
 	// credential it is to be counted by. Such requests are refused and never
 	// share one log.
-	ErrNoKey = errors.New("core: no key to count by")
+	ErrNoKey = identity.ErrNoKey
 
 	// errNoPolicy is returned for a nil policy, and for the zero Policy.
 	errNoPolicy = errors.New("core: no policy: make one with core.NewPolicy")

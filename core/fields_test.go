@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -22,7 +23,7 @@ func fields(decisions []core.Decision, forms ...core.HeaderForm) string {
 			retryAfter = 0
 		}
 	}
-	core.SetHeaders(decisions, forms, retryAfter, setter(func(name, value string) { fmt.Fprintf(&b, "%s: %s\n", name, value) }))
+	adapter.SetHeaders(decisions, forms, retryAfter, setter(func(name, value string) { fmt.Fprintf(&b, "%s: %s\n", name, value) }))
 	return b.String()
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/streamlimit/streamlimit/core/internal/clientip"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -67,7 +68,7 @@ func FuzzRule(f *testing.F) {
 // it.
 func holdsFor(t *testing.T, r Rule, key string, address []byte, now time.Time) {
 	addr, _ := netip.AddrFromSlice(address)
-	addr = plain(addr)
+	addr = clientip.Plain(addr)
 	s := ruleset{clock: func() time.Time { return now }}.after(store.RuleChanges{All: true}, []Rule{r})
 	for _, key := range []string{boundedKey(key), r.Key} {
 		want := !r.aboutPolicy() && !r.ended(now) &&

@@ -12,6 +12,10 @@ import (
 
 	"github.com/streamlimit/streamlimit/core/internal/background"
 	"github.com/streamlimit/streamlimit/core/internal/breaker"
+	"github.com/streamlimit/streamlimit/core/internal/clientip"
+	"github.com/streamlimit/streamlimit/core/internal/identity"
+	"github.com/streamlimit/streamlimit/core/internal/seam"
+	"github.com/streamlimit/streamlimit/core/internal/warning"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -19,7 +23,7 @@ import (
 // it is safe for concurrent use, and one serves a whole process.
 type Limiter struct {
 	store    Store
-	identity *Identity
+	identity *identity.Identity
 	warnings *warnings
 	failure  FailureMode
 	local    localStore
@@ -27,8 +31,6 @@ type Limiter struct {
 	outcomes outcomes
 
 	observers []Observer
-
-	settling settling
 
 	// view is what policies and rules are now; whoever changes it holds mu.
 	view   atomic.Pointer[view]
@@ -44,6 +46,7 @@ type Limiter struct {
 	unregistered atomic.Pointer[unregistered] // nil if all policies were registered
 
 	tasks background.Tasks
+	seam  seam.Seam
 }
 
 // New makes a limiter that keeps its logs in a store:
@@ -59,10 +62,10 @@ func New(s Store, options ...Option) *Limiter {
 	if v := reflect.ValueOf(s); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("core: New: nil store: use core.NewMemory(), or redisstream.New for Redis")
 	}
-	w := &warnings{logger: slog.Default()}
+	w := &warnings{warning.Once{Logger: slog.Default()}}
 	l := &Limiter{
 		store:    s,
-		identity: &Identity{header: "X-Forwarded-For", bits: 64, warnings: w},
+		identity: &identity.Identity{Trust: clientip.Trust{Header: "X-Forwarded-For"}, Bits: 64, Warnings: &w.Once},
 		warnings: w,
 		failure:  FailLocal,
 		local:    localStore{share: 1},
@@ -77,16 +80,26 @@ func New(s Store, options ...Option) *Limiter {
 		}
 		o(l)
 	}
+	if l.identity.Hashed && !l.identity.Keyed() {
+		panic("core: New: WithHashedAddresses without a secret: give core.WithKeySecret one too, since anybody can try all addresses")
+	}
 	l.view.Store(newView(&view{}, nil, ruleset{clock: s.RuleTime}))
 	l.circuits = breaker.New(breaker.Options{Store: s, Logger: l.Logger(), Mode: l.failure.String(), Tasks: &l.tasks})
+	l.seam = seam.Seam{Identity: l.identity, Warnings: &w.Once, Background: l.tasks.Start}
+	for _, o := range l.observers {
+		l.seam.Observers = append(l.seam.Observers, o)
+	}
+	if b, ok := s.(store.Bounded); ok {
+		l.seam.Timeout = b.Timeout()
+	}
 	l.tasks.Start(l.watchRules)
 	l.tasks.Start(l.watchLogs)
 	return l
 }
 
-// Identity returns what finds out who a request comes from, as the limiter's options
-// say.
-func (l *Limiter) Identity() *Identity { return l.identity }
+// Seam is for package adapter and what is beside it in this module: users need nothing of
+// it, and it can change in any version.
+func (l *Limiter) Seam() *seam.Seam { return &l.seam }
 
 // Allow decides on one request of cost 1, and counts it if it is admitted.
 // A denial is a [Decision], not an error: an error means that there is no
@@ -103,23 +116,23 @@ func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64)
 	if cost == 0 {
 		cost = noUnits
 	}
-	err = l.AllowFor(ctx, nil, Charge{Policy: p, Key: key, Cost: cost}, &d)
-	return d, err
+	if err = l.decideAlone(ctx, &Request{}, Charge{Policy: p, Key: key, Cost: cost}, &d); err != nil {
+		return Decision{}, err
+	}
+	return d, nil
 }
 
 // Peek returns the decision that Allow would make, and counts nothing. Remaining is
 // what is left now, and Allowed reports whether a request of cost 1 would be admitted.
 // The key may be one that a decision shows.
 func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, error) {
-	came := begin(ctx)
-	v := l.current(ctx)
-	a := Charge{Policy: p, Key: key, Cost: 1}
-	if err := l.prepare(v, &a); err != nil {
+	charges := [...]Charge{{Policy: p, Key: key, Cost: 1}}
+	came, v := l.look(ctx, &Request{})
+	v, err := l.prepareAll(ctx, v, charges[:])
+	if err != nil {
 		return Decision{}, err
 	}
-	if l.unregistered.Load() != nil || l.view.Load() != v {
-		v, a = l.awaitOne(ctx, a)
-	}
+	a := charges[0]
 	a.Key = shownKey(key)
 	if d, ok := v.answer(a, netip.Prefix{}); ok {
 		return d, nil
@@ -127,7 +140,7 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	asked := a.onLog()
 	circuit := l.circuits.Of(asked)
 	begun := begin(ctx)
-	err := circuit.Refuses()
+	err = circuit.Refuses()
 	var u store.Usage
 	if err == nil {
 		u, err = l.store.Peek(ctx, asked.Log, asked.Key, asked.Cost)
@@ -177,9 +190,8 @@ func (l *Limiter) prepare(v *view, a *Charge) error {
 // Ping returns nil if the store responds.
 func (l *Limiter) Ping(ctx context.Context) error { return l.store.Ping(ctx) }
 
-// Close ends the limiter's goroutines and waits for them, corrections of
-// [Limiter.SettleRequest] included, and closes the store. Closing twice is not an
-// error.
+// Close ends the limiter's goroutines and waits for them, the corrections of adapters
+// included, and closes the store. Closing twice is not an error.
 func (l *Limiter) Close() error {
 	l.circuits.Stop()
 	l.tasks.End()

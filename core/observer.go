@@ -3,9 +3,6 @@ package core
 import (
 	"context"
 	"errors"
-	"net/netip"
-	"reflect"
-	"slices"
 	"time"
 )
 
@@ -74,19 +71,6 @@ func (r Result) String() string {
 	return "error"
 }
 
-// Router is a [Request] that knows its route.
-type Router interface {
-	// Route returns the template that the route was set up with, or "".
-	Route() string
-}
-
-// Continued is a [Request] that can have passed other limits of the same limiter.
-type Continued interface {
-	// Before returns the result of those limits, or 0 for none, and the request's
-	// route as far as they knew it.
-	Before() (result Result, route string)
-}
-
 // WithObserver adds an observer of every decision. There can be several.
 func WithObserver(o Observer) Option {
 	if o == nil {
@@ -95,28 +79,8 @@ func WithObserver(o Observer) Option {
 	return func(l *Limiter) { l.observers = append(l.observers, o) }
 }
 
-// Tells reports whether o observes the limiter's decisions. Observers of a type
-// that can't be compared are not found.
-func (l *Limiter) Tells(o Observer) bool {
-	return o != nil && reflect.TypeOf(o).Comparable() && slices.Contains(l.observers, o)
-}
-
-// allowOne decides on one question, in d, which is zero, and calls the observers.
-// With an error d means nothing.
-func (l *Limiter) allowOne(ctx context.Context, came time.Time, v *view, client netip.Prefix, r Request, a Charge, d *Decision) error {
-	if len(l.observers) == 0 {
-		return l.decideOne(ctx, came, v, client, a, d)
-	}
-	begun := time.Now()
-	err := l.decideOne(ctx, came, v, client, a, d)
-	o := observation(ctx, r, err, time.Since(begun))
-	o.Request = max(o.Before, resultOf(d, err))
-	l.observe(&o, a, d)
-	return err
-}
-
 // observeAll calls the observers for the decisions on one request.
-func (l *Limiter) observeAll(ctx context.Context, r Request, asks []Charge, decisions []Decision, err error, took time.Duration) {
+func (l *Limiter) observeAll(ctx context.Context, r *Request, charges []Charge, decisions []Decision, err error, took time.Duration) {
 	if len(l.observers) == 0 {
 		return
 	}
@@ -125,22 +89,15 @@ func (l *Limiter) observeAll(ctx context.Context, r Request, asks []Charge, deci
 	for i := range decisions {
 		o.Request = max(o.Request, resultOf(&decisions[i], err))
 	}
-	for i := range asks {
-		l.observe(&o, asks[i], &decisions[i])
+	for i := range charges {
+		l.observe(&o, charges[i], &decisions[i])
 		o.Before, o.BeforeRoute = o.Request, o.Route // the first has counted the request
 	}
 }
 
 // observation returns what decisions on one request have in common.
-func observation(ctx context.Context, r Request, err error, took time.Duration) Observation {
-	o := Observation{Context: ctx, Took: took, Err: err}
-	if route, ok := r.(Router); ok {
-		o.Route = route.Route()
-	}
-	if c, ok := r.(Continued); ok {
-		o.Before, o.BeforeRoute = c.Before()
-	}
-	return o
+func observation(ctx context.Context, r *Request, err error, took time.Duration) Observation {
+	return Observation{Context: ctx, Took: took, Err: err, Route: r.Route, Before: r.Before, BeforeRoute: r.BeforeRoute}
 }
 
 // observe calls the observers for one decision.

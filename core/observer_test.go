@@ -116,14 +116,6 @@ func TestOutcomesWithoutTheStore(t *testing.T) {
 	}
 }
 
-// passed is a request that outer limits have decided on.
-type passed struct {
-	core.Request
-	before core.Result
-}
-
-func (p passed) Before() (core.Result, string) { return p.before, "" }
-
 // Each request counts once, as the gravest of its results, however many policies
 // and limits it is under.
 func TestRequestsAreCountedOnce(t *testing.T) {
@@ -139,21 +131,21 @@ func TestRequestsAreCountedOnce(t *testing.T) {
 		return asks
 	}
 	for i, c := range []struct {
-		r    core.Request
-		asks []core.Charge
-		want [][2]core.Result // before, and by this one
+		before core.Result
+		asks   []core.Charge
+		want   [][2]core.Result // before, and by this one
 	}{
-		{nil, ask(wide, narrow, shadow), [][2]core.Result{{0, 1}, {1, 1}, {1, 1}}},
-		{nil, ask(wide, shadow), [][2]core.Result{{0, 2}, {2, 2}}},
-		{nil, ask(wide, narrow), [][2]core.Result{{0, 3}, {3, 3}}},
-		{passed{before: core.ResultAllowed}, ask(wide), [][2]core.Result{{1, 1}}},
-		{passed{before: core.ResultAllowed}, ask(narrow), [][2]core.Result{{1, 3}}},
-		{passed{before: core.ResultAllowed}, ask(wide, narrow), [][2]core.Result{{1, 3}, {3, 3}}},
-		{passed{before: core.ResultShadowDenied}, ask(wide), [][2]core.Result{{2, 2}}},
-		{passed{}, ask(wide), [][2]core.Result{{0, 1}}},
+		{0, ask(wide, narrow, shadow), [][2]core.Result{{0, 1}, {1, 1}, {1, 1}}},
+		{0, ask(wide, shadow), [][2]core.Result{{0, 2}, {2, 2}}},
+		{0, ask(wide, narrow), [][2]core.Result{{0, 3}, {3, 3}}},
+		{core.ResultAllowed, ask(wide), [][2]core.Result{{1, 1}}},
+		{core.ResultAllowed, ask(narrow), [][2]core.Result{{1, 3}}},
+		{core.ResultAllowed, ask(wide, narrow), [][2]core.Result{{1, 3}, {3, 3}}},
+		{core.ResultShadowDenied, ask(wide), [][2]core.Result{{2, 2}}},
+		{0, ask(wide), [][2]core.Result{{0, 1}}},
 	} {
 		told = nil
-		if _, err := l.AllowRequest(t.Context(), c.r, c.asks...); err != nil {
+		if _, err := l.Decide(t.Context(), core.Request{Before: c.before}, c.asks, nil); err != nil {
 			t.Fatal(err)
 		}
 		var got [][2]core.Result

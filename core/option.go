@@ -6,13 +6,15 @@ import (
 	"net/netip"
 	"net/textproto"
 	"strings"
+
+	"github.com/streamlimit/streamlimit/core/internal/clientip"
 )
 
 // Option is a setting for [New].
 type Option func(*Limiter)
 
 // WithTrustedProxies names the proxies whose forwarded header is trusted when they are
-// the peer; see [Identity.Address]. Name exactly the networks your proxies are in:
+// the peer: see "Who is counted" in the package documentation. Name exactly the networks your proxies are in:
 // whoever can connect from them can claim any address. [ParsePrefixes] reads them from
 // a setting.
 func WithTrustedProxies(proxies ...netip.Prefix) Option {
@@ -21,9 +23,21 @@ func WithTrustedProxies(proxies ...netip.Prefix) Option {
 			if !p.IsValid() {
 				panic(`core: WithTrustedProxies: an invalid prefix: write netip.MustParsePrefix("10.0.0.0/8")`)
 			}
-			l.identity.proxies = append(l.identity.proxies, plainPrefix(p))
+			l.identity.Trust.Proxies = append(l.identity.Trust.Proxies, clientip.PlainPrefix(p))
 		}
 	}
+}
+
+// ParsePrefixes reads a list of CIDRs such as "10.0.0.0/8, ::1" for
+// [WithTrustedProxies]. Entries are separated by commas or spaces. An address without a
+// prefix length stands for itself alone. An empty list returns no prefixes and no
+// error.
+func ParsePrefixes(list string) ([]netip.Prefix, error) {
+	prefixes, err := clientip.ParsePrefixes(list)
+	if err != nil {
+		return nil, fmt.Errorf("core: %w", err)
+	}
+	return prefixes, nil
 }
 
 // WithForwardedHeader sets the field in which trusted proxies write the chain. The
@@ -34,7 +48,7 @@ func WithForwardedHeader(name string) Option {
 	if name == "" || strings.ContainsAny(name, " :\r\n") {
 		panic(fmt.Sprintf(`core: WithForwardedHeader: %q is no field name: write one such as "X-Real-IP"`, name))
 	}
-	return func(l *Limiter) { l.identity.header = textproto.CanonicalMIMEHeaderKey(name) }
+	return func(l *Limiter) { l.identity.Trust.Header = textproto.CanonicalMIMEHeaderKey(name) }
 }
 
 // WithIPv6Prefix sets how many leading bits of an IPv6 address identify a client, from
@@ -43,15 +57,31 @@ func WithIPv6Prefix(bits int) Option {
 	if bits < 1 || bits > 128 {
 		panic(fmt.Sprintf("core: WithIPv6Prefix: %d bits: use 1 to 128, usually 64, 56 or 48", bits))
 	}
-	return func(l *Limiter) { l.identity.bits = bits }
+	return func(l *Limiter) { l.identity.Bits = bits }
 }
 
 // WithKeySecret makes digests of credentials with HMAC-SHA-256 under secret,
 // so that nobody who reads Redis can test guesses. All processes that share
 // logs need the same secret. An empty secret is the same as none: plain
 // SHA-256, which is enough for long random API keys.
+//
+// Another secret makes other keys. Each client then has a new budget once, and bans of
+// keys with a digest have to be set again. Processes with the old and the new secret, as
+// in a rolling deployment, count apart: a client can have up to twice its limit until the
+// longest window after the change is over.
 func WithKeySecret(secret []byte) Option {
-	return func(l *Limiter) { l.identity.setSecret(secret) }
+	return func(l *Limiter) { l.identity.SetSecret(secret) }
+}
+
+// WithHashedAddresses keeps addresses of clients out of keys, and so out of the store, the
+// monitor and what observers receive: adapters count by "address=" and the digest of the
+// address, or of the prefix. It needs [WithKeySecret], since anybody can try all IPv4
+// addresses. Rules on networks still hold: they are matched with the address of the
+// request before it is hashed. Ban a client by the key that the monitor shows, or by what
+// AddressKey of package adapter returns. All processes that share logs need the option.
+// Adding or removing it changes the keys, so it gives each client a new budget once.
+func WithHashedAddresses() Option {
+	return func(l *Limiter) { l.identity.Hashed = true }
 }
 
 // WithLogger sets the logger for the limiter's few log lines. The default is
@@ -60,14 +90,14 @@ func WithLogger(logger *slog.Logger) Option {
 	if logger == nil {
 		panic("core: WithLogger: nil logger: leave the option out for slog.Default()")
 	}
-	return func(l *Limiter) { l.warnings.logger = logger }
+	return func(l *Limiter) { l.warnings.Logger = logger }
 }
 
 // WithTrustedUnixSocket trusts a peer without an address as a proxy. It is for a server
 // that listens on a Unix socket for a proxy on the same machine. Without this option
 // such peers are refused with [ErrNoKey].
 func WithTrustedUnixSocket() Option {
-	return func(l *Limiter) { l.identity.trustUnix = true }
+	return func(l *Limiter) { l.identity.Trust.Unix = true }
 }
 
 // WithFailureMode sets what happens to requests when the store does not answer,

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/streamlimit/streamlimit/core/internal/field"
+
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -23,8 +25,7 @@ type Policy struct {
 	traits
 	log *store.Log // what a store is asked by; no other policy has it
 
-	items      []fieldItem // one for each limit, see fields.go
-	itemsField string      // the RateLimit-Policy field of this policy alone
+	fields field.Policy
 }
 
 // NewPolicy makes the policy called name from its limits:

@@ -8,6 +8,9 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strconv"
+
+	"github.com/streamlimit/streamlimit/core/internal/field"
 )
 
 // ProblemContentType is the media type of a [Problem]'s body.
@@ -92,9 +95,9 @@ func deniedProblem(e *LimitedError) Problem {
 
 // violated adds the limits that d says had no room.
 func (p *Problem) violated(d *Decision) {
-	for i, item := range d.Policy.items {
-		if d.state(i).Violated && !slices.Contains(p.Violated, item.name) {
-			p.Violated = append(p.Violated, item.name)
+	for i, item := range d.Policy.fields.Items {
+		if d.state(i).Violated && !slices.Contains(p.Violated, item.Name) {
+			p.Violated = append(p.Violated, item.Name)
 		}
 	}
 }
@@ -107,4 +110,34 @@ func (p Problem) Body() []byte {
 		return []byte(`{"title":"` + http.StatusText(p.Status) + `"}`)
 	}
 	return body
+}
+
+// retrySeconds is the Retry-After of a denial, at least 1.
+func retrySeconds(d *Decision) int64 { return max(1, field.Seconds(d.RetryAfter)) }
+
+// deniedDetail says which limit denied and how long to wait:
+// "5 requests per 10s; retry in 7s".
+func deniedDetail(d *Decision) string {
+	switch d.Reason {
+	case ReasonBlocked:
+		return "this client is blocked"
+	case ReasonBanned:
+		return "this client is banned; retry in " + strconv.FormatInt(retrySeconds(d), 10) + "s"
+	}
+	l := d.Limit
+	unit := " request"
+	if d.Policy.costs {
+		unit = " unit"
+	}
+	b := make([]byte, 0, 64)
+	b = strconv.AppendInt(b, l.Max, 10)
+	b = append(b, unit...)
+	if l.Max != 1 {
+		b = append(b, 's')
+	}
+	b = append(b, " per "...)
+	b = append(b, windowText(l.Window)...)
+	b = append(b, "; retry in "...)
+	b = strconv.AppendInt(b, retrySeconds(d), 10)
+	return string(append(b, 's'))
 }

@@ -114,7 +114,8 @@ func ExampleLimiter_AllowAll() {
 func ExampleLimiter_Settle() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
-	// Units can be given back for half an hour: half of the window.
+	// Units can be given back for half an hour: half of the window. With a limit per minute
+	// it would be 30 seconds, and a longer stream would stay charged (ErrTooLate).
 	tokens := core.NewPolicy("tokens", core.PerHour(10_000), core.VariableCost(), core.Refundable(0))
 
 	ctx, leave := context.WithCancel(context.Background())

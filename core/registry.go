@@ -113,13 +113,6 @@ func (l *Limiter) await(ctx context.Context, asks []Charge) *view {
 	return v
 }
 
-// awaitOne is await for one question.
-func (l *Limiter) awaitOne(ctx context.Context, a Charge) (*view, Charge) {
-	asks := [...]Charge{a}
-	v := l.await(ctx, asks[:])
-	return v, asks[0]
-}
-
 // waitsFor reports whether a policy of the questions waits for its registration. None
 // does while the circuit of its server is open.
 func (l *Limiter) waitsFor(waiting *unregistered, asks []Charge) bool {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/streamlimit/streamlimit/core/internal/clientip"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -83,7 +84,7 @@ func (r Rule) ID() string {
 	case r.aboutPolicy():
 		about, name = aboutPolicy, r.Policy
 	case r.Network.IsValid():
-		about, name = aboutNetwork, plainPrefix(r.Network).String()
+		about, name = aboutNetwork, clientip.PlainPrefix(r.Network).String()
 	default:
 		name = shownKey(r.Key)
 	}
@@ -179,7 +180,7 @@ func (r Rule) normalize() (Rule, error) {
 	}
 	r.Limits = nil
 	if r.Network.IsValid() {
-		r.Network = plainPrefix(r.Network)
+		r.Network = clientip.PlainPrefix(r.Network)
 	} else {
 		r.Key = shownKey(r.Key)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -37,7 +38,7 @@ func network(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 func TestRulesOnClients(t *testing.T) {
 	soon, late := newTestClock().Now().Add(time.Hour), newTestClock().Now().Add(2*time.Hour)
 	long := strings.Repeat("x", 1000)
-	compound, err := core.JoinKeys("203.0.113.7", "alice")
+	compound, err := adapter.JoinKeys("203.0.113.7", "alice")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,15 +113,15 @@ func TestRulesOnClients(t *testing.T) {
 				}
 				decisions["Peek"] = d
 			}
-			r := request{}
+			var r core.Request
 			if c.address != "" {
-				r.peer = c.address
+				r.Client = netip.MustParseAddr(c.address)
 			}
-			all, err := l.AllowRequest(t.Context(), r, core.Charge{Policy: p, Key: c.key})
+			all, err := l.Decide(t.Context(), r, []core.Charge{{Policy: p, Key: c.key}}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			decisions["AllowRequest"] = all[0]
+			decisions["Decide"] = all[0]
 			for call, d := range decisions {
 				if d.Reason != c.want || d.Allowed != (c.want == core.ReasonLimits || c.want == core.ReasonExempt) || d.Policy != p {
 					t.Errorf("%s: %+v, want %v", call, d, c.want)

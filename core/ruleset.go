@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/streamlimit/streamlimit/core/internal/clientip"
 	"github.com/streamlimit/streamlimit/core/internal/trie"
 	"github.com/streamlimit/streamlimit/core/store"
 )
@@ -184,7 +185,7 @@ func (s *ruleset) on(key string, client netip.Prefix) (r Rule, now time.Time, ok
 	}
 	if client.IsValid() && s.onNetworks() {
 		s.onNetwork(client, &found)
-		if inside, is4 := behindNAT64(client.Addr()); is4 && client.IsSingleIP() {
+		if inside, is4 := clientip.BehindNAT64(client.Addr()); is4 && client.IsSingleIP() {
 			s.onNetwork(oneAddress(inside), &found)
 		}
 	}
@@ -283,14 +284,14 @@ func cutID(id string) (kind RuleKind, about, name string) {
 	return RuleKind(first), about, name
 }
 
-// keyNetwork is the address or prefix that a key is, as [Identity.Address] makes
-// them, or the zero Prefix.
+// keyNetwork returns the address or prefix that a key is, as adapters make them, or the
+// zero Prefix.
 func keyNetwork(key string) netip.Prefix {
 	if addr, err := netip.ParseAddr(key); err == nil {
-		return oneAddress(plain(addr))
+		return oneAddress(clientip.Plain(addr))
 	}
 	if p, err := netip.ParsePrefix(key); err == nil {
-		return plainPrefix(p)
+		return clientip.PlainPrefix(p)
 	}
 	return netip.Prefix{}
 }

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/streamlimit/streamlimit/core"
 )
 
 // Each code in the source has a section in WARNINGS.md under the heading that
@@ -48,27 +46,5 @@ func TestWarningsAreExplained(t *testing.T) {
 	}
 	if !slices.IsSorted(sections) || len(sections) != len(slices.Compact(slices.Clone(sections))) {
 		t.Errorf("the sections are %v, want each once and in order", sections)
-	}
-}
-
-func TestWarningLine(t *testing.T) {
-	var log lines
-	l, _ := newLimiter(t, log.option())
-	api, other := core.NewPolicy("api", core.PerMinute(1)), core.NewPolicy("other", core.PerMinute(1))
-	for range 3 {
-		l.WarnAskedTwice(api)
-	}
-	const want = `level=WARN msg="streamlimit: a request was counted twice by one policy: its middleware is on the route at two costs, or a handler has passed on a copy of the request" code=STREAMLIMIT_W003 ` +
-		`see=https://github.com/streamlimit/streamlimit/blob/main/core/WARNINGS.md#streamlimit_w003 policy=api`
-	if got := log.String(); log.count("") != 1 || !strings.Contains(got, want) {
-		t.Errorf("log %s, want once %s", got, want)
-	}
-	if l.WarnAskedTwice(other); log.count("") != 2 || log.count("policy=other") != 1 {
-		t.Errorf("log %s, want a line about another policy", log.String())
-	}
-	var second lines
-	another, _ := newLimiter(t, second.option())
-	if another.WarnAskedTwice(api); second.count("") != 1 {
-		t.Error("another limiter does not warn")
 	}
 }

@@ -9,7 +9,8 @@
 //	e.Use(echolimit.New(limiter, api))
 //	e.GET("/strict", handler, echolimit.New(limiter, strict))
 //
-// A handler finds the decision on its request with [FromContext].
+// A handler finds the decision on its request with [FromContext]. [Defaults] gives
+// options once for all routes.
 //
 // Packages ginlimit, fiberlimit and core/httplimit are the same for Gin, Fiber and
 // net/http. A client has the same key in all of them, so that services share limits

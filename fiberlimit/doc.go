@@ -9,7 +9,8 @@
 //	app.Use(fiberlimit.New(limiter, api))
 //	app.Get("/strict", fiberlimit.New(limiter, strict), handler)
 //
-// A handler finds the decision on its request with [FromContext].
+// A handler finds the decision on its request with [FromContext]. [Defaults] gives
+// options once for all routes.
 //
 // Packages ginlimit, echolimit and core/httplimit are the same for Gin, Echo and
 // net/http. A client has the same key in all of them, so that services share limits

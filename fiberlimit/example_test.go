@@ -37,6 +37,31 @@ func ExampleNew() {
 	// 429 "api";r=97;t=3600, "strict";r=0;t=3600
 }
 
+// Options are given once for all routes. Those of a route come after them.
+func ExampleDefaults() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	api := core.NewPolicy("api", core.PerHour(100))
+	all := core.NewPolicy("all", core.PerHour(5000))
+	user := fiberlimit.ByFunc("user", func(*fiber.Ctx) (string, error) { return "ann", nil })
+	limits := fiberlimit.Defaults(limiter, fiberlimit.WithKey(user))
+
+	app := fiber.New()
+	app.Use(limits.New(api))
+	app.Get("/", limits.New(all, fiberlimit.WithKey(fiberlimit.ByConstant("everyone"))), func(c *fiber.Ctx) error {
+		for _, d := range fiberlimit.Decisions(c) {
+			fmt.Println(d.Policy, d.Key)
+		}
+		return nil
+	})
+
+	try(app, "/")
+	// Output:
+	// api user=ann
+	// all everyone
+	// 200 "api";r=99;t=3600, "all";r=4999;t=3600
+}
+
 func ExampleFromContext() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -405,6 +430,7 @@ func ExampleWithTier() {
 	defer limiter.Close()
 	free := core.NewPolicy("free", core.PerHour(10))
 	pro := core.NewPolicy("pro", core.PerHour(1000))
+	limiter.Register(pro) // New registers free
 
 	app := fiber.New()
 	app.Use(fiberlimit.New(limiter, free, fiberlimit.WithTier(func(c *fiber.Ctx) *core.Policy {
@@ -481,13 +507,14 @@ func ExampleWithSettle() {
 	// 429 "tokens";r=100;t=3600
 }
 
+// A blocked client is denied with 403, so the status is that of the problem.
 func ExampleWithDenied() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 
 	app := fiber.New()
 	app.Use(fiberlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), fiberlimit.WithDenied(func(c *fiber.Ctx, d core.Decision) error {
-		return c.Status(http.StatusTooManyRequests).SendString("No more than " + d.Limit.String() + ", please.")
+		return c.Status(core.ProblemFor(d.Err()).Status).SendString("No more than " + d.Limit.String() + ", please.")
 	})))
 	app.Get("/", hello)
 

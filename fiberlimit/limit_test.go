@@ -19,6 +19,7 @@ import (
 	"github.com/gofiber/fiber/v2/middleware/timeout"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
 	"github.com/streamlimit/streamlimit/core/adaptertest"
 	"github.com/streamlimit/streamlimit/fiberlimit"
 )
@@ -38,7 +39,10 @@ func testAdapter(t *testing.T, config fiber.Config) {
 		Serve: func(t *testing.T, app adaptertest.App[*fiber.Ctx, fiber.Handler]) string {
 			return serve(t, config, app)
 		},
-		New:         fiberlimit.New,
+		New: fiberlimit.New,
+		Defaults: func(limiter *core.Limiter, options ...adapter.Option[*fiber.Ctx]) func(*core.Policy, ...adapter.Option[*fiber.Ctx]) fiber.Handler {
+			return fiberlimit.Defaults(limiter, options...).New
+		},
 		FromContext: fiberlimit.FromContext,
 		Decisions:   fiberlimit.Decisions,
 

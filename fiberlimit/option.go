@@ -41,6 +41,9 @@ func WithSkip(skip func(*fiber.Ctx) bool) Option { return framework.WithSkip(ski
 // for. The chosen policy replaces the policy of [New]; nil stands for that one. Make
 // the policies once, not in tier, and give them different names: policies of one name
 // can share a log. With [WithCost], all of them need [core.VariableCost].
+//
+// New does not know these policies. Give them to [core.Limiter.Register], so that the
+// monitor, metrics and overrides know them before their first request.
 func WithTier(tier func(*fiber.Ctx) *core.Policy) Option { return framework.WithTier(tier) }
 
 // WithRefund gives a request back after its handler where refund is true:
@@ -97,6 +100,9 @@ func WithSettle(used func(c *fiber.Ctx, status int) int64) Option {
 // document. The function must write the response, or the client sees an empty 200. The
 // response fields, Retry-After among them, are set by then; an error goes to Fiber's
 // ErrorHandler. It takes precedence over [WithFrameworkErrors].
+//
+// The function answers banned and blocked clients too, for whom no limit is to blame. Take
+// the status from [core.ProblemFor] of d.Err(): 429, or 403 for a blocked client.
 func WithDenied(denied func(*fiber.Ctx, core.Decision) error) Option {
 	return framework.WithDenied(denied)
 }

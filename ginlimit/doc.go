@@ -9,7 +9,8 @@
 //	router.Use(ginlimit.New(limiter, api))
 //	router.GET("/strict", ginlimit.New(limiter, strict), handler)
 //
-// A handler finds the decision on its request with [FromContext].
+// A handler finds the decision on its request with [FromContext]. [Defaults] gives
+// options once for all routes.
 //
 // Packages echolimit, fiberlimit and core/httplimit are the same for Echo, Fiber
 // and net/http. A client has the same key in all of them, so that services share

@@ -38,6 +38,30 @@ func ExampleNew() {
 	// 429 "api";r=97;t=3600, "strict";r=0;t=3600
 }
 
+// Options are given once for all routes. Those of a route come after them.
+func ExampleDefaults() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	api := core.NewPolicy("api", core.PerHour(100))
+	all := core.NewPolicy("all", core.PerHour(5000))
+	user := ginlimit.ByFunc("user", func(*gin.Context) (string, error) { return "ann", nil })
+	limits := ginlimit.Defaults(limiter, ginlimit.WithKey(user))
+
+	router := gin.New()
+	router.Use(limits.New(api))
+	router.GET("/", limits.New(all, ginlimit.WithKey(ginlimit.ByConstant("everyone"))), func(c *gin.Context) {
+		for _, d := range ginlimit.Decisions(c) {
+			fmt.Println(d.Policy, d.Key)
+		}
+	})
+
+	try(router, "/")
+	// Output:
+	// api user=ann
+	// all everyone
+	// 200 "api";r=99;t=3600, "all";r=4999;t=3600
+}
+
 func ExampleFromContext() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -413,6 +437,7 @@ func ExampleWithTier() {
 	defer limiter.Close()
 	free := core.NewPolicy("free", core.PerHour(10))
 	pro := core.NewPolicy("pro", core.PerHour(1000))
+	limiter.Register(pro) // New registers free
 
 	router := gin.New()
 	router.Use(ginlimit.New(limiter, free, ginlimit.WithTier(func(c *gin.Context) *core.Policy {
@@ -490,13 +515,14 @@ func ExampleWithSettle() {
 	// 429 "tokens";r=100;t=3600
 }
 
+// A blocked client is denied with 403, so the status is that of the problem.
 func ExampleWithDenied() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 
 	router := gin.New()
 	router.Use(ginlimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), ginlimit.WithDenied(func(c *gin.Context, d core.Decision) {
-		c.String(http.StatusTooManyRequests, "No more than "+d.Limit.String()+", please.")
+		c.String(core.ProblemFor(d.Err()).Status, "No more than "+d.Limit.String()+", please.")
 	})))
 	router.GET("/", hello)
 

@@ -20,9 +20,12 @@ import (
 
 func TestAdapter(t *testing.T) {
 	adaptertest.Run(t, adaptertest.Adapter[*gin.Context, gin.HandlerFunc]{
-		Name:        "ginlimit",
-		Serve:       serve,
-		New:         ginlimit.New,
+		Name:  "ginlimit",
+		Serve: serve,
+		New:   ginlimit.New,
+		Defaults: func(limiter *core.Limiter, options ...adapter.Option[*gin.Context]) func(*core.Policy, ...adapter.Option[*gin.Context]) gin.HandlerFunc {
+			return ginlimit.Defaults(limiter, options...).New
+		},
 		FromContext: ginlimit.FromContext,
 		Decisions:   ginlimit.Decisions,
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/internal/identity"
 )
 
 // ByBearer counts by the digest of a bearer token (RFC 6750).
@@ -22,7 +23,7 @@ func (f Framework[C]) ByBasicUser() Key[C] { return byCredential[C]("basic", bas
 // scheme. A request with a credential of another scheme has no key. One whose
 // field has no single meaning is refused, since others may read it otherwise.
 func byCredential[C any](scheme string, read func(credential string) (value string, ok bool)) Key[C] {
-	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
+	return Key[C]{func(id *identity.Identity) func(C, Exchange) (string, error) {
 		return func(_ C, x Exchange) (string, error) {
 			fields := x.HeaderValues("Authorization")
 			if len(fields) > 1 {

@@ -1,7 +1,7 @@
 // Package adapter contains what the framework adapters share: their options, the path
-// of a request through a policy, and its record. Users of an adapter do not need this
-// package. Writers of an adapter fill in a [Framework] and an [Exchange], and run
-// package adaptertest on the result.
+// of a request through a policy, and its record. Users of an adapter need at most
+// [AddressKey] and [CredentialKey] of it. Writers of an adapter fill in a [Framework] and
+// an [Exchange], and run package adaptertest on the result.
 //
 // C stands for the framework's request context throughout.
 package adapter
@@ -64,8 +64,20 @@ type Response interface {
 // Exchange is one request and its response. The framework may reuse what its methods
 // return after the request.
 type Exchange interface {
-	core.Request
-	core.Router
+	// Peer returns the address at the other end of the connection, or the zero Addr if
+	// it has none (a Unix socket). It is never taken from a header.
+	Peer() netip.Addr
+
+	// Header returns the first value of a header field, or "". The name is in the
+	// canonical form of net/http, such as X-Api-Key. Header finds the field in whatever
+	// case the client has written it.
+	Header(name string) string
+
+	// HeaderValues returns all values of such a field, in order.
+	HeaderValues(name string) []string
+
+	// Route returns the template that the route was set up with, or "".
+	Route() string
 
 	// Context returns the context of the request, from [Lend] if the framework reuses
 	// its memory.
@@ -121,7 +133,7 @@ func First(values []string) string {
 
 // ParsePeer parses the RemoteAddr of net/http. Middleware may have changed it to an
 // address without a port. ParsePeer returns the zero Addr for a peer on a Unix socket,
-// as [core.Request] requires.
+// as [Exchange] requires.
 func ParsePeer(remoteAddr string) netip.Addr {
 	if ap, err := netip.ParseAddrPort(remoteAddr); err == nil {
 		return ap.Addr()

@@ -4,16 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/internal/identity"
 )
 
 // Key says who a request is counted by. The zero Key is not valid.
 type Key[C any] struct {
 	// bind makes the function that finds the key of a request, once for a
 	// limiter, whose identity says which proxies to trust and how to hash.
-	bind func(*core.Identity) func(C, Exchange) (string, error)
+	bind func(*identity.Identity) func(C, Exchange) (string, error)
 }
 
 // KeyFunc returns the function that the middleware finds keys with, for use with a
@@ -21,13 +23,14 @@ type Key[C any] struct {
 func (f Framework[C]) KeyFunc(limiter *core.Limiter, key Key[C]) func(C) (string, error) {
 	f.must(limiter != nil, "KeyFunc", "nil limiter: give the one that New was given")
 	f.mustKeys("KeyFunc", key)
-	find := key.bind(limiter.Identity())
+	find := key.bind(limiter.Seam().Identity)
 	return func(c C) (string, error) { return find(c, f.Exchange(c)) }
 }
 
-// ByAddress counts by the client's address: see [core.Identity.Address].
+// ByAddress counts by the client's address: see "Who is counted" in package core. Without
+// any address the error is [core.ErrNoKey].
 func (f Framework[C]) ByAddress() Key[C] {
-	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
+	return Key[C]{func(id *identity.Identity) func(C, Exchange) (string, error) {
 		return func(_ C, x Exchange) (string, error) { return id.Address(x) }
 	}}
 }
@@ -40,7 +43,7 @@ func (f Framework[C]) ByHeader(name string) Key[C] {
 	}
 	label := strings.ToLower(name)
 	name = http.CanonicalHeaderKey(name)
-	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
+	return Key[C]{func(id *identity.Identity) func(C, Exchange) (string, error) {
 		return func(_ C, x Exchange) (string, error) { return id.Digest(label, x.Header(name)) }
 	}}
 }
@@ -59,7 +62,7 @@ var notByHeader = map[string]string{
 func (f Framework[C]) BySecret(name string, find func(C) (string, error)) Key[C] {
 	f.mustName("BySecret", name)
 	f.must(find != nil, "BySecret", "nil function: give one that finds the secret")
-	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
+	return Key[C]{func(id *identity.Identity) func(C, Exchange) (string, error) {
 		return func(c C, _ Exchange) (string, error) {
 			value, err := find(c)
 			if err != nil {
@@ -75,7 +78,7 @@ func (f Framework[C]) ByFunc(name string, find func(C) (string, error)) Key[C] {
 	f.mustName("ByFunc", name)
 	f.must(find != nil, "ByFunc", "nil function: give one that finds the key")
 	label := name + "="
-	return Key[C]{func(*core.Identity) func(C, Exchange) (string, error) {
+	return Key[C]{func(*identity.Identity) func(C, Exchange) (string, error) {
 		return func(c C, _ Exchange) (string, error) {
 			value, err := find(c)
 			if err != nil {
@@ -93,7 +96,7 @@ func (f Framework[C]) ByFunc(name string, find func(C) (string, error)) Key[C] {
 // ByConstant counts all requests by the name: one budget for all clients.
 func (f Framework[C]) ByConstant(name string) Key[C] {
 	f.mustName("ByConstant", name)
-	return Key[C]{func(*core.Identity) func(C, Exchange) (string, error) {
+	return Key[C]{func(*identity.Identity) func(C, Exchange) (string, error) {
 		return func(C, Exchange) (string, error) { return name, nil }
 	}}
 }
@@ -101,7 +104,7 @@ func (f Framework[C]) ByConstant(name string) Key[C] {
 // ByAll counts by all keys together.
 func (f Framework[C]) ByAll(keys ...Key[C]) Key[C] {
 	f.mustKeys("ByAll", keys...)
-	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
+	return Key[C]{func(id *identity.Identity) func(C, Exchange) (string, error) {
 		finds := bindAll(id, keys)
 		return func(c C, x Exchange) (string, error) {
 			parts := make([]string, len(finds))
@@ -111,7 +114,7 @@ func (f Framework[C]) ByAll(keys ...Key[C]) Key[C] {
 					return "", err
 				}
 			}
-			return core.JoinKeys(parts...)
+			return identity.Join(parts...)
 		}
 	}}
 }
@@ -119,7 +122,7 @@ func (f Framework[C]) ByAll(keys ...Key[C]) Key[C] {
 // ByFirst counts by the first key that the request has.
 func (f Framework[C]) ByFirst(keys ...Key[C]) Key[C] {
 	f.mustKeys("ByFirst", keys...)
-	return Key[C]{func(id *core.Identity) func(C, Exchange) (string, error) {
+	return Key[C]{func(id *identity.Identity) func(C, Exchange) (string, error) {
 		finds := bindAll(id, keys)
 		return func(c C, x Exchange) (key string, err error) {
 			for _, find := range finds {
@@ -132,7 +135,7 @@ func (f Framework[C]) ByFirst(keys ...Key[C]) Key[C] {
 	}}
 }
 
-func bindAll[C any](id *core.Identity, keys []Key[C]) []func(C, Exchange) (string, error) {
+func bindAll[C any](id *identity.Identity, keys []Key[C]) []func(C, Exchange) (string, error) {
 	finds := make([]func(C, Exchange) (string, error), len(keys))
 	for i, k := range keys {
 		finds[i] = k.bind(id)
@@ -161,4 +164,25 @@ func (f Framework[C]) mustKeys(function string, keys ...Key[C]) {
 	for _, k := range keys {
 		f.must(k.bind != nil, function, "an empty Key: use one of the By functions, such as ByAddress")
 	}
+}
+
+// JoinKeys makes one key of several parts, as ByAll does. Each is preceded by its length,
+// so that different parts never make the same key. An empty part is a [core.ErrNoKey].
+func JoinKeys(parts ...string) (string, error) { return identity.Join(parts...) }
+
+// AddressKey returns the key that ByAddress counts the address by with limiter. Use it to
+// ban a client whose address you know.
+func AddressKey(limiter *core.Limiter, addr netip.Addr) (string, error) {
+	if !addr.IsValid() {
+		return "", core.ErrNoKey
+	}
+	return limiter.Seam().Identity.AddressKey(addr), nil
+}
+
+// CredentialKey returns the key that a credential is counted by with limiter, such as
+// "x-api-key=" and the digest of the API key. The name is that of the header field in
+// small letters for ByHeader, "bearer" or "basic" for ByBearer and ByBasicUser, and the
+// one given to BySecret. An empty value is a [core.ErrNoKey].
+func CredentialKey(limiter *core.Limiter, name, value string) (string, error) {
+	return limiter.Seam().Identity.Digest(name, value)
 }

@@ -27,9 +27,11 @@ type count[C any] struct {
 	key    func(C, Exchange) (string, error)
 }
 
+const limiterAdvice = "make one with core.New(core.NewMemory()), or on Redis with redisstream.New"
+
 // New makes the middleware, and panics with advice on a wrong use.
 func (f Framework[C]) New(limiter *core.Limiter, policy *core.Policy, options ...Option[C]) *Middleware[C] {
-	f.must(limiter != nil, "New", "nil limiter: make one with core.New(core.NewMemory()), or on Redis with redisstream.New")
+	f.must(limiter != nil, "New", "nil limiter: "+limiterAdvice)
 	f.mustPolicy("New", policy)
 	m := &Middleware[C]{framework: f, limiter: limiter}
 	m.headers = []core.HeaderForm{core.HeadersIETF}
@@ -39,7 +41,7 @@ func (f Framework[C]) New(limiter *core.Limiter, policy *core.Policy, options ..
 		o(&m.config)
 	}
 	for _, a := range append([]also[C]{{policy, m.who}}, m.also...) {
-		m.counts = append(m.counts, count[C]{a.policy, a.who.bind(limiter.Identity())})
+		m.counts = append(m.counts, count[C]{a.policy, a.who.bind(limiter.Seam().Identity)})
 		limiter.Register(a.policy)
 	}
 	m.mustFit()
@@ -118,48 +120,38 @@ func (m *Middleware[C]) decide(c C, x Exchange, outer *Record) (*Record, error) 
 	if m.settles() {
 		r.makeSpecial().settling = []any{m}
 	}
-	r.asked = continued{x, outer, m.limiter}
-	if len(m.counts) == 1 {
-		// As below, with nothing but the record to allocate.
-		ask, err := m.ask(c, x, 0)
-		if err != nil {
-			return nil, m.failing(c, x, err)
-		}
-		r.oneAsk[0], r.asks = ask, r.oneAsk[:]
-		if err = m.charge(c, r.asks); err != nil {
-			return nil, m.failing(c, x, err)
-		}
-		if r.stands(x, r.asks[0]) {
-			return r, nil
-		}
-		ctx := x.Context()
-		defer recall(ctx)
-		err = m.limiter.AllowFor(ctx, &r.asked, r.asks[0], &r.one[0])
-		r.decisions = r.one[:]
-		return r, err
+	charges := r.oneAsk[:0] // which needs no memory for one policy
+	if len(m.counts) > 1 {
+		charges = make([]core.Charge, 0, len(m.counts))
 	}
-	asks := make([]core.Charge, 0, len(m.counts))
 	for i := range m.counts {
-		ask, err := m.ask(c, x, i)
+		charge, err := m.ask(c, x, i)
 		if err != nil {
 			return nil, m.failing(c, x, err)
 		}
 		// Two keys, such as those of ByFirst, can turn out to be the same one.
-		if !slices.ContainsFunc(asks, func(a core.Charge) bool { return sameLog(a, ask) }) {
-			asks = append(asks, ask)
+		if !slices.ContainsFunc(charges, func(a core.Charge) bool { return sameLog(a, charge) }) {
+			charges = append(charges, charge)
 		}
 	}
-	err := m.charge(c, asks)
-	if err != nil {
+	if err := m.charge(c, charges); err != nil {
 		return nil, m.failing(c, x, err)
 	}
-	r.asks = slices.DeleteFunc(asks, func(a core.Charge) bool { return r.stands(x, a) })
-	if len(r.asks) == 0 {
+	if outer != nil {
+		charges = slices.DeleteFunc(charges, func(a core.Charge) bool { return r.stands(x, a) })
+	}
+	r.asks = charges
+	q := r.request(x, outer, m.limiter)
+	if len(charges) == 0 {
 		return r, nil
 	}
 	ctx := x.Context()
 	defer recall(ctx)
-	r.decisions, err = m.limiter.AllowRequest(ctx, &r.asked, r.asks...)
+	if m.limiter.NeedsClient(ctx, &q) {
+		q.Client = m.limiter.Seam().Identity.Client(x)
+	}
+	var err error
+	r.decisions, err = m.limiter.Decide(ctx, q, charges, r.one[:0])
 	return r, err
 }
 
@@ -169,7 +161,7 @@ func (m *Middleware[C]) failing(c C, x Exchange, err error) error {
 	var refused *core.RequestError
 	seen := m.failed != nil || m.toFramework || m.framework.Owns(c, err)
 	if !seen && !errors.As(err, &refused) && x.Context().Err() == nil && core.ProblemFor(err).Status == http.StatusServiceUnavailable {
-		m.failure.Log(x.Context(), m.limiter.Logger(), slog.LevelError,
+		m.failure.Log(x.Context(), m.limiter.Seam().Warnings.Logger, slog.LevelError,
 			"a function that finds the key or the cost of requests has failed, which are refused", "policy", m.counts[0].policy.Name(), "error", err)
 	}
 	return err

@@ -20,7 +20,6 @@ type Record struct {
 	route     string            // as its limits knew it
 	newest    int32             // of the decisions: the one of the innermost limit
 	result    core.Result       // of the request, by the limits of that limiter
-	asked     continued         // while the limit decides
 	special   *special          // nil for most requests
 }
 
@@ -49,28 +48,21 @@ func (r *Record) makeSpecial() *special {
 	return r.special
 }
 
-// continued is a request that outer limits have decided on, unless a handler has made
-// another one of it.
-type continued struct {
-	Exchange
-	outer   *Record
-	limiter *core.Limiter
-}
-
-// Before implements [core.Continued].
-func (c *continued) Before() (result core.Result, route string) {
-	if c.outer == nil || c.outer.limiter != c.limiter || !c.Again() {
-		return 0, ""
+// request returns what core is told of the request. r is the new record of a limit, and
+// outer the one of the limits outside, or nil. What they found counts for the same
+// limiter, unless a handler has made another request.
+func (r *Record) request(x Exchange, outer *Record, limiter *core.Limiter) core.Request {
+	q := core.Request{Route: x.Route()}
+	if outer != nil && outer.limiter == limiter && x.Again() {
+		q.Before, q.BeforeRoute = outer.result, outer.route
 	}
-	return c.outer.result, c.outer.route
+	r.limiter, r.result, r.route = limiter, max(q.Before, core.ResultAllowed), q.Route
+	return q
 }
 
 // noteResult notes the result of the request, for the limits that it comes to after this
 // one: those inside, or those on the route to which a denied request is passed.
 func (r *Record) noteResult() {
-	r.limiter = r.asked.limiter
-	r.result, _ = r.asked.Before()
-	r.result = max(r.result, core.ResultAllowed)
 	for i := range r.decisions {
 		switch d := &r.decisions[i]; {
 		case !d.Allowed:
@@ -79,8 +71,6 @@ func (r *Record) noteResult() {
 			r.result = max(r.result, core.ResultShadowDenied)
 		}
 	}
-	r.route = r.asked.Route()
-	r.asked = continued{}
 }
 
 // newest is the decision that stands for all of one limit: the denial if there
@@ -151,7 +141,7 @@ func (r *Record) with(limiter *core.Limiter, next *Record) *Record {
 			next.decisions = append(next.decisions, *outer)
 			next.asks = append(next.asks, r.asks[i])
 		case outer.Counted:
-			limiter.WarnAskedTwice(outer.Policy)
+			warnAskedTwice(limiter, outer.Policy)
 		}
 	}
 	next.newest += int32(len(next.decisions)) //nolint:gosec // as many as a request has limits
@@ -166,6 +156,14 @@ func (r *Record) with(limiter *core.Limiter, next *Record) *Record {
 	return next
 }
 
+// codeAskedTwice is the code of a warning.
+const codeAskedTwice = "STREAMLIMIT_W003"
+
+// warnAskedTwice warns that one request was counted twice on one log.
+func warnAskedTwice(limiter *core.Limiter, policy *core.Policy) {
+	limiter.Seam().Warnings.SayOf(codeAskedTwice, policy.Name(), "a request was counted twice by one policy: its middleware is on the route at two costs, or a handler has passed on a copy of the request")
+}
+
 // setFields sets the response fields anew for all decisions so far, by way of f.
 // retryAfter is the response's Retry-After in seconds, 0 for none.
 func (r *Record) setFields(f *fields, x Exchange, retryAfter int64) {
@@ -175,7 +173,7 @@ func (r *Record) setFields(f *fields, x Exchange, retryAfter int64) {
 		shown = slices.DeleteFunc(r.Decisions(), hidden)
 	}
 	f.to = x
-	core.SetHeaders(shown, r.forms, retryAfter, f)
+	SetHeaders(shown, r.forms, retryAfter, f)
 	f.to = nil
 }
 
@@ -189,7 +187,7 @@ func (r *Record) Restore(has func(name, value string) bool, add func(name, value
 	}
 	values := r.own.values
 	for _, form := range r.forms {
-		for _, name := range core.FieldNames(form) {
+		for _, name := range fieldNames(form) {
 			if len(values) == 0 {
 				return
 			}
@@ -219,7 +217,7 @@ type fields struct {
 	room   [2]string
 }
 
-// SetHeader implements [core.HeaderSetter].
+// SetHeader implements [HeaderSetter].
 func (f *fields) SetHeader(name, value string) {
 	if f.values == nil {
 		f.values = f.room[:0]

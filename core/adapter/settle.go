@@ -48,5 +48,5 @@ func (m *Middleware[C]) settle(ctx context.Context, c C, status int, decisions [
 		}
 	}
 	// A client that has gone away is not charged for that.
-	m.limiter.SettleRequest(context.WithoutCancel(ctx), decisions, used, waited)
+	SettleRequest(context.WithoutCancel(ctx), m.limiter, decisions, used, waited)
 }

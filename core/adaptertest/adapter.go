@@ -33,6 +33,9 @@ type Adapter[C, M any] struct {
 	FromContext func(C) (core.Decision, bool)
 	Decisions   func(C) []core.Decision
 
+	// Defaults returns the method New of a preset.
+	Defaults func(*core.Limiter, ...adapter.Option[C]) func(*core.Policy, ...adapter.Option[C]) M
+
 	ByAddress   func() adapter.Key[C]
 	ByHeader    func(name string) adapter.Key[C]
 	ByBearer    func() adapter.Key[C]
@@ -146,6 +149,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"UntrustedPeer", checkUntrustedPeer, ""},
 		{"TrustedProxies", checkTrustedProxies, ""},
 		{"ForwardedHeader", checkForwardedHeader, ""},
+		{"HashedAddresses", checkHashedAddresses, ""},
 		{"FieldNames", checkFieldNames, ""},
 		{"Also", checkAlso, ""},
 		{"AlsoDecisions", checkAlsoDecisions, ""},
@@ -157,6 +161,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"Cost", checkCost, ""},
 		{"CostRefused", checkCostRefused, ""},
 		{"Skip", checkSkip, ""},
+		{"Defaults", checkDefaults, ""},
 		{"Tier", checkTier, ""},
 		{"TierCost", checkTierCost, ""},
 		{"RefundStatus", checkRefundStatus, ""},

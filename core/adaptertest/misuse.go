@@ -26,6 +26,11 @@ func checkMisuse[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"New: nil limiter", "core.New", func() { a.New(nil, policy) }},
 		{"New: nil policy", "core.NewPolicy", func() { a.New(limiter, nil) }},
 		{"New: a nil option", "leave it out", func() { a.New(limiter, policy, nil) }},
+		{"Defaults: nil limiter", "core.New", func() { a.Defaults(nil) }},
+		{"Defaults: a nil option", "leave it out", func() { a.Defaults(limiter, nil) }},
+		{"New: nil policy", "core.NewPolicy", func() { a.Defaults(limiter)(nil) }},
+		{"New: a nil option", "leave it out", func() { a.Defaults(limiter)(policy, nil) }},
+		{"New: WithCost", "core.VariableCost", func() { a.Defaults(limiter, a.WithCost(cost))(policy) }},
 		{"New: WithCost", "core.VariableCost", func() { a.New(limiter, policy, a.WithCost(cost)) }},
 		{"New: WithCost", "core.VariableCost", func() {
 			a.New(limiter, policy, a.WithCost(cost), a.WithTier(func(C) *core.Policy { return nil }))

@@ -75,6 +75,7 @@ type options struct {
 	failed          func(visit, error) error
 	frameworkErrors bool
 	headers         []core.HeaderForm
+	defaults        *options // of the preset that makes the middleware
 }
 
 // also is a further policy, and who is counted by it.
@@ -166,7 +167,12 @@ func (a Adapter[C, M]) serve(t *testing.T, n app) string {
 func (a Adapter[C, M]) middleware(limits []limit) []M {
 	var all []M
 	for _, l := range limits {
-		all = append(all, a.New(l.limiter, l.policy, a.options(l.options)...))
+		own := a.options(l.options)
+		if l.defaults != nil {
+			all = append(all, a.Defaults(l.limiter, a.options(*l.defaults)...)(l.policy, own...))
+			continue
+		}
+		all = append(all, a.New(l.limiter, l.policy, own...))
 	}
 	return all
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
 // keepAliveRequests is enough for a framework that uses its memory again to
@@ -52,7 +53,7 @@ func checkKeepAlive(t *testing.T, s suite) {
 	var kept []string
 	for i, decisions := range w.passed {
 		id, user, credential := visitor(i)
-		want, err := core.JoinKeys("id="+id, "user="+user, digest("x-api-key", credential))
+		want, err := adapter.JoinKeys("id="+id, "user="+user, digest("x-api-key", credential))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,8 @@
 //	mux.Handle("GET /strict", httplimit.New(limiter, strict)(handler))
 //	http.ListenAndServe(":8080", httplimit.New(limiter, api)(mux))
 //
-// A handler finds the decision on its request with [FromContext].
+// A handler finds the decision on its request with [FromContext]. [Defaults] gives
+// options once for all routes.
 //
 // Packages ginlimit, echolimit and fiberlimit are the same for Gin, Echo and
 // Fiber. A client has the same key in all of them, so that services share limits

@@ -65,6 +65,30 @@ type router struct {
 func (r *router) Use(m func(http.Handler) http.Handler) { r.middleware = append(r.middleware, m) }
 func (r *router) Get(h http.Handler)                    { r.Handler = wrap(h, r.middleware) }
 
+// Options are given once for all routes. Those of a route come after them.
+func ExampleDefaults() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	api := core.NewPolicy("api", core.PerHour(100))
+	all := core.NewPolicy("all", core.PerHour(5000))
+	user := httplimit.ByFunc("user", func(*http.Request) (string, error) { return "ann", nil })
+	limits := httplimit.Defaults(limiter, httplimit.WithKey(user))
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /{$}", limits.New(all, httplimit.WithKey(httplimit.ByConstant("everyone")))(
+		http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			for _, d := range httplimit.Decisions(r) {
+				fmt.Println(d.Policy, d.Key)
+			}
+		})))
+
+	try(limits.New(api)(mux), "/")
+	// Output:
+	// api user=ann
+	// all everyone
+	// 200 "api";r=99;t=3600, "all";r=4999;t=3600
+}
+
 func ExampleFromContext() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -421,6 +445,7 @@ func ExampleWithTier() {
 	defer limiter.Close()
 	free := core.NewPolicy("free", core.PerHour(10))
 	pro := core.NewPolicy("pro", core.PerHour(1000))
+	limiter.Register(pro) // New registers free
 
 	handler := httplimit.New(limiter, free, httplimit.WithTier(func(r *http.Request) *core.Policy {
 		if r.Header.Get("X-Plan") == "pro" { // in earnest, the plan of the user
@@ -500,13 +525,14 @@ type usedKey struct{}
 
 func used(r *http.Request) *int64 { return r.Context().Value(usedKey{}).(*int64) }
 
+// A blocked client is denied with 403, so the status is that of the problem.
 func ExampleWithDenied() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 
 	handler := httplimit.New(limiter, core.NewPolicy("api", core.PerHour(1)),
 		httplimit.WithDenied(func(w http.ResponseWriter, _ *http.Request, d core.Decision) {
-			http.Error(w, "No more than "+d.Limit.String()+", please.", http.StatusTooManyRequests)
+			http.Error(w, "No more than "+d.Limit.String()+", please.", core.ProblemFor(d.Err()).Status)
 		}))(hello)
 
 	try(handler, "/")

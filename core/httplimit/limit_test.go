@@ -21,10 +21,13 @@ import (
 
 func TestAdapter(t *testing.T) {
 	adaptertest.Run(t, adaptertest.Adapter[*http.Request, func(http.Handler) http.Handler]{
-		Name:        "httplimit",
-		Lacks:       []string{"WithFrameworkErrors", "SetContext", "Refuse"},
-		Serve:       serve,
-		New:         httplimit.New,
+		Name:  "httplimit",
+		Lacks: []string{"WithFrameworkErrors", "SetContext", "Refuse"},
+		Serve: serve,
+		New:   httplimit.New,
+		Defaults: func(limiter *core.Limiter, options ...adapter.Option[*http.Request]) func(*core.Policy, ...adapter.Option[*http.Request]) func(http.Handler) http.Handler {
+			return httplimit.Defaults(limiter, options...).New
+		},
 		FromContext: httplimit.FromContext,
 		Decisions:   httplimit.Decisions,
 

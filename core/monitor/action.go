@@ -55,7 +55,7 @@ func (h *Handler) action(do func(*http.Request, request) error) http.Handler {
 		}
 		err := do(r, asked)
 		h.forget()
-		h.limiter.Logger().Info("streamlimit: monitor", "action", r.URL.Path, "peer", r.RemoteAddr,
+		h.limiter.Logger().Info("streamlimit: monitor", "action", r.URL.Path, "peer", h.peer(r),
 			"policy", asked.Policy, "key", asked.Key, "seconds", asked.Seconds, "limits", asked.Limits, "mode", asked.Mode, "error", err)
 		if err != nil {
 			fail(w, err)
@@ -68,6 +68,14 @@ func (h *Handler) action(do func(*http.Request, request) error) http.Handler {
 		refuse(w, http.StatusForbidden, "another site may not act here")
 	}))
 	return protection.Handler(handler)
+}
+
+// peer names who acts, for the log.
+func (h *Handler) peer(r *http.Request) string {
+	if h.limiter.Seam().Identity.Hashed {
+		return clientOf(h.limiter, r)
+	}
+	return r.RemoteAddr
 }
 
 func (h *Handler) reset(r *http.Request, asked request) error {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
 	"github.com/streamlimit/streamlimit/core/monitor"
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
@@ -87,7 +88,7 @@ func TestSearchByCredential(t *testing.T) {
 	defer limiter.Close()
 	defer s.Close()
 	defer recorder.Close()
-	key, err := limiter.Identity().Digest("x-api-key", secret)
+	key, err := adapter.CredentialKey(limiter, "x-api-key", secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,7 @@ func TestSearchByCredential(t *testing.T) {
 	if f := search(secret); len(f.Keys) != 0 || len(f.Guesses) != 0 || f.Digest != digest {
 		t.Errorf("before its first request: %+v", f)
 	}
-	joined, err := core.JoinKeys("192.0.2.1", key)
+	joined, err := adapter.JoinKeys("192.0.2.1", key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +132,7 @@ func TestSearchByCredential(t *testing.T) {
 		})
 	}
 	// What is not found may be counted by one of these.
-	other, err := limiter.Identity().Digest("x-api-key", "another")
+	other, err := adapter.CredentialKey(limiter, "x-api-key", "another")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,5 +230,40 @@ func TestKeyWithoutRedis(t *testing.T) {
 	a := s.ask(t, "POST", "api/key", `{"policy":"api","key":"k"}`)
 	if want := "the store does not answer, so what this key has used is not known"; a.StatusCode != 503 || !strings.Contains(a.body, want) || strings.Contains(a.body, server.Addr) {
 		t.Errorf("status %d: %s, want %q", a.StatusCode, a.body, want)
+	}
+}
+
+// With hashed addresses, a client is found by its address, and nothing shows it.
+func TestHashedAddresses(t *testing.T) {
+	const client = "203.0.113.7"
+	var log lines
+	recorder := monitor.NewRecorder(core.NewMemory())
+	limiter := core.New(core.NewMemory(), core.WithObserver(recorder), core.WithKeySecret([]byte("pepper")), core.WithHashedAddresses(),
+		core.WithLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+	page := monitor.New(limiter, recorder, monitor.WithAuthorize(anyone))
+	s := &site{Server: httptest.NewServer(http.StripPrefix("/ratelimit", page)), limiter: limiter, recorder: recorder}
+	defer limiter.Close()
+	defer s.Close()
+	defer recorder.Close()
+	key, err := adapter.AddressKey(limiter, netip.MustParseAddr(client))
+	if err != nil || strings.Contains(key, client) {
+		t.Fatalf("the key is %q, %v", key, err)
+	}
+	for _, want := range []string{`"guesses":["` + key + `"]`, `"key":"` + key + `"`} {
+		eventually(t, "the search is answered with "+want, func() bool {
+			a := s.ask(t, "POST", "api/search", `{"q":"`+client+`"}`)
+			if strings.Contains(a.body, client) {
+				t.Errorf("the search is answered with %s", a.body)
+			}
+			return strings.Contains(a.body, want)
+		})
+		s.allow(t, api, key, 1)
+	}
+	if a := s.ask(t, "POST", "api/ban", `{"key":"`+key+`","seconds":60}`); a.StatusCode != 204 {
+		t.Errorf("a ban: %d %s", a.StatusCode, a.body)
+	}
+	peer, err := adapter.AddressKey(limiter, netip.MustParseAddr("127.0.0.1"))
+	if text := log.String(); err != nil || strings.Contains(text, "127.0.0.1") || !strings.Contains(text, "peer=\""+peer) {
+		t.Errorf("the log has %s, want peer %s", text, peer)
 	}
 }

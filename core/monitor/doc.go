@@ -75,6 +75,25 @@
 // They can override the limits of a policy, and switch policies off or to shadow. The rules of a [core.Rule]
 // hold for all processes.
 //
+// Scripts send actions by POST, with Content-Type application/json and the password by
+// HTTP Basic. The answer is 204, or a problem document:
+//
+//	api/ban       {"key": "user=ann", "seconds": 600}
+//	api/unban     {"key": "user=ann"}
+//	api/block     {"key": "198.51.100.0/24", "seconds": 600}
+//	api/unblock   {"key": "198.51.100.0/24"}
+//	api/exempt    {"key": "user=monitoring"}
+//	api/unexempt  {"key": "user=monitoring"}
+//	api/reset     {"policy": "api", "key": "user=ann"}
+//	api/override  {"policy": "api", "limits": ["5/second"]}
+//	api/restore   {"policy": "api"}
+//	api/switch    {"policy": "api", "mode": "off", "seconds": 600}
+//
+// A ban needs seconds. A block, an exemption and a switch without seconds have no end. The
+// mode is "off", "shadow" or "on", and the policy "*" stands for all. The key is as
+// decisions and the page show it, such as x-api-key=<digest>: see "Who is counted" in
+// package core.
+//
 // # In a framework
 //
 // The page is an http.Handler below its own path:
@@ -83,6 +102,8 @@
 //	router.Any("/ratelimit/*path", gin.WrapH(page))          // Gin
 //	e.Any("/ratelimit/*", echo.WrapHandler(page))            // Echo
 //	app.All("/ratelimit/*", adaptor.HTTPHandler(page))       // Fiber
+//
+// Mount it at "/ratelimit" as well, without the slash.
 //
 // Limits of the whole app apply to the page too, in Echo in any order. A client that is
 // limited or banned then does not reach the page. WithSkip of the adapter leaves the page out:

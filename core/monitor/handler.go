@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -105,7 +106,7 @@ func New(limiter *core.Limiter, recorder *Recorder, options ...Option) *Handler 
 		}
 		o(h)
 	}
-	if !limiter.Tells(recorder) {
+	if !slices.Contains(limiter.Seam().Observers, any(recorder)) {
 		warning.Log(limiter.Logger(), warnUntold, "the monitor is not told of its limiter's decisions; give core.New the option core.WithObserver(recorder)")
 	}
 	recorder.Follow(limiter)

@@ -7,8 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/streamlimit/streamlimit/core"
 )
 
 // maxFound is how many keys a search finds.
@@ -50,19 +48,23 @@ func (h *Handler) search(w http.ResponseWriter, r *http.Request) {
 	answer(w, f)
 }
 
-// hexDigest is a digest as [core.Identity.Digest] writes it, with its name.
+// hexDigest is a digest as keys of credentials have it, with its name.
 var hexDigest = regexp.MustCompile(`([^=:,\s]+)=([0-9a-f]{32})`)
 
 // digestOf is the digest of a credential, which may be preceded by its name, as in
-// "x-api-key=...". It is "" for an address, and for what has a digest in it already.
+// "x-api-key=...". It is "" for an address in clear, and for what has a digest in it already.
 func (h *Handler) digestOf(text string) string {
+	if addr, err := netip.ParseAddr(text); err == nil && h.limiter.Seam().Identity.Hashed {
+		_, digest, _ := strings.Cut(h.limiter.Seam().Identity.AddressKey(addr), "=")
+		return digest
+	}
 	if text == "" || isNetwork(text) || hexDigest.MatchString(text) {
 		return ""
 	}
 	if _, value, ok := strings.Cut(text, "="); ok && value != "" {
 		text = value
 	}
-	key, err := h.limiter.Identity().Digest("x", text)
+	key, err := h.limiter.Seam().Identity.Digest("x", text)
 	if err != nil {
 		return ""
 	}
@@ -73,9 +75,7 @@ func (h *Handler) digestOf(text string) string {
 func (h *Handler) guesses(text, digest string, now int64) []string {
 	if isNetwork(text) {
 		if addr, err := netip.ParseAddr(text); err == nil {
-			if key, err := h.limiter.Identity().Address(address(addr)); err == nil {
-				return []string{key}
-			}
+			return []string{h.limiter.Seam().Identity.AddressKey(addr)}
 		}
 		return []string{text}
 	}
@@ -120,15 +120,6 @@ func (h *Handler) credentials(now int64) (names []string) {
 	slices.Sort(names)
 	return names
 }
-
-// address is a request that comes from one, for the key that it has then.
-type address netip.Addr
-
-var _ core.Request = address{}
-
-func (a address) Peer() netip.Addr           { return netip.Addr(a) }
-func (address) Header(string) string         { return "" }
-func (address) HeaderValues(string) []string { return nil }
 
 // isNetwork reports whether a key is an address or a prefix.
 func isNetwork(key string) bool {

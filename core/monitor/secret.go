@@ -52,16 +52,19 @@ func newToken() (*secret, string) {
 
 // open starts counting guesses, by client as limiter sees clients.
 func (s *secret) open(limiter *core.Limiter) {
-	s.client = func(r *http.Request) string {
-		client, err := limiter.Identity().Address(sender{r})
-		if err != nil {
-			return "no address"
-		}
-		return client
-	}
+	s.client = func(r *http.Request) string { return clientOf(limiter, r) }
 	s.logger = limiter.Logger()
 	s.counts = core.New(core.NewMemory(core.WithMaxKeys(maxGuessers)), core.WithFailureMode(core.FailClosed),
 		core.WithLogger(slog.New(slog.DiscardHandler)))
+}
+
+// clientOf returns the client of a request, as the limiter's keys name it.
+func clientOf(limiter *core.Limiter, r *http.Request) string {
+	client, err := limiter.Seam().Identity.Address(sender{r})
+	if err != nil {
+		return "no address"
+	}
+	return client
 }
 
 func (s *secret) close() { _ = s.counts.Close() } // always nil
@@ -120,7 +123,7 @@ func (s *secret) tooMany(r *http.Request) bool {
 	return true
 }
 
-// sender is a request as [core.Identity] reads it.
+// sender is a request as a limiter's identity reads it.
 type sender struct{ *http.Request }
 
 func (s sender) Peer() netip.Addr {

@@ -204,7 +204,7 @@ func TestNoKey(t *testing.T) {
 	o.Watch(l)
 	ctx, span := tracer.Start(context.Background(), "GET /")
 	traffic(ctx, l, store)
-	if err := l.AllowFor(ctx, nil, core.Charge{Policy: api, Key: "client-7"}, new(core.Decision)); err != nil {
+	if _, err := l.Allow(ctx, api, "client-7"); err != nil {
 		t.Fatal(err)
 	}
 	span.End()

@@ -38,6 +38,31 @@ func ExampleNew() {
 	// 429 "api";r=97;t=3600, "strict";r=0;t=3600
 }
 
+// Options are given once for all routes. Those of a route come after them.
+func ExampleDefaults() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	api := core.NewPolicy("api", core.PerHour(100))
+	all := core.NewPolicy("all", core.PerHour(5000))
+	user := echolimit.ByFunc("user", func(*echo.Context) (string, error) { return "ann", nil })
+	limits := echolimit.Defaults(limiter, echolimit.WithKey(user))
+
+	e := echo.New()
+	e.Use(limits.New(api))
+	e.GET("/", func(c *echo.Context) error {
+		for _, d := range echolimit.Decisions(c) {
+			fmt.Println(d.Policy, d.Key)
+		}
+		return c.NoContent(http.StatusOK)
+	}, limits.New(all, echolimit.WithKey(echolimit.ByConstant("everyone"))))
+
+	try(e, "/")
+	// Output:
+	// api user=ann
+	// all everyone
+	// 200 "api";r=99;t=3600, "all";r=4999;t=3600
+}
+
 func ExampleFromContext() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -412,6 +437,7 @@ func ExampleWithTier() {
 	defer limiter.Close()
 	free := core.NewPolicy("free", core.PerHour(10))
 	pro := core.NewPolicy("pro", core.PerHour(1000))
+	limiter.Register(pro) // New registers free
 
 	e := echo.New()
 	e.Use(echolimit.New(limiter, free, echolimit.WithTier(func(c *echo.Context) *core.Policy {
@@ -488,13 +514,14 @@ func ExampleWithSettle() {
 	// 429 "tokens";r=100;t=3600
 }
 
+// A blocked client is denied with 403, so the status is that of the problem.
 func ExampleWithDenied() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 
 	e := echo.New()
 	e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(1)), echolimit.WithDenied(func(c *echo.Context, d core.Decision) error {
-		return c.String(http.StatusTooManyRequests, "No more than "+d.Limit.String()+", please.")
+		return c.String(core.ProblemFor(d.Err()).Status, "No more than "+d.Limit.String()+", please.")
 	})))
 	e.GET("/", hello)
 

@@ -24,9 +24,12 @@ import (
 
 func TestAdapter(t *testing.T) {
 	adaptertest.Run(t, adaptertest.Adapter[*echo.Context, echo.MiddlewareFunc]{
-		Name:        "echolimit",
-		Serve:       serve,
-		New:         echolimit.New,
+		Name:  "echolimit",
+		Serve: serve,
+		New:   echolimit.New,
+		Defaults: func(limiter *core.Limiter, options ...adapter.Option[*echo.Context]) func(*core.Policy, ...adapter.Option[*echo.Context]) echo.MiddlewareFunc {
+			return echolimit.Defaults(limiter, options...).New
+		},
 		FromContext: echolimit.FromContext,
 		Decisions:   echolimit.Decisions,
 

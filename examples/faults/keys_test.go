@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
 	"github.com/streamlimit/streamlimit/core/redistest"
 	"github.com/streamlimit/streamlimit/core/store"
 )
@@ -101,7 +102,7 @@ func joins(t *testing.T) int {
 	parts := []string{"a", "b", ",", ":", "1", "1:a", "1:a,1:b", "a,b", "a,1:b", ",1:a"}
 	made := make(map[string]string)
 	check := func(list ...string) {
-		key, err := core.JoinKeys(list...)
+		key, err := adapter.JoinKeys(list...)
 		if err != nil {
 			t.Fatal(err)
 		}

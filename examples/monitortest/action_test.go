@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
 	"github.com/streamlimit/streamlimit/core/monitor"
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
@@ -145,11 +146,11 @@ func TestSearchByCredential(t *testing.T) {
 	t.Parallel()
 	const secret = "sk_live_51Hn8"
 	here := newProcess(t, redistest.Start(t))
-	key, err := here.limiter.Identity().Digest("x-api-key", secret)
+	key, err := adapter.CredentialKey(here.limiter, "x-api-key", secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := here.limiter.Identity().Digest("x-api-key", secret+"-other")
+	other, err := adapter.CredentialKey(here.limiter, "x-api-key", secret+"-other")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package monitortest
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -39,24 +38,16 @@ type decided struct {
 
 func newLedger(t *testing.T) *ledger { return &ledger{t: t} }
 
-// onRoute is a request of a route, and of nobody's address.
-type onRoute string
-
-func (onRoute) Peer() netip.Addr             { return netip.Addr{} }
-func (onRoute) Header(string) string         { return "" }
-func (onRoute) HeaderValues(string) []string { return nil }
-func (r onRoute) Route() string              { return string(r) }
-
 func (l *ledger) ask(p *process, route, key string, policies ...*core.Policy) {
 	l.t.Helper()
 	asks := make([]core.Charge, len(policies))
 	for i, policy := range policies {
 		asks[i] = core.Charge{Policy: policy, Key: key}
 	}
-	all, err := p.limiter.AllowRequest(l.t.Context(), onRoute(route), asks...)
+	all, err := p.limiter.Decide(l.t.Context(), core.Request{Route: route}, asks, nil)
 	for errors.Is(err, core.ErrOverloaded) { // on a busy machine; a client comes again
 		time.Sleep(20 * time.Millisecond)
-		all, err = p.limiter.AllowRequest(l.t.Context(), onRoute(route), asks...)
+		all, err = p.limiter.Decide(l.t.Context(), core.Request{Route: route}, asks, nil)
 	}
 	if err != nil {
 		l.t.Fatal(err)

@@ -42,6 +42,7 @@ key it is x-api-key=<digest>.
 			if err := limiter.SetRule(ctx, ban); err != nil {
 				return err
 			}
+			noteForm(s.err, *key)
 			if t.json {
 				return writeJSON(s.out, monitor.ShowRule(ban))
 			}

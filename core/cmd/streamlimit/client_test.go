@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
 	"github.com/streamlimit/streamlimit/core/monitor"
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
@@ -69,7 +70,7 @@ func TestDigestIsTheServices(t *testing.T) {
 	} {
 		limiter := core.New(core.NewMemory(), c.options...)
 		defer limiter.Close()
-		want, err := limiter.Identity().Digest("x-api-key", "s3cret key ")
+		want, err := adapter.CredentialKey(limiter, "x-api-key", "s3cret key ")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
 var digestCommand = command{
@@ -49,7 +50,7 @@ the environment variable that -secret names.
 			}
 			limiter := core.New(core.NewMemory(), options...)
 			defer limiter.Close()
-			key, err := limiter.Identity().Digest(*name, credential)
+			key, err := adapter.CredentialKey(limiter, *name, credential)
 			if err != nil {
 				return errors.New("standard input has no credential")
 			}

@@ -135,6 +135,16 @@ func TestKeysThatNobodyIsCountedByAreNoted(t *testing.T) {
 		}
 	}
 	tool(t, server, "ban", "-key", "secret", "-for", "1m").want(t, exitOK, keyHint)
+	for key, noted := range map[string]bool{
+		"sk_live_51Hn8": true, "x-api-key=sk_live_51Hn8": true, "bearer=eyJ.a.b": true, "shop": true, "address=203.0.113.7": true,
+		"203.0.113.7": false, "2001:db8::/64": false, "user=ann": false, "x-api-key=" + strings.Repeat("5f2b", 8): false,
+		"11:203.0.113.7,8:user=ann": false, "address=" + strings.Repeat("5f2b", 8): false,
+	} {
+		r := tool(t, server, "ban", "-key", key, "-for", "1m")
+		if r.code != exitOK || strings.Contains(r.err, "streamlimit digest") != noted || noted != (r.err != "") {
+			t.Errorf("ban of %q: exit code %d, and it notes %q", key, r.code, r.err)
+		}
+	}
 }
 
 func TestKeysDoNothingToTerminals(t *testing.T) {

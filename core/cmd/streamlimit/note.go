@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/netip"
+	"regexp"
+	"strings"
 
 	"github.com/streamlimit/streamlimit/core"
 )
@@ -15,4 +19,35 @@ func noteEmpty(ctx context.Context, s streams, limiter *core.Limiter, p *core.Po
 	if entries, err := limiter.Entries(ctx, p, key, 1); err == nil && len(entries) == 0 {
 		fmt.Fprintln(s.err, told(key, "has nothing in its log of %s. %s", p.Name(), keyHint))
 	}
+}
+
+// hashed is the part of a key after the name of a credential.
+var hashed = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// joined is the start of a key of several parts: the length of the first.
+var joined = regexp.MustCompile(`^[0-9]+:`)
+
+// noteForm says that requests are hardly counted by a key, if it looks like a credential
+// in clear.
+func noteForm(notes io.Writer, key string) {
+	name, value, named := strings.Cut(key, "=")
+	_, notAddress := netip.ParseAddr(key)
+	_, notNetwork := netip.ParsePrefix(key)
+	switch {
+	case joined.MatchString(key):
+		return
+	case named && (name == "bearer" || name == "basic" || name == "address" || strings.HasPrefix(name, "x-")):
+		if hashed.MatchString(value) {
+			return
+		}
+	case named, notAddress == nil, notNetwork == nil:
+		return
+	}
+	fmt.Fprintln(notes, "Is that a credential in clear? Then nobody is counted by it, and nobody is banned: make its key with streamlimit digest, and unban this one. "+
+		"A key without a name, of ByConstant or of your own, is right as it is.")
+}
+
+// noteUnknown says that a rule is on a policy that processes do not tell of, but of others.
+func noteUnknown(notes io.Writer, name, rule string, others []string) {
+	fmt.Fprintf(notes, "No process has told of a policy %q within the last hour (%s): the %s waits for one.\n", name, list(others), rule)
 }

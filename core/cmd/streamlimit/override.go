@@ -93,7 +93,7 @@ func setOverride(ctx context.Context, notes io.Writer, limiter *core.Limiter, st
 		return err
 	}
 	if found == nil {
-		fmt.Fprintf(notes, "No process has told of a policy %q within the last hour (%s): the override waits for one.\n", rule.Policy, list(others))
+		noteUnknown(notes, rule.Policy, "override", others)
 		return limiter.SetRule(ctx, rule)
 	}
 	before, err := current(ctx, limiter, found)

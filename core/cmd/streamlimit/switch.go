@@ -17,7 +17,8 @@ var switchCommand = command{
 It holds in all processes within a second, or by their next request. Off lets requests pass uncounted; shadow
 counts them and denies none; on ends the switch, so that a policy is as it was made.
 Clients that are banned or blocked stay out. A switch that is there already is
-replaced, and one of a policy comes before the one of all.
+replaced, and one of a policy comes before the one of all. A policy that no process has told
+of is noted: look at its name.
 
 	streamlimit switch -policy search -to off -for 10m
 	streamlimit switch -all -to shadow
@@ -48,13 +49,22 @@ replaced, and one of a policy comes before the one of all.
 					none:   "not switched: " + policies(rule.Policy),
 				}.run(ctx, s, t)
 			}
-			limiter, _, err := t.limiter(ctx)
+			limiter, store, err := t.limiter(ctx)
 			if err != nil {
 				return err
 			}
 			defer limiter.Close()
 			if rule.Until, err = ending(ctx, limiter, *length); err != nil {
 				return err
+			}
+			if !*all {
+				found, others, err := tellOf(ctx, store, rule.Policy)
+				if err != nil {
+					return err
+				}
+				if found == nil {
+					noteUnknown(s.err, rule.Policy, "switch", others)
+				}
 			}
 			if err := limiter.SetRule(ctx, rule); err != nil {
 				return err

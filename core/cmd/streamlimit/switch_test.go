@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -41,6 +42,11 @@ func TestSwitchOffAndOn(t *testing.T) {
 	tool(t, server, "rules").want(t, exitOK, "switch policy *  shadow")
 	tool(t, server, "switch", "-all", "-to", "on").want(t, exitOK, "on again: all policies")
 	mode(core.ModeOn)
+	r = tool(t, server, "switch", "-policy", "apii", "-to", "off")
+	if r.want(t, exitOK, "switched: switch apii: off"); !strings.Contains(r.err, `No process has told of a policy "apii"`) || !strings.Contains(r.err, "api") {
+		t.Errorf("a policy that nobody has is noted as %q", r.err)
+	}
+	tool(t, server, "switch", "-policy", "apii", "-to", "on").want(t, exitOK, "on again: apii")
 	for _, wrong := range [][]string{
 		{"-policy", "api"}, {"-to", "off"}, {"-all", "-policy", "api", "-to", "off"}, {"-all", "-to", "dim"}, {"-all", "-to", "on", "-for", "1h"},
 		{"-all", "-to", "off", "-for", "-1s"},

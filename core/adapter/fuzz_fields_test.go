@@ -1,6 +1,7 @@
-package core
+package adapter
 
 import (
+	"context"
 	"encoding/binary"
 	"slices"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -20,23 +22,23 @@ func FuzzFields(f *testing.F) {
 	f.Add("x", "x-minute", "x", "1/s,1/m", "1/s,1/m", []byte{}, int64(2592000))
 	f.Add(`q"\`, "new\r\nline", "ü", "1/s", "1/s", []byte{}, int64(0))
 	f.Fuzz(func(t *testing.T, name, other, field, limits, others string, used []byte, retryAfter int64) {
-		p, err := ParsePolicy(name, split(limits, ","))
+		p, err := core.ParsePolicy(name, strings.Split(limits, ","))
 		if err != nil {
 			return
 		}
-		q, err := ParsePolicy(other, split(others, ","), FieldName(field), VariableCost())
+		q, err := core.ParsePolicy(other, strings.Split(others, ","), core.FieldName(field), core.VariableCost())
 		if err != nil {
 			return
 		}
 		retryAfter &= 1<<22 - 1
-		asked := [][]Decision{
+		asked := [][]core.Decision{
 			{fuzzedDecision(p, used)},
 			{fuzzedDecision(p, used), fuzzedDecision(q, append(used, 7))},
 			{fuzzedDecision(q, used), fuzzedDecision(p, used), fuzzedDecision(q, used)},
 		}
 		for _, decisions := range asked {
 			fields := map[string]string{}
-			SetHeaders(decisions, []HeaderForm{HeadersIETF, HeadersX, HeadersDraft06}, retryAfter, fuzzedFields(fields))
+			SetHeaders(decisions, []core.HeaderForm{core.HeadersIETF, core.HeadersX, core.HeadersDraft06}, retryAfter, fuzzedFields(fields))
 			checkIETF(t, decisions, retryAfter, fields)
 			for _, prefix := range []string{"X-RateLimit-", "RateLimit-"} {
 				quota, left, reset := fields[prefix+"Limit"], fields[prefix+"Remaining"], fields[prefix+"Reset"]
@@ -51,7 +53,7 @@ func FuzzFields(f *testing.F) {
 	})
 }
 
-func checkIETF(t *testing.T, decisions []Decision, retryAfter int64, fields map[string]string) {
+func checkIETF(t *testing.T, decisions []core.Decision, retryAfter int64, fields map[string]string) {
 	policies, err := parseList(fields["RateLimit-Policy"])
 	if err != nil {
 		t.Fatalf("RateLimit-Policy: %q: %v", fields["RateLimit-Policy"], err)
@@ -96,17 +98,33 @@ func checkIETF(t *testing.T, decisions []Decision, retryAfter int64, fields map[
 
 // fuzzedDecision is a decision on a log that a store found to be used so: more
 // than a limit after it was lowered, or settled beyond it.
-func fuzzedDecision(p *Policy, used []byte) Decision {
+func fuzzedDecision(p *core.Policy, used []byte) core.Decision {
 	next := func() int64 {
 		var n [8]byte
 		used = used[copy(n[:], used):]
 		return int64(binary.LittleEndian.Uint64(n[:]) >> 1)
 	}
-	u := store.Usage{Allowed: next()&1 != 0, Source: SourceRedis}
-	for i := range len(p.limits) {
+	u := store.Usage{Allowed: next()&1 != 0, Source: core.SourceRedis}
+	for i := range len(p.Limits()) {
 		u.Limits[i] = store.LimitUsage{Used: next() % (2 * store.MaxUnits), FreeIn: time.Duration(next()%(store.MaxWindow.Milliseconds()+1)) * time.Millisecond}
 	}
-	return decisionOf(Charge{Policy: p, Key: "key", Cost: 1}, u)
+	l := core.New(told{core.NewMemory(), u})
+	defer l.Close()
+	d, err := l.Allow(context.Background(), p, "key")
+	if err != nil {
+		panic(err)
+	}
+	return d
+}
+
+// told is a store that finds what it is told.
+type told struct {
+	core.Store
+	usage store.Usage
+}
+
+func (t told) Take(context.Context, *store.Log, string, int64) (store.Usage, error) {
+	return t.usage, nil
 }
 
 func number(s string) int64 {

@@ -1,4 +1,4 @@
-package core_test
+package adapter_test
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -21,6 +22,14 @@ type farStore struct {
 	away, timeout time.Duration
 	settled       atomic.Int64
 	free          chan struct{} // corrections wait for it, if it is not nil
+	down          atomic.Bool   // decisions fail
+}
+
+func (s *farStore) Take(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
+	if s.down.Load() {
+		return store.Usage{}, errors.New("down")
+	}
+	return s.Store.Take(ctx, p, key, cost)
 }
 
 func (s *farStore) Timeout() time.Duration { return s.timeout }
@@ -39,6 +48,24 @@ func (s *farStore) Settle(ctx context.Context, p *store.Log, key string, entry s
 
 var farPolicy = core.NewPolicy("p", core.PerMinute(10_000), core.VariableCost(), core.Refundable(0))
 
+func allow(t *testing.T, l *core.Limiter, p *core.Policy, key string, cost int64) core.Decision {
+	t.Helper()
+	d, err := l.AllowN(t.Context(), p, key, cost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func left(t *testing.T, l *core.Limiter, p *core.Policy, key string) int64 {
+	t.Helper()
+	d, err := l.Peek(t.Context(), p, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.Remaining
+}
+
 // A request waits for its decisions and corrections together no longer than the
 // store's timeout, and is corrected all the same.
 func TestSettleRequestWithinTimeout(t *testing.T) {
@@ -54,7 +81,7 @@ func TestSettleRequestWithinTimeout(t *testing.T) {
 				l := core.New(store)
 				d := allow(t, l, farPolicy, "k", 20)
 				begun := time.Now()
-				l.SettleRequest(t.Context(), []core.Decision{d}, 5, c.waited)
+				adapter.SettleRequest(t.Context(), l, []core.Decision{d}, 5, c.waited)
 				if took := time.Since(begun); took != c.want {
 					t.Errorf("held up for %v, want %v", took, c.want)
 				}
@@ -77,7 +104,7 @@ func TestSettleRequestSeveral(t *testing.T) {
 		store := &farStore{Store: core.NewMemory(), away: 95 * time.Millisecond, timeout: 100 * time.Millisecond}
 		l := core.New(store)
 		begun := time.Now()
-		l.SettleRequest(t.Context(), []core.Decision{allow(t, l, farPolicy, "a", 5), {}, allow(t, l, farPolicy, "b", 5)}, 0, 0)
+		adapter.SettleRequest(t.Context(), l, []core.Decision{allow(t, l, farPolicy, "a", 5), {}, allow(t, l, farPolicy, "b", 5)}, 0, 0)
 		if took := time.Since(begun); took != store.timeout {
 			t.Errorf("held up for %v, want %v", took, store.timeout)
 		}
@@ -94,7 +121,7 @@ func TestSettleRequestClose(t *testing.T) {
 		store := &farStore{Store: core.NewMemory(), away: time.Second, timeout: time.Millisecond}
 		l := core.New(store, core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 		first, second := allow(t, l, farPolicy, "k", 5), allow(t, l, farPolicy, "k", 5)
-		l.SettleRequest(t.Context(), []core.Decision{first}, 0, 0)
+		adapter.SettleRequest(t.Context(), l, []core.Decision{first}, 0, 0)
 		begun := time.Now()
 		if err := l.Close(); err != nil || store.settled.Load() != 1 {
 			t.Errorf("%d corrections after Close, %v; want 1", store.settled.Load(), err)
@@ -102,7 +129,7 @@ func TestSettleRequestClose(t *testing.T) {
 		if took := time.Since(begun); took != 999*time.Millisecond || log.Len() > 0 {
 			t.Errorf("Close took %v, and the log has: %s", took, log.String())
 		}
-		l.SettleRequest(t.Context(), []core.Decision{second}, 0, 0)
+		adapter.SettleRequest(t.Context(), l, []core.Decision{second}, 0, 0)
 		if text := log.String(); !strings.Contains(text, "stays charged") || !strings.Contains(text, "policy=p") {
 			t.Errorf("after Close the log has: %s", text)
 		}
@@ -117,7 +144,7 @@ func TestSettleRequestBounded(t *testing.T) {
 		l := core.New(store, core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 		const most = 4096
 		for range most + 2 {
-			l.SettleRequest(t.Context(), []core.Decision{allow(t, l, farPolicy, "k", 1)}, 0, time.Hour)
+			adapter.SettleRequest(t.Context(), l, []core.Decision{allow(t, l, farPolicy, "k", 1)}, 0, time.Hour)
 		}
 		if n := strings.Count(log.String(), "too many corrections"); n != 1 {
 			t.Errorf("%d lines about too many, want 1 a minute: %s", n, log.String())
@@ -127,7 +154,7 @@ func TestSettleRequestBounded(t *testing.T) {
 		if got := left(t, l, farPolicy, "k"); got != 10_000-2 {
 			t.Errorf("%d left, want all but the 2 beyond the bound given back", got)
 		}
-		l.SettleRequest(t.Context(), []core.Decision{allow(t, l, farPolicy, "k", 1)}, 0, time.Hour)
+		adapter.SettleRequest(t.Context(), l, []core.Decision{allow(t, l, farPolicy, "k", 1)}, 0, time.Hour)
 		if err := l.Close(); err != nil || store.settled.Load() != most+1 {
 			t.Errorf("%d corrections, %v; want %d", store.settled.Load(), err, most+1)
 		}
@@ -146,7 +173,7 @@ func TestSettleRequestNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		begun := time.Now()
-		l.SettleRequest(t.Context(), []core.Decision{d, {}, allow(t, l, farPolicy, "k", 2)}, 2, 0)
+		adapter.SettleRequest(t.Context(), l, []core.Decision{d, {}, allow(t, l, farPolicy, "k", 2)}, 2, 0)
 		if took := time.Since(begun); took != 0 || store.settled.Load() != 1 || log.Len() > 0 {
 			t.Errorf("held up for %v, %d corrections, log: %s", took, store.settled.Load(), log.String())
 		}
@@ -156,18 +183,17 @@ func TestSettleRequestNothing(t *testing.T) {
 // While a server is known not to answer, nobody waits for it.
 func TestSettleRequestDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newFailingStore()
-		far := &farStore{Store: store, away: time.Second, timeout: time.Minute}
+		far := &farStore{Store: core.NewMemory(), away: time.Second, timeout: time.Minute}
 		l := core.New(far, core.WithLogger(slog.New(slog.DiscardHandler)))
 		defer l.Close()
 		d := allow(t, l, farPolicy, "k", 5)
-		store.fail(errors.New("down"))
+		far.down.Store(true)
 		for range 10 {
 			time.Sleep(20 * time.Millisecond)
 			_, _ = l.Allow(t.Context(), farPolicy, "k")
 		}
 		begun := time.Now()
-		l.SettleRequest(t.Context(), []core.Decision{d}, 0, 0)
+		adapter.SettleRequest(t.Context(), l, []core.Decision{d}, 0, 0)
 		if took := time.Since(begun); took != 0 || far.settled.Load() != 0 {
 			t.Errorf("held up for %v", took)
 		}

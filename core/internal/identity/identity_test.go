@@ -1,4 +1,4 @@
-package core_test
+package identity_test
 
 import (
 	"bytes"
@@ -12,9 +12,10 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/internal/identity"
 )
 
-// request is a core.Request by hand.
+// request is an identity.Request by hand.
 type request struct {
 	peer   string
 	header textproto.MIMEHeader
@@ -31,9 +32,11 @@ func forwarded(peer string, lines ...string) request {
 	return request{peer, textproto.MIMEHeader{"X-Forwarded-For": lines}}
 }
 
-func identity(t *testing.T, options ...core.Option) *core.Identity {
-	l, _ := newLimiter(t, options...)
-	return l.Identity()
+// identified returns the identity of a limiter with the options.
+func identified(t *testing.T, options ...core.Option) *identity.Identity {
+	l := core.New(core.NewMemory(), options...)
+	t.Cleanup(func() { l.Close() })
+	return l.Seam().Identity
 }
 
 func proxies(t *testing.T, list string) core.Option {
@@ -46,12 +49,12 @@ func proxies(t *testing.T, list string) core.Option {
 }
 
 func TestAddress(t *testing.T) {
-	none := identity(t)
-	some := identity(t, proxies(t, "10.0.0.0/8, 2001:db8:ffff::/48 ::1 fe80::/10"))
-	unix := identity(t, core.WithTrustedUnixSocket())
+	none := identified(t)
+	some := identified(t, proxies(t, "10.0.0.0/8, 2001:db8:ffff::/48 ::1 fe80::/10"))
+	unix := identified(t, core.WithTrustedUnixSocket())
 	for _, c := range []struct {
 		name string
-		id   *core.Identity
+		id   *identity.Identity
 		r    request
 		want string
 	}{
@@ -89,7 +92,7 @@ func TestAddress(t *testing.T) {
 			}
 		})
 	}
-	for name, id := range map[string]*core.Identity{"none trusted": none, "some trusted": some} {
+	for name, id := range map[string]*identity.Identity{"none trusted": none, "some trusted": some} {
 		if got, err := id.Address(forwarded("", "1.2.3.4")); !errors.Is(err, core.ErrNoKey) {
 			t.Errorf("%s: a peer without address: %q, %v, want ErrNoKey", name, got, err)
 		}
@@ -99,7 +102,7 @@ func TestAddress(t *testing.T) {
 // Whatever a client writes into the chain, it stands left of what the trusted
 // proxies write, and does not change its key.
 func TestAddressCannotBeForged(t *testing.T) {
-	id := identity(t, proxies(t, "10.0.0.0/8"))
+	id := identified(t, proxies(t, "10.0.0.0/8"))
 	rapid.Check(t, func(t *rapid.T) {
 		lines := rapid.SliceOf(rapid.OneOf(rapid.String(), rapid.StringMatching(`[0-9a-f:., \[\]"]{0,40}`))).Draw(t, "forged")
 		r := forwarded("10.0.0.1", append(lines, "203.0.113.7, 10.0.0.2")...)
@@ -115,7 +118,7 @@ func TestAddressCannotBeForged(t *testing.T) {
 
 // A proxy that writes Forwarded quotes the host, which the client chooses.
 func TestForwardedHostCannotForge(t *testing.T) {
-	id := identity(t, proxies(t, "10.0.0.0/8"), core.WithForwardedHeader("Forwarded"))
+	id := identified(t, proxies(t, "10.0.0.0/8"), core.WithForwardedHeader("Forwarded"))
 	check := func(t interface{ Fatalf(string, ...any) }, line string) {
 		r := request{"10.0.0.1", textproto.MIMEHeader{"Forwarded": {"for=8.8.8.8", line}}}
 		if got, err := id.Address(r); err != nil || got != "203.0.113.7" {
@@ -135,7 +138,7 @@ func TestForwardedHostCannotForge(t *testing.T) {
 
 func TestForwardedHeader(t *testing.T) {
 	trusted := proxies(t, "10.0.0.0/8")
-	rfc7239 := identity(t, trusted, core.WithForwardedHeader("forwarded"))
+	rfc7239 := identified(t, trusted, core.WithForwardedHeader("forwarded"))
 	for value, want := range map[string]string{
 		`for=203.0.113.7`: "203.0.113.7",
 		`for=1.1.1.1, for=203.0.113.7;proto=https;by=10.9.9.9, For="10.9.9.9:80"`: "203.0.113.7",
@@ -181,7 +184,7 @@ func TestForwardedHeader(t *testing.T) {
 			t.Errorf("Forwarded: %s: %q, %v, want %q", value, got, err, want)
 		}
 	}
-	realIP := identity(t, trusted, core.WithForwardedHeader("x-real-ip"))
+	realIP := identified(t, trusted, core.WithForwardedHeader("x-real-ip"))
 	r := request{"10.1.2.3", textproto.MIMEHeader{"X-Real-Ip": {"203.0.113.7"}, "X-Forwarded-For": {"9.9.9.9"}}}
 	if got, err := realIP.Address(r); err != nil || got != "203.0.113.7" {
 		t.Errorf("X-Real-IP: %q, %v", got, err)
@@ -190,7 +193,7 @@ func TestForwardedHeader(t *testing.T) {
 
 func TestIPv6Prefix(t *testing.T) {
 	for bits, want := range map[int]string{56: "2001:db8:1:200::/56", 48: "2001:db8:1::/48", 128: "2001:db8:1:2ff:3:4:5:6/128"} {
-		if got, _ := identity(t, core.WithIPv6Prefix(bits)).Address(forwarded("2001:db8:1:2ff:3:4:5:6")); got != want {
+		if got, _ := identified(t, core.WithIPv6Prefix(bits)).Address(forwarded("2001:db8:1:2ff:3:4:5:6")); got != want {
 			t.Errorf("/%d: %q, want %q", bits, got, want)
 		}
 	}
@@ -219,33 +222,40 @@ func TestAddressOfIPv4InIPv6(t *testing.T) {
 		"2001:0:1:2:3:4:5:6":                   "2001::/32",
 		"2001:1::1":                            "2001:1::/64",
 	} {
-		for _, id := range []*core.Identity{identity(t), identity(t, proxies(t, "10.0.0.0/8 127.0.0.0/8"))} {
+		for _, id := range []*identity.Identity{identified(t), identified(t, proxies(t, "10.0.0.0/8 127.0.0.0/8"))} {
 			if got, err := id.Address(forwarded(address, "9.9.9.9")); err != nil || got != want {
 				t.Errorf("%s: %q, %v, want %q", address, got, err, want)
 			}
 		}
-		id := identity(t, proxies(t, "192.0.2.1"))
+		id := identified(t, proxies(t, "192.0.2.1"))
 		if got, err := id.Address(forwarded("192.0.2.1", "9.9.9.9, "+address)); err != nil || got != want {
 			t.Errorf("%s in the chain: %q, %v, want %q", address, got, err, want)
 		}
 	}
 	// A proxy behind a translator is named as it is seen.
-	id := identity(t, proxies(t, "64:ff9b::192.0.2.1"))
+	id := identified(t, proxies(t, "64:ff9b::192.0.2.1"))
 	if got, err := id.Address(forwarded("64:ff9b::192.0.2.1", "203.0.113.7")); err != nil || got != "203.0.113.7" {
 		t.Errorf("behind a translated proxy: %q, %v", got, err)
 	}
 	for bits, want := range map[int]string{32: "2002:cb00::/32", 56: "2002:cb00:7107::/48", 128: "2002:cb00:7107::/48"} {
-		if got, _ := identity(t, core.WithIPv6Prefix(bits)).Address(forwarded("2002:cb00:7107:1::1")); got != want {
+		if got, _ := identified(t, core.WithIPv6Prefix(bits)).Address(forwarded("2002:cb00:7107:1::1")); got != want {
 			t.Errorf("6to4 by /%d: %q, want %q", bits, got, want)
 		}
 	}
 }
 
 // warned returns the identity of a limiter, and how often its log has a code.
-func warned(t *testing.T, options ...core.Option) (*core.Identity, func(code string) int) {
-	var log lines
-	id := identity(t, append(options, log.option())...)
-	return id, log.count
+func warned(t *testing.T, options ...core.Option) (*identity.Identity, func(code string) int) {
+	var log bytes.Buffer
+	id := identified(t, append(options, core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))...)
+	return id, func(code string) (n int) {
+		for line := range strings.Lines(log.String()) {
+			if strings.Contains(line, code) {
+				n++
+			}
+		}
+		return n
+	}
 }
 
 func TestPeerWithoutAddressWarnsOnce(t *testing.T) {
@@ -314,7 +324,7 @@ func TestLoopbackPeersWarnOnce(t *testing.T) {
 
 func TestForwardedWithoutTrustWarnsOnce(t *testing.T) {
 	var log bytes.Buffer
-	id := identity(t, core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	id := identified(t, core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 	id.Address(forwarded("203.0.113.7"))
 	if log.Len() > 0 {
 		t.Errorf("a plain request is warned of: %s", log.String())
@@ -328,31 +338,11 @@ func TestForwardedWithoutTrustWarnsOnce(t *testing.T) {
 	}
 }
 
-func TestParsePrefixes(t *testing.T) {
-	got, err := core.ParsePrefixes(" 10.1.2.3/8,192.168.0.1  ::1 ::ffff:172.16.0.0/108,fd00::/8,")
-	want := "10.0.0.0/8 192.168.0.1/32 ::1/128 172.16.0.0/12 fd00::/8"
-	var text []string
-	for _, p := range got {
-		text = append(text, p.String())
-	}
-	if err != nil || strings.Join(text, " ") != want {
-		t.Errorf("%v, %v, want %s", text, err, want)
-	}
-	if got, err := core.ParsePrefixes(""); got != nil || err != nil {
-		t.Errorf("an empty list: %v, %v", got, err)
-	}
-	for _, wrong := range []string{"10.0.0.0/33", "proxy.example", "10.0.0", "fe80::1%eth0", "10.0.0.1-10.0.0.9"} {
-		if _, err := core.ParsePrefixes("10.0.0.0/8," + wrong); err == nil || !strings.Contains(err.Error(), wrong) || !strings.Contains(err.Error(), "is not a CIDR: write one such as") {
-			t.Errorf("%q: error %v", wrong, err)
-		}
-	}
-}
-
 func TestDigest(t *testing.T) {
-	plain, secret := identity(t), identity(t, core.WithKeySecret([]byte("s1")))
-	other := identity(t, core.WithKeySecret([]byte("s2")))
+	plain, secret := identified(t), identified(t, core.WithKeySecret([]byte("s1")))
+	other := identified(t, core.WithKeySecret([]byte("s2")))
 	seen := map[string]bool{}
-	for _, id := range []*core.Identity{plain, secret, other} {
+	for _, id := range []*identity.Identity{plain, secret, other} {
 		a, err := id.Digest("x-api-key", "hunter2")
 		if err != nil || len(a) != len("x-api-key=")+32 || strings.Contains(a, "hunter2") {
 			t.Errorf("digest %q, %v", a, err)
@@ -375,22 +365,22 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-func TestJoinKeys(t *testing.T) {
+func TestJoin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		parts := rapid.SliceOfN(rapid.StringMatching(`[0-9:,ab]{1,6}`), 1, 4)
 		a, b := parts.Draw(t, "a"), parts.Draw(t, "b")
-		ka, err := core.JoinKeys(a...)
+		ka, err := identity.Join(a...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		kb, _ := core.JoinKeys(b...)
+		kb, _ := identity.Join(b...)
 		if same := strings.Join(a, "\x00") == strings.Join(b, "\x00"); same != (ka == kb) {
 			t.Fatalf("%q makes %q, %q makes %q", a, ka, b, kb)
 		}
 	})
 	for _, parts := range [][]string{nil, {""}, {"a", ""}} {
-		if key, err := core.JoinKeys(parts...); !errors.Is(err, core.ErrNoKey) {
-			t.Errorf("JoinKeys(%q) = %q, %v, want ErrNoKey", parts, key, err)
+		if key, err := identity.Join(parts...); !errors.Is(err, core.ErrNoKey) {
+			t.Errorf("Join(%q) = %q, %v, want ErrNoKey", parts, key, err)
 		}
 	}
 }

@@ -1,9 +1,12 @@
-package core
+package identity
 
 import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/streamlimit/streamlimit/core/internal/clientip"
+	"github.com/streamlimit/streamlimit/core/internal/warning"
 )
 
 // hop is a request from a peer with lines of the forwarded header.
@@ -22,7 +25,7 @@ var forms = map[string][]func(netip.Addr) string{
 		netip.Addr.String,
 		func(a netip.Addr) string { return netip.AddrPortFrom(a, 4711).String() },
 	},
-	forwardedRFC7239: {
+	clientip.ForwardedField: {
 		func(a netip.Addr) string { return `for="` + bracketed(a) + `"` },
 		func(a netip.Addr) string { return `proto=http;For="` + bracketed(a) + `:80";host="a,\"b;for=9.9.9.9"` },
 		func(a netip.Addr) string { return `for="` + bracketed(a) + `:_x";by=unknown` },
@@ -54,15 +57,15 @@ func FuzzAddress(f *testing.F) {
 	proxy, outer := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("::ffff:10.0.0.2")
 	f.Fuzz(func(t *testing.T, forged string, address []byte, how byte) {
 		client, ok := netip.AddrFromSlice(address)
-		if !ok || trusted.Contains(plain(client)) {
+		if !ok || trusted.Contains(clientip.Plain(client)) {
 			return
 		}
 		header := "X-Forwarded-For"
 		if how&1 != 0 {
-			header = forwardedRFC7239
+			header = clientip.ForwardedField
 		}
-		id := &Identity{proxies: []netip.Prefix{trusted}, header: header, bits: 1 + int(how>>1), warnings: new(warnings)}
-		want := addressKey(client, id.bits)
+		id := &Identity{Trust: clientip.Trust{Proxies: []netip.Prefix{trusted}, Header: header}, Bits: 1 + int(how>>1), Warnings: new(warning.Once)}
+		want := addressKey(client, id.Bits)
 		check := func(h hop) {
 			t.Helper()
 			if got, err := id.Address(h); err != nil || got != want {
@@ -80,7 +83,7 @@ func FuzzAddress(f *testing.F) {
 			check(hop{outer, append(lines[:len(lines)-1:len(lines)-1], last, "", add(proxy))})
 		}
 		// A proxy that adds nothing passes on what may be anything, but a key.
-		if got, err := id.Address(hop{proxy, lines}); err != nil || !isAddressKey(got, id.bits) {
+		if got, err := id.Address(hop{proxy, lines}); err != nil || !isAddressKey(got, id.Bits) {
 			t.Fatalf("%q: %q, %v", lines, got, err)
 		}
 	})

@@ -1,0 +1,117 @@
+package adapter
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/internal/field"
+)
+
+// HeaderSetter is where response fields are set.
+type HeaderSetter interface{ SetHeader(name, value string) }
+
+// The names of the fields, in the form that net/http has them in.
+var (
+	fieldsIETF    = [2]string{"Ratelimit-Policy", "Ratelimit"}
+	fieldsX       = [3]string{"X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset"}
+	fieldsDraft06 = [3]string{"Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset"}
+)
+
+// fieldNames returns the names of a form's fields, in the order in which [SetHeaders]
+// sets them.
+func fieldNames(form core.HeaderForm) []string {
+	switch form {
+	case core.HeadersX:
+		return fieldsX[:]
+	case core.HeadersDraft06:
+		return fieldsDraft06[:]
+	}
+	return fieldsIETF[:]
+}
+
+// SetHeaders sets the response fields for the decisions on one request, outer first. A
+// form given twice is set twice; no form sets nothing. Decisions by policies in shadow
+// mode are left out. So are decisions made without a log.
+//
+// retryAfter is the response's Retry-After in seconds, 0 for none. It must not be
+// earlier than a t in the same response, so a later t is left out.
+func SetHeaders(decisions []core.Decision, forms []core.HeaderForm, retryAfter int64, to HeaderSetter) {
+	for i := range decisions {
+		if !shown(&decisions[i]) {
+			decisions = slices.DeleteFunc(slices.Clone(decisions), func(d core.Decision) bool { return !shown(&d) })
+			break
+		}
+	}
+	if len(decisions) == 0 {
+		return
+	}
+	for _, form := range forms {
+		switch form {
+		case core.HeadersIETF:
+			setIETF(decisions, retryAfter, to)
+		case core.HeadersX:
+			setLegacy(&fieldsX, decisions, to)
+		case core.HeadersDraft06:
+			setLegacy(&fieldsDraft06, decisions, to)
+		}
+	}
+}
+
+func setIETF(decisions []core.Decision, retryAfter int64, to HeaderSetter) {
+	if len(decisions) == 1 {
+		to.SetHeader(fieldsIETF[0], decisions[0].Policy.Fields().Text)
+		to.SetHeader(fieldsIETF[1], string(appendStates(make([]byte, 0, 48), &decisions[0], nil, retryAfter)))
+		return
+	}
+	var policies, states []byte
+	seen := make(map[string]bool, 2*len(decisions))
+	seenState := make(map[string]bool, 2*len(decisions))
+	for i := range decisions {
+		policies = decisions[i].Policy.Fields().Append(policies, seen)
+		states = appendStates(states, &decisions[i], seenState, retryAfter)
+	}
+	to.SetHeader(fieldsIETF[0], string(policies))
+	to.SetHeader(fieldsIETF[1], string(states))
+}
+
+// appendStates appends the items of d to a RateLimit field.
+func appendStates(b []byte, d *core.Decision, seen map[string]bool, retryAfter int64) []byte {
+	items := d.Policy.Fields().Items
+	for i, s := range d.States() {
+		b = field.AppendName(b, items[i].Name, seen)
+		b = append(b, ";r="...)
+		b = strconv.AppendInt(b, s.Remaining, 10)
+		if t := field.Seconds(s.Reset); retryAfter == 0 || t <= retryAfter {
+			b = append(b, ";t="...)
+			b = strconv.AppendInt(b, t, 10)
+		}
+	}
+	return b
+}
+
+// setLegacy sets the three fields of the older forms. They have room for one
+// limit: the one that binds.
+func setLegacy(names *[3]string, decisions []core.Decision, to HeaderSetter) {
+	var binding core.LimitState
+	for i := range decisions {
+		for j, s := range decisions[i].States() {
+			if i == 0 && j == 0 || ofFields(s).Binds(ofFields(binding)) {
+				binding = s
+			}
+		}
+	}
+	to.SetHeader(names[0], strconv.FormatInt(binding.Limit.Max, 10))
+	to.SetHeader(names[1], strconv.FormatInt(binding.Remaining, 10))
+	to.SetHeader(names[2], strconv.FormatInt(field.Seconds(binding.Reset), 10))
+}
+
+func ofFields(s core.LimitState) field.State {
+	return field.State{Remaining: s.Remaining, Reset: s.Reset, Violated: s.Violated}
+}
+
+// shown reports whether clients are told of the decision: it is one, made by limits
+// that they can meet.
+func shown(d *core.Decision) bool {
+	return d.Policy != nil && !d.Policy.Log().Shadow && d.Source != core.SourceNone
+}

@@ -1,0 +1,87 @@
+// Package field has what the response fields and the problem documents of a policy share.
+package field
+
+import (
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Policy is what the fields say of a policy, prepared once.
+type Policy struct {
+	Items []Item // one for each limit
+	Text  string // the RateLimit-Policy field of this policy alone
+}
+
+// Item is one limit in the fields.
+type Item struct {
+	Name  string // unique in its policy
+	Quota string // ;q=10;w=1
+}
+
+// NewItem returns the item of a limit.
+func NewItem(name string, most int64, window time.Duration) Item {
+	quota := ";q=" + strconv.FormatInt(most, 10)
+	if window%time.Second == 0 {
+		quota += ";w=" + strconv.FormatInt(int64(window/time.Second), 10)
+	}
+	return Item{Name: name, Quota: quota}
+}
+
+// NewPolicy returns what the fields say of a policy with the items.
+func NewPolicy(items []Item) Policy {
+	p := Policy{Items: slices.Clone(items)}
+	p.Text = string(p.Append(nil, nil))
+	return p
+}
+
+// Append appends the items of p to a RateLimit-Policy field. seen has the names that the
+// field has so far, or is nil where none can be twice.
+func (p *Policy) Append(b []byte, seen map[string]bool) []byte {
+	for _, item := range p.Items {
+		b = AppendName(b, item.Name, seen)
+		b = append(b, item.Quota...)
+	}
+	return b
+}
+
+// AppendName appends the name as a string of RFC 9651. Names are tokens, so nothing
+// needs escaping. A name that another policy of the request has already taken gets a
+// number, since names are unique in a field.
+func AppendName(b []byte, name string, seen map[string]bool) []byte {
+	if len(b) > 0 {
+		b = append(b, ", "...)
+	}
+	if seen != nil {
+		unique := name
+		for n := 2; seen[unique]; n++ {
+			unique = name + "-" + strconv.Itoa(n)
+		}
+		seen[unique] = true
+		name = unique
+	}
+	b = append(b, '"')
+	b = append(b, name...)
+	return append(b, '"')
+}
+
+// Seconds rounds up to whole seconds, so that waiting them out is enough.
+func Seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+// State is the state of one limit after a decision.
+type State struct {
+	Remaining int64
+	Reset     time.Duration
+	Violated  bool
+}
+
+// Binds reports whether s says more about what the client may do next than o.
+func (s State) Binds(o State) bool {
+	switch {
+	case s.Violated != o.Violated:
+		return s.Violated
+	case !s.Violated && s.Remaining != o.Remaining:
+		return s.Remaining < o.Remaining
+	}
+	return s.Reset > o.Reset
+}

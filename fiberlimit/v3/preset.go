@@ -1,0 +1,31 @@
+package fiberlimit
+
+import (
+	"github.com/gofiber/fiber/v3"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
+)
+
+// Preset makes limits that have a limiter and options in common. Make one with
+// [Defaults].
+type Preset struct{ preset adapter.Preset[fiber.Ctx] }
+
+// Defaults returns a preset of the options, so that they are given once for all routes:
+//
+//	limits := fiberlimit.Defaults(limiter, fiberlimit.WithKey(user), fiberlimit.WithDenied(denied))
+//	app.Use(limits.New(api))
+//	app.Get("/search", limits.New(search, fiberlimit.WithHeaders(core.HeadersX)), handler)
+//
+// The options of [Preset.New] come after those of the preset, so they apply where both
+// are given, except for [WithPolicy], which adds to them. Defaults panics on a nil
+// limiter.
+func Defaults(limiter *core.Limiter, options ...Option) Preset {
+	return Preset{framework.Defaults(limiter, options...)}
+}
+
+// New makes middleware as the function [New] does, with the limiter and the options of
+// the preset.
+func (p Preset) New(policy *core.Policy, options ...Option) fiber.Handler {
+	return New(p.preset.Limiter(), policy, p.preset.With(options...)...)
+}
