@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // Reset deletes what was counted for key under p, so all its units are back. The key
@@ -26,7 +28,7 @@ func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 
 // Entries returns the requests in the log of p and key that still count, newest first,
 // up to most of them.
-func (l *Limiter) Entries(ctx context.Context, p *Policy, key string, most int) ([]Entry, error) {
+func (l *Limiter) Entries(ctx context.Context, p *Policy, key string, most int) ([]store.Entry, error) {
 	a, err := l.log(p, key)
 	if err != nil {
 		return nil, err
@@ -37,7 +39,7 @@ func (l *Limiter) Entries(ctx context.Context, p *Policy, key string, most int) 
 	entries, err := l.store.Entries(ctx, a.Policy.log, a.Key, most)
 	for _, log := range a.Policy.log.Earlier {
 		if err == nil {
-			var more []Entry
+			var more []store.Entry
 			more, err = l.store.Entries(ctx, log, a.Key, most)
 			entries = append(entries, more...)
 		}
@@ -46,7 +48,7 @@ func (l *Limiter) Entries(ctx context.Context, p *Policy, key string, most int) 
 		return nil, policyError(a.Policy, err)
 	}
 	if len(a.Policy.log.Earlier) > 0 {
-		slices.SortStableFunc(entries, func(a, b Entry) int { return b.Time.Compare(a.Time) })
+		slices.SortStableFunc(entries, func(a, b store.Entry) int { return b.Time.Compare(a.Time) })
 	}
 	return entries[:min(most, len(entries))], nil
 }
@@ -104,13 +106,6 @@ func (l *Limiter) Now(ctx context.Context) (time.Time, error) {
 // Unban ends a ban, and reports whether there was one.
 func (l *Limiter) Unban(ctx context.Context, key string) (bool, error) {
 	return l.DeleteRule(ctx, Rule{Kind: RuleBan, Key: key}.ID())
-}
-
-// Override gives the policy called name other limits, for all processes on the
-// same store, until [Limiter.DeleteRule] removes the rule: see [Rule]. They replace all its
-// limits, also those from a file. The name may be one that no policy has yet.
-func (l *Limiter) Override(ctx context.Context, name string, limits ...Limit) error {
-	return l.SetRule(ctx, Rule{Kind: RuleOverride, Policy: name, Limits: limits})
 }
 
 // Switch switches the policy called name, or [AllPolicies], to a mode, for all

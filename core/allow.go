@@ -251,7 +251,7 @@ func (v *view) judge(asks []Charge, client netip.Prefix, decisions []Decision) (
 	for i, a := range asks {
 		if decisions[i].Policy == nil {
 			decisions[i] = Decision{
-				Policy: a.Policy, Key: a.Key, Cost: a.Cost, Allowed: true,
+				Policy: a.Policy, Key: a.Key, Cost: a.Cost, Allowed: true, Reason: ReasonLimits,
 				Limit: a.Policy.limits[0], Remaining: a.Policy.limits[0].Max, Source: SourceNone,
 			}
 		}

@@ -122,7 +122,7 @@ func TestAllowAllArguments(t *testing.T) {
 // The questions are the caller's, who may ask them again.
 func TestAllowAllKeepsQuestions(t *testing.T) {
 	l, _ := newLimiter(t)
-	if err := l.Override(t.Context(), "p", core.PerMinute(9)); err != nil {
+	if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(9)}}); err != nil {
 		t.Fatal(err)
 	}
 	asks := []core.Charge{{Policy: core.NewPolicy("p", core.PerMinute(5)), Key: "\xff"}, {Policy: core.NewPolicy("q", core.PerMinute(5)), Key: "k"}}
@@ -358,7 +358,7 @@ func TestEntries(t *testing.T) {
 	}
 	entries, err := l.Entries(t.Context(), p, "k", 10)
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
-	want := []core.Entry{{Time: at(2), Cost: 3}, {Time: at(2), Refund: 2}, {Time: at(1), Cost: 2}, {Time: at(0), Cost: 1}}
+	want := []store.Entry{{Time: at(2), Cost: 3}, {Time: at(2), Refund: 2}, {Time: at(1), Cost: 2}, {Time: at(0), Cost: 1}}
 	if err != nil || len(entries) != len(want) {
 		t.Fatalf("entries %v, %v, want %v", entries, err, want)
 	}
@@ -373,10 +373,10 @@ func TestEntries(t *testing.T) {
 	if entries, err = l.Entries(t.Context(), p, "none", 2); err != nil || len(entries) != 0 {
 		t.Errorf("of no log: %v, %v", entries, err)
 	}
-	for _, wrong := range []func() ([]core.Entry, error){
-		func() ([]core.Entry, error) { return l.Entries(t.Context(), p, "k", 0) },
-		func() ([]core.Entry, error) { return l.Entries(t.Context(), p, "", 1) },
-		func() ([]core.Entry, error) { return l.Entries(t.Context(), nil, "k", 1) },
+	for _, wrong := range []func() ([]store.Entry, error){
+		func() ([]store.Entry, error) { return l.Entries(t.Context(), p, "k", 0) },
+		func() ([]store.Entry, error) { return l.Entries(t.Context(), p, "", 1) },
+		func() ([]store.Entry, error) { return l.Entries(t.Context(), nil, "k", 1) },
 	} {
 		if _, err := wrong(); err == nil {
 			t.Error("Entries accepts wrong arguments")

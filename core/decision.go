@@ -1,7 +1,6 @@
 package core
 
 import (
-	"fmt"
 	"iter"
 	"sync/atomic"
 	"time"
@@ -10,40 +9,18 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// Reason is the cause of a decision.
-type Reason byte
+// Reason is the cause of a decision. It is "" without a decision.
+type Reason string
 
 // The reasons of decisions.
 const (
-	ReasonLimits   Reason = iota // the policy's limits
-	ReasonExempt                 // a rule exempts the client
-	ReasonBlocked                // a rule blocks the client
-	ReasonBanned                 // the client is banned for a time
-	ReasonFailOpen               // the store did not answer, and the policy is open then
-	ReasonOff                    // a rule has switched the policy off
+	ReasonLimits   Reason = "limits"    // the policy's limits
+	ReasonExempt   Reason = "exempt"    // a rule exempts the client
+	ReasonBlocked  Reason = "blocked"   // a rule blocks the client
+	ReasonBanned   Reason = "banned"    // the client is banned for a time
+	ReasonFailOpen Reason = "fail-open" // the store did not answer, and the policy is open then
+	ReasonOff      Reason = "off"       // a rule has switched the policy off
 )
-
-// String returns "limits", "exempt", "blocked", "banned", "fail-open" or "off".
-func (r Reason) String() string {
-	switch r {
-	case ReasonLimits:
-		return "limits"
-	case ReasonExempt:
-		return "exempt"
-	case ReasonBlocked:
-		return "blocked"
-	case ReasonBanned:
-		return "banned"
-	case ReasonFailOpen:
-		return "fail-open"
-	case ReasonOff:
-		return "off"
-	}
-	return fmt.Sprintf("Reason(%d)", byte(r))
-}
-
-// MarshalText returns what String returns, as for JSON.
-func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // Decision is the answer to one request, or to a [Limiter.Peek].
 type Decision struct {
@@ -143,7 +120,7 @@ func (d *Decision) decide(a Charge, u *store.Usage) {
 	p := a.Policy
 	d.Policy, d.Key, d.Cost = p, a.Key, a.Cost
 	d.Allowed, d.WouldDeny = u.Allowed || p.shadow, !u.Allowed && p.shadow
-	d.RetryAfter, d.ResetAfter, d.Source = u.RetryAfter, u.ResetAfter, u.Source
+	d.Reason, d.RetryAfter, d.ResetAfter, d.Source = ReasonLimits, u.RetryAfter, u.ResetAfter, u.Source
 	if d.WouldDeny {
 		d.RetryAfter = 0
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/streamlimit/streamlimit/core/internal/breaker"
 	"github.com/streamlimit/streamlimit/core/internal/identity"
 	"github.com/streamlimit/streamlimit/core/store"
 )
@@ -25,11 +24,9 @@ var (
 	errNoPolicy = errors.New("core: no policy: make one with core.NewPolicy")
 
 	// ErrNotRefundable is returned for a decision without units to give back: its
-	// policy is not [Refundable], or its request was not counted.
-	ErrNotRefundable = errors.New("core: nothing to give back: the policy is not core.Refundable, or the request was not counted")
-
-	// ErrSettled is returned for a decision that was settled or refunded before.
-	ErrSettled = errors.New("core: settled before")
+	// policy is not [Refundable], its request was not counted, or it was settled or
+	// refunded before.
+	ErrNotRefundable = errors.New("core: nothing to give back: the policy is not core.Refundable, or the request was not counted, or is settled")
 
 	// ErrTooLate is returned when units can no longer be given back: the policy's grace
 	// is over, or the log does not have the request.
@@ -38,10 +35,6 @@ var (
 	// errDuplicatePolicy is returned when one call has the same key twice for policies of
 	// one name.
 	errDuplicatePolicy = errors.New("core: the same policy name and key twice")
-
-	// ErrDown is returned while the store does not respond and no request is sent to
-	// it: see [Limiter.Health]. Policies of mode [FailClosed] reject requests then.
-	ErrDown = breaker.ErrDown
 
 	// ErrOverloaded is returned when this process is too slow: a request would wait, or
 	// has waited, too long before it could be sent to the store. The store is not down,

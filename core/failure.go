@@ -19,35 +19,22 @@ import (
 // [FailLocal] then refuses requests as [FailClosed] does, since the store still has the
 // budget. Adapters respond with 503 and a random Retry-After of 1 to 3 seconds, so that
 // clients do not all return at once. For other failures Retry-After is 1.
-type FailureMode byte
+type FailureMode string
 
 // The failure modes.
 const (
-	FailDefault FailureMode = iota // the limiter's mode; for a policy only
-	FailClosed                     // an error, which adapters answer with 503
-	FailOpen                       // the request passes, uncounted
-	FailLocal                      // this process's memory decides by the same limits; see [WithLocalShare]
+	FailClosed FailureMode = "closed" // an error, which adapters answer with 503
+	FailOpen   FailureMode = "open"   // the request passes, uncounted
+	FailLocal  FailureMode = "local"  // this process's memory decides by the same limits; see [WithLocalShare]
 )
 
-// String returns "default", "closed", "open" or "local".
-func (m FailureMode) String() string {
-	switch m {
-	case FailDefault:
-		return "default"
-	case FailClosed:
-		return "closed"
-	case FailOpen:
-		return "open"
-	case FailLocal:
-		return "local"
-	}
-	return fmt.Sprintf("FailureMode(%d)", byte(m))
-}
+// valid reports whether m is a mode.
+func (m FailureMode) valid() bool { return m == FailClosed || m == FailOpen || m == FailLocal }
 
 // FailureMode returns what happens to the policy's requests when the store does not
-// respond: the mode of [OnStoreFailure], or else of [WithFailureMode]. It does not return
-// [FailDefault]. For a policy in shadow mode it returns [FailOpen] in place of
-// [FailClosed], since shadow mode denies no request.
+// respond: the mode of [OnStoreFailure], or else of [WithFailureMode]. For a policy in
+// shadow mode it returns [FailOpen] in place of [FailClosed], since shadow mode denies no
+// request.
 func (l *Limiter) FailureMode(p *Policy) FailureMode {
 	v := l.view.Load()
 	if now, ok := v.policies[p]; ok {
@@ -101,7 +88,7 @@ func (l *Limiter) note(ctx context.Context, p *Policy, err error, modes ...Failu
 	for _, mode := range modes {
 		l.outcomes.count(mode)
 	}
-	if !errors.Is(err, ErrDown) {
+	if !errors.Is(err, store.ErrDown) {
 		l.outcomes.failures.Add(int64(len(modes)))
 	}
 	if breaker.Answered(err) {

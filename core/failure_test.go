@@ -80,27 +80,27 @@ func failing(t *testing.T, options ...core.Option) (*core.Limiter, *failingStore
 func TestFailureMode(t *testing.T) {
 	quiet := (&lines{}).option()
 	for _, c := range []struct {
-		limiter, policy core.FailureMode // FailDefault for none
+		limiter, policy core.FailureMode // "" for none
 		shadow          bool
 		want            core.FailureMode
 	}{
-		{core.FailDefault, core.FailDefault, false, core.FailLocal},
-		{core.FailClosed, core.FailDefault, false, core.FailClosed},
+		{"", "", false, core.FailLocal},
+		{core.FailClosed, "", false, core.FailClosed},
 		{core.FailClosed, core.FailLocal, false, core.FailLocal},
-		{core.FailDefault, core.FailOpen, false, core.FailOpen},
-		{core.FailDefault, core.FailLocal, false, core.FailLocal},
-		{core.FailOpen, core.FailDefault, false, core.FailOpen},
+		{"", core.FailOpen, false, core.FailOpen},
+		{"", core.FailLocal, false, core.FailLocal},
+		{core.FailOpen, "", false, core.FailOpen},
 		{core.FailOpen, core.FailClosed, false, core.FailClosed},
-		{core.FailLocal, core.FailDefault, false, core.FailLocal},
+		{core.FailLocal, "", false, core.FailLocal},
 		{core.FailLocal, core.FailOpen, false, core.FailOpen},
-		{core.FailDefault, core.FailDefault, true, core.FailLocal},
-		{core.FailClosed, core.FailDefault, true, core.FailOpen},
-		{core.FailDefault, core.FailClosed, true, core.FailOpen},
-		{core.FailLocal, core.FailDefault, true, core.FailLocal},
+		{"", "", true, core.FailLocal},
+		{core.FailClosed, "", true, core.FailOpen},
+		{"", core.FailClosed, true, core.FailOpen},
+		{core.FailLocal, "", true, core.FailLocal},
 	} {
 		t.Run(fmt.Sprint(c.limiter, " ", c.policy, " ", c.shadow), func(t *testing.T) {
 			options := []core.Option{quiet}
-			if c.limiter != core.FailDefault {
+			if c.limiter != "" {
 				options = append(options, core.WithFailureMode(c.limiter))
 			}
 			settings := []core.PolicyOption{core.PerMinute(2), core.OnStoreFailure(c.policy)}
@@ -143,10 +143,10 @@ func TestFailureMode(t *testing.T) {
 			}
 		})
 	}
-	for _, wrong := range []core.FailureMode{core.FailDefault, core.FailLocal + 1} {
+	for _, wrong := range []core.FailureMode{"", "off"} {
 		panics(t, "use core.FailClosed", func() { core.WithFailureMode(wrong) })
 	}
-	panics(t, "use core.FailClosed", func() { core.NewPolicy("p", core.PerMinute(1), core.OnStoreFailure(core.FailLocal+1)) })
+	panics(t, "use core.FailClosed", func() { core.NewPolicy("p", core.PerMinute(1), core.OnStoreFailure("off")) })
 }
 
 // A policy in another's place brings its mode; an override changes none.
@@ -163,7 +163,7 @@ func TestFailureModeFollows(t *testing.T) {
 	check("not met", core.FailClosed)
 	l.Replace(core.NewPolicy("p", core.PerMinute(2), core.OnStoreFailure(core.FailOpen)))
 	check("replaced", core.FailOpen)
-	if err := l.Override(t.Context(), "p", core.PerMinute(9)); err != nil {
+	if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(9)}}); err != nil {
 		t.Fatal(err)
 	}
 	l.Register(p)
@@ -173,16 +173,6 @@ func TestFailureModeFollows(t *testing.T) {
 	}
 	l.Replace()
 	check("itself again", core.FailClosed)
-}
-
-func TestFailureModeString(t *testing.T) {
-	for mode, want := range map[core.FailureMode]string{
-		core.FailDefault: "default", core.FailClosed: "closed", core.FailOpen: "open", core.FailLocal: "local", 9: "FailureMode(9)",
-	} {
-		if mode.String() != want {
-			t.Errorf("%q, want %q", mode.String(), want)
-		}
-	}
 }
 
 // Policies that are asked together each have their own mode; one that is closed

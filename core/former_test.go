@@ -37,7 +37,7 @@ func earlierLogs(p *core.Policy) (names []string) {
 func TestChangeHandsOutNoBudget(t *testing.T) {
 	changes := map[string]func(*testing.T, *core.Limiter, ...core.Limit){
 		"Override": func(t *testing.T, l *core.Limiter, limits ...core.Limit) {
-			if err := l.Override(t.Context(), "p", limits...); err != nil {
+			if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: limits}); err != nil {
 				t.Fatal(err)
 			}
 		},

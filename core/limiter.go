@@ -84,7 +84,7 @@ func New(s Store, options ...Option) *Limiter {
 		panic("core: New: WithHashedAddresses without a secret: give core.WithKeySecret one too, since anybody can try all addresses")
 	}
 	l.view.Store(newView(&view{}, nil, ruleset{clock: s.RuleTime}))
-	l.circuits = breaker.New(breaker.Options{Store: s, Logger: l.Logger(), Mode: l.failure.String(), Tasks: &l.tasks})
+	l.circuits = breaker.New(breaker.Options{Store: s, Logger: w.Logger, Mode: string(l.failure), Tasks: &l.tasks})
 	l.seam = seam.Seam{Identity: l.identity, Warnings: &w.Once, Background: l.tasks.Start}
 	for _, o := range l.observers {
 		l.seam.Observers = append(l.seam.Observers, o)

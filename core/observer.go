@@ -24,7 +24,7 @@ type Observation struct {
 	Cost   int64
 
 	Result     Result
-	Reason     Reason
+	Reason     Reason        // "" without a decision
 	Source     Source        // SourceNone without a decision
 	Limit      Limit         // that binds
 	Remaining  int64         // of it

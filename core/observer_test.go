@@ -108,9 +108,9 @@ func TestOutcomesWithoutTheStore(t *testing.T) {
 		check(local, result, core.SourceFallback, core.ReasonLimits)
 	}
 	check(open, core.ResultAllowed, core.SourceNone, core.ReasonFailOpen)
-	check(closed, core.ResultError, core.SourceNone, core.ReasonLimits)
+	check(closed, core.ResultError, core.SourceNone, "")
 	store.fail(fmt.Errorf("queue: %w", core.ErrOverloaded))
-	check(closed, core.ResultOverloaded, core.SourceNone, core.ReasonLimits)
+	check(closed, core.ResultOverloaded, core.SourceNone, "")
 	if o := told.last(t); !errors.Is(o.Err, core.ErrOverloaded) {
 		t.Errorf("the error is %v", o.Err)
 	}

@@ -78,7 +78,7 @@ func WithKeySecret(secret []byte) Option {
 // address, or of the prefix. It needs [WithKeySecret], since anybody can try all IPv4
 // addresses. Rules on networks still hold: they are matched with the address of the
 // request before it is hashed. Ban a client by the key that the monitor shows, or by what
-// AddressKey of package adapter returns. All processes that share logs need the option.
+// AddressKey of package adapter returns. The monitor also takes the address. All processes that share logs need the option.
 // Adding or removing it changes the keys, so it gives each client a new budget once.
 func WithHashedAddresses() Option {
 	return func(l *Limiter) { l.identity.Hashed = true }
@@ -105,7 +105,7 @@ func WithTrustedUnixSocket() Option {
 // When this process is overloaded (see [ErrOverloaded]), FailLocal refuses as
 // FailClosed does, since the store still has the budget.
 func WithFailureMode(mode FailureMode) Option {
-	if mode == FailDefault || mode > FailLocal {
+	if !mode.valid() {
 		panic("core: WithFailureMode: no such mode: use core.FailClosed, core.FailOpen or core.FailLocal")
 	}
 	return func(l *Limiter) { l.failure = mode }

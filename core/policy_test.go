@@ -145,7 +145,7 @@ func TestPolicyWith(t *testing.T) {
 	if p := with(core.PerHour(20), core.PerSecond(1)); len(p.Limits()) != 2 || p.Log().Longest != time.Hour || p.Log().Name == base.Log().Name {
 		t.Errorf("other windows: %+v", p)
 	}
-	if p := with(core.OnStoreFailure(core.FailDefault), core.FieldName("other")); p.FailureMode() != core.FailDefault || p.Limits()[0] != base.Limits()[0] {
+	if p := with(core.OnStoreFailure(""), core.FieldName("other")); p.FailureMode() != "" || p.Limits()[0] != base.Limits()[0] {
 		t.Errorf("other settings: %+v", p)
 	}
 	if base.Limits()[0].Max != 10 || !base.Log().Shadow || base.FailureMode() != core.FailOpen {
@@ -179,7 +179,7 @@ func TestPolicyErrors(t *testing.T) {
 		{parse("", "1/s"), "", `a policy needs a name: use one such as "api"`, "core: a policy needs"},
 		{parse("p"), "", `policy "p" has no limit: add one, such as core.PerMinute(100)`, `core: policy "p" has no limit`},
 		{with(core.FieldName("a b")), "FieldName", `name "a b": ' ' is not allowed: use letters, digits, '.', '_' and '-'`, `core: policy "p": FieldName: name "a b"`},
-		{with(core.OnStoreFailure(9)), "OnStoreFailure", "no such mode: use core.FailClosed, core.FailOpen or core.FailLocal", `core: policy "p": OnStoreFailure: no such`},
+		{with(core.OnStoreFailure("off")), "OnStoreFailure", "no such mode: use core.FailClosed, core.FailOpen or core.FailLocal", `core: policy "p": OnStoreFailure: no such`},
 		{with(core.Refundable(time.Hour)), "Refundable", "a grace of 1h0m0s is longer than half the longest window, 30s", `core: policy "p": Refundable: a grace`},
 		{with(core.Coarse(1)), "Coarse", "1 slices: use 2 to 1000, such as 64", `core: policy "p": Coarse: 1 slices`},
 	} {

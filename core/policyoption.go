@@ -19,9 +19,9 @@ type traits struct {
 	grace      time.Duration // for refunds; 0 is half the longest window
 	slices     int           // of a coarse log; 0 for one entry a request
 	shadow     bool
-	off        bool   // by a rule of kind Switch alone
-	fieldName  string // "" is the policy's name
-	failure    FailureMode
+	off        bool        // by a rule of kind Switch alone
+	fieldName  string      // "" is the policy's name
+	failure    FailureMode // "" is the limiter's
 }
 
 func (t traits) applyTo(p *Policy) { p.traits = t }
@@ -90,7 +90,7 @@ func (p *Policy) checkTraits() (option string, err error) {
 	if err := validateName(p.fieldName); err != nil {
 		return "FieldName", err
 	}
-	if p.failure > FailLocal {
+	if p.failure != "" && !p.failure.valid() {
 		return "OnStoreFailure", errors.New("no such mode: use core.FailClosed, core.FailOpen or core.FailLocal")
 	}
 	if p.refundable {
@@ -147,5 +147,5 @@ func switched(to Mode) PolicyOption {
 }
 
 // FailureMode returns what happens to the policy's requests when the store does not
-// answer: the mode of [OnStoreFailure], or [FailDefault] for the limiter's.
+// answer: the mode of [OnStoreFailure], or "" for the limiter's.
 func (p *Policy) FailureMode() FailureMode { return p.failure }

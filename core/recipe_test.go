@@ -43,7 +43,7 @@ func ExampleStore_broken() {
 	defer limiter.Close()
 
 	for _, mode := range []core.FailureMode{core.FailLocal, core.FailOpen, core.FailClosed} {
-		p := core.NewPolicy(mode.String(), core.PerHour(1), core.OnStoreFailure(mode))
+		p := core.NewPolicy(string(mode), core.PerHour(1), core.OnStoreFailure(mode))
 		for range 2 {
 			d, err := limiter.Allow(context.Background(), p, "203.0.113.7")
 			if err != nil {
@@ -152,7 +152,7 @@ func ExampleLimiter_SetRule() {
 		}
 	}
 	_ = limiter.Ban(ctx, "203.0.113.7", 10*time.Minute)
-	_ = limiter.Override(ctx, "search", core.PerMinute(5), core.PerHour(20)) // replaces all its limits
+	_ = limiter.SetRule(ctx, core.Rule{Kind: core.RuleOverride, Policy: "search", Limits: []core.Limit{core.PerMinute(5), core.PerHour(20)}}) // replaces all its limits
 
 	for _, key := range []string{"198.51.100.1", "203.0.113.7", "user=monitoring", "user=ann"} {
 		d, _ := limiter.Allow(ctx, search, key)

@@ -168,7 +168,7 @@ func (l *Limiter) register(ctx context.Context) {
 	case breaker.Answered(err) && !errors.Is(err, store.ErrClosed) && !r.failed:
 		// The circuit of a store that does not answer logs that.
 		r.failed = true
-		l.Logger().Warn("streamlimit: logs can't be registered; after a change of limits in a deployment, earlier logs may not count", "error", err)
+		l.warnings.Logger.Warn("streamlimit: logs can't be registered; after a change of limits in a deployment, earlier logs may not count", "error", err)
 	}
 	r.over.Store(true)
 	if waiting != nil {

@@ -19,8 +19,8 @@ func (l *Limiter) Refund(ctx context.Context, d Decision) error { return l.Settl
 // The policy must be [Refundable]. If it is not, or if the decision took nothing, the
 // error is [ErrNotRefundable]. More than 1 unit needs [VariableCost]; without it the
 // error is [ErrCost]. A decision and its copies are settled once, together. After that
-// the error is [ErrSettled], even if the first call failed, since that call may have
-// reached the store. Units are given back only within the policy's grace, and only if
+// the error is ErrNotRefundable too, even if the first call failed, since that call may
+// have reached the store. Units are given back only within the policy's grace, and only if
 // the log has not been reset. Otherwise the error is [ErrTooLate], and nothing changes.
 func (l *Limiter) Settle(ctx context.Context, d Decision, used int64) error {
 	switch {
@@ -31,7 +31,7 @@ func (l *Limiter) Settle(ctx context.Context, d Decision, used int64) error {
 	case used > 1 && !d.Policy.costs:
 		return fmt.Errorf("%w: policy %s counts requests: give it core.VariableCost() to settle at %d units", ErrCost, d.Policy.name, used)
 	case d.receipt.settled.Swap(true):
-		return ErrSettled
+		return ErrNotRefundable
 	case used == d.Cost:
 		return nil
 	}

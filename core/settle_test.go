@@ -41,7 +41,7 @@ func TestSettle(t *testing.T) {
 				t.Errorf("%d left, want %d", got, c.left)
 			}
 			// A wrong number settles nothing; anything else is settled once.
-			again := core.ErrSettled
+			again := core.ErrNotRefundable
 			if c.want != nil {
 				again = nil
 			}
@@ -144,8 +144,8 @@ func TestTooLate(t *testing.T) {
 			if got := left(t, l, p, "k"); got != c.left {
 				t.Errorf("%d left, want %d", got, c.left)
 			}
-			if err := l.Settle(t.Context(), d, c.used); !errors.Is(err, core.ErrSettled) {
-				t.Errorf("once more: %v, want ErrSettled", err)
+			if err := l.Settle(t.Context(), d, c.used); !errors.Is(err, core.ErrNotRefundable) {
+				t.Errorf("once more: %v, want ErrNotRefundable", err)
 			}
 		})
 	}
@@ -165,7 +165,7 @@ func TestSettledOnce(t *testing.T) {
 			switch err := l.Refund(context.Background(), same); {
 			case err == nil:
 				settled.Add(1)
-			case errors.Is(err, core.ErrSettled):
+			case errors.Is(err, core.ErrNotRefundable):
 				refused.Add(1)
 			default:
 				t.Error(err)
@@ -183,7 +183,7 @@ func TestSettleAfterChange(t *testing.T) {
 	l, _ := newLimiter(t)
 	p := core.NewPolicy("p", core.PerMinute(10), core.Refundable(0))
 	d := allow(t, l, p, "k", 1)
-	if err := l.Override(t.Context(), "p", core.PerHour(100)); err != nil {
+	if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerHour(100)}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Refund(t.Context(), d); err != nil {
@@ -208,7 +208,7 @@ func TestSettleFails(t *testing.T) {
 		t.Errorf("%v, want the store's error", err)
 	}
 	store.fail(nil)
-	if err := l.Refund(t.Context(), d); !errors.Is(err, core.ErrSettled) {
-		t.Errorf("%v, want ErrSettled", err)
+	if err := l.Refund(t.Context(), d); !errors.Is(err, core.ErrNotRefundable) {
+		t.Errorf("%v, want ErrNotRefundable", err)
 	}
 }

@@ -13,10 +13,6 @@ import (
 // Redis. Package store is for those who write one.
 type Store = store.Store
 
-// Entry is the entry of one request in a log, or of several requests that the store
-// keeps together: see [Limiter.Entries].
-type Entry = store.Entry
-
 // Source is where a decision came from. Its String returns "memory", "redis",
 // "fallback" or "none", and so does its text in JSON.
 type Source = store.Source

@@ -60,7 +60,7 @@ func TestPolicyNow(t *testing.T) {
 	replacement := core.NewPolicy("p", core.PerMinute(20))
 	override := func(t *testing.T, l *core.Limiter) {
 		t.Helper()
-		if err := l.Override(t.Context(), "p", core.PerMinute(30)); err != nil {
+		if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(30)}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -118,7 +118,7 @@ func TestHandedOutPolicyFollows(t *testing.T) {
 	l.Register(p)
 	var handed []*core.Policy
 	for i := range int64(3) {
-		if err := l.Override(t.Context(), "p", core.PerMinute(100+i)); err != nil {
+		if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(100 + i)}}); err != nil {
 			t.Fatal(err)
 		}
 		now, _ := l.Policy("p")
@@ -149,7 +149,7 @@ func TestHandedOutPolicyFollows(t *testing.T) {
 func TestUnchangedPolicyIsSame(t *testing.T) {
 	l, _ := newLimiter(t)
 	p := core.NewPolicy("p", core.PerMinute(10))
-	if err := l.Override(t.Context(), "p", core.PerMinute(20)); err != nil {
+	if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(20)}}); err != nil {
 		t.Fatal(err)
 	}
 	before := allow(t, l, p, "k", 1).Policy
@@ -170,7 +170,7 @@ func TestOverride(t *testing.T) {
 	if allow(t, l, p, "k", 1).Allowed {
 		t.Fatal("over the limit")
 	}
-	if err := l.Override(t.Context(), "p", core.PerMinute(5)); err != nil {
+	if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(5)}}); err != nil {
 		t.Fatal(err)
 	}
 	// What was counted stays, since the longest window does.
@@ -186,7 +186,7 @@ func TestOverride(t *testing.T) {
 		t.Errorf("restored: %+v", d)
 	}
 	// One with another window has logs of its own, and the earlier ones count.
-	if err := l.Override(t.Context(), "p", core.PerHour(1)); err != nil {
+	if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerHour(1)}}); err != nil {
 		t.Fatal(err)
 	}
 	if d := allow(t, l, p, "k", 1); d.Allowed || d.Limit != core.PerHour(1) || d.RetryAfter != time.Minute {
@@ -236,7 +236,7 @@ func TestUnfitOverride(t *testing.T) {
 	// This one does not know the policies, and sets what it is told to.
 	other := core.New(store)
 	for name, limits := range map[string][]core.Limit{"coarse": {core.PerMinute(1), core.PerHour(2)}, "refundable": {core.PerMinute(1)}} {
-		if err := other.Override(t.Context(), name, limits...); err != nil {
+		if err := other.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: name, Limits: limits}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -397,7 +397,7 @@ func TestPoliciesAreBounded(t *testing.T) {
 	if met := l.Met(); met > core.MaxKnown {
 		t.Errorf("%d policies are remembered, want at most %d", met, core.MaxKnown)
 	}
-	if err := l.Override(t.Context(), "late", core.PerMinute(7)); err != nil {
+	if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "late", Limits: []core.Limit{core.PerMinute(7)}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := maxOf(t, l, core.NewPolicy("late", core.PerMinute(1))); got != 7 {
@@ -407,7 +407,7 @@ func TestPoliciesAreBounded(t *testing.T) {
 	l, _ = newLimiter(t)
 	p := core.NewPolicy("p", core.PerMinute(1))
 	for i := range 2 * core.MaxKnown {
-		if err := l.Override(t.Context(), "p", core.PerMinute(int64(i+100))); err != nil {
+		if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(int64(i + 100))}}); err != nil {
 			t.Fatal(err)
 		}
 		allow(t, l, p, "k", 1)
@@ -449,7 +449,7 @@ func TestViewIsSafe(t *testing.T) {
 	}
 	for i := range 100 {
 		l.Replace(replacement)
-		if err := l.Override(ctx, "p", core.PerMinute(3_000_000)); err != nil {
+		if err := l.SetRule(ctx, core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(3_000_000)}}); err != nil {
 			t.Error(err)
 		}
 		if got := maxOf(t, l, p); got != 3_000_000 {

@@ -2,7 +2,6 @@ package core
 
 import (
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 
@@ -20,9 +19,6 @@ const (
 	warnRulesUnread = "STREAMLIMIT_W008"
 	warnApart       = "STREAMLIMIT_W009"
 )
-
-// Logger returns the logger that the limiter writes to.
-func (l *Limiter) Logger() *slog.Logger { return l.warnings.Logger }
 
 // apart says that policies can't be asked together on this store.
 func (w *warnings) apart(err error) {

@@ -178,7 +178,7 @@ func (l *Limiter) takeRules(changes store.RuleChanges, known string) bool {
 	if v.version != known {
 		return false
 	}
-	unread.log(l.Logger())
+	unread.log(l.warnings.Logger)
 	if onPolicies {
 		l.show(newView(v, v.replaced, rules))
 		return true

@@ -29,7 +29,9 @@ func TestRulesReachOtherLimiters(t *testing.T) {
 		}{
 			{func() error { return one.Ban(t.Context(), "k", time.Hour) }, core.ReasonBanned, 1000},
 			{func() error { return one.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "k"}) }, core.ReasonBlocked, 1000},
-			{func() error { return one.Override(t.Context(), "p", core.PerMinute(7)) }, core.ReasonBlocked, 7},
+			{func() error {
+				return one.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(7)}})
+			}, core.ReasonBlocked, 7},
 			{func() error { _, err := one.DeleteRule(t.Context(), "block key k"); return err }, core.ReasonBanned, 7},
 			{func() error { _, err := one.Unban(t.Context(), "k"); return err }, core.ReasonLimits, 7},
 			{func() error { _, err := one.DeleteRule(t.Context(), "override policy p"); return err }, core.ReasonLimits, 1000},

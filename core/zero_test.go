@@ -18,9 +18,9 @@ import (
 func TestZeroValuesCanBeShown(t *testing.T) {
 	for _, v := range []any{
 		core.Decision{}, &core.Decision{}, core.LimitState{}, core.Limit{}, core.Policy{}, &core.Policy{}, (*core.Policy)(nil),
-		core.Source(0), core.Reason(0), core.Result(0), core.FailureMode(0), core.HeaderForm(0), store.Layout(0), store.Log{}, store.Charge{}, store.Rule{},
+		core.Source(0), core.Reason(""), core.Result(0), core.FailureMode(""), core.HeaderForm(0), store.Layout(0), store.Log{}, store.Charge{}, store.Rule{},
 		core.Rule{}, core.RuleKind(""), core.Health{}, core.Down{}, core.Problem{}, core.Observation{},
-		core.Charge{}, store.Usage{}, store.LimitUsage{}, store.EntryID{}, core.Entry{},
+		core.Charge{}, store.Usage{}, store.LimitUsage{}, store.EntryID{}, store.Entry{},
 		&store.ChargeError{}, &core.LimitedError{}, &core.RequestError{},
 	} {
 		t.Run(fmt.Sprintf("%T", v), func(t *testing.T) {

@@ -84,7 +84,7 @@ func logUnsettled(ctx context.Context, l *core.Limiter, d *core.Decision, err er
 	seam := l.Seam()
 	rarely, level := &seam.Settling.Failed, slog.LevelWarn
 	switch {
-	case errors.Is(err, core.ErrNotRefundable), errors.Is(err, core.ErrSettled):
+	case errors.Is(err, core.ErrNotRefundable):
 		return
 	case errors.Is(err, core.ErrTooLate):
 		rarely, level = &seam.Settling.Late, slog.LevelDebug

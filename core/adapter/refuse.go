@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/internal/field"
 )
 
 // stale are the response fields by which caches keep a response, or ask whether it
@@ -46,5 +47,5 @@ func (m *Middleware[C]) refuse(c C, x Exchange, err error) error {
 	case m.toFramework:
 		return m.framework.Fail(c, problem, err)
 	}
-	return m.framework.Respond(c, problem.Status, core.ProblemContentType, problem.Body())
+	return m.framework.Respond(c, problem.Status, field.ProblemType, problem.Body())
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/internal/field"
 )
 
 // errStore is what a store says when it fails, and nobody else should hear.
@@ -114,7 +115,7 @@ func checkFrameworkErrors(t *testing.T, s suite) {
 	}})
 	notOurs := func(r response) {
 		t.Helper()
-		if got := r.header.Get("Content-Type"); got == core.ProblemContentType {
+		if got := r.header.Get("Content-Type"); got == field.ProblemType {
 			t.Errorf("Content-Type %q: the body is not the framework's", got)
 		}
 		r.wantNowhere("alice").wantNowhere("10.9.8.7")
@@ -153,7 +154,7 @@ func checkOwnErrors(t *testing.T, s suite) {
 			limiter, _ := newLimiter(t)
 			w := s.openRoute(t, limit{limiter, core.NewPolicy("api", core.PerMinute(1), core.VariableCost()), o})
 			r := w.get("/1").want(http.StatusTeapot).wantField("Retry-After", "").wantField("RateLimit", "")
-			if got := r.header.Get("Content-Type"); got == core.ProblemContentType {
+			if got := r.header.Get("Content-Type"); got == field.ProblemType {
 				t.Errorf("Content-Type %q: the framework's own error was answered by the adapter", got)
 			}
 			if w.handled() != 0 || len(w.errs) != 1 {

@@ -46,13 +46,13 @@ func checkFailureModes(t *testing.T, s suite) {
 		more   []core.Option
 		check  func(*site)
 	}{
-		{"unset", core.FailDefault, nil, local},
-		{"limiter closed", core.FailDefault, []core.Option{core.WithFailureMode(core.FailClosed)}, closed},
+		{"unset", "", nil, local},
+		{"limiter closed", "", []core.Option{core.WithFailureMode(core.FailClosed)}, closed},
 		{"open", core.FailOpen, nil, open},
 		{"local", core.FailLocal, nil, local},
 		{"closed", core.FailClosed, nil, closed},
-		{"limiter open", core.FailDefault, []core.Option{core.WithFailureMode(core.FailOpen)}, open},
-		{"limiter local", core.FailDefault, []core.Option{core.WithFailureMode(core.FailLocal)}, local},
+		{"limiter open", "", []core.Option{core.WithFailureMode(core.FailOpen)}, open},
+		{"limiter local", "", []core.Option{core.WithFailureMode(core.FailLocal)}, local},
 		{"limiter open, policy closed", core.FailClosed, []core.Option{core.WithFailureMode(core.FailOpen)}, closed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -70,7 +70,7 @@ func checkFailureModes(t *testing.T, s suite) {
 
 	// A process that is too slow hands out no second budget.
 	for mode, passes := range map[core.FailureMode]bool{core.FailLocal: false, core.FailClosed: false, core.FailOpen: true} {
-		t.Run("overloaded, "+mode.String(), func(t *testing.T) {
+		t.Run("overloaded, "+string(mode), func(t *testing.T) {
 			limiter, store := newSpy(t)
 			w := s.openRoute(t, limit{limiter: limiter, policy: policy(mode)})
 			store.fail(fmt.Errorf("store: %w", core.ErrOverloaded))

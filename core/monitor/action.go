@@ -24,8 +24,9 @@ type request struct {
 	Mode    core.Mode    `json:"mode"`
 }
 
-// action answers a POST by doing something, which is logged, with who did it.
-func (h *Handler) action(do func(*http.Request, request) error) http.Handler {
+// action answers a POST by doing something, which is logged, with who did it. What is done
+// can replace the key that was asked for: see counted.
+func (h *Handler) action(do func(*http.Request, *request) error) http.Handler {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
@@ -53,9 +54,9 @@ func (h *Handler) action(do func(*http.Request, request) error) http.Handler {
 			refuse(w, http.StatusBadRequest, "more follows the body")
 			return
 		}
-		err := do(r, asked)
+		err := do(r, &asked)
 		h.forget()
-		h.limiter.Logger().Info("streamlimit: monitor", "action", r.URL.Path, "peer", h.peer(r),
+		h.limiter.Seam().Warnings.Logger.Info("streamlimit: monitor", "action", r.URL.Path, "peer", h.peer(r),
 			"policy", asked.Policy, "key", asked.Key, "seconds", asked.Seconds, "limits", asked.Limits, "mode", asked.Mode, "error", err)
 		if err != nil {
 			fail(w, err)
@@ -78,7 +79,7 @@ func (h *Handler) peer(r *http.Request) string {
 	return r.RemoteAddr
 }
 
-func (h *Handler) reset(r *http.Request, asked request) error {
+func (h *Handler) reset(r *http.Request, asked *request) error {
 	p, ok := h.policy(r.Context(), asked.Policy)
 	if !ok {
 		return errNoPolicy
@@ -86,16 +87,18 @@ func (h *Handler) reset(r *http.Request, asked request) error {
 	if asked.Key == "" {
 		return errNoKey
 	}
+	asked.Key = h.counted(r.Context(), asked.Key)
 	return h.limiter.Reset(r.Context(), p, asked.Key)
 }
 
-func (h *Handler) ban(r *http.Request, asked request) error {
+func (h *Handler) ban(r *http.Request, asked *request) error {
 	if asked.Key == "" {
 		return errNoKey
 	}
 	if err := asked.checkSeconds(); err != nil {
 		return err
 	}
+	asked.Key = h.counted(r.Context(), asked.Key)
 	return h.limiter.Ban(r.Context(), asked.Key, time.Duration(asked.Seconds*float64(time.Second)))
 }
 
@@ -110,7 +113,7 @@ func (r *request) checkSeconds() error {
 
 // ending returns the end, by the store's clock, of a rule that lasts for the seconds
 // that are asked; never for 0.
-func (h *Handler) ending(ctx context.Context, asked request) (time.Time, error) {
+func (h *Handler) ending(ctx context.Context, asked *request) (time.Time, error) {
 	if asked.Seconds == 0 {
 		return time.Time{}, nil
 	}
@@ -121,18 +124,23 @@ func (h *Handler) ending(ctx context.Context, asked request) (time.Time, error) 
 	return now.Add(time.Duration(asked.Seconds * float64(time.Second))), err
 }
 
-func (h *Handler) unban(r *http.Request, asked request) error {
+func (h *Handler) unban(r *http.Request, asked *request) error {
 	if asked.Key == "" {
 		return errNoKey
 	}
+	typed := asked.Key
+	asked.Key = h.counted(r.Context(), typed)
 	found, err := h.limiter.Unban(r.Context(), asked.Key)
+	if err == nil && !found && typed != asked.Key {
+		found, err = h.limiter.Unban(r.Context(), typed) // a program has banned it
+	}
 	if err == nil && !found {
 		return core.Refuse(http.StatusNotFound, "the key is not banned")
 	}
 	return err
 }
 
-func (h *Handler) override(r *http.Request, asked request) error {
+func (h *Handler) override(r *http.Request, asked *request) error {
 	p, ok := h.policy(r.Context(), asked.Policy)
 	if !ok {
 		return errNoPolicy
@@ -147,10 +155,10 @@ func (h *Handler) override(r *http.Request, asked request) error {
 	if _, err := p.With(options...); err != nil {
 		return core.Refuse(http.StatusBadRequest, err.Error())
 	}
-	return h.limiter.Override(r.Context(), asked.Policy, asked.Limits...)
+	return h.limiter.SetRule(r.Context(), core.Rule{Kind: core.RuleOverride, Policy: asked.Policy, Limits: asked.Limits})
 }
 
-func (h *Handler) restore(r *http.Request, asked request) error {
+func (h *Handler) restore(r *http.Request, asked *request) error {
 	if asked.Policy == "" {
 		return errNoPolicy
 	}
@@ -163,7 +171,7 @@ func (h *Handler) restore(r *http.Request, asked request) error {
 
 // switchTo switches a policy, or "*" for all, to a mode: for some seconds, or without
 // end.
-func (h *Handler) switchTo(r *http.Request, asked request) error {
+func (h *Handler) switchTo(r *http.Request, asked *request) error {
 	switch asked.Mode {
 	case core.ModeOn, core.ModeShadow, core.ModeOff:
 	default:

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/internal/field"
 	"github.com/streamlimit/streamlimit/core/monitor"
 	"github.com/streamlimit/streamlimit/core/redisstream"
 	"github.com/streamlimit/streamlimit/core/redistest"
@@ -73,7 +74,7 @@ func TestKey(t *testing.T) {
 		if len(k.Limits) != 2 || k.Limits[0].Used != 10 || k.Limits[1].Used != 10 || len(k.Entries) != 2 || k.Entries[0].Refund+k.Entries[1].Refund != 20 || k.Entries[0].Cost+k.Entries[1].Cost != 30 {
 			t.Errorf("key %+v", k)
 		}
-		if a := s.ask(t, "GET", "api/key?policy=none&key=k", ""); a.StatusCode != 404 || a.Header.Get("Content-Type") != core.ProblemContentType {
+		if a := s.ask(t, "GET", "api/key?policy=none&key=k", ""); a.StatusCode != 404 || a.Header.Get("Content-Type") != field.ProblemType {
 			t.Errorf("status %d, %v", a.StatusCode, a.Header)
 		}
 		if a := s.ask(t, "GET", "api/key?policy=api&key=%3Cb%3E", ""); strings.ContainsAny(a.body, "<>") {
@@ -112,7 +113,7 @@ func TestActions(t *testing.T) {
 		act := func(name, body string, status int) {
 			t.Helper()
 			a := s.ask(t, "POST", "api/"+name, body)
-			if a.StatusCode != status || status >= 400 && a.Header.Get("Content-Type") != core.ProblemContentType {
+			if a.StatusCode != status || status >= 400 && a.Header.Get("Content-Type") != field.ProblemType {
 				t.Errorf("%s %s: status %d, want %d: %s", name, body, a.StatusCode, status, a.body)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/internal/field"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -24,7 +25,7 @@ func answer(w http.ResponseWriter, value any) {
 
 // refuse answers with a problem document.
 func refuse(w http.ResponseWriter, status int, detail string) {
-	w.Header().Set("Content-Type", core.ProblemContentType)
+	w.Header().Set("Content-Type", field.ProblemType)
 	w.WriteHeader(status)
 	_, _ = w.Write(core.Problem{Title: http.StatusText(status), Status: status, Detail: detail}.Body())
 }

@@ -10,24 +10,24 @@ import (
 // block, exempt and what ends them are about the client in key: an address or a network
 // is matched with the addresses of requests, and anything else with keys.
 
-func (h *Handler) block(r *http.Request, asked request) error {
+func (h *Handler) block(r *http.Request, asked *request) error {
 	return h.setClient(r, core.RuleBlock, asked)
 }
 
-func (h *Handler) exempt(r *http.Request, asked request) error {
+func (h *Handler) exempt(r *http.Request, asked *request) error {
 	return h.setClient(r, core.RuleExempt, asked)
 }
 
-func (h *Handler) unblock(r *http.Request, asked request) error {
+func (h *Handler) unblock(r *http.Request, asked *request) error {
 	return h.endClient(r, core.RuleBlock, asked)
 }
 
-func (h *Handler) unexempt(r *http.Request, asked request) error {
+func (h *Handler) unexempt(r *http.Request, asked *request) error {
 	return h.endClient(r, core.RuleExempt, asked)
 }
 
 // setClient makes a rule for as many seconds as are asked, or without end for 0.
-func (h *Handler) setClient(r *http.Request, kind core.RuleKind, asked request) error {
+func (h *Handler) setClient(r *http.Request, kind core.RuleKind, asked *request) error {
 	if asked.Key == "" {
 		return errNoKey
 	}
@@ -39,7 +39,7 @@ func (h *Handler) setClient(r *http.Request, kind core.RuleKind, asked request) 
 	return h.limiter.SetRule(r.Context(), rule)
 }
 
-func (h *Handler) endClient(r *http.Request, kind core.RuleKind, asked request) error {
+func (h *Handler) endClient(r *http.Request, kind core.RuleKind, asked *request) error {
 	if asked.Key == "" {
 		return errNoKey
 	}

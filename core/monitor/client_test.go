@@ -262,6 +262,45 @@ func TestHashedAddresses(t *testing.T) {
 	if a := s.ask(t, "POST", "api/ban", `{"key":"`+key+`","seconds":60}`); a.StatusCode != 204 {
 		t.Errorf("a ban: %d %s", a.StatusCode, a.body)
 	}
+	if a := s.ask(t, "POST", "api/unban", `{"key":"`+key+`"}`); a.StatusCode != 204 {
+		t.Errorf("the end of a ban: %d %s", a.StatusCode, a.body)
+	}
+	// An address that an operator types stands for the key of its client.
+	reason := func(when string, want core.Reason, remaining int64) {
+		t.Helper()
+		if d, err := limiter.Peek(t.Context(), api, key); err != nil || d.Reason != want || d.Remaining != remaining {
+			t.Errorf("%s: %+v, %v; want %v", when, d, err, want)
+		}
+	}
+	for _, step := range []struct {
+		action, body string
+		status       int
+		reason       core.Reason
+		remaining    int64
+	}{
+		{"ban", `{"key":"` + client + `","seconds":60}`, 204, core.ReasonBanned, 0},
+		{"unban", `{"key":"::ffff:` + client + `"}`, 204, core.ReasonLimits, 3},
+		{"unban", `{"key":"` + client + `"}`, 404, core.ReasonLimits, 3},
+		{"reset", `{"policy":"api","key":"` + client + `"}`, 204, core.ReasonLimits, 5},
+	} {
+		if a := s.ask(t, "POST", "api/"+step.action, step.body); a.StatusCode != step.status {
+			t.Errorf("%s %s: status %d, want %d: %s", step.action, step.body, a.StatusCode, step.status, a.body)
+		}
+		reason(step.action, step.reason, step.remaining)
+	}
+	if a := s.ask(t, "GET", "api/key?policy=api&key="+client, ""); !strings.Contains(a.body, `"key":"`+key+`"`) {
+		t.Errorf("the key of an address is %s", a.body)
+	}
+	if strings.Contains(log.String(), client) {
+		t.Errorf("the log shows the address: %s", log.String())
+	}
+	// A ban that a program has set on an address as a key ends by that.
+	if err := limiter.Ban(t.Context(), client, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.ask(t, "POST", "api/unban", `{"key":"`+client+`"}`); a.StatusCode != 204 {
+		t.Errorf("the end of a program's ban: %d %s", a.StatusCode, a.body)
+	}
 	peer, err := adapter.AddressKey(limiter, netip.MustParseAddr("127.0.0.1"))
 	if text := log.String(); err != nil || strings.Contains(text, "127.0.0.1") || !strings.Contains(text, "peer=\""+peer) {
 		t.Errorf("the log has %s, want peer %s", text, peer)

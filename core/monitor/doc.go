@@ -92,7 +92,8 @@
 // A ban needs seconds. A block, an exemption and a switch without seconds have no end. The
 // mode is "off", "shadow" or "on", and the policy "*" stands for all. The key is as
 // decisions and the page show it, such as x-api-key=<digest>: see "Who is counted" in
-// package core.
+// package core. With [core.WithHashedAddresses], an address in a ban or a reset stands for
+// the key that its client is counted by.
 //
 // # In a framework
 //

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,7 +62,7 @@ func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
 	if limiter != nil {
 		failure = limiter.FailureMode(p)
 	}
-	t := Traits{Limits: p.Limits(), Layout: "summed", Shadow: p.Log().Shadow, Off: p.Mode() == core.ModeOff, Failure: failure.String(), Cost: p.Log().VariableCost}
+	t := Traits{Limits: p.Limits(), Layout: "summed", Shadow: p.Log().Shadow, Off: p.Mode() == core.ModeOff, Failure: cmp.Or(string(failure), "default"), Cost: p.Log().VariableCost}
 	switch p.Log().Layout {
 	case store.Counted:
 		t.Layout = "counted"

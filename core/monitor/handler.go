@@ -97,7 +97,7 @@ func New(limiter *core.Limiter, recorder *Recorder, options ...Option) *Handler 
 		reader:  &Reader{feed: recorder.feed, self: recorder.id, picture: recorder.picture},
 		keyName: func(string, string) string { return "" },
 		showLink: func(query string) {
-			limiter.Logger().Info("streamlimit: add this to the address of the monitor to open it", "link", query)
+			limiter.Seam().Warnings.Logger.Info("streamlimit: add this to the address of the monitor to open it", "link", query)
 		},
 	}
 	for _, o := range options {
@@ -107,7 +107,7 @@ func New(limiter *core.Limiter, recorder *Recorder, options ...Option) *Handler 
 		o(h)
 	}
 	if !slices.Contains(limiter.Seam().Observers, any(recorder)) {
-		warning.Log(limiter.Logger(), warnUntold, "the monitor is not told of its limiter's decisions; give core.New the option core.WithObserver(recorder)")
+		warning.Log(limiter.Seam().Warnings.Logger, warnUntold, "the monitor is not told of its limiter's decisions; give core.New the option core.WithObserver(recorder)")
 	}
 	recorder.Follow(limiter)
 	h.protect()
@@ -136,7 +136,7 @@ func (h *Handler) routes() {
 	h.mux.HandleFunc("POST /api/key", h.key)
 	h.mux.HandleFunc("GET /api/search", h.search)
 	h.mux.HandleFunc("POST /api/search", h.search)
-	for name, do := range map[string]func(*http.Request, request) error{
+	for name, do := range map[string]func(*http.Request, *request) error{
 		"reset": h.reset, "ban": h.ban, "unban": h.unban, "override": h.override, "restore": h.restore,
 		"block": h.block, "unblock": h.unblock, "exempt": h.exempt, "unexempt": h.unexempt,
 		"switch": h.switchTo,

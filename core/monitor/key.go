@@ -79,7 +79,7 @@ func (h *Handler) key(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "key is missing")
 		return
 	}
-	shown, err := h.inspect(r.Context(), p, q.Key)
+	shown, err := h.inspect(r.Context(), p, h.counted(r.Context(), q.Key))
 	if err != nil {
 		h.unread(w, err)
 		return
@@ -95,7 +95,7 @@ func (h *Handler) unread(w http.ResponseWriter, err error) {
 		text = "something that is not a log has the key of this log in the store"
 	case errors.Is(err, store.ErrRejected):
 		text = "the store refuses to read this log: the log of this process says why"
-		h.limiter.Logger().Warn("streamlimit: monitor: the store refuses to read a log", "error", err)
+		h.limiter.Seam().Warnings.Logger.Warn("streamlimit: monitor: the store refuses to read a log", "error", err)
 	}
 	if errors.Is(err, core.ErrOverloaded) {
 		text = "this process is overloaded, so what this key has used is not known: try again"

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"net/netip"
 	"regexp"
@@ -69,6 +70,21 @@ func (h *Handler) digestOf(text string) string {
 		return ""
 	}
 	return strings.TrimPrefix(key, "x=")
+}
+
+// counted returns the key that requests of an address in clear are counted by, where the
+// limiter hashes addresses. Every other key is what it is, and so is an address that a
+// program makes a key of itself.
+func (h *Handler) counted(ctx context.Context, key string) string {
+	addr, err := netip.ParseAddr(key)
+	if err != nil || !h.limiter.Seam().Identity.Hashed {
+		return key
+	}
+	now := h.now(ctx).Now
+	if len(h.find(now, func(k foundKey) bool { return k.Key == key })) > 0 {
+		return key
+	}
+	return h.limiter.Seam().Identity.AddressKey(addr)
 }
 
 // guesses are the keys that text may be counted by.

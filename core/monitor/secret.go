@@ -53,7 +53,7 @@ func newToken() (*secret, string) {
 // open starts counting guesses, by client as limiter sees clients.
 func (s *secret) open(limiter *core.Limiter) {
 	s.client = func(r *http.Request) string { return clientOf(limiter, r) }
-	s.logger = limiter.Logger()
+	s.logger = limiter.Seam().Warnings.Logger
 	s.counts = core.New(core.NewMemory(core.WithMaxKeys(maxGuessers)), core.WithFailureMode(core.FailClosed),
 		core.WithLogger(slog.New(slog.DiscardHandler)))
 }

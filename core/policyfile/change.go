@@ -59,8 +59,8 @@ func describe(p *core.Policy) string {
 	if p.FieldName() != p.Name() {
 		parts = append(parts, "header "+p.FieldName())
 	}
-	if mode := p.FailureMode(); mode != core.FailDefault {
-		parts = append(parts, "failure "+mode.String())
+	if mode := p.FailureMode(); mode != "" {
+		parts = append(parts, "failure "+string(mode))
 	}
 	if p.Log().VariableCost {
 		parts = append(parts, "cost")

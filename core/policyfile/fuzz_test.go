@@ -69,7 +69,7 @@ func file(policies []*core.Policy) string {
 			fmt.Fprintf(&b, "%v,", l)
 		}
 		fmt.Fprintf(&b, "]\n    shadow: %v\n    header: %q\n    cost: %v\n", p.Log().Shadow, p.FieldName(), p.Log().VariableCost)
-		if mode := p.FailureMode(); mode != core.FailDefault {
+		if mode := p.FailureMode(); mode != "" {
 			fmt.Fprintf(&b, "    failure: %v\n", mode)
 		}
 		if grace := p.Log().Grace; grace > 0 {

@@ -87,7 +87,7 @@ func (c *change) header(p pair) error {
 func (c *change) failure(p pair) error {
 	text, _ := scalar(p.value)
 	for _, mode := range []core.FailureMode{core.FailOpen, core.FailClosed, core.FailLocal} {
-		if text == mode.String() {
+		if text == string(mode) {
 			c.add(core.OnStoreFailure(mode))
 			return nil
 		}

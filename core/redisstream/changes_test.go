@@ -103,7 +103,7 @@ func TestChangesUnderLoad(t *testing.T) {
 		{core.Per(40, window), core.Per(30, window+50*time.Millisecond)}, {core.Per(40, 2*window)}, {core.Per(20, window+1*time.Millisecond)},
 	}
 	for i := 0; time.Now().Before(stop); i++ {
-		if err := l.Override(t.Context(), "p", limits[i%len(limits)]...); err != nil {
+		if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: limits[i%len(limits)]}); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(20 * time.Millisecond)

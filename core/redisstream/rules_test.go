@@ -308,7 +308,7 @@ func TestRulesReachOtherProcesses(t *testing.T) {
 			t.Errorf("delete %s: %v, %v", id, found, err)
 		}
 	}
-	must(t, one.Override(ctx, "api", core.PerHour(7)))
+	must(t, one.SetRule(ctx, core.Rule{Kind: core.RuleOverride, Policy: "api", Limits: []core.Limit{core.PerHour(7)}}))
 	within("override", func(d core.Decision) bool { return d.Allowed && d.Limit == core.PerHour(7) })
 	// The rules stay when processes end.
 	one.Close()

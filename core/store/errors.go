@@ -25,6 +25,10 @@ var (
 	// has waited, too long before it could be sent to the store. The store is not down.
 	ErrOverloaded = errors.New("store: overloaded")
 
+	// ErrDown is returned by a limiter while the store does not respond and no request is
+	// sent to it. A policy that fails closed rejects requests then.
+	ErrDown = errors.New("store: no response")
+
 	// ErrRejected is returned by a store that responds, but not with a decision, mostly
 	// because it is set up wrongly. It may still decide on other logs, so the error does
 	// not mean that the store is down.

@@ -22,7 +22,7 @@ func addEvent(o *core.Observation) {
 	}
 	if o.Err == nil {
 		attributes = append(attributes,
-			attribute.String("reason", o.Reason.String()),
+			attribute.String("reason", string(o.Reason)),
 			attribute.String("limit", o.Limit.String()),
 			attribute.Int64("remaining", o.Remaining),
 			attribute.Float64("retry_after", o.RetryAfter.Seconds()),

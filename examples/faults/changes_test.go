@@ -118,7 +118,7 @@ func TestRow37_LimitsChangedLive(t *testing.T) {
 			l := newLimiter(policies, 0)
 			return func() *core.Limiter { return l }, func(round int) {
 				for _, p := range policies {
-					if err := l.Override(t.Context(), p.name, p.variants[round%2].limits...); err != nil {
+					if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: p.name, Limits: p.variants[round%2].limits}); err != nil {
 						t.Error(err)
 					}
 				}

@@ -23,6 +23,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/redisstream"
 	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // mutes are ways in which a server does not answer decisions. Each makes it so for a
@@ -166,7 +167,7 @@ func callMuted(t *testing.T, name string, mute func(*testing.T, *muted), mode co
 		wrong += c.fallback.Load()
 	case core.FailClosed:
 		wrong = c.overloaded.Load() + c.open.Load() + c.fallback.Load()
-		if err := c.failure.Load(); err == nil || !errors.Is(*err, context.DeadlineExceeded) && !errors.Is(*err, core.ErrDown) {
+		if err := c.failure.Load(); err == nil || !errors.Is(*err, context.DeadlineExceeded) && !errors.Is(*err, store.ErrDown) {
 			t.Errorf("%s: %v; want errors", what, &c)
 		}
 	}

@@ -82,7 +82,7 @@ func everything(t *testing.T, l *core.Limiter) (calls int) {
 	}
 	_, err := l.AllowAll(ctx, core.Charge{Policy: policies[0], Key: "k"}, core.Charge{Policy: policies[2], Key: "k2"}, core.Charge{Policy: policies[3], Key: "k"})
 	do("AllowAll", err)
-	do("Override", l.Override(ctx, policies[0].Name(), core.PerHour(5)))
+	do("Override", l.SetRule(ctx, core.Rule{Kind: core.RuleOverride, Policy: policies[0].Name(), Limits: []core.Limit{core.PerHour(5)}}))
 	do("Ban", l.Ban(ctx, "k", time.Minute))
 	_, err = l.Unban(ctx, "k")
 	do("Unban", err)

@@ -101,7 +101,7 @@ func TestBusy(t *testing.T) {
 	here, there := newProcess(t, redis), newProcess(t, redis)
 	here.limiter.Register(core.NewPolicy("export", core.PerHour(3)))
 	must(t, here.limiter.SetRule(t.Context(), core.Rule{Kind: core.RuleExempt, Key: "user=monitoring"}))
-	must(t, here.limiter.Override(t.Context(), "stocks", core.PerMinute(60)))
+	must(t, here.limiter.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "stocks", Limits: []core.Limit{core.PerMinute(60)}}))
 	b := open(t, here.page())
 	b.live()
 	l := newLedger(t)

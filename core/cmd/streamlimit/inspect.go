@@ -109,7 +109,7 @@ func inspect(ctx context.Context, limiter *core.Limiter, store fedStore, p *core
 	}
 	i := &inspection{
 		Now: now.UnixMilli(), Policy: p.Name(), Key: d.Key,
-		Allowed: d.Allowed, Reason: d.Reason.String(), RetryAfter: d.RetryAfter.Milliseconds(),
+		Allowed: d.Allowed, Reason: string(d.Reason), RetryAfter: d.RetryAfter.Milliseconds(),
 		Rules: []monitor.Rule{}, Entries: []logged{},
 	}
 	for _, r := range rules {
@@ -175,7 +175,7 @@ func (i *inspection) verdict() string {
 			words += " for " + short(milli(i.RetryAfter))
 		}
 	}
-	if i.Reason != core.ReasonLimits.String() {
+	if i.Reason != string(core.ReasonLimits) {
 		words += " (" + i.Reason + ")"
 	}
 	return words

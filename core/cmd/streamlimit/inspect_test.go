@@ -107,7 +107,7 @@ func TestOverrideIsWhatHolds(t *testing.T) {
 	server := redistest.Start(t)
 	s := newService(t, server)
 	s.ask(t, api, client, 2)
-	if err := s.Override(t.Context(), "api", core.PerMinute(3)); err != nil {
+	if err := s.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "api", Limits: []core.Limit{core.PerMinute(3)}}); err != nil {
 		t.Fatal(err)
 	}
 	var found inspection

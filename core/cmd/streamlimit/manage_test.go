@@ -63,7 +63,7 @@ func TestPoliciesAreThoseOfAllProcesses(t *testing.T) {
 	a, b := newService(t, server), newService(t, server)
 	a.ask(t, api, client, 7)
 	b.ask(t, costs, client, 1)
-	if err := a.Override(t.Context(), "costs", core.PerMinute(9), core.PerHour(10)); err != nil {
+	if err := a.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "costs", Limits: []core.Limit{core.PerMinute(9), core.PerHour(10)}}); err != nil {
 		t.Fatal(err)
 	}
 	a.tell()

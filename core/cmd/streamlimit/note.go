@@ -11,7 +11,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-const keyHint = "Keys are as decisions show them, such as x-api-key=<digest>, which streamlimit digest makes; a service with a prefix needs -prefix."
+const keyHint = "Keys are as decisions show them, such as x-api-key=<digest>, which streamlimit digest makes, or address=<digest> where a service has core.WithHashedAddresses, which the monitor finds by the address; a service with a prefix needs -prefix."
 
 // noteEmpty says that a key has no log, for it may be counted by another form of
 // it. A log that can't be read is not for a note to say.

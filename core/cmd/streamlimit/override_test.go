@@ -92,7 +92,7 @@ func TestRulesAreListedAndDeleted(t *testing.T) {
 	server := redistest.Start(t)
 	tool(t, server, "rules").want(t, exitOK, "No rule holds.")
 	s := newService(t, server)
-	if err := s.Override(t.Context(), "api", core.PerMinute(6), core.PerHour(7)); err != nil {
+	if err := s.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "api", Limits: []core.Limit{core.PerMinute(6), core.PerHour(7)}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Ban(t.Context(), "a\x1bb", time.Hour); err != nil {

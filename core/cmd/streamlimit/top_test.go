@@ -15,7 +15,7 @@ func TestTopOnceIsOnePicture(t *testing.T) {
 	server := redistest.Start(t)
 	s := newService(t, server)
 	s.ask(t, api, client, 8)
-	if err := s.Override(t.Context(), "api", core.PerMinute(6)); err != nil {
+	if err := s.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "api", Limits: []core.Limit{core.PerMinute(6)}}); err != nil {
 		t.Fatal(err)
 	}
 	s.tell()

@@ -26,9 +26,6 @@ const (
 	probeTimeout = time.Second
 )
 
-// ErrDown is the error of a circuit whose server is not asked.
-var ErrDown = errors.New("core: the store does not answer")
-
 // Circuit keeps requests from waiting for a server that does not answer. While its
 // breaker is open, the store is not asked for requests. A goroutine then asks for what
 // was asked last, without taking anything, and the first answer closes the breaker.
@@ -54,11 +51,11 @@ type Down struct {
 // Open reports whether the server is not asked.
 func (c *Circuit) Open() bool { return c.down.Load() != nil }
 
-// Refuses returns an [ErrDown] while the breaker is open.
+// Refuses returns a [store.ErrDown] while the breaker is open.
 func (c *Circuit) Refuses() error {
 	if d := c.down.Load(); d != nil {
 		c.refused.Note()
-		return fmt.Errorf("%w: %w", ErrDown, d.Err)
+		return fmt.Errorf("%w: %w", store.ErrDown, d.Err)
 	}
 	return nil
 }

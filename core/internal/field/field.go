@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// ProblemType is the media type of a problem document.
+const ProblemType = "application/problem+json"
+
 // Policy is what the fields say of a policy, prepared once.
 type Policy struct {
 	Items []Item // one for each limit
