@@ -94,19 +94,3 @@ func (e *LimitedError) Error() string {
 	}
 	return fmt.Sprintf("streamlimit: policy %s: %s", e.Decision.Policy.Name(), deniedDetail(&e.Decision))
 }
-
-// RequestError refuses a request with a status of its own. Functions that find the key
-// or the cost of a request return it for a request that they can't accept:
-//
-//	return 0, core.Refuse(http.StatusBadRequest, "tokens must be a number")
-type RequestError struct {
-	Status int    // an HTTP status from 400 to 599
-	Detail string // shown to the client
-}
-
-// Refuse returns a [RequestError] with the status and the detail.
-func Refuse(status int, detail string) error { return &RequestError{Status: status, Detail: detail} }
-
-func (e *RequestError) Error() string {
-	return fmt.Sprintf("streamlimit: request refused with %d: %s", e.Status, e.Detail)
-}

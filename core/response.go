@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,7 +57,7 @@ const (
 const overloadedRetry = 3
 
 // Problem is the response to a request that is not passed on, as a problem document of
-// RFC 9457.
+// RFC 9457. A *Problem is an error too: see [Refuse].
 type Problem struct {
 	Type     string   `json:"type,omitempty"`
 	Title    string   `json:"title"`
@@ -68,20 +69,33 @@ type Problem struct {
 	RetryAfter int64 `json:"-"`
 }
 
+// Refuse returns a [*Problem] with an HTTP status from 400 to 599 and a detail that is
+// shown to the client. Functions that find the key or the cost of a request return it for
+// a request that they can't accept:
+//
+//	return 0, core.Refuse(http.StatusBadRequest, "tokens must be a number")
+func Refuse(status int, detail string) error { return &Problem{Status: status, Detail: detail} }
+
+func (p *Problem) Error() string {
+	return fmt.Sprintf("streamlimit: request refused with %d: %s", p.Status, p.Detail)
+}
+
 // ProblemFor returns the response to a request that was not passed on because of err:
 // 429 for a [*LimitedError], or 403 when the client is blocked, the given status for a
-// [*RequestError], 401 for [ErrNoKey], 400 for [ErrCost], and 503 for anything else,
+// *Problem, 401 for [ErrNoKey], 400 for [ErrCost], and 503 for anything else,
 // which means that there was no decision. The response does not show an inner error.
 func ProblemFor(err error) Problem {
 	var (
 		limited *LimitedError
-		refused *RequestError
+		refused *Problem
 	)
 	switch {
 	case errors.As(err, &limited) && limited.Decision.Policy != nil:
 		return deniedProblem(limited)
 	case errors.As(err, &refused) && refused.Status >= 400 && refused.Status <= 599:
-		return Problem{Title: http.StatusText(refused.Status), Status: refused.Status, Detail: refused.Detail}
+		p := *refused
+		p.Title = cmp.Or(p.Title, http.StatusText(p.Status))
+		return p
 	case errors.Is(err, ErrNoKey):
 		return Problem{Title: "Unauthorized", Status: http.StatusUnauthorized, Detail: "the request lacks what it is counted by, such as a credential"}
 	case errors.Is(err, ErrCost):

@@ -21,7 +21,7 @@ func TestZeroValuesCanBeShown(t *testing.T) {
 		core.Source(0), core.Reason(""), core.Result(0), core.FailureMode(""), core.HeaderForm(0), store.Layout(0), store.Log{}, store.Charge{}, store.Rule{},
 		core.Rule{}, core.RuleKind(""), core.Health{}, core.Down{}, core.Problem{}, core.Observation{},
 		core.Charge{}, store.Usage{}, store.LimitUsage{}, store.EntryID{}, store.Entry{},
-		&store.ChargeError{}, &core.LimitedError{}, &core.RequestError{},
+		&store.ChargeError{}, &core.LimitedError{}, &core.Problem{},
 	} {
 		t.Run(fmt.Sprintf("%T", v), func(t *testing.T) {
 			if _, err := json.Marshal(v); err != nil {

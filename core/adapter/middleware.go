@@ -158,7 +158,7 @@ func (m *Middleware[C]) decide(c C, x Exchange, outer *Record) (*Record, error) 
 // failing is the error of a function that finds a key or a cost. One that is no
 // answer to the client, and that nobody else gets to see, is logged.
 func (m *Middleware[C]) failing(c C, x Exchange, err error) error {
-	var refused *core.RequestError
+	var refused *core.Problem
 	seen := m.failed != nil || m.toFramework || m.framework.Owns(c, err)
 	if !seen && !errors.As(err, &refused) && x.Context().Err() == nil && core.ProblemFor(err).Status == http.StatusServiceUnavailable {
 		m.failure.Log(x.Context(), m.limiter.Seam().Warnings.Logger, slog.LevelError,

@@ -13,10 +13,10 @@ import (
 
 // blame returns the error of a function that finds a key or a cost. When the
 // client has made a mistake that the function has found by reading the request, it
-// adds a [core.RequestError] with the status for it. Errors that have a status of
+// adds a [core.Problem] with the status for it. Errors that have a status of
 // their own, and errors that the framework answers, stay as they are.
 func (f Framework[C]) blame(c C, err error) error {
-	var refused *core.RequestError
+	var refused *core.Problem
 	if errors.As(err, &refused) || errors.Is(err, core.ErrNoKey) || f.Owns(c, err) {
 		return err
 	}

@@ -68,7 +68,7 @@ func checkErrorHandler(t *testing.T, s suite) {
 		{"X-User: alice", func(err error) bool { return errors.Is(err, errStore) }},
 		{"X-User: ", func(err error) bool { return errors.Is(err, core.ErrNoKey) }},
 		{"X-User: banned", func(err error) bool {
-			var refused *core.RequestError
+			var refused *core.Problem
 			return errors.As(err, &refused) && refused.Status == http.StatusForbidden
 		}},
 	} {

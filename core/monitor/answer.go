@@ -33,7 +33,7 @@ func refuse(w http.ResponseWriter, status int, detail string) {
 // fail answers for the limiter's error about an action, in words for people. With 503
 // the action may have been done: the store did not say. The log has the error itself.
 func fail(w http.ResponseWriter, err error) {
-	var refused *core.RequestError
+	var refused *core.Problem
 	switch {
 	case errors.As(err, &refused):
 		refuse(w, refused.Status, refused.Detail)
