@@ -102,6 +102,7 @@ func atMostOnce(t *testing.T, rdb redis.UniversalClient, net network, l *loss, l
 		if err := q.ask(s, "k"); err != nil { // loads the script
 			t.Fatal(err)
 		}
+		awaitCheck(s) // which runs scripts as well
 		for i := range n {
 			before, lost := make([]int64, len(q.logs)), l.lost.Load()
 			for j, p := range q.logs {
