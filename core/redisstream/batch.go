@@ -37,7 +37,9 @@ func (v *server) atOnce(ctx context.Context, c *charge, most int, sc *script, ca
 	defer cancel()
 	batch.Context, batch.unsent, batch.listen = limited, batch.begun.Add(timeout), timeout
 	reply, err = b.transport.send(&batch.request, sc, call())
-	b.starvation.note(time.Since(batch.begun) - timeout)
+	if b.starvation.note(time.Since(batch.begun)-timeout) && late(err) && batch.wasSent() {
+		err = errStarved // the reply may have been there, and the client can't look again
+	}
 	v.mu.Lock()
 	v.finish(&batch, c, err)
 	v.pump()
@@ -80,10 +82,11 @@ func (v *server) newBatch(waiters []*waiter) *batch {
 }
 
 // unsentUntil returns until when a batch may wait to be sent: the client may find that its
-// connections are dead, and make one. Its waiters have the timeout and half of it for that.
-func (b *batch) unsentUntil(timeout time.Duration) time.Time {
-	until := b.oldest.Add(timeout * 3 / 2)
-	if soonest := b.begun.Add(timeout / 2); soonest.After(until) {
+// connections are dead, and make one.
+func (v *server) unsentUntil(b *batch) time.Time {
+	patience := v.batcher.patience()
+	until := b.oldest.Add(patience)
+	if soonest := b.begun.Add(patience / 2); soonest.After(until) {
 		return soonest
 	}
 	return until
@@ -95,13 +98,13 @@ func (v *server) runBatches(batch *batch) {
 		current := batch
 		timer := time.AfterFunc(time.Hour, func() { v.timeOut(current) })
 		batch.timer.Store(timer) // before it can fire
-		timer.Reset(min(v.batcher.transport.timeout, time.Until(batch.unsentUntil(v.batcher.transport.timeout))))
+		timer.Reset(min(v.batcher.transport.timeout, time.Until(v.unsentUntil(batch))))
 		results, err := v.sendBatch(batch)
+		batch.returned.Store(true)
 		timer.Stop()
 		v.mu.Lock()
 		inTime := !batch.over
 		batch.over = true
-		batch.returned.Store(true)
 		if _, sent := batch.sentAt(); inTime && !sent && err != nil && v.ready > 1 {
 			// A dead connection fails nobody while there are others.
 			inTime, batch.timedOut = false, true
@@ -138,16 +141,23 @@ func (v *server) runBatches(batch *batch) {
 	}
 }
 
+// due returns when the time of a batch is over, as far as is known.
+func (v *server) due(batch *batch) time.Time {
+	if at, sent := batch.sentAt(); sent {
+		return at.Add(v.batcher.transport.timeout)
+	}
+	due := v.unsentUntil(batch)
+	if last := batch.begun.Add(v.batcher.transport.timeout); v.isSilent() && last.Before(due) {
+		return last
+	}
+	return due
+}
+
 // timeOut is called when a batch has taken the timeout. It ends the wait for the batch
 // unless that was sent later than it began.
 func (v *server) timeOut(batch *batch) {
 	b, timeout := v.batcher, v.batcher.transport.timeout
-	due := batch.begun.Add(timeout)
-	if at, sent := batch.sentAt(); sent {
-		due = at.Add(timeout)
-	} else if until := batch.unsentUntil(timeout); !v.isSilent() || until.Before(due) {
-		due = until
-	}
+	due := v.due(batch)
 	if left := time.Until(due); left > 0 {
 		if !batch.wasSent() {
 			left = min(left, tick) // the server may be found silent meanwhile
@@ -159,12 +169,11 @@ func (v *server) timeOut(batch *batch) {
 	if seen {
 		return
 	}
-	if at, sent := batch.sentAt(); sent {
-		if left := time.Until(at.Add(timeout)); left > 0 { // it was sent just now
-			batch.timer.Load().Reset(left)
-			return
-		}
-	} else if !batch.callOff() { // just now
+	if left := time.Until(v.due(batch)); left > 0 { // it was sent just now, or has more time in a starved process
+		batch.timer.Load().Reset(left)
+		return
+	}
+	if !batch.wasSent() && !batch.callOff() { // it was sent just now
 		batch.timer.Load().Reset(timeout)
 		return
 	}

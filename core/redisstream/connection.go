@@ -44,14 +44,17 @@ func (v *server) unconnected(now time.Time) error {
 	switch {
 	case v.failed != nil:
 		return fmt.Errorf("%w: %w", errNoConnection, v.failed)
-	case !v.met && now.Sub(v.wanted) >= v.batcher.first+v.excuse():
+	case !v.met && now.Sub(v.wanted) >= v.batcher.first+v.batcher.starvation.excuse():
 		return errNoConnection
 	}
 	return nil
 }
 
-// excuse returns how much longer a connection may take, since this process is starved.
-func (v *server) excuse() time.Duration { return min(v.batcher.starvation.excuse(), v.batcher.first) }
+// patience returns how long somebody waits for a connection to a server that had some: the
+// timeout, and longer in a starved process.
+func (b *batcher) patience() time.Duration {
+	return b.transport.timeout + b.starvation.excuse()
+}
 
 // tooLate returns err, or in a starved process that it is overloaded. After a while
 // without an answer that is no excuse.

@@ -56,7 +56,7 @@ func (s *starvation) excuse() time.Duration {
 	if !s.now() {
 		return 0
 	}
-	return starvedSteps * time.Duration(s.worst.Load())
+	return min(starvedSteps*time.Duration(s.worst.Load()), longestLook/2)
 }
 
 func (s *starvation) now() bool {
@@ -67,12 +67,14 @@ func (s *starvation) now() bool {
 // lastLook reports whether something has happened that should have happened by
 // due. It gives the goroutine that has to say so the time to run: one that is
 // ready to run waits behind all others, for 10 ms and more behind each that
-// computes. In an idle process this takes a millisecond. It gives up by the
-// given time; starved says that not all that was ready has run by then.
+// computes. In an idle process this takes a millisecond. Otherwise it goes on until
+// nothing waits for long any more, since a reply can take several such waits: to be
+// seen, to be read, and to be handed over. It gives up by the given time; starved says
+// that not all that was ready has run by then.
 func (s *starvation) lastLook(due, by time.Time, happened func() bool) (seen, starved bool) {
-	begun := time.Now()
-	late := s.note(begun.Sub(due))
-	for round := 1; round == 1 || round <= 3 && late; round++ {
+	late := s.note(time.Since(due))
+	for round := 1; ; round++ {
+		begun := time.Now()
 		behind := behindAll()
 		for waiting := true; waiting; {
 			time.Sleep(time.Millisecond) // the scheduler looks at the network meanwhile
@@ -83,15 +85,17 @@ func (s *starvation) lastLook(due, by time.Time, happened func() bool) (seen, st
 			case <-behind:
 				waiting = false
 			default:
-				now := time.Now()
-				if now.After(by) {
+				if time.Now().After(by) {
+					s.note(time.Since(begun))
 					return false, true
 				}
-				late = s.note(now.Sub(begun)) || late
 			}
 		}
+		slow := s.note(time.Since(begun))
+		if late = late || slow; !late || !slow && round >= 3 {
+			return happened(), false
+		}
 	}
-	return happened(), false
 }
 
 // behindAll returns a channel that is closed when all goroutines that are ready
