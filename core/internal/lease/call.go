@@ -1,0 +1,256 @@
+package lease
+
+import "time"
+
+// Want is what some requests of a call need, which follow one another.
+type Want struct {
+	Count       int64 // of requests
+	Least, Most int64 // units that each of them gets, or none
+}
+
+// Serve returns what the next of the requests gets of the room that is left.
+func (w Want) Serve(room int64) int64 {
+	if room < w.Least {
+		return 0
+	}
+	return min(w.Most, room)
+}
+
+// maxWants bounds the different wants of a call. Who waits for something else takes
+// part in the next call.
+const maxWants = 16
+
+// Call is what a log is asked: first the units for those who wait, in order of arrival,
+// each if there is room for it then, and after them some units ahead.
+type Call[K comparable, S any] struct {
+	Key   K
+	Wants []Want
+	Ahead int64 // at most so many more
+
+	table   *Table[K, S]
+	lease   *lease[K, S]
+	sent    Moment
+	waiters []*Waiter[K, S]
+	stale   bool // the log was reset meanwhile
+}
+
+// Reply is what a log answers to a call. All of it is decided at one moment of the
+// server's.
+type Reply[S any] struct {
+	Room  int64 // units that every limit had room for, before the call took any
+	Ahead int64 // units taken ahead
+	State S     // the log after the call
+	Waits []Wait
+}
+
+// Wait is how long a request has to wait that was denied.
+type Wait struct {
+	Least int64 // units that the request needs
+	For   time.Duration
+}
+
+// Return is what goes back to a log: units that a call took and nobody has used.
+type Return[K comparable, S any] struct {
+	Key   K
+	State S // of the reply to the call
+	Units int64
+}
+
+// startCall begins a call for those who wait. The lease's lock is held. The caller sends
+// the call without it.
+func (t *Table[K, S]) startCall(l *lease[K, S], now Moment) *Call[K, S] {
+	c := &Call[K, S]{Key: l.key, table: t, lease: l, sent: now}
+	need := int64(0)
+	for len(l.waiting) > 0 {
+		w := l.waiting[0]
+		if w.state == waits {
+			last := len(c.Wants) - 1
+			if last >= 0 && c.Wants[last].Least == w.Least && c.Wants[last].Most == w.Most {
+				c.Wants[last].Count++
+			} else if last+1 == maxWants {
+				break
+			} else {
+				c.Wants = append(c.Wants, Want{Count: 1, Least: w.Least, Most: w.Most})
+			}
+			need += w.Least
+			c.waiters = append(c.waiters, w)
+		}
+		l.waiting = l.waiting[1:]
+	}
+	if need > 0 && l.called && now.Mono < l.sent.Mono+l.terms.Length {
+		l.size.grow(l.terms, need)
+	}
+	if !l.spare && !t.closed.Load() {
+		c.Ahead = l.size.want()
+	}
+	l.call, l.sent, l.called = c, now, true
+	return c
+}
+
+// renew sends a call for the next lease, which nobody waits for.
+func (t *Table[K, S]) renew(l *lease[K, S], g *Generation[S], now Moment) {
+	l.mu.Lock()
+	c := t.startRenewal(l, g, now)
+	l.mu.Unlock()
+	if c != nil {
+		t.Ask(c)
+	}
+}
+
+func (t *Table[K, S]) startRenewal(l *lease[K, S], g *Generation[S], now Moment) *Call[K, S] {
+	if l.call != nil || l.next != nil || l.current.Load() != g || l.gone {
+		return nil
+	}
+	if now.Mono < g.sent.Mono+l.terms.Length/2 {
+		l.size.grow(l.terms, 0)
+	}
+	if l.size.want() == 0 {
+		return nil
+	}
+	return t.startCall(l, now)
+}
+
+// Done ends the call. After an error its units, if there are any, are never handed out.
+func (c *Call[K, S]) Done(r Reply[S], err error) {
+	t, l := c.table, c.lease
+	l.mu.Lock()
+	now := t.Now() // the reply is here
+	l.call = nil
+	l.size.slow = now.Mono-c.sent.Mono > l.terms.Length/4
+	if err != nil {
+		for _, w := range c.waiters {
+			w.answer(Answer[S]{Err: err})
+		}
+	} else {
+		t.receive(l, c, r, now)
+	}
+	var next *Call[K, S]
+	if len(l.waiting) > 0 {
+		next = t.startCall(l, now)
+	}
+	l.mu.Unlock()
+	if t.closed.Load() {
+		t.flush()
+	}
+	if next != nil {
+		t.Ask(next)
+	}
+}
+
+// receive hands out what a call has brought. The lease's lock is held.
+func (t *Table[K, S]) receive(l *lease[K, S], c *Call[K, S], r Reply[S], now Moment) {
+	g := &Generation[S]{sent: c.sent, end: c.sent.add(l.terms.Length), State: r.State, Received: now}
+	spare, left := r.Ahead, r.Ahead
+	room := r.Room
+	units := make([]int64, len(c.waiters))
+	for i, w := range c.waiters {
+		units[i] = w.want().Serve(room)
+		room -= units[i]
+		left += units[i]
+	}
+	l.size.limited = r.Ahead < c.Ahead
+	var unanswered []*Waiter[K, S]
+	for i, w := range c.waiters {
+		left -= units[i]
+		a := Answer[S]{Units: units[i], Left: left, Generation: g}
+		if a.Units == 0 {
+			l.size.limited = true
+			var known bool
+			if a.RetryAfter, known = r.wait(w.Least); !known {
+				unanswered = append(unanswered, w)
+				continue
+			}
+		}
+		if w.state == gone {
+			spare += a.Units
+		}
+		w.answer(a)
+	}
+	l.waiting = append(unanswered, l.waiting...)
+	if c.stale {
+		return
+	}
+	// Who came after the call was sent gets what is left, now.
+	g.size = spare
+	for len(l.waiting) > 0 && spare > 0 && !now.reached(g.end) {
+		w := l.waiting[0]
+		if w.state == waits {
+			n := w.want().Serve(spare)
+			if n == 0 {
+				break
+			}
+			spare -= n
+			w.answer(Answer[S]{Units: n, Left: spare, Generation: g, Local: true})
+		}
+		l.waiting = l.waiting[1:]
+	}
+	if spare > 0 {
+		t.install(l, g, spare, now)
+	}
+}
+
+func (r *Reply[S]) wait(least int64) (time.Duration, bool) {
+	for _, w := range r.Waits {
+		if w.Least == least {
+			return w.For, true
+		}
+	}
+	return 0, false
+}
+
+// install makes units available until the lease ends.
+func (t *Table[K, S]) install(l *lease[K, S], g *Generation[S], units int64, now Moment) {
+	g.left.Store(units)
+	g.low, g.renew = g.size/4, g.end
+	if g.size >= 16 {
+		g.renew = g.sent.add(l.terms.Length * 3 / 4)
+	}
+	g.renewing.Store(g.size < 4)
+	current := l.current.Load()
+	switch {
+	case t.closed.Load() || now.reached(g.end):
+		t.retire(l, g, now)
+		return
+	case current == nil || now.reached(current.end) || current.left.Load() == 0:
+		if current != nil {
+			t.retire(l, current, now)
+		}
+		l.current.Store(g)
+	default:
+		l.next = g
+	}
+	t.agenda.add(l, g.end.Mono)
+	t.arm(now)
+}
+
+// advance ends the leases whose time is over, and goes on to the next one if the current
+// one has fewer units than are needed. The lease's lock is held.
+func (t *Table[K, S]) advance(l *lease[K, S], now Moment, least int64) {
+	if n := l.next; n != nil && now.reached(n.end) {
+		t.retire(l, n, now)
+		l.next = nil
+	}
+	g := l.current.Load()
+	if g != nil && (now.reached(g.end) || l.next != nil && g.left.Load() < least) {
+		t.retire(l, g, now)
+		g = nil
+		l.current.Store(nil)
+	}
+	if g == nil && l.next != nil {
+		l.current.Store(l.next)
+		l.next = nil
+	}
+}
+
+// retire closes a lease, and has what is left of it returned.
+func (t *Table[K, S]) retire(l *lease[K, S], g *Generation[S], now Moment) {
+	left := g.close()
+	if now.reached(g.end) {
+		l.size.shrink(g.size, left)
+	}
+	// The script ignores what comes later.
+	if left > 0 && !now.reached(g.end.add(l.terms.Length)) {
+		t.agenda.giveBack(Return[K, S]{Key: l.key, State: g.State, Units: left})
+		t.arm(now)
+	}
+}

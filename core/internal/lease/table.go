@@ -1,0 +1,246 @@
+// Package lease hands out units that a process took from a log ahead of its requests.
+//
+// A [Table] has a lease for each key. [Table.Take] answers from it without a call.
+// [Table.Join] queues a request for which the lease has no units, and [Table.Acquire]
+// waits for its answer. At most one call per key is in flight: it asks the log for what
+// all who wait need, and for some units ahead. What is left of a lease when it ends goes
+// back to the log.
+//
+// The package knows no store. Its clock, its calls and its timer are functions in
+// [Config], so that the same code runs under a simulated clock and network.
+//
+// # Why no limit is exceeded
+//
+// A unit that is used at a time u was taken from the log at a time t with
+// u-d <= t <= u, where d is the length of a lease. The uses in any interval of length W
+// were therefore taken in an interval of length W+d, in which the log admits at most the
+// limit. That rests on these rules:
+//
+//   - A lease ends d after its call was sent, by the monotonic clock or by the wall
+//     clock, whichever is first. A use reads the clocks after it has found the lease, and
+//     takes from that same lease.
+//   - Requests that waited when the call was sent are decided at the server's moment,
+//     however late the reply. Later ones are not.
+//   - A lease is closed before its units are returned, and they are returned once. A
+//     unit that comes back to a closed lease is lost.
+//   - The units of a call with an unknown outcome are never handed out.
+package lease
+
+import (
+	"hash/maphash"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Moment is a reading of the process's clocks. Either can stand still or step while
+// the other goes on.
+type Moment struct {
+	Mono time.Duration // monotonic, from any start
+	Wall time.Duration // since 1970
+}
+
+func (m Moment) add(d time.Duration) Moment { return Moment{m.Mono + d, m.Wall + d} }
+
+// reached reports whether one of the clocks has reached its end.
+func (m Moment) reached(end Moment) bool { return m.Mono >= end.Mono || m.Wall >= end.Wall }
+
+var epoch = time.Now()
+
+// Now reads the clocks of this process.
+func Now() Moment {
+	now := time.Now()
+	return Moment{Mono: now.Sub(epoch), Wall: time.Duration(now.UnixNano())}
+}
+
+// Terms are what a policy says about its leases.
+type Terms struct {
+	Length time.Duration // d: how long after its call was sent a lease ends
+	Ahead  int64         // the most units that one call takes ahead
+}
+
+// Config connects a [Table] to its clock and its store.
+type Config[K comparable, S any] struct {
+	Now func() Moment
+
+	// Ask sends a call to the log, and later calls Call.Done once. It must not block.
+	Ask func(*Call[K, S])
+
+	// Return gives units back to the logs. Each element is sent at most once, and is
+	// not sent again after an error. It must not block.
+	Return func([]Return[K, S])
+
+	// After calls f after a time.
+	After func(time.Duration, func())
+}
+
+const (
+	shards = 64
+
+	// keysInShard bounds the keys of a table: 65,536. Requests of further keys are
+	// decided one by one, until others are idle.
+	keysInShard = 1024
+
+	// searched is how many keys of a full shard are looked at to find an idle one.
+	searched = 8
+)
+
+// Table holds the leases of a process. S is the state of a log, as a call found it.
+type Table[K comparable, S any] struct {
+	Config[K, S]
+	seed   maphash.Seed
+	shards [shards]shard[K, S]
+	agenda agenda[K, S]
+	closed atomic.Bool
+}
+
+type shard[K comparable, S any] struct {
+	mu   sync.RWMutex
+	keys map[K]*lease[K, S]
+	_    [32]byte // so that shards do not share cache lines
+}
+
+// NewTable returns an empty table.
+func NewTable[K comparable, S any](c Config[K, S]) *Table[K, S] {
+	t := &Table[K, S]{Config: c, seed: maphash.MakeSeed()}
+	t.agenda.pause = sweepPause
+	for i := range t.shards {
+		t.shards[i].keys = make(map[K]*lease[K, S])
+	}
+	return t
+}
+
+func (t *Table[K, S]) shard(k K) *shard[K, S] {
+	return &t.shards[maphash.Comparable(t.seed, k)%shards]
+}
+
+// lease is what a process knows of one key.
+type lease[K comparable, S any] struct {
+	current atomic.Pointer[Generation[S]] // that requests take from; nil for none
+
+	key   K
+	terms Terms
+	spare bool // not in the table, which is full: it takes nothing ahead
+
+	mu      sync.Mutex
+	next    *Generation[S]  // that follows the current one
+	waiting []*Waiter[K, S] // in order of arrival, without those of the call
+	call    *Call[K, S]     // in flight; nil for none
+	size    size
+	called  bool
+	sent    Moment // when the last call was sent
+	gone    bool   // from the table
+
+	due   time.Duration // when the sweep looks at it; the agenda's lock guards these
+	place int           // in the agenda; -1 for none
+}
+
+// of returns the lease of a key.
+func (t *Table[K, S]) of(k K, terms Terms) *lease[K, S] {
+	s := t.shard(k)
+	s.mu.RLock()
+	l := s.keys[k]
+	s.mu.RUnlock()
+	if l != nil {
+		return l
+	}
+	now := t.Now()
+	s.mu.Lock()
+	if l = s.keys[k]; l != nil {
+		s.mu.Unlock()
+		return l
+	}
+	l = &lease[K, S]{key: k, terms: terms, place: -1}
+	if len(s.keys) >= keysInShard && !s.makeRoom() || t.closed.Load() {
+		s.mu.Unlock()
+		l.spare = true
+		return l
+	}
+	s.keys[k] = l
+	s.mu.Unlock()
+	t.agenda.add(l, now.Mono+2*terms.Length)
+	t.arm(now)
+	return l
+}
+
+// makeRoom removes an idle key, and reports whether it has found one. The shard's lock is
+// held.
+func (s *shard[K, S]) makeRoom() bool {
+	seen := 0
+	for k, l := range s.keys { // in random order
+		if l.mu.TryLock() {
+			idle := l.idle()
+			l.gone = idle
+			l.mu.Unlock()
+			if idle {
+				delete(s.keys, k)
+				return true
+			}
+		}
+		if seen++; seen == searched {
+			break
+		}
+	}
+	return false
+}
+
+// forget removes a lease from the table. The lease's lock is held.
+func (t *Table[K, S]) forget(l *lease[K, S]) {
+	l.gone = true
+	s := t.shard(l.key)
+	s.mu.Lock()
+	if s.keys[l.key] == l {
+		delete(s.keys, l.key)
+	}
+	s.mu.Unlock()
+}
+
+// Reset drops the units of a key whose log was reset. They are not returned.
+func (t *Table[K, S]) Reset(k K) {
+	s := t.shard(k)
+	s.mu.RLock()
+	l := s.keys[k]
+	s.mu.RUnlock()
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if g := l.current.Swap(nil); g != nil {
+		g.close()
+	}
+	if l.next != nil {
+		l.next.close()
+		l.next = nil
+	}
+	if l.call != nil {
+		l.call.stale = true
+	}
+}
+
+// Close returns the units of all leases, and those of later replies. No call takes
+// anything ahead from then on.
+func (t *Table[K, S]) Close() {
+	t.closed.Store(true)
+	now := t.Now()
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.RLock()
+		all := slices.Collect(maps.Values(s.keys))
+		s.mu.RUnlock()
+		for _, l := range all {
+			l.mu.Lock()
+			if g := l.current.Swap(nil); g != nil {
+				t.retire(l, g, now)
+			}
+			if l.next != nil {
+				t.retire(l, l.next, now)
+				l.next = nil
+			}
+			l.mu.Unlock()
+		}
+	}
+	t.flush()
+}

@@ -1,0 +1,81 @@
+package lease
+
+import "sync/atomic"
+
+// closed is what a lease has left that hands out nothing any more.
+const closed = -1 << 62
+
+// Generation holds the units that one call took ahead.
+type Generation[S any] struct {
+	left     atomic.Int64 // units; below 0 once it is closed
+	size     int64        // units at first
+	low      int64        // what is left when the next call is sent
+	renewing atomic.Bool  // the next call was sent, or none is wanted
+
+	sent  Moment
+	renew Moment // a use after that sends the next call
+	end   Moment
+
+	State    S      // the log after the call, which counts all its units
+	Received Moment // when the reply arrived
+}
+
+// Take takes from least to most units of the key's lease, as many as it has. It returns
+// nil if it has fewer than least. left is what the lease has then. Take does not wait
+// and does not allocate.
+func (t *Table[K, S]) Take(k K, least, most int64) (g *Generation[S], taken, left int64) {
+	s := t.shard(k)
+	s.mu.RLock()
+	l := s.keys[k]
+	s.mu.RUnlock()
+	if l == nil {
+		return nil, 0, 0
+	}
+	if g = l.current.Load(); g == nil {
+		return nil, 0, 0
+	}
+	now := t.Now() // after the lease was found, and before its units are taken
+	taken, left, renew := g.take(now, least, most)
+	if taken == 0 {
+		return nil, 0, 0
+	}
+	if renew {
+		t.renew(l, g, now)
+	}
+	return g, taken, left
+}
+
+// take takes units at a moment that is later than the lease's reply. The last result
+// reports whether it is time for the next call.
+func (g *Generation[S]) take(now Moment, least, most int64) (taken, left int64, renew bool) {
+	if now.reached(g.end) {
+		return 0, 0, false
+	}
+	for {
+		had := g.left.Load()
+		if had < least {
+			return 0, 0, false
+		}
+		taken = min(most, had)
+		left = had - taken
+		if g.left.CompareAndSwap(had, left) {
+			break
+		}
+	}
+	renew = (left <= g.low || now.reached(g.renew)) && !g.renewing.Load() && g.renewing.CompareAndSwap(false, true)
+	return taken, left, renew
+}
+
+// PutBack puts back units that were taken for a request which is not admitted. They
+// are lost if the lease is closed.
+func (g *Generation[S]) PutBack(n int64) {
+	for {
+		had := g.left.Load()
+		if had < 0 || g.left.CompareAndSwap(had, had+n) {
+			return
+		}
+	}
+}
+
+// close ends the lease and returns the units that it had left.
+func (g *Generation[S]) close() int64 { return max(0, g.left.Swap(closed)) }

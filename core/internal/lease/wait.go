@@ -1,0 +1,122 @@
+package lease
+
+import (
+	"context"
+	"time"
+)
+
+// Waiter is a request that waits for units. Answer is called once, unless the request
+// leaves before. It must not block.
+type Waiter[K comparable, S any] struct {
+	Least, Most int64
+	Answer      func(Answer[S])
+
+	lease *lease[K, S]
+	state waiterState // the lease's lock guards it
+}
+
+type waiterState byte
+
+const (
+	waits waiterState = iota
+	gone
+	answered
+)
+
+// Answer is what a waiter gets.
+type Answer[S any] struct {
+	Units      int64          // 0 if the request was denied
+	Left       int64          // units that this process has left, which the state counts
+	Generation *Generation[S] // nil after an error
+	Local      bool           // it was decided here and now, and not by the server
+	RetryAfter time.Duration  // of a denial
+	Err        error          // of the call
+}
+
+func (w *Waiter[K, S]) want() Want { return Want{Count: 1, Least: w.Least, Most: w.Most} }
+
+func (w *Waiter[K, S]) answer(a Answer[S]) {
+	if w.state == waits {
+		w.state = answered
+		w.Answer(a)
+	}
+}
+
+// Join queues a request on the key's lease. It is answered at once if there are units,
+// and else by the call that is in flight or by the next one.
+func (t *Table[K, S]) Join(k K, terms Terms, w *Waiter[K, S]) {
+	var c *Call[K, S]
+	for {
+		l := t.of(k, terms)
+		l.mu.Lock()
+		if l.gone {
+			l.mu.Unlock()
+			continue
+		}
+		c = t.join(l, w)
+		l.mu.Unlock()
+		break
+	}
+	if c != nil {
+		t.Ask(c)
+	}
+}
+
+// join returns the call that is to be sent, if there is one.
+func (t *Table[K, S]) join(l *lease[K, S], w *Waiter[K, S]) *Call[K, S] {
+	now := t.Now()
+	w.lease = l
+	t.advance(l, now, w.Least)
+	if g := l.current.Load(); g != nil && len(l.waiting) == 0 {
+		taken, left, renew := g.take(now, w.Least, w.Most)
+		if taken > 0 {
+			w.answer(Answer[S]{Units: taken, Left: left, Generation: g, Local: true})
+			if renew {
+				return t.startRenewal(l, g, now)
+			}
+			return nil
+		}
+	}
+	l.waiting = append(l.waiting, w)
+	if l.call != nil {
+		return nil
+	}
+	return t.startCall(l, now)
+}
+
+// Leave ends the wait of a request. It reports whether that was in time, and no answer
+// comes. Units that come for it serve others.
+func (t *Table[K, S]) Leave(w *Waiter[K, S]) bool {
+	l := w.lease
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.state == answered {
+		return false
+	}
+	w.state = gone
+	return true
+}
+
+// Acquire takes units for a request, and waits for them until the context ends. A denial
+// is an answer without units.
+func (t *Table[K, S]) Acquire(ctx context.Context, k K, terms Terms, least, most int64) (Answer[S], error) {
+	if g, taken, left := t.Take(k, least, most); g != nil {
+		return Answer[S]{Units: taken, Left: left, Generation: g, Local: true}, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return Answer[S]{}, err
+	}
+	answer := make(chan Answer[S], 1)
+	w := &Waiter[K, S]{Least: least, Most: most, Answer: func(a Answer[S]) { answer <- a }}
+	t.Join(k, terms, w)
+	select {
+	case a := <-answer:
+		return a, a.Err
+	case <-ctx.Done():
+	}
+	if t.Leave(w) {
+		return Answer[S]{}, ctx.Err()
+	}
+	a := <-answer
+	return a, a.Err
+}
