@@ -23,14 +23,19 @@
 -- KEYS[2]  scratch, in the same hash slot; gone when the script ends. Left out
 --          while the slot moves to another node, which allows one key only
 -- ARGV[1]  take; look, to take nothing; room, to ask only whether there is room;
---          correct, to correct what was taken
+--          correct, to correct what was taken; lease, to take for several requests,
+--          each if there is room for it then, and some units ahead of others
 -- ARGV[2]  how many units: the cost; the correction, which is below 0 to give
---          back and above 0 to charge
+--          back and above 0 to charge; of a lease, the most units ahead
 -- ARGV[3]  the longest window, milliseconds
 -- ARGV[4]  the total at which a new log starts: one that no other log of the
 --          same key has had, so that no entry passes for one of a log that is gone
 -- To decide:
 -- ARGV[5], ARGV[6], ...  for each limit: units in a window, window in milliseconds
+-- To lease, after the limits:
+-- for requests that follow one another, three each: how many, the fewest and the most
+--          units that each of them gets
+-- the last how many such threes there are
 -- To correct:
 -- ARGV[5]  how long after the request units can be given back, milliseconds
 -- ARGV[6]  the ID of the request's entry
@@ -39,6 +44,11 @@
 -- in milliseconds: until the cost would fit, until the log is empty; then for
 -- each limit: units used, and milliseconds until some come free; then the time
 -- and the total of the new entry, 0 and 0 when there is none.
+-- Reply to a lease: the units that every limit had room for, the units taken ahead, and
+-- then as to a decision from the time until the log is empty on; then for each number of
+-- units that a request was denied: the number, and milliseconds until they would fit.
+-- Ahead is taken at most a quarter of what is left then, and an eighth of each limit.
+-- All that is taken is one entry.
 -- Reply to a correction: 1, or 0 when it is too late or the entry is not there;
 -- then nothing has changed.
 
@@ -48,6 +58,7 @@ local modulus = 4503599627370496
 
 local log, mode = KEYS[1], ARGV[1]
 local units, longest, start = ARGV[2] + 0, ARGV[3] + 0, ARGV[4] + 0
+local limits = mode == 'lease' and #ARGV - 1 - 3 * ARGV[#ARGV] or #ARGV -- the last argument of theirs
 
 -- What an entry says, but for its time and total.
 local function cost(entry) return tonumber(entry[2][2]) end
@@ -93,7 +104,7 @@ end
 -- room reports whether the units will fit every limit at a moment, if nothing is
 -- added.
 local function room(moment)
-  for i = 5, #ARGV, 2 do
+  for i = 5, limits, 2 do
     local cut = moment - tonumber(ARGV[i + 1])
     if newest > cut and used(cut) + units > tonumber(ARGV[i]) then return false end
   end
@@ -145,7 +156,7 @@ local function enter(late)
   end
   -- Whole nodes of expired entries go; which of them are left does not matter.
   call('XADD', log, 'MINID', '~', id(now - longest + 1),
-    format('%d-%d', now, sum), 'c', ARGV[2], 'b', text(b), 'k', text(k), 'd', text(d), 'p', text(p))
+    format('%d-%d', now, sum), 'c', mode == 'lease' and text(units) or ARGV[2], 'b', text(b), 'k', text(k), 'd', text(d), 'p', text(p))
   if fresh then
     compact(log, KEYS[2])
     call('PEXPIRE', log, life)
@@ -163,6 +174,70 @@ if mode == 'correct' then
   end
   enter(late)
   return {1}
+end
+
+if mode == 'lease' then
+  local ahead, room = units, modulus
+  local reply, leaves = {0, 0, 0}, {}
+  for i = 5, limits, 2 do
+    local max, window = ARGV[i] + 0, ARGV[i + 1] + 0
+    local taken, free = 0, 0
+    if last and newest > now - window then
+      taken, leaves[i] = used(now - window)
+      if taken > 0 then free = leaves[i] + window - time end
+    end
+    reply[i - 1], reply[i] = taken, free
+    room, ahead = math.min(room, max - taken), math.min(ahead, floor(max / 8))
+  end
+  if room < 0 then room = 0 end
+
+  -- What the requests get, in order.
+  local left, denied = room, {}
+  for i = limits + 1, #ARGV - 1, 3 do
+    local count, least, most = ARGV[i] + 0, ARGV[i + 1] + 0, ARGV[i + 2] + 0
+    if least == most then
+      local served = math.min(count, floor(left / least))
+      left, count = left - served * least, count - served
+    else
+      while count > 0 and left >= least do
+        left, count = left - math.min(left, most), count - 1
+      end
+    end
+    if count > 0 then denied[#denied + 1] = least end
+  end
+  ahead = math.min(ahead, floor(left / 4))
+  units = room - left + ahead
+  reply[1], reply[2] = room, ahead
+
+  local n = #reply
+  reply[n + 1], reply[n + 2] = 0, 0
+  if units > 0 then
+    local sum = enter(0)
+    reply[n + 1], reply[n + 2] = now, sum
+    for i = 5, limits, 2 do
+      reply[i - 1] = reply[i - 1] + units
+      if reply[i] == 0 then reply[i] = now + ARGV[i + 1] - time end
+      leaves[i] = leaves[i] or now
+    end
+    if #denied > 0 then
+      last = call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+      newest, total = read(last)
+    else
+      last, newest = true, now
+    end
+  end
+  if last then reply[3] = newest + longest - time end
+
+  -- When those would fit that were denied, none before an entry leaves.
+  for _, least in ipairs(denied) do
+    local from = now + 1
+    units = least
+    for i = 5, limits, 2 do
+      if reply[i - 1] + units > ARGV[i] + 0 then from = math.max(from, leaves[i] + ARGV[i + 1]) end
+    end
+    reply[#reply + 1], reply[#reply + 2] = least, fits(from) - time
+  end
+  return reply
 end
 
 local reply = {1, 0, 0}
