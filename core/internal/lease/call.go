@@ -101,9 +101,7 @@ func (t *Table[K, S]) startRenewal(l *lease[K, S], g *Generation[S], now Moment)
 	if l.call != nil || l.next != nil || l.current.Load() != g || l.gone {
 		return nil
 	}
-	if now.Mono < g.sent.Mono+l.terms.Length/2 {
-		l.size.grow(l.terms, 0)
-	}
+	l.size.follow(l.terms, g.size-g.left.Load(), now.Mono-g.began.Mono)
 	if l.size.want() == 0 {
 		return nil
 	}
@@ -152,7 +150,7 @@ func (t *Table[K, S]) receive(l *lease[K, S], c *Call[K, S], r Reply[S], now Mom
 	var unanswered []*Waiter[K, S]
 	for i, w := range c.waiters {
 		left -= units[i]
-		a := Answer[S]{Units: units[i], Left: left, Generation: g}
+		a := Answer[S]{Taken: Taken[S]{g, units[i], left, now}}
 		if a.Units == 0 {
 			l.size.limited = true
 			var known bool
@@ -180,7 +178,7 @@ func (t *Table[K, S]) receive(l *lease[K, S], c *Call[K, S], r Reply[S], now Mom
 				break
 			}
 			spare -= n
-			w.answer(Answer[S]{Units: n, Left: spare, Generation: g, Local: true})
+			w.answer(Answer[S]{Taken: Taken[S]{g, n, spare, now}, Local: true})
 		}
 		l.waiting = l.waiting[1:]
 	}
@@ -202,7 +200,7 @@ func (r *Reply[S]) wait(least int64) (time.Duration, bool) {
 func (t *Table[K, S]) install(l *lease[K, S], g *Generation[S], units int64, now Moment) {
 	g.left.Store(units)
 	g.low, g.renew = g.size/4, g.end
-	if g.size >= 16 {
+	if g.size >= 4 {
 		g.renew = g.sent.add(l.terms.Length * 3 / 4)
 	}
 	g.renewing.Store(g.size < 4)
@@ -215,6 +213,7 @@ func (t *Table[K, S]) install(l *lease[K, S], g *Generation[S], units int64, now
 		if current != nil {
 			t.retire(l, current, now)
 		}
+		g.began = now
 		l.current.Store(g)
 	default:
 		l.next = g
@@ -237,6 +236,7 @@ func (t *Table[K, S]) advance(l *lease[K, S], now Moment, least int64) {
 		l.current.Store(nil)
 	}
 	if g == nil && l.next != nil {
+		l.next.began = now
 		l.current.Store(l.next)
 		l.next = nil
 	}

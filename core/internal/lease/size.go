@@ -1,5 +1,7 @@
 package lease
 
+import "time"
+
 // size is how many units a key's calls take ahead.
 type size struct {
 	ahead   int64
@@ -12,6 +14,17 @@ type size struct {
 func (s *size) grow(terms Terms, waiting int64) {
 	if !s.limited {
 		s.ahead = min(2*(s.ahead+waiting), terms.Ahead)
+	}
+}
+
+// follow makes the next call take what is used in three quarters of a lease, at the rate
+// of the current one. Then the current lease is used up before it ends, and nothing has
+// to be returned.
+func (s *size) follow(terms Terms, used int64, took time.Duration) {
+	want := int64(float64(used) * 0.75 * float64(terms.Length) / float64(max(took, 1)))
+	want = min(max(want, 1), 4*s.ahead, terms.Ahead)
+	if want < s.ahead || !s.limited {
+		s.ahead = want
 	}
 }
 

@@ -220,6 +220,26 @@ func (t *Table[K, S]) Reset(k K) {
 	}
 }
 
+// Left returns the units that the key's lease has.
+func (t *Table[K, S]) Left(k K) int64 {
+	s := t.shard(k)
+	s.mu.RLock()
+	l := s.keys[k]
+	s.mu.RUnlock()
+	if l == nil {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now, sum := t.Now(), int64(0)
+	for _, g := range []*Generation[S]{l.current.Load(), l.next} {
+		if g != nil && !now.reached(g.end) {
+			sum += max(0, g.left.Load())
+		}
+	}
+	return sum
+}
+
 // Close returns the units of all leases, and those of later replies. No call takes
 // anything ahead from then on.
 func (t *Table[K, S]) Close() {

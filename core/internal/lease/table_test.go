@@ -48,7 +48,7 @@ func (b *bench) advance(d time.Duration) {
 
 // asks queues a request, and returns where its answer arrives.
 func (b *bench) asks(key string, least, most int64) *Answer[int] {
-	a := &Answer[int]{Units: -1}
+	a := &Answer[int]{Taken: Taken[int]{Units: -1}}
 	b.Join(key, terms, &Waiter[string, int]{Least: least, Most: most, Answer: func(got Answer[int]) { *a = got }})
 	return a
 }
@@ -146,7 +146,7 @@ func TestRefillAhead(t *testing.T) {
 		t.Fatalf("no call for the next lease at a quarter: %+v", b.calls)
 	}
 	for range 25 {
-		if g, _, _ := b.Take("k", 1, 1); g == nil {
+		if _, ok := b.Take("k", 1, 1); !ok {
 			t.Fatal("the lease hands out nothing while the next one is on its way")
 		}
 	}
@@ -255,11 +255,11 @@ func TestEnds(t *testing.T) {
 	for name, step := range map[string]Moment{"monotonic": {Mono: d}, "wall": {Wall: d}} {
 		b := leased(100)
 		b.now = Moment{b.now.Mono + step.Mono - min(step.Mono, 1), b.now.Wall + step.Wall - min(step.Wall, 1)}
-		if g, _, _ := b.Take("k", 1, 1); g == nil {
+		if _, ok := b.Take("k", 1, 1); !ok {
 			t.Errorf("%s clock: ended too early", name)
 		}
 		b.now = Moment{b.now.Mono + min(step.Mono, 1), b.now.Wall + min(step.Wall, 1)}
-		if g, _, _ := b.Take("k", 1, 1); g != nil {
+		if _, ok := b.Take("k", 1, 1); ok {
 			t.Errorf("%s clock: not ended", name)
 		}
 	}
@@ -337,7 +337,7 @@ func TestUnknownOutcome(t *testing.T) {
 	if a.Err != failed || a.Units != 0 { //nolint:errorlint // it is passed as it is
 		t.Errorf("got %+v", a)
 	}
-	if g, _, _ := b.Take("k", 1, 1); g != nil {
+	if _, ok := b.Take("k", 1, 1); ok {
 		t.Error("units of a call that failed are handed out")
 	}
 	if later.Units != -1 || len(b.calls) != 2 {
@@ -347,13 +347,16 @@ func TestUnknownOutcome(t *testing.T) {
 
 func TestPutBack(t *testing.T) {
 	b := leased(10)
-	g, _, _ := b.Take("k", 4, 4)
-	g.PutBack(4)
-	if _, n, _ := b.Take("k", 1, 100); n != 10 {
-		t.Errorf("%d units after a request was put back, want 10", n)
+	four, _ := b.Take("k", 4, 4)
+	four.Generation.PutBack(4)
+	if b.Left("k") != 10 {
+		t.Errorf("%d units after a request was put back, want 10", b.Left("k"))
+	}
+	if all, _ := b.Take("k", 1, 100); all.Units != 10 {
+		t.Errorf("took %d of 10 units", all.Units)
 	}
 	b.advance(d)
-	g.PutBack(4)
+	four.Generation.PutBack(4)
 	b.advance(0)
 	if len(b.returns) != 0 {
 		t.Error("units that came back to a closed lease are returned")
@@ -386,7 +389,7 @@ func TestReset(t *testing.T) {
 	b.asks("k", 20, 20)
 	b.Reset("k")
 	b.grant(10)
-	if g, _, _ := b.Take("k", 1, 1); g != nil {
+	if _, ok := b.Take("k", 1, 1); ok {
 		t.Error("units of before the reset are handed out")
 	}
 }

@@ -13,6 +13,7 @@ type Generation[S any] struct {
 	renewing atomic.Bool  // the next call was sent, or none is wanted
 
 	sent  Moment
+	began Moment // when requests began to use it
 	renew Moment // a use after that sends the next call
 	end   Moment
 
@@ -20,41 +21,50 @@ type Generation[S any] struct {
 	Received Moment // when the reply arrived
 }
 
-// Take takes from least to most units of the key's lease, as many as it has. It returns
-// nil if it has fewer than least. left is what the lease has then. Take does not wait
-// and does not allocate.
-func (t *Table[K, S]) Take(k K, least, most int64) (g *Generation[S], taken, left int64) {
+// Taken is what a lease has handed out.
+type Taken[S any] struct {
+	Generation *Generation[S] // the lease; nil if it was nothing
+	Units      int64
+	Left       int64  // units that this process has left, which the state counts
+	At         Moment // when
+}
+
+// Take takes from least to most units of the key's lease, as many as it has. It reports
+// false if it has fewer than least. Take does not wait and does not allocate.
+func (t *Table[K, S]) Take(k K, least, most int64) (got Taken[S], ok bool) {
 	s := t.shard(k)
 	s.mu.RLock()
 	l := s.keys[k]
 	s.mu.RUnlock()
 	if l == nil {
-		return nil, 0, 0
+		return got, false
 	}
-	if g = l.current.Load(); g == nil {
-		return nil, 0, 0
+	g := l.current.Load()
+	if g == nil {
+		return got, false
 	}
 	now := t.Now() // after the lease was found, and before its units are taken
-	taken, left, renew := g.take(now, least, most)
-	if taken == 0 {
-		return nil, 0, 0
+	got, renew := g.take(now, least, most)
+	if got.Units == 0 {
+		return got, false
 	}
 	if renew {
 		t.renew(l, g, now)
 	}
-	return g, taken, left
+	return got, true
 }
 
 // take takes units at a moment that is later than the lease's reply. The last result
 // reports whether it is time for the next call.
-func (g *Generation[S]) take(now Moment, least, most int64) (taken, left int64, renew bool) {
+func (g *Generation[S]) take(now Moment, least, most int64) (got Taken[S], renew bool) {
 	if now.reached(g.end) {
-		return 0, 0, false
+		return got, false
 	}
+	var taken, left int64
 	for {
 		had := g.left.Load()
 		if had < least {
-			return 0, 0, false
+			return got, false
 		}
 		taken = min(most, had)
 		left = had - taken
@@ -63,7 +73,7 @@ func (g *Generation[S]) take(now Moment, least, most int64) (taken, left int64, 
 		}
 	}
 	renew = (left <= g.low || now.reached(g.renew)) && !g.renewing.Load() && g.renewing.CompareAndSwap(false, true)
-	return taken, left, renew
+	return Taken[S]{g, taken, left, now}, renew
 }
 
 // PutBack puts back units that were taken for a request which is not admitted. They

@@ -23,14 +23,12 @@ const (
 	answered
 )
 
-// Answer is what a waiter gets.
+// Answer is what a waiter gets. A denial has no units.
 type Answer[S any] struct {
-	Units      int64          // 0 if the request was denied
-	Left       int64          // units that this process has left, which the state counts
-	Generation *Generation[S] // nil after an error
-	Local      bool           // it was decided here and now, and not by the server
-	RetryAfter time.Duration  // of a denial
-	Err        error          // of the call
+	Taken[S]
+	Local      bool          // it was decided here and now, and not by the server
+	RetryAfter time.Duration // of a denial
+	Err        error         // of the call
 }
 
 func (w *Waiter[K, S]) want() Want { return Want{Count: 1, Least: w.Least, Most: w.Most} }
@@ -68,9 +66,9 @@ func (t *Table[K, S]) join(l *lease[K, S], w *Waiter[K, S]) *Call[K, S] {
 	w.lease = l
 	t.advance(l, now, w.Least)
 	if g := l.current.Load(); g != nil && len(l.waiting) == 0 {
-		taken, left, renew := g.take(now, w.Least, w.Most)
-		if taken > 0 {
-			w.answer(Answer[S]{Units: taken, Left: left, Generation: g, Local: true})
+		got, renew := g.take(now, w.Least, w.Most)
+		if got.Units > 0 {
+			w.answer(Answer[S]{Taken: got, Local: true})
 			if renew {
 				return t.startRenewal(l, g, now)
 			}
@@ -100,8 +98,8 @@ func (t *Table[K, S]) Leave(w *Waiter[K, S]) bool {
 // Acquire takes units for a request, and waits for them until the context ends. A denial
 // is an answer without units.
 func (t *Table[K, S]) Acquire(ctx context.Context, k K, terms Terms, least, most int64) (Answer[S], error) {
-	if g, taken, left := t.Take(k, least, most); g != nil {
-		return Answer[S]{Units: taken, Left: left, Generation: g, Local: true}, nil
+	if got, ok := t.Take(k, least, most); ok {
+		return Answer[S]{Taken: got, Local: true}, nil
 	}
 	if err := ctx.Err(); err != nil {
 		return Answer[S]{}, err

@@ -333,10 +333,10 @@ func (p *process) request(name string, least, most int64, done func(Answer[found
 	if p.broken.staleClock {
 		p.table.Now = func() Moment { return p.table.of(k, p.terms()).current.Load().Received }
 	}
-	g, n, left := p.table.Take(k, least, most)
+	got, ok := p.table.Take(k, least, most)
 	p.table.Now = p.clock
-	if g != nil {
-		finish(Answer[found]{Units: n, Left: left, Generation: g, Local: true})
+	if ok {
+		finish(Answer[found]{Taken: got, Local: true})
 		return func() {}
 	}
 	w := &Waiter[keyOf, found]{Least: least, Most: most, Answer: finish}
