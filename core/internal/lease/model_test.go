@@ -24,9 +24,9 @@ func histories(t testing.TB) int {
 
 // history runs random processes on a random policy, with the faults of faults.md. It
 // returns an error if a window has more uses than its limit.
-func history(seed uint64, b broken) (*world, error) {
+func history(seed uint64, b broken, s *script) (*world, error) {
 	r := rand.New(rand.NewPCG(seed, 16))
-	w := &world{Rand: r, logs: map[string]*serverLog{}, uses: map[string][]*use{}, broken: b, now: 10_000}
+	w := &world{Rand: r, logs: map[string]*serverLog{}, uses: map[string][]*use{}, broken: b, now: 10_000, script: s}
 	w.length = 1 + r.Int64N(12)
 	w.costs = r.IntN(3) == 0
 	windows := []int64{16*w.length + r.Int64N(60)}
@@ -103,6 +103,9 @@ func history(seed uint64, b broken) (*world, error) {
 		}
 	}
 	w.run(end)
+	if w.differs != nil {
+		return w, fmt.Errorf("history %d: %w", seed, w.differs)
+	}
 	// The largest limit in force so far: units of one that was lowered are used for the
 	// length of a lease, and count for a window.
 	most := func(i int, _, to int64) int64 {
@@ -125,7 +128,7 @@ func history(seed uint64, b broken) (*world, error) {
 func TestHistories(t *testing.T) {
 	var asked, admitted, denied, calls int64
 	for seed := range histories(t) {
-		w, err := history(uint64(seed), broken{})
+		w, err := history(uint64(seed), broken{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +154,7 @@ func TestConditions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for seed := range uint64(20_000) {
-				if _, err := history(seed, b); err != nil {
+				if _, err := history(seed, b, nil); err != nil {
 					t.Log(err)
 					return
 				}

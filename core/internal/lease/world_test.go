@@ -27,6 +27,8 @@ type world struct {
 	offset  int64 // of the server's clock
 
 	logs      map[string]*serverLog
+	script    *script // a real server that has to say the same; nil for none
+	differs   error   // what it has said instead
 	processes []*process
 	uses      map[string][]*use
 	broken    broken
@@ -48,6 +50,9 @@ type broken struct {
 	lateJoins     bool // who came after the call was sent is served by its moment
 	noGrace       bool // late returns are accepted
 }
+
+// epochOfWorlds is the time 0 of worlds, in milliseconds since 1970, for the real server.
+const epochOfWorlds = 1_800_000_000_000
 
 type limit struct{ max, window int64 }
 
@@ -72,7 +77,10 @@ type serverLog struct {
 	lag, lagBefore int64
 }
 
-type logEntry struct{ time, cost, back int64 }
+type logEntry struct {
+	time, cost, back int64
+	id               string // on the real server
+}
 
 func (s *serverLog) newest() int64 {
 	if len(s.entries) == 0 {
@@ -96,7 +104,7 @@ func (s *serverLog) used(window, now int64) (units int64) {
 }
 
 func (s *serverLog) enter(e *logEntry, longest int64) {
-	stretches := e.time/longest - s.newest()/longest
+	stretches := (epochOfWorlds+e.time)/longest - (epochOfWorlds+s.newest())/longest
 	switch {
 	case stretches > 1:
 		s.lag, s.lagBefore = 0, 0
@@ -157,6 +165,11 @@ func (w *world) decide(limits []limit, c *Call[keyOf, found]) (r Reply[found]) {
 		r.State.entry = &logEntry{time: now, cost: taken}
 		s.enter(r.State.entry, w.longestWindow())
 	}
+	if w.script != nil {
+		if err := w.script.decide(w, limits, c, r); err != nil && w.differs == nil {
+			w.differs = err
+		}
+	}
 	for _, least := range denied {
 		if _, known := r.wait(least); !known {
 			r.Waits = append(r.Waits, Wait{Least: least, For: time.Millisecond})
@@ -170,7 +183,13 @@ func (w *world) correct(r Return[keyOf, found]) {
 	s := w.log(r.Key.name)
 	now := max(w.now+w.offset, s.newest())
 	late := now - r.State.entry.time
-	if late > 2*w.length && !w.broken.noGrace {
+	accepted := late <= 2*w.length
+	if w.script != nil {
+		if err := w.script.correct(w, r, accepted); err != nil && w.differs == nil {
+			w.differs = err
+		}
+	}
+	if !accepted && !w.broken.noGrace {
 		return
 	}
 	s.enter(&logEntry{time: now, back: r.Units}, w.longestWindow())
