@@ -167,11 +167,25 @@ func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client
 		}
 	}
 	by, asked := l.store, a.onLog()
+	var u store.Usage
+	if asked.Log.Lease > 0 && l.leaser != nil && a.most == 0 {
+		// First, since it needs no server: also while none answers.
+		var leased bool
+		if u, leased = l.leaser.TakeLeased(asked.Log, asked.Key, asked.Cost); leased {
+			d.decide(a, &u)
+			d.complete(&u, by, true)
+			return nil
+		}
+	}
 	circuit := l.circuits.Of(asked)
 	begun := begin(ctx)
-	var u store.Usage
 	if err = circuit.Refuses(); err == nil {
-		if u, err = by.Take(ctx, asked.Log, asked.Key, asked.Cost); !u.Cached {
+		if a.most > 0 {
+			u, a.Cost, err = takeUpTo(ctx, by, asked, a.most)
+		} else {
+			u, err = by.Take(ctx, asked.Log, asked.Key, asked.Cost)
+		}
+		if !u.Cached {
 			circuit.Learn(ctx, begun, asked, err)
 		}
 	}
@@ -298,6 +312,11 @@ func (l *Limiter) askAll(ctx context.Context, asks []Charge) ([]store.Usage, err
 	asked := onLogs(asks)
 	for _, a := range asked {
 		if err := l.circuits.Of(a).Refuses(); err != nil {
+			if l.leaser != nil {
+				if usages, ok := l.leaser.TakeAllLeased(asked); ok {
+					return usages, nil
+				}
+			}
 			return nil, err
 		}
 	}

@@ -17,6 +17,8 @@ type Charge struct {
 	Policy *Policy
 	Key    string
 	Cost   int64 // units; 0 is 1
+
+	most int64 // of AllowUpTo; 0 for all of Cost or none
 }
 
 // onLog returns the charge as a store is asked for it.

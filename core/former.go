@@ -110,17 +110,27 @@ func logNamed(name string) *store.Log {
 	if at < 0 || len(name) < at+3 {
 		return nil
 	}
-	window, err := parseWindow(name[at+2:])
+	text, lease, leased := strings.Cut(name[at+2:], string(leaseMark))
+	window, err := parseWindow(text)
 	if err != nil {
 		return nil
 	}
 	options := []PolicyOption{Limit{Max: store.MaxUnits, Window: window}}
+	if leased {
+		d, err := parseWindow(lease)
+		if err != nil {
+			return nil
+		}
+		options = append(options, Lease(d))
+	}
 	switch store.Layout(name[at+1]) {
 	case store.Counted:
 	case store.Summed:
 		options = append(options, VariableCost())
 	case store.Refunded:
-		options = append(options, Refundable(0))
+		if !leased {
+			options = append(options, Refundable(0))
+		}
 	default:
 		return nil
 	}

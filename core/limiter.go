@@ -23,6 +23,7 @@ import (
 // it is safe for concurrent use, and one serves a whole process.
 type Limiter struct {
 	store    Store
+	leaser   store.Leaser // the store, if it takes leases
 	identity *identity.Identity
 	warnings *warnings
 	failure  FailureMode
@@ -74,6 +75,7 @@ func New(s Store, options ...Option) *Limiter {
 		decided:       background.NewActivity(),
 		registration:  newRegistration(s),
 	}
+	l.leaser, _ = s.(store.Leaser)
 	for _, o := range options {
 		if o == nil {
 			panic("core: New: a nil option: leave it out")
@@ -183,6 +185,9 @@ func (l *Limiter) prepare(v *view, a *Charge) error {
 	a.Key = boundedKey(a.Key)
 	if a.Cost == 0 {
 		a.Cost = 1
+	}
+	if a.most > 1 && !a.Policy.costs {
+		return costError(a.Policy, a.most)
 	}
 	return costError(a.Policy, a.Cost)
 }

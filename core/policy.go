@@ -141,11 +141,30 @@ func (p *Policy) describeLog() {
 	}
 	log.Name = fmt.Sprintf("%s:%c%s", p.name, log.Layout, shortWindow(log.Longest))
 	log.VariableCost, log.Shadow = p.costs, p.shadow
-	if p.slices > 0 {
-		slices := int64(p.slices)
-		log.Slice = time.Duration((log.Longest.Milliseconds()+slices-1)/slices) * time.Millisecond
+	if n := int64(p.slices); n > 0 {
+		log.Slice = time.Duration((log.Longest.Milliseconds()+n-1)/n) * time.Millisecond
+	}
+	if p.lease > 0 && !slices.ContainsFunc(p.limits, func(l Limit) bool { return l.Max < minLeased }) {
+		p.log = leasedLog(log, p.lease)
 	}
 }
+
+// leasedLog returns a policy's log with leases, from the one without.
+func leasedLog(unleased *store.Log, d time.Duration) *store.Log {
+	log := *unleased
+	log.Unleased = unleased
+	log.Layout, log.Lease, log.Grace = store.Refunded, d, 2*d
+	log.Longest += d
+	log.Limits = slices.Clone(log.Limits)
+	for i := range log.Limits {
+		log.Limits[i].Window += d
+	}
+	log.Name = fmt.Sprintf("%s:%c%s%c%s", log.Policy, log.Layout, shortWindow(unleased.Longest), leaseMark, shortWindow(d))
+	return &log
+}
+
+// leaseMark stands before the length of leases in the name of a log.
+const leaseMark = '+'
 
 // shortWindow is a window in the longest unit that it is a whole number of. A key
 // that is a few bytes shorter can take 16 bytes less of a server's memory.

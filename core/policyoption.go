@@ -18,6 +18,7 @@ type traits struct {
 	refundable bool
 	grace      time.Duration // for refunds; 0 is half the longest window
 	slices     int           // of a coarse log; 0 for one entry a request
+	lease      time.Duration // 0 for none
 	shadow     bool
 	off        bool        // by a rule of kind Switch alone
 	fieldName  string      // "" is the policy's name
@@ -57,6 +58,28 @@ func Refundable(grace time.Duration) PolicyOption {
 // is therefore never exceeded, and units come back up to Window/n later. Such a policy
 // has one limit and is not [Refundable].
 func Coarse(n int) PolicyOption { return policyOption(func(t *traits) { t.slices = n }) }
+
+// Lease lets each process take units ahead of requests, and hand them out itself for the
+// time d after it took them. A hot key then costs a store a call now and then instead of one
+// for each decision. The limits are never exceeded. The price is that units come back up
+// to d late, so a limit that is always full admits Max in each Window+d.
+//
+// d is from 1 ms to a sixteenth of the shortest window. Up to a sixtieth, such as a second
+// for a limit per minute, the price is hardly seen. Use leases for keys with many requests
+// a second. Keys that are seen once in a while gain nothing.
+//
+// A decision from a lease has the source [SourceLease]. Its Remaining is what the log had
+// left when the lease was taken, plus what the lease has left. It is an estimate: other
+// processes take from the log meanwhile. A denial can be as old as d, and as 100 ms.
+// Bans and other rules hold at once. A limit that is lowered holds for units that were
+// taken before within d. A process that crashes loses the units of its leases until
+// Window+d is over. Two processes with different d keep different logs, and count
+// each other's as earlier ones.
+//
+// The memory store needs no leases and takes none. Below a Max of 16 no units are taken
+// ahead either, and the policy's logs are those of a policy without leases. The policy
+// can have [VariableCost], but is neither [Refundable] nor [Coarse].
+func Lease(d time.Duration) PolicyOption { return policyOption(func(t *traits) { t.lease = d }) }
 
 // Shadow makes the policy count and report, but deny nothing. A request that the limits
 // have no room for is allowed and not counted, and its decision's WouldDeny is true.
@@ -107,9 +130,49 @@ func (p *Policy) checkTraits() (option string, err error) {
 		}
 	}
 	if p.slices != 0 {
-		return "Coarse", p.checkSlices()
+		if err := p.checkSlices(); err != nil {
+			return "Coarse", err
+		}
+	}
+	if p.lease != 0 {
+		return "Lease", p.checkLease()
 	}
 	return "", nil
+}
+
+// leaseShare is how much longer the shortest window is than a lease, at least.
+const leaseShare = 16
+
+// minLeased is the smallest Max of which units are taken ahead: two, an eighth.
+const minLeased = 16
+
+func (p *Policy) checkLease() error {
+	most := longestLease(p.limits)
+	switch {
+	case p.refundable:
+		return errors.New("a request that a lease has served has no entry to give back: use a lease or refunds, not both")
+	case p.slices != 0:
+		return errors.New("a coarse log can't give back what is left of a lease: use slices or a lease, not both")
+	case most < time.Millisecond:
+		return fmt.Errorf("a window is shorter than %v: leave the lease out", leaseShare*time.Millisecond)
+	case p.lease < time.Millisecond || p.lease > most || p.lease%time.Millisecond != 0:
+		return fmt.Errorf("%v: use whole milliseconds from 1ms to %v, a sixteenth of the shortest window", p.lease, most)
+	}
+	return nil
+}
+
+// longestLease returns the longest lease that fits limits.
+func longestLease(limits []Limit) time.Duration {
+	shortest := limits[0].Window
+	for _, l := range limits {
+		shortest = min(shortest, l.Window)
+	}
+	return (shortest / leaseShare).Truncate(time.Millisecond)
+}
+
+// fitLease shortens a lease that other limits are too short for, or drops it.
+func fitLease(limits []Limit) PolicyOption {
+	return policyOption(func(t *traits) { t.lease = min(t.lease, longestLease(limits)) })
 }
 
 func (p *Policy) checkSlices() error {

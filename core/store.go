@@ -14,7 +14,7 @@ import (
 type Store = store.Store
 
 // Source is where a decision came from. Its String returns "memory", "redis",
-// "fallback" or "none", and so does its text in JSON.
+// "fallback", "none" or "lease", and so does its text in JSON.
 type Source = store.Source
 
 // The sources of decisions.
@@ -23,6 +23,7 @@ const (
 	SourceRedis    = store.SourceRedis    // Redis
 	SourceFallback = store.SourceFallback // this process's memory, since the store did not answer
 	SourceNone     = store.SourceNone     // no log was asked: see [Reason]
+	SourceLease    = store.SourceLease    // units that this process took ahead: see [Lease]
 )
 
 // defaultMaxKeys is the maximum number of keys unless [WithMaxKeys] sets another.

@@ -64,6 +64,16 @@ type Log struct {
 	// unless the layout is Refunded.
 	Grace time.Duration
 
+	// Lease is how long a process may hand out units that it took ahead of requests. It
+	// is 0 if the log has no leases. The windows of Limits, and Longest, are longer than
+	// the policy's by that time: a unit can be used that much later than it was taken.
+	// The layout is Refunded, and Grace is twice the lease.
+	Lease time.Duration
+
+	// Unleased is the policy's log for stores without leases, with the policy's own
+	// windows. It is nil if Lease is 0.
+	Unleased *Log
+
 	// Slice is the time within which requests share an entry, whole milliseconds. It is
 	// 0 if each request has its own.
 	Slice time.Duration
@@ -97,7 +107,22 @@ func (l *Log) After(earlier ...*Log) *Log {
 	}
 	changed := *l
 	changed.Earlier = logs
+	if l.Unleased != nil {
+		own := make([]*Log, len(logs))
+		for i, e := range logs {
+			own[i] = e.WithoutLease()
+		}
+		changed.Unleased = l.Unleased.After(own...)
+	}
 	return &changed
+}
+
+// WithoutLease returns the log that a store without leases uses.
+func (l *Log) WithoutLease() *Log {
+	if l.Unleased != nil {
+		return l.Unleased
+	}
+	return l
 }
 
 // SameName reports whether the two have the same logs.

@@ -94,6 +94,43 @@ type Reporter interface {
 	Report(f func(c Charge, err error)) (stop func())
 }
 
+// Leaser is a [Store] that takes units of leased logs ahead of requests, and hands them
+// out itself: see [Log.Lease].
+type Leaser interface {
+	// TakeLeased is Take from the units that were taken ahead. It calls no server and
+	// does not wait. It reports false if there are not enough, or if the log has no
+	// leases.
+	TakeLeased(log *Log, key string, cost int64) (Usage, bool)
+
+	// TakeAllLeased is TakeLeased for several logs, all or nothing.
+	TakeAllLeased(charges []Charge) ([]Usage, bool)
+}
+
+// Partial is a [Store] that can admit a part of what is asked for, in one step. For
+// others there is [TakePart].
+type Partial interface {
+	// TakeUpTo is Take of as many units as there are, from 1 to most. It returns the
+	// cost that it has decided on, which is 1 for a denial.
+	TakeUpTo(ctx context.Context, log *Log, key string, most int64) (u Usage, cost int64, err error)
+}
+
+// TakePart takes as many units as there are, from 1 to most, by several calls of Take: it
+// asks for what the log has room for, and in the end for 1. It returns the cost that was
+// decided on, which is 1 for a denial.
+func TakePart(ctx context.Context, s Store, log *Log, key string, most int64) (u Usage, cost int64, err error) {
+	for cost = most; ; {
+		u, err = s.Take(ctx, log, key, cost)
+		if err != nil || u.Allowed || cost == 1 {
+			return u, cost, err
+		}
+		room := cost - 1
+		for i, l := range log.Limits {
+			room = min(room, l.Max-u.Limits[i].Used)
+		}
+		cost = max(1, room)
+	}
+}
+
 // Bounded is a [Store] that bounds how long its server may take to answer.
 type Bounded interface {
 	// Timeout returns the time that the server has for one response; 0 means no bound.

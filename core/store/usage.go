@@ -59,9 +59,10 @@ const (
 	SourceRedis                      // Redis
 	SourceFallback                   // this process's memory, since the store did not answer
 	SourceNone                       // no log was asked
+	SourceLease                      // units that this process took ahead: see [Log.Lease]
 )
 
-// String returns "memory", "redis", "fallback" or "none".
+// String returns "memory", "redis", "fallback", "none" or "lease".
 func (s Source) String() string {
 	switch s {
 	case SourceMemory:
@@ -72,6 +73,8 @@ func (s Source) String() string {
 		return "fallback"
 	case SourceNone:
 		return "none"
+	case SourceLease:
+		return "lease"
 	}
 	return fmt.Sprintf("Source(%d)", byte(s))
 }

@@ -73,6 +73,7 @@ func (m *Store) Take(ctx context.Context, p *store.Log, key string, cost int64) 
 	if err := m.check(ctx); err != nil {
 		return store.Usage{}, err
 	}
+	p = p.WithoutLease()
 	id := logID{log: p.Name, key: key}
 	s := m.shard(id)
 	if !s.take(p, id, cost, m.now, &u) {
@@ -89,6 +90,10 @@ func (m *Store) Take(ctx context.Context, p *store.Log, key string, cost int64) 
 func (m *Store) TakeAll(ctx context.Context, charges []store.Charge) ([]store.Usage, error) {
 	if err := m.check(ctx); err != nil {
 		return nil, err
+	}
+	charges = slices.Clone(charges)
+	for i := range charges {
+		charges[i].Log = charges[i].Log.WithoutLease()
 	}
 	usages, ok := m.takeAll(charges)
 	if !ok {
@@ -158,6 +163,7 @@ func (m *Store) Peek(ctx context.Context, p *store.Log, key string, cost int64) 
 	if err := m.check(ctx); err != nil {
 		return store.Usage{}, err
 	}
+	p = p.WithoutLease()
 	id := logID{log: p.Name, key: key}
 	s := m.shard(id)
 	s.mu.Lock()
@@ -171,6 +177,7 @@ func (m *Store) Settle(ctx context.Context, p *store.Log, key string, entry stor
 	if err := m.check(ctx); err != nil {
 		return err
 	}
+	p = p.WithoutLease()
 	id := logID{log: p.Name, key: key}
 	s := m.shard(id)
 	if correction < 0 {
@@ -190,6 +197,7 @@ func (m *Store) Entries(ctx context.Context, p *store.Log, key string, most int)
 	if err := m.check(ctx); err != nil {
 		return nil, err
 	}
+	p = p.WithoutLease()
 	id := logID{log: p.Name, key: key}
 	s := m.shard(id)
 	s.mu.Lock()
@@ -208,6 +216,7 @@ func (m *Store) Reset(ctx context.Context, p *store.Log, key string) error {
 	if err := m.check(ctx); err != nil {
 		return err
 	}
+	p = p.WithoutLease()
 	id := logID{log: p.Name, key: key}
 	s := m.shard(id)
 	s.mu.Lock()

@@ -1,0 +1,42 @@
+package core
+
+import (
+	"context"
+
+	"github.com/streamlimit/streamlimit/core/store"
+)
+
+// AllowUpTo admits a request that can use from 1 to most units. It takes as many as there
+// are, and the decision's Cost is how many. If there is none it is a denial of cost 1. A
+// policy needs [VariableCost] for more than 1 unit.
+//
+// Use it for work that can be done in part, such as a batch of messages. While the store
+// does not answer, [FailLocal] admits 1 unit.
+func (l *Limiter) AllowUpTo(ctx context.Context, p *Policy, key string, most int64) (d Decision, err error) {
+	a := Charge{Policy: p, Key: key, Cost: 1}
+	if most != 1 {
+		a.most = most
+		if most < 1 {
+			a.Cost = min(most, -1) // which is an ErrCost
+			if most == 0 {
+				a.Cost = noUnits
+			}
+		}
+	}
+	if err = l.decideAlone(ctx, &Request{}, a, &d); err != nil {
+		return Decision{}, err
+	}
+	return d, nil
+}
+
+// takeUpTo asks a store for up to most units, and returns how many it took; 1 if none, as
+// for the denial of one unit.
+func takeUpTo(ctx context.Context, by Store, a store.Charge, most int64) (store.Usage, int64, error) {
+	for _, l := range a.Log.Limits {
+		most = min(most, l.Max)
+	}
+	if partial, ok := by.(store.Partial); ok {
+		return partial.TakeUpTo(ctx, a.Log, a.Key, most)
+	}
+	return store.TakePart(ctx, by, a.Log, a.Key, most)
+}
