@@ -14,6 +14,9 @@ const (
 	// process resets is soon seen to be empty.
 	cacheAtMost = time.Second
 
+	// leasedAtMost bounds it for a leased log, to which other processes return units.
+	leasedAtMost = 100 * time.Millisecond
+
 	// cacheShards and cachedInShard bound what is cached: 16,384 denials.
 	cacheShards   = 16
 	cachedInShard = 1024
@@ -56,9 +59,9 @@ func newCache() *cache {
 
 // cacheable reports whether denials of the policy stay true until an entry leaves. They
 // do not where units are given back, to an earlier log also, or where a smaller cost
-// might fit.
+// might fit. Those on a leased log are cached briefly nevertheless.
 func cacheable(p *store.Log) bool {
-	return p.Layout != store.Refunded && !p.VariableCost && !refundsEarlier(p)
+	return (p.Layout != store.Refunded || p.Lease > 0) && !p.VariableCost && !refundsEarlier(p)
 }
 
 // refundsEarlier reports whether an earlier log of the policy can get units back.
@@ -112,6 +115,9 @@ func (d *cache) sending(key string) sending {
 // put caches the denial of a request that was sent then.
 func (d *cache) put(p *store.Log, key string, u store.Usage, sent sending) {
 	valid := min(u.RetryAfter, cacheAtMost)
+	if p.Lease > 0 {
+		valid = min(valid, p.Lease, leasedAtMost)
+	}
 	for i := range len(p.Limits) {
 		if l := u.Limits[i]; l.Used > 0 {
 			valid = min(valid, l.FreeIn)

@@ -99,7 +99,7 @@ func appendArgs(args []any, p *store.Log, cost int64) []any {
 	}
 	args = append(args, string(p.Layout), len(p.Earlier))
 	for _, e := range p.Earlier {
-		args = append(args, string(e.Layout), e.Longest.Milliseconds())
+		args = append(args, string(e.Layout), e.Longest.Milliseconds(), e.Lease.Milliseconds())
 	}
 	const pair = 2 // of the first earlier log
 	return append(appendLayoutArgs(args, p, cost), pair)

@@ -6,7 +6,8 @@
 -- ARGV[1]           the mode of the layout's script: take, look or room
 -- ARGV[2]           the layout's letter
 -- ARGV[3]           how many earlier logs there are
--- ARGV[4], ...      for each: its layout's letter, and its longest window, milliseconds
+-- ARGV[4], ...      for each: its layout's letter, its longest window and its lease,
+--                   milliseconds
 -- then              the arguments of the layout's script after the first
 -- the last          which pair of all keys of the call is that of the first earlier
 --                   log. The others follow it
@@ -25,7 +26,7 @@ local huge = 4503599627370496
 
 local layouts = {c = counted, s = summed, r = refunded}
 local mode, letter, count = ARGV[1], ARGV[2], ARGV[3] + 0
-local args = {mode, unpack(ARGV, 4 + 2 * count, #ARGV - 1)}
+local args = {mode, unpack(ARGV, 4 + 3 * count, #ARGV - 1)}
 local now = clock()
 
 -- The limits.
@@ -58,10 +59,11 @@ end
 
 -- reader returns a function of a time: for each limit the units used in the log in the
 -- window that ends then, and when the first of them leave. It also returns when the
--- log is empty for the policy.
-local function reader(log, layout, own)
+-- log is empty for the policy. What a lease took was used by its end, so it counts for that
+-- much longer.
+local function reader(log, layout, own, lease)
   local cut = {}
-  for i, window in ipairs(windows) do cut[i] = math.min(window, own) end
+  for i, window in ipairs(windows) do cut[i] = math.min(window + lease, own) end
   if layout ~= 'c' then
     local question = {'look', 0, own, 0}
     for _, window in ipairs(cut) do
@@ -72,7 +74,7 @@ local function reader(log, layout, own)
       moment = time
       local reply = layouts[layout]({log}, question)
       moment = now
-      if not ends then ends = reply[3] > 0 and time + reply[3] - own + math.min(own, longest) or 0 end
+      if not ends then ends = reply[3] > 0 and time + reply[3] - own + math.min(own, longest + lease) or 0 end
       local used, leaves = {}, {}
       for i = 1, #cut do
         used[i], leaves[i] = reply[2 + 2 * i], time + reply[3 + 2 * i]
@@ -120,8 +122,8 @@ local readers, held, leaving = {}, {}, {}
 local ends = 0
 for i = 1, #windows do held[i], leaving[i] = 0, math.huge end
 for n = 1, count do
-  local layout, own = ARGV[2 + 2 * n], ARGV[3 + 2 * n] + 0
-  local read, empty = reader(keys[2 * (ARGV[#ARGV] + n) - 3], layout, own)
+  local layout, own, lease = ARGV[1 + 3 * n], ARGV[2 + 3 * n] + 0, ARGV[3 + 3 * n] + 0
+  local read, empty = reader(keys[2 * (ARGV[#ARGV] + n) - 3], layout, own, lease)
   local used, leaves = read(now)
   readers[n] = read
   ends = math.max(ends, empty)
@@ -159,7 +161,7 @@ if reply[1] == asked or ends <= now then return reply end
 -- When the cost would fit is found by a binary search, with the units of all logs. A
 -- log with refunds that holds no units now can hold some later: what was given back
 -- counts no more, and its request still does.
-readers[count + 1] = reader(KEYS[1], letter, longest)
+readers[count + 1] = reader(KEYS[1], letter, longest, 0)
 local function room(time)
   local sums = {}
   for i = 1, #windows do sums[i] = cost end

@@ -71,7 +71,7 @@ func (s *Store) heldEarlier(ctx context.Context, p *store.Log, key string) (stor
 			args, limits = []any{modeLook, 1, huge, own}, 1
 		} else {
 			for i := range limits {
-				args = append(args, huge, min(own, p.Limits[i].Window.Milliseconds()))
+				args = append(args, huge, min(own, (p.Limits[i].Window+e.Lease).Milliseconds()))
 			}
 		}
 		reply, err := s.batcher.ask(ctx, s.charge(e.After(), key, 0), args)

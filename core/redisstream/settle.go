@@ -8,12 +8,19 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
+// correctionArgs is how many arguments appendCorrection appends.
+const correctionArgs = 6
+
+// appendCorrection appends the arguments of refunded.lua that correct an entry.
+func appendCorrection(args []any, p *store.Log, entry store.EntryID, correction int64) []any {
+	id := strconv.FormatInt(entry.Time, 10) + "-" + strconv.FormatInt(entry.Total, 10)
+	return append(args, modeCorrect, correction, p.Longest.Milliseconds(), start(), p.Grace.Milliseconds(), id)
+}
+
 // Settle implements [store.Store].
 func (s *Store) Settle(ctx context.Context, p *store.Log, key string, entry store.EntryID, correction int64) error {
-	id := strconv.FormatInt(entry.Time, 10) + "-" + strconv.FormatInt(entry.Total, 10)
 	c := s.charge(p.After(), key, correction) // earlier logs do not matter here
-	args := []any{modeCorrect, correction, p.Longest.Milliseconds(), start(), p.Grace.Milliseconds(), id}
-	reply, err := s.batcher.ask(ctx, c, args)
+	reply, err := s.batcher.ask(ctx, c, appendCorrection(nil, p, entry, correction))
 	switch {
 	case err != nil:
 		return fmt.Errorf("settle: %w", err)

@@ -29,15 +29,17 @@ const DefaultPrefix = "streamlimit:"
 // Store is a [store.Store] that keeps the logs in Redis Streams. Make one with
 // [New] or [Open].
 //
-// A decision goes through three layers. The cache answers with a denial that is
-// still true. The batcher lets decisions that come at once share round trips.
-// The transport sends them through the client.
+// A decision goes through up to four layers. The cache answers with a denial that is
+// still true. Leases serve requests from units that this process took ahead. The batcher
+// lets decisions that come at once share round trips. The transport sends them through the
+// client.
 type Store struct {
 	prefix string
 	logger *slog.Logger
 	owned  bool // Close closes the client
 
 	cache     *cache
+	leases    *leases
 	batcher   batcher
 	transport transport
 
@@ -116,13 +118,18 @@ func New(rdb redis.UniversalClient, options ...Option) *Store {
 	}
 	s.batcher.topology = newTopology(rdb, s.prefix)
 	s.batcher.topology.process = s.batcher.command
+	s.leases = newLeases(s)
 	return s
 }
 
 // Take implements [store.Store]. A denial is cached for a moment, and requests
 // that come at once share round trips.
 func (s *Store) Take(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
-	if !cacheable(p) {
+	switch {
+	case hasLeases(p):
+		u, _, err := s.takeLeased(ctx, p, key, cost, cost)
+		return u, err
+	case !cacheable(p):
 		return s.take(ctx, p, key, cost)
 	}
 	if u, ok := s.cache.get(p, key); ok && ctx.Err() == nil && !s.transport.closed.Load() {
@@ -157,6 +164,9 @@ func (s *Store) Peek(ctx context.Context, p *store.Log, key string, cost int64) 
 	if err != nil && moving(p, err) {
 		return s.decideWhileMoving(ctx, p, key, cost, modeLook)
 	}
+	if err == nil && hasLeases(p) {
+		addLeft(&u, p, s.leases.table.Left(leased{p, key}), cost)
+	}
 	return u, err
 }
 
@@ -185,6 +195,9 @@ func (s *Store) Reset(ctx context.Context, p *store.Log, key string) error {
 	// Forgetting twice is as good as once, so this may be retried.
 	log := s.logKey(p, key)
 	err := s.plain(ctx, log, redis.NewIntCmd(ctx, "unlink", log))
+	if p.Lease > 0 {
+		s.leases.table.Reset(leased{p, key})
+	}
 	s.cache.forget(p, key)
 	return err
 }
@@ -206,10 +219,12 @@ func (s *Store) plain(ctx context.Context, key string, cmd redis.Cmder) error {
 	return fmt.Errorf("redisstream: %w", err)
 }
 
-// Close implements [store.Store]. It closes the client if [Open] made it, and returns at
-// once. Requests in flight and attempts to connect end by their own timeouts.
+// Close implements [store.Store]. It returns the units of leases, which takes as long as a
+// decision, and closes the client if [Open] made it. Requests in flight and attempts to
+// connect end by their own timeouts.
 func (s *Store) Close() error {
 	s.endCheck()
+	s.leases.close()
 	if s.transport.closed.Swap(true) || !s.owned {
 		return nil
 	}

@@ -1,0 +1,375 @@
+package redisstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/streamlimit/streamlimit/core/internal/lease"
+	"github.com/streamlimit/streamlimit/core/store"
+)
+
+// leases is the layer between the cache and the batcher. It decides on leased logs by the
+// units that this process has taken ahead, and takes more of them through the batcher.
+type leases struct {
+	store *Store
+	table *lease.Table[leased, logState]
+
+	mu    sync.Mutex
+	calls sync.WaitGroup  // those in flight, and returns
+	ended context.Context // of the returns after close; nil before it
+}
+
+// leased names a lease. Another policy of the same log has leases of its own.
+type leased struct {
+	log *store.Log
+	key string
+}
+
+// logState is a log as a call found it, with the units of the call.
+type logState struct {
+	reset  time.Duration
+	entry  store.EntryID
+	limits []store.LimitUsage
+}
+
+// modeLease takes units for several requests, and some ahead.
+var modeLease any = "lease"
+
+// maxReturns bounds the keys of a call that returns units.
+const maxReturns = maxLogs
+
+func newLeases(s *Store) *leases {
+	l := &leases{store: s}
+	l.table = lease.NewTable(lease.Config[leased, logState]{
+		Now:    lease.Now,
+		Ask:    l.ask,
+		Return: l.giveBack,
+		After:  func(d time.Duration, f func()) { time.AfterFunc(d, f) },
+	})
+	return l
+}
+
+// hasLeases reports whether decisions on a log come from leases. They do not while earlier
+// logs count.
+func hasLeases(p *store.Log) bool { return p.Lease > 0 && len(p.Earlier) == 0 }
+
+// termsOf returns what a log says about its leases.
+func termsOf(p *store.Log) lease.Terms {
+	least := p.Limits[0].Max
+	for _, l := range p.Limits[1:] {
+		least = min(least, l.Max)
+	}
+	return lease.Terms{Length: p.Lease, Ahead: least / 8}
+}
+
+// start runs f in a goroutine that close waits for. It reports false after close.
+func (l *leases) start(f func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended != nil {
+		return false
+	}
+	l.calls.Go(f)
+	return true
+}
+
+// close returns all units, also those of calls in flight. It gives up after as long as a
+// caller waits.
+func (l *leases) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), l.store.patience())
+	defer cancel()
+	l.mu.Lock()
+	closed := l.ended != nil
+	if !closed {
+		l.ended = ctx
+	}
+	l.mu.Unlock()
+	if !closed {
+		l.table.Close()
+		l.calls.Wait()
+	}
+}
+
+// ask sends a call.
+func (l *leases) ask(c *lease.Call[leased, logState]) {
+	sent := l.start(func() {
+		r, err := l.send(c)
+		c.Done(r, err)
+	})
+	if !sent {
+		go c.Done(lease.Reply[logState]{}, fmt.Errorf("redisstream: %w", store.ErrClosed))
+	}
+}
+
+func (l *leases) send(c *lease.Call[leased, logState]) (lease.Reply[logState], error) {
+	return l.store.askLease(context.Background(), c.Key.log, c.Key.key, c.Ahead, c.Wants...)
+}
+
+// askLease takes units for requests, and up to ahead more.
+func (s *Store) askLease(ctx context.Context, p *store.Log, key string, ahead int64, wants ...lease.Want) (lease.Reply[logState], error) {
+	c := s.charge(p, key, ahead)
+	args := appendDecision(make([]any, 0, 5+2*len(p.Limits)+3*len(wants)), &c, modeLease)
+	for _, w := range wants {
+		args = append(args, w.Count, w.Least, w.Most)
+	}
+	reply, err := s.batcher.ask(ctx, c, append(args, len(wants)))
+	if err != nil {
+		return lease.Reply[logState]{}, err
+	}
+	r, err := parseLease(reply, p)
+	return r, prefixed(err)
+}
+
+// parseLease reads the reply of refunded.lua to a lease.
+func parseLease(reply []int64, p *store.Log) (r lease.Reply[logState], err error) {
+	n := 3 + 2*len(p.Limits)
+	if len(reply) < n+2 || len(reply)%2 != 1 {
+		return r, fmt.Errorf("the script answered %d numbers, want %d or more", len(reply), n+2)
+	}
+	r.Room, r.Ahead = reply[0], reply[1]
+	r.State = logState{
+		reset:  time.Duration(reply[2]) * time.Millisecond,
+		entry:  store.EntryID{Time: reply[n], Total: reply[n+1]},
+		limits: make([]store.LimitUsage, len(p.Limits)),
+	}
+	for i := range r.State.limits {
+		r.State.limits[i] = store.LimitUsage{Used: reply[3+2*i], FreeIn: time.Duration(reply[4+2*i]) * time.Millisecond}
+	}
+	for wait := range slices.Chunk(reply[n+2:], 2) {
+		r.Waits = append(r.Waits, lease.Wait{Least: wait[0], For: time.Duration(wait[1]) * time.Millisecond})
+	}
+	return r, nil
+}
+
+// giveBack returns what leases had left, many keys in one call.
+func (l *leases) giveBack(all []lease.Return[leased, logState]) {
+	places := make(map[string][]lease.Return[leased, logState])
+	for _, r := range all {
+		place := l.store.batcher.topology.place(l.store.logKey(r.Key.log, r.Key.key))
+		places[place] = append(places[place], r)
+	}
+	for _, together := range places {
+		for some := range slices.Chunk(together, maxReturns) {
+			if !l.start(func() { l.sendBack(context.Background(), some) }) {
+				l.sendBack(l.ended, some)
+			}
+		}
+	}
+}
+
+// sendBack returns units of logs in one place. An error loses them until they leave the
+// window. They are not sent again, since the script may have run.
+func (l *leases) sendBack(ctx context.Context, all []lease.Return[leased, logState]) {
+	charges := make([]charge, len(all))
+	logs := make([]string, len(all))
+	for i, r := range all {
+		charges[i] = l.store.charge(r.Key.log, r.Key.key, 0)
+		logs[i] = charges[i].log
+	}
+	call := many.call(8*len(all), logs...)
+	for i, r := range all {
+		call = append(call, string(store.Refunded), correctionArgs)
+		call = appendCorrection(call, charges[i].policy, r.State.entry, -r.Units)
+	}
+	_, _ = l.store.batcher.run(ctx, charges[0], many, call)
+	for _, r := range all {
+		l.store.cache.forget(r.Key.log, r.Key.key) // it may have denied what fits now
+	}
+}
+
+// TakeLeased implements [store.Leaser].
+func (s *Store) TakeLeased(p *store.Log, key string, cost int64) (store.Usage, bool) {
+	if !hasLeases(p) {
+		return store.Usage{}, false
+	}
+	got, ok := s.leases.table.Take(leased{p, key}, cost, cost)
+	if !ok {
+		return store.Usage{}, false
+	}
+	return usageOf(p, got), true
+}
+
+// TakeAllLeased implements [store.Leaser].
+func (s *Store) TakeAllLeased(charges []store.Charge) ([]store.Usage, bool) {
+	taken := make([]lease.Taken[logState], 0, len(charges))
+	usages := make([]store.Usage, len(charges))
+	for i, c := range charges {
+		t, ok := lease.Taken[logState]{}, false
+		if hasLeases(c.Log) {
+			t, ok = s.leases.table.Take(leased{c.Log, c.Key}, c.Cost, c.Cost)
+		}
+		if !ok {
+			for _, t := range taken {
+				t.Generation.PutBack(t.Units)
+			}
+			return nil, false
+		}
+		taken = append(taken, t)
+		usages[i] = usageOf(c.Log, t)
+	}
+	return usages, true
+}
+
+// usageOf returns a log as it is for a request that a lease serves.
+func usageOf(p *store.Log, got lease.Taken[logState]) store.Usage {
+	u := store.Usage{Allowed: true, Source: store.SourceLease}
+	since := (got.At.Mono - got.Generation.Received.Mono).Truncate(time.Millisecond)
+	got.Generation.State.write(&u, p, got.Left, since)
+	return u
+}
+
+// write writes what a call has found some time ago. left is what this process has left of the
+// units that the log counts.
+func (s *logState) write(u *store.Usage, p *store.Log, left int64, since time.Duration) {
+	u.ResetAfter = s.reset - since
+	for i, l := range s.limits {
+		free := l.FreeIn - since
+		if free <= 0 && l.Used > 0 {
+			free = p.Limits[i].Window - since // when the entry of the lease leaves
+		}
+		u.Limits[i] = store.LimitUsage{Used: l.Used - left, FreeIn: free}
+	}
+}
+
+// addLeft adds what this process has left of a log to what the log has left.
+func addLeft(u *store.Usage, p *store.Log, left, cost int64) {
+	for i := range p.Limits {
+		u.Limits[i].Used -= left
+	}
+	if left >= cost {
+		u.Allowed, u.RetryAfter = true, 0
+	}
+}
+
+// takeLeased decides by a lease, or waits for one. It takes from least to most units. The
+// answer has none after a denial.
+func (s *Store) takeLeased(ctx context.Context, p *store.Log, key string, least, most int64) (store.Usage, lease.Answer[logState], error) {
+	k := leased{p, key}
+	if got, ok := s.leases.table.Take(k, least, most); ok {
+		return usageOf(p, got), lease.Answer[logState]{Taken: got}, nil
+	}
+	if s.transport.closed.Load() {
+		return store.Usage{}, lease.Answer[logState]{}, prefixed(store.ErrClosed)
+	}
+	cached := cacheable(p)
+	if cached && ctx.Err() == nil {
+		if u, ok := s.cache.get(p, key); ok {
+			return u, lease.Answer[logState]{}, nil
+		}
+	}
+	sent := s.cache.sending(key)
+	a, err := s.leases.table.Acquire(ctx, k, termsOf(p), least, most)
+	if err != nil {
+		return store.Usage{}, a, err
+	}
+	if a.Local {
+		return usageOf(p, a.Taken), a, nil
+	}
+	u := store.Usage{Allowed: a.Units > 0, Source: store.SourceRedis, RetryAfter: a.RetryAfter}
+	a.Generation.State.write(&u, p, a.Left, 0)
+	if !u.Allowed && cached {
+		s.cache.put(p, key, u, sent)
+	}
+	return u, a, nil
+}
+
+// takeAllLeased decides on charges of which some are on leased logs: on those first, since
+// what they take can be put back.
+func (s *Store) takeAllLeased(ctx context.Context, asks []store.Charge) ([]store.Usage, error) {
+	usages := make([]store.Usage, len(asks))
+	answers := make([]lease.Answer[logState], len(asks))
+	putBack := func() {
+		for i, a := range answers {
+			if a.Units > 0 {
+				a.Generation.PutBack(a.Units)
+				usages[i] = without(usages[i], asks[i])
+			}
+		}
+	}
+	var rest []store.Charge
+	var places []int // of the rest, in asks
+	for i, c := range asks {
+		if !hasLeases(c.Log) {
+			rest, places = append(rest, c), append(places, i)
+			continue
+		}
+		u, a, err := s.takeLeased(ctx, c.Log, c.Key, c.Cost, c.Cost)
+		if err != nil {
+			putBack()
+			return nil, &store.ChargeError{Index: i, Err: err}
+		}
+		usages[i], answers[i] = u, a
+		if !u.Allowed && !c.Log.Shadow {
+			// The others are asked what they have room for, to show it.
+			for j, c := range asks {
+				if j > i || !hasLeases(c.Log) {
+					if usages[j], err = s.Peek(ctx, c.Log, c.Key, c.Cost); err != nil {
+						usages[j] = store.Usage{Allowed: true, Source: store.SourceRedis}
+					}
+				}
+			}
+			putBack()
+			return usages, nil
+		}
+	}
+	if len(rest) == 0 {
+		return usages, nil
+	}
+	others, err := s.takeRest(ctx, rest)
+	var one *store.ChargeError
+	switch {
+	case errors.As(err, &one) && one.Index < len(places):
+		err = &store.ChargeError{Index: places[one.Index], Err: one.Err}
+	case err != nil:
+		err = &store.ChargeError{Index: places[0], Err: err}
+	}
+	if err != nil {
+		putBack()
+		return nil, err
+	}
+	denied := false
+	for i, u := range others {
+		usages[places[i]] = u
+		denied = denied || !u.Allowed && !rest[i].Log.Shadow
+	}
+	if denied {
+		putBack()
+	}
+	return usages, nil
+}
+
+func (s *Store) takeRest(ctx context.Context, rest []store.Charge) ([]store.Usage, error) {
+	if len(rest) > 1 {
+		return s.TakeAll(ctx, rest)
+	}
+	u, err := s.Take(ctx, rest[0].Log, rest[0].Key, rest[0].Cost)
+	return []store.Usage{u}, err
+}
+
+// TakeUpTo implements [store.Partial]. Logs without refunds and leases are asked several
+// times.
+func (s *Store) TakeUpTo(ctx context.Context, p *store.Log, key string, most int64) (u store.Usage, cost int64, err error) {
+	switch {
+	case hasLeases(p):
+		u, a, err := s.takeLeased(ctx, p, key, 1, most)
+		return u, max(1, a.Units), err
+	case p.Layout != store.Refunded || len(p.Earlier) > 0:
+		return store.TakePart(ctx, s, p, key, most)
+	}
+	want := lease.Want{Count: 1, Least: 1, Most: most}
+	r, err := s.askLease(ctx, p, key, 0, want)
+	if err != nil {
+		return u, 1, err
+	}
+	cost = want.Serve(r.Room)
+	u = store.Usage{Allowed: cost > 0, Source: store.SourceRedis, Entry: r.State.entry}
+	r.State.write(&u, p, 0, 0)
+	if cost == 0 {
+		u.RetryAfter = r.Waits[0].For
+	}
+	return u, max(1, cost), nil
+}
