@@ -178,13 +178,15 @@ func shortWindow(w time.Duration) string {
 }
 
 // With is a policy like p with other settings. Limits among the options replace
-// all limits of p. Its logs are those of p if their longest window and their
+// all limits of p. A lease of p that is too long for them is shortened. Its logs are those of p if their longest window and their
 // layout are the same. Otherwise it begins new logs; a [Limiter] that changes a
 // policy counts the earlier ones too, see [Limiter.Replace]. The error is a
 // [*PolicyError].
 func (p *Policy) With(options ...PolicyOption) (*Policy, error) {
 	all := []PolicyOption{p.traits}
-	if !slices.ContainsFunc(options, isLimit) {
+	if slices.ContainsFunc(options, isLimit) {
+		all = append(all, policyOption(func(t *traits) { t.lease = min(t.lease, longestLease(options)) }))
+	} else {
 		all = append(all, limitOptions(p.limits)...)
 	}
 	changed, err := newPolicy(p.name, append(all, options...))

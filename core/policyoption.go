@@ -161,18 +161,15 @@ func (p *Policy) checkLease() error {
 	return nil
 }
 
-// longestLease returns the longest lease that fits limits.
-func longestLease(limits []Limit) time.Duration {
-	shortest := limits[0].Window
-	for _, l := range limits {
-		shortest = min(shortest, l.Window)
+// longestLease returns the longest lease that fits the limits among the options.
+func longestLease[O PolicyOption](options []O) time.Duration {
+	shortest := MaxWindow
+	for _, o := range options {
+		if l, ok := any(o).(Limit); ok {
+			shortest = min(shortest, l.Window)
+		}
 	}
 	return (shortest / leaseShare).Truncate(time.Millisecond)
-}
-
-// fitLease shortens a lease that other limits are too short for, or drops it.
-func fitLease(limits []Limit) PolicyOption {
-	return policyOption(func(t *traits) { t.lease = min(t.lease, longestLease(limits)) })
 }
 
 func (p *Policy) checkSlices() error {

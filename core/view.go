@@ -99,7 +99,7 @@ func (v *view) ruled(base *Policy) (p *Policy, ends time.Time, err error) {
 	now := v.clock()
 	if r, ok := v.onPolicy(RuleOverride, base.name, now); ok {
 		ends = r.Until
-		if p, err = base.With(append(limitOptions(r.Limits), fitLease(r.Limits))...); err != nil {
+		if p, err = base.With(limitOptions(r.Limits)...); err != nil {
 			p = base
 		}
 	}

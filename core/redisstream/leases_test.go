@@ -1,0 +1,505 @@
+package redisstream
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/internal/lease"
+	"github.com/streamlimit/streamlimit/core/redistest"
+	"github.com/streamlimit/streamlimit/core/store"
+)
+
+// leasing is a process on a server, with what it sends.
+type leasing struct {
+	*core.Limiter
+	store   *Store
+	calls   atomic.Int64 // that take
+	ahead   atomic.Int64 // units that they ask for ahead
+	returns atomic.Int64 // units returned
+}
+
+func newLeasing(t testing.TB, server *redistest.Server, options ...core.Option) *leasing {
+	rdb := redis.NewClient(server.Options())
+	s := New(rdb)
+	l := &leasing{store: s, Limiter: core.New(s, options...)}
+	ask, give := s.leases.table.Ask, s.leases.table.Return
+	s.leases.table.Ask = func(c *lease.Call[leased, logState]) {
+		l.calls.Add(1)
+		l.ahead.Add(c.Ahead)
+		ask(c)
+	}
+	s.leases.table.Return = func(all []lease.Return[leased, logState]) {
+		for _, r := range all {
+			l.returns.Add(r.Units)
+		}
+		give(all)
+	}
+	t.Cleanup(func() {
+		l.Close()
+		rdb.Close()
+	})
+	return l
+}
+
+// allow decides on a request that must get a decision.
+func (l *leasing) allow(t testing.TB, p *core.Policy, key string) core.Decision {
+	t.Helper()
+	d, err := l.Allow(t.Context(), p, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// warm asks until a lease serves the key, and leaves units.
+func (l *leasing) warm(t testing.TB, p *core.Policy, key string) {
+	t.Helper()
+	for range 200 {
+		if d := l.allow(t, p, key); d.Source == core.SourceLease && l.left(p, key) > 8 {
+			return
+		}
+	}
+	t.Fatal("no lease after 200 requests")
+}
+
+func (l *leasing) left(p *core.Policy, key string) int64 {
+	return l.store.leases.table.Left(leased{p.Log(), key})
+}
+
+// used returns the units that the server counts.
+func (l *leasing) used(t testing.TB, p *core.Policy, key string) int64 {
+	t.Helper()
+	d, err := l.Peek(t.Context(), p, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Limit(0).Max - d.Remaining + l.left(p, key)
+}
+
+func within(t testing.TB, d time.Duration, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(d); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", d, what)
+		}
+	}
+}
+
+func TestLeased(t *testing.T) {
+	l := newLeasing(t, redistest.Start(t))
+	p := core.NewPolicy("p", core.PerMinute(100_000), core.Lease(time.Second))
+	const requests = 10_000
+	sources := map[core.Source]int{}
+	for i := range requests {
+		d := l.allow(t, p, "k")
+		if !d.Allowed || !d.Counted {
+			t.Fatalf("request %d: %+v", i, d)
+		}
+		if want := 100_000 - int64(i) - 1; d.Remaining != want {
+			t.Fatalf("request %d: %d remaining, want %d: nobody else asks", i, d.Remaining, want)
+		}
+		if d.ResetAfter <= 0 || d.ResetAfter > time.Minute+time.Second || d.State(0).Reset <= 0 {
+			t.Fatalf("request %d: %+v, %+v", i, d, d.State(0))
+		}
+		sources[d.Source]++
+	}
+	if sources[core.SourceLease] < requests*99/100 || l.calls.Load() > requests/100 {
+		t.Errorf("decided by %v with %d calls", sources, l.calls.Load())
+	}
+	left := l.left(p, "k")
+	d, err := l.Peek(t.Context(), p, "k")
+	if err != nil || d.Remaining != 100_000-requests {
+		t.Errorf("Peek: %d remaining with a lease of %d units, want %d", d.Remaining, left, 100_000-requests)
+	}
+	if l.Close(); l.returns.Load() < left {
+		t.Errorf("Close returned %d of %d units", l.returns.Load(), left)
+	}
+}
+
+// TestLeaseClose: after Close the server counts what was used.
+func TestLeaseClose(t *testing.T) {
+	server := redistest.Start(t)
+	l, other := newLeasing(t, server), newLeasing(t, server)
+	p := core.NewPolicy("p", core.PerMinute(1000), core.Lease(time.Second))
+	n := int64(0)
+	for range 3 {
+		for _, key := range []string{"a", "b", "c"} {
+			l.warm(t, p, key)
+		}
+	}
+	for _, key := range []string{"a", "b", "c"} {
+		n += l.used(t, p, key) - l.left(p, key)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	after := int64(0)
+	for _, key := range []string{"a", "b", "c"} {
+		after += other.used(t, p, key)
+	}
+	if after != n {
+		t.Errorf("the server counts %d units after Close, %d were used", after, n)
+	}
+}
+
+// TestLeaseEnds: what is left goes back when the lease ends.
+func TestLeaseEnds(t *testing.T) {
+	server := redistest.Start(t)
+	l, other := newLeasing(t, server), newLeasing(t, server)
+	p := core.NewPolicy("p", core.PerMinute(1000), core.Lease(50*time.Millisecond))
+	l.warm(t, p, "k")
+	left := l.left(p, "k")
+	if other.used(t, p, "k") <= 0 || left == 0 {
+		t.Fatal("no lease")
+	}
+	within(t, 5*time.Second, "the units are returned", func() bool { return l.returns.Load() >= left })
+	if l.left(p, "k") != 0 {
+		t.Error("the lease still has units")
+	}
+}
+
+// TestLeaseExact: several processes with many callers never use more than the limit in a
+// window, and use nearly all of it.
+func TestLeaseExact(t *testing.T) {
+	server := redistest.Start(t)
+	const max, window, length = 2000, 800 * time.Millisecond, 50 * time.Millisecond
+	p := core.NewPolicy("p", core.Per(max, window), core.Lease(length))
+	type use struct{ asked, answered time.Time }
+	var mu sync.Mutex
+	var uses []use
+	denied := 0
+	ctx, cancel := context.WithTimeout(t.Context(), 3*(window+length))
+	defer cancel()
+	begun := time.Now()
+	var callers sync.WaitGroup
+	for range 4 {
+		l := newLeasing(t, server)
+		for range 8 {
+			callers.Go(func() {
+				var own []use
+				refused := 0
+				for ctx.Err() == nil {
+					asked := time.Now()
+					d, err := l.Allow(context.Background(), p, "k")
+					switch {
+					case err != nil:
+						t.Error(err)
+						return
+					case d.Source == core.SourceFallback:
+						t.Error("decided without the store")
+						return
+					case d.Allowed:
+						own = append(own, use{asked, time.Now()})
+					default:
+						refused++
+						time.Sleep(time.Millisecond)
+					}
+				}
+				mu.Lock()
+				uses, denied = append(uses, own...), denied+refused
+				mu.Unlock()
+			})
+		}
+	}
+	callers.Wait()
+	// Uses that are surely within a window.
+	worst := 0
+	for at := begun; at.Before(begun.Add(3 * (window + length))); at = at.Add(5 * time.Millisecond) {
+		n := 0
+		for _, u := range uses {
+			if u.asked.After(at) && u.answered.Before(at.Add(window-time.Millisecond)) {
+				n++
+			}
+		}
+		worst = int(math.Max(float64(worst), float64(n)))
+	}
+	share := float64(len(uses)) / (3 * max)
+	t.Logf("%d admitted, %d denied: %.3f of Max per W+d; at most %d of %d in a window", len(uses), denied, share, worst, max)
+	if worst > max {
+		t.Errorf("%d units in a window, the limit is %d", worst, max)
+	}
+	if share < 0.9 || denied == 0 {
+		t.Errorf("%.3f of Max per W+d, %d denied", share, denied)
+	}
+}
+
+// TestLeaseWithoutServer: what was taken ahead is handed out until it ends, and then the
+// failure mode holds.
+func TestLeaseWithoutServer(t *testing.T) {
+	server := redistest.Start(t)
+	l := newLeasing(t, server, core.WithFailureMode(core.FailClosed))
+	p := core.NewPolicy("p", core.PerMinute(100_000), core.Lease(time.Second))
+	both := core.NewPolicy("q", core.PerMinute(100_000), core.Lease(time.Second))
+	l.warm(t, both, "k")
+	for range 10 {
+		l.warm(t, p, "k")
+	}
+	server.Kill()
+	begun := time.Now()
+	for range 5 { // opens the breaker
+		if _, err := l.Allow(t.Context(), p, "other"); err == nil {
+			t.Fatal("a key without a lease got a decision")
+		}
+	}
+	if time.Since(begun) > 900*time.Millisecond {
+		t.Skip("this machine is too slow for a lease of a second")
+	}
+	for range 3 {
+		if d := l.allow(t, p, "k"); d.Source != core.SourceLease || !d.Allowed {
+			t.Fatalf("with a lease: %+v", d)
+		}
+	}
+	decisions, err := l.AllowAll(t.Context(), core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: both, Key: "k"})
+	if err != nil || decisions[0].Source != core.SourceLease || decisions[1].Source != core.SourceLease {
+		t.Errorf("two leases: %+v, %v", decisions, err)
+	}
+	time.Sleep(time.Until(begun.Add(time.Second + 200*time.Millisecond)))
+	if d, err := l.Allow(t.Context(), p, "k"); err == nil {
+		t.Errorf("after the lease has ended: %+v", d)
+	}
+}
+
+// TestLeaseAll: units that were taken for a request which another policy denies go back.
+func TestLeaseAll(t *testing.T) {
+	l := newLeasing(t, redistest.Start(t))
+	hot := core.NewPolicy("hot", core.PerMinute(10_000), core.Lease(time.Second))
+	few := core.NewPolicy("few", core.PerMinute(3))
+	l.warm(t, hot, "k")
+	used := l.used(t, hot, "k") - l.left(hot, "k")
+	for i := range 20 {
+		all, err := l.AllowAll(t.Context(), core.Charge{Policy: hot, Key: "k"}, core.Charge{Policy: few, Key: "k"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := i < 3; all[1].Allowed != want || !all[0].Allowed || all[0].Counted != want {
+			t.Fatalf("request %d: %+v", i, all)
+		}
+	}
+	if got := l.used(t, hot, "k") - l.left(hot, "k"); got != used+3 {
+		t.Errorf("%d units are used, want %d", got, used+3)
+	}
+	full := core.NewPolicy("full", core.PerMinute(16), core.Lease(time.Second))
+	for range 16 {
+		l.allow(t, full, "k")
+	}
+	all, err := l.AllowAll(t.Context(), core.Charge{Policy: few, Key: "new"}, core.Charge{Policy: hot, Key: "k"}, core.Charge{Policy: full, Key: "k"})
+	if err != nil || !all[0].Allowed || !all[1].Allowed || all[2].Allowed || all[0].Counted || all[1].Counted {
+		t.Errorf("a leased policy is full: %+v, %v", all, err)
+	}
+	if got := l.used(t, hot, "k") - l.left(hot, "k"); got != used+3 {
+		t.Errorf("%d units are used, want %d", got, used+3)
+	}
+	if d, _ := l.Peek(t.Context(), few, "new"); d.Remaining != 3 {
+		t.Errorf("%d of 3 are left of a policy that was not counted", d.Remaining)
+	}
+}
+
+// TestLeaseDenied: a denial is cached briefly, and its RetryAfter gets in.
+func TestLeaseDenied(t *testing.T) {
+	l := newLeasing(t, redistest.Start(t))
+	p := core.NewPolicy("p", core.Per(16, 400*time.Millisecond), core.Lease(25*time.Millisecond))
+	for range 16 {
+		l.allow(t, p, "k")
+	}
+	d := l.allow(t, p, "k")
+	if d.Allowed || d.RetryAfter <= 0 || d.RetryAfter > 425*time.Millisecond {
+		t.Fatalf("a full log: %+v", d)
+	}
+	asked := l.calls.Load()
+	l.allow(t, p, "k")
+	if l.calls.Load() != asked {
+		t.Error("the denial is not cached")
+	}
+	time.Sleep(25 * time.Millisecond)
+	l.allow(t, p, "k")
+	if l.calls.Load() == asked {
+		t.Error("the denial is cached for longer than a lease")
+	}
+	time.Sleep(d.RetryAfter)
+	if d := l.allow(t, p, "k"); !d.Allowed {
+		t.Errorf("after RetryAfter: %+v", d)
+	}
+}
+
+// TestLeaseReturnForgets: a return drops the denials that it can have made untrue.
+func TestLeaseReturnForgets(t *testing.T) {
+	l := newLeasing(t, redistest.Start(t))
+	p := core.NewPolicy("p", core.PerMinute(1000), core.Lease(time.Second))
+	denied := store.Usage{RetryAfter: time.Second, ResetAfter: time.Minute, Limits: [store.MaxLimits]store.LimitUsage{{Used: 1000, FreeIn: time.Second}}}
+	l.store.cache.put(p.Log(), "k", denied, l.store.cache.sending("k"))
+	l.store.leases.sendBack(t.Context(), []lease.Return[leased, logState]{{Key: leased{p.Log(), "k"}, Units: 1}})
+	if _, ok := l.store.cache.get(p.Log(), "k"); ok {
+		t.Error("a denial is cached after a return")
+	}
+}
+
+func TestLeaseReset(t *testing.T) {
+	l := newLeasing(t, redistest.Start(t))
+	p := core.NewPolicy("p", core.PerMinute(10_000), core.Lease(time.Second))
+	l.warm(t, p, "k")
+	if err := l.Reset(t.Context(), p, "k"); err != nil {
+		t.Fatal(err)
+	}
+	if d := l.allow(t, p, "k"); d.Source != core.SourceRedis || d.Remaining != 9999 {
+		t.Errorf("after a reset: %+v", d)
+	}
+}
+
+// TestLeaseRules: bans and overrides hold at once.
+func TestLeaseRules(t *testing.T) {
+	l := newLeasing(t, redistest.Start(t), core.WithRulesInterval(10*time.Millisecond))
+	p := core.NewPolicy("p", core.PerMinute(10_000), core.Lease(time.Second))
+	l.warm(t, p, "k")
+	if err := l.Ban(t.Context(), "k", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if d := l.allow(t, p, "k"); d.Allowed || d.Reason != core.ReasonBanned {
+		t.Errorf("a banned client with a lease: %+v", d)
+	}
+	l.warm(t, p, "other")
+	// Too few for a lease, and a window too short for its length.
+	if err := l.Override(t.Context(), p.Name(), core.PerSecond(5)); err != nil {
+		t.Fatal(err)
+	}
+	if d := l.allow(t, p, "other"); d.Source == core.SourceLease || d.Policy.Lease() != 0 || d.Allowed {
+		t.Errorf("a limit below what is used: %+v, lease %v", d, d.Policy.Lease())
+	}
+	if err := l.Override(t.Context(), p.Name(), core.PerSecond(5000)); err != nil {
+		t.Fatal(err)
+	}
+	if d := l.allow(t, p, "other"); !d.Allowed || d.Policy.Lease() != 62*time.Millisecond {
+		t.Errorf("a shorter window: %+v, lease %v", d, d.Policy.Lease())
+	}
+}
+
+// TestLeaseShadow: a policy in shadow mode denies nothing.
+func TestLeaseShadow(t *testing.T) {
+	l := newLeasing(t, redistest.Start(t))
+	p := core.NewPolicy("p", core.PerMinute(100), core.Lease(time.Second), core.Shadow())
+	would := 0
+	for range 300 {
+		d := l.allow(t, p, "k")
+		if !d.Allowed {
+			t.Fatalf("%+v", d)
+		}
+		if d.WouldDeny {
+			would++
+		}
+	}
+	if would != 200 {
+		t.Errorf("%d of 300 requests would be denied, want 200", would)
+	}
+}
+
+// TestLeaseCosts: units are handed out for costs too.
+func TestLeaseCosts(t *testing.T) {
+	l := newLeasing(t, redistest.Start(t))
+	p := core.NewPolicy("p", core.PerMinute(10_000), core.PerHour(100_000), core.Lease(time.Second), core.VariableCost())
+	sum := int64(0)
+	for i := range int64(500) {
+		cost := 1 + i%30
+		d, err := l.AllowN(t.Context(), p, "k", cost)
+		if err != nil || !d.Allowed {
+			t.Fatalf("cost %d: %+v, %v", cost, d, err)
+		}
+		sum += cost
+		// What a lease was too small for is returned a moment later.
+		if most := 10_000 - sum; d.Remaining > most || d.Remaining < most-100 || d.State(1).Remaining != d.Remaining+90_000 {
+			t.Fatalf("%d and %d remaining after %d", d.Remaining, d.State(1).Remaining, sum)
+		}
+	}
+	if l.calls.Load() > 100 {
+		t.Errorf("%d calls for 500 requests", l.calls.Load())
+	}
+}
+
+// TestLeaseUpTo: as many as there are, from a lease, from the log, or none.
+func TestLeaseUpTo(t *testing.T) {
+	l := newLeasing(t, redistest.Start(t))
+	for name, options := range map[string][]core.PolicyOption{
+		"summed": nil, "refundable": {core.Refundable(0)}, "leased": {core.Lease(time.Second)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := core.NewPolicy(name, append(options, core.PerMinute(1000), core.VariableCost())...)
+			got := []int64{}
+			for range 6 {
+				d, err := l.AllowUpTo(t.Context(), p, "k", 300)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d.Allowed {
+					got = append(got, d.Cost)
+				} else if got = append(got, 0); d.RetryAfter <= 0 || d.Cost != 1 {
+					t.Errorf("denied with %+v", d)
+				}
+			}
+			if want := []int64{300, 300, 300, 100, 0, 0}; name != "leased" && fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("granted %v, want %v", got, want)
+			}
+			sum := int64(0)
+			for _, n := range got {
+				sum += n
+			}
+			if left := l.left(p, "k"); sum+left > 1000 || sum < 900 {
+				t.Errorf("granted %v, and %d are left of the lease", got, left)
+			}
+		})
+	}
+}
+
+// TestLeaseEarlier: after leases were turned on or off, what the other log holds counts,
+// for as long as a unit of it can have been used.
+func TestLeaseEarlier(t *testing.T) {
+	leasedPolicy := core.NewPolicy("p", core.Per(16, 300*time.Millisecond), core.Lease(18*time.Millisecond))
+	plain := core.NewPolicy("p", core.Per(16, 300*time.Millisecond))
+	for _, c := range []struct{ before, after *core.Policy }{{leasedPolicy, plain}, {plain, leasedPolicy}} {
+		l := newLeasing(t, redistest.Start(t))
+		begun := time.Now()
+		for range 16 {
+			if d := l.allow(t, c.before, "k"); !d.Allowed {
+				t.Fatalf("%+v", d)
+			}
+		}
+		l.Replace(c.after)
+		d := l.allow(t, c.before, "k")
+		if d.Allowed {
+			t.Fatalf("%v after %v: a new budget", c.after.Lease(), c.before.Lease())
+		}
+		for !d.Allowed {
+			time.Sleep(time.Millisecond)
+			d = l.allow(t, c.before, "k")
+		}
+		if waited := time.Since(begun); waited < 300*time.Millisecond+c.before.Lease() {
+			t.Errorf("%v after %v: admitted after %v", c.after.Lease(), c.before.Lease(), waited)
+		}
+	}
+}
+
+// TestLeaseSeenOnce compares a key that is seen once with one of a counted log.
+func TestLeaseSeenOnce(t *testing.T) {
+	l := newLeasing(t, redistest.Start(t))
+	bytes := func(p *core.Policy) int64 {
+		l.allow(t, p, "198.51.100.7")
+		n, err := l.store.transport.rdb.MemoryUsage(t.Context(), l.store.logKey(p.Log(), "198.51.100.7")).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	counted, leased := bytes(core.NewPolicy("p", core.PerMinute(1000))), bytes(core.NewPolicy("q", core.PerMinute(1000), core.Lease(time.Second)))
+	t.Logf("%d bytes with a lease, %d without", leased, counted)
+	if float64(leased) > 1.1*float64(counted) {
+		t.Errorf("a key takes %d bytes with a lease, %d without", leased, counted)
+	}
+	if l.ahead.Load() != 0 {
+		t.Errorf("%d units are taken ahead for a key that was never seen", l.ahead.Load())
+	}
+}
