@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/internal/lease"
 	"github.com/streamlimit/streamlimit/core/store"
 	"github.com/streamlimit/streamlimit/core/storetest"
 )
@@ -108,6 +109,10 @@ func harness(connect func() redis.UniversalClient) storetest.Harness {
 			s := newStore(t)
 			s.transport.rdb.AddHook(newClockHook(clock))
 			s.cache.now = processClock(s, clock)
+			s.leases.table.Now = func() lease.Moment {
+				now := time.Duration(clock.Now().UnixNano())
+				return lease.Moment{Mono: now, Wall: now}
+			}
 			clocks[s] = clock
 			return s
 		},

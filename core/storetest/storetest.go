@@ -61,6 +61,8 @@ func Run(t *testing.T, h Harness) {
 	t.Run("Settle", h.settlements)
 	t.Run("Coarse", h.coarse)
 	t.Run("Together", h.together)
+	t.Run("Leases", h.leases)
+	t.Run("UpTo", h.upTo)
 	t.Run("Entries", h.entries)
 	t.Run("Rules", h.rules)
 	t.Run("RulesFollowed", h.rulesFollowed)
