@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/streamlimit/streamlimit/core/store"
 )
 
 // PolicyOption is a [Limit] or a setting such as [VariableCost], for [NewPolicy].
@@ -163,7 +165,7 @@ func (p *Policy) checkLease() error {
 
 // longestLease returns the longest lease that fits the limits among the options.
 func longestLease[O PolicyOption](options []O) time.Duration {
-	shortest := MaxWindow
+	shortest := store.MaxWindow
 	for _, o := range options {
 		if l, ok := any(o).(Limit); ok {
 			shortest = min(shortest, l.Window)

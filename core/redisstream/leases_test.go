@@ -81,7 +81,7 @@ func (l *leasing) used(t testing.TB, p *core.Policy, key string) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p.Limit(0).Max - d.Remaining + l.left(p, key)
+	return p.Limits()[0].Max - d.Remaining + l.left(p, key)
 }
 
 func within(t testing.TB, d time.Duration, what string, f func() bool) {
@@ -106,8 +106,8 @@ func TestLeased(t *testing.T) {
 		if want := 100_000 - int64(i) - 1; d.Remaining != want {
 			t.Fatalf("request %d: %d remaining, want %d: nobody else asks", i, d.Remaining, want)
 		}
-		if d.ResetAfter <= 0 || d.ResetAfter > time.Minute+time.Second || d.State(0).Reset <= 0 {
-			t.Fatalf("request %d: %+v, %+v", i, d, d.State(0))
+		if d.ResetAfter <= 0 || d.ResetAfter > time.Minute+time.Second || d.States()[0].Reset <= 0 {
+			t.Fatalf("request %d: %+v, %+v", i, d, d.States()[0])
 		}
 		sources[d.Source]++
 	}
@@ -369,14 +369,14 @@ func TestLeaseRules(t *testing.T) {
 	if err := l.Override(t.Context(), p.Name(), core.PerSecond(5)); err != nil {
 		t.Fatal(err)
 	}
-	if d := l.allow(t, p, "other"); d.Source == core.SourceLease || d.Policy.Lease() != 0 || d.Allowed {
-		t.Errorf("a limit below what is used: %+v, lease %v", d, d.Policy.Lease())
+	if d := l.allow(t, p, "other"); d.Source == core.SourceLease || d.Policy.Log().Lease != 0 || d.Allowed {
+		t.Errorf("a limit below what is used: %+v, lease %v", d, d.Policy.Log().Lease)
 	}
 	if err := l.Override(t.Context(), p.Name(), core.PerSecond(5000)); err != nil {
 		t.Fatal(err)
 	}
-	if d := l.allow(t, p, "other"); !d.Allowed || d.Policy.Lease() != 62*time.Millisecond {
-		t.Errorf("a shorter window: %+v, lease %v", d, d.Policy.Lease())
+	if d := l.allow(t, p, "other"); !d.Allowed || d.Policy.Log().Lease != 62*time.Millisecond {
+		t.Errorf("a shorter window: %+v, lease %v", d, d.Policy.Log().Lease)
 	}
 }
 
@@ -412,8 +412,8 @@ func TestLeaseCosts(t *testing.T) {
 		}
 		sum += cost
 		// What a lease was too small for is returned a moment later.
-		if most := 10_000 - sum; d.Remaining > most || d.Remaining < most-100 || d.State(1).Remaining != d.Remaining+90_000 {
-			t.Fatalf("%d and %d remaining after %d", d.Remaining, d.State(1).Remaining, sum)
+		if most := 10_000 - sum; d.Remaining > most || d.Remaining < most-100 || d.States()[1].Remaining != d.Remaining+90_000 {
+			t.Fatalf("%d and %d remaining after %d", d.Remaining, d.States()[1].Remaining, sum)
 		}
 	}
 	if l.calls.Load() > 100 {
@@ -471,14 +471,14 @@ func TestLeaseEarlier(t *testing.T) {
 		l.Replace(c.after)
 		d := l.allow(t, c.before, "k")
 		if d.Allowed {
-			t.Fatalf("%v after %v: a new budget", c.after.Lease(), c.before.Lease())
+			t.Fatalf("%v after %v: a new budget", c.after.Log().Lease, c.before.Log().Lease)
 		}
 		for !d.Allowed {
 			time.Sleep(time.Millisecond)
 			d = l.allow(t, c.before, "k")
 		}
-		if waited := time.Since(begun); waited < 300*time.Millisecond+c.before.Lease() {
-			t.Errorf("%v after %v: admitted after %v", c.after.Lease(), c.before.Lease(), waited)
+		if waited := time.Since(begun); waited < 300*time.Millisecond+c.before.Log().Lease {
+			t.Errorf("%v after %v: admitted after %v", c.after.Log().Lease, c.before.Log().Lease, waited)
 		}
 	}
 }
