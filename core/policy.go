@@ -153,7 +153,7 @@ func (p *Policy) describeLog() {
 func leasedLog(unleased *store.Log, d time.Duration) *store.Log {
 	log := *unleased
 	log.Unleased = unleased
-	log.Layout, log.Lease, log.Grace = store.Refunded, d, 2*d
+	log.Layout, log.Lease = store.Refunded, d
 	log.Longest += d
 	log.Limits = slices.Clone(log.Limits)
 	for i := range log.Limits {

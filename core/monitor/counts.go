@@ -28,7 +28,7 @@ func (c Counts) Total() int64 {
 // Sources are the numbers of decisions by what decided: see [core.Source].
 type Sources struct {
 	Redis    int64 `json:"redis"`
-	Lease    int64 `json:"lease"`
+	Lease    int64 `json:"lease"` // units that the process took ahead
 	Memory   int64 `json:"memory"`
 	Fallback int64 `json:"fallback"` // this process's memory, since the store did not answer
 	None     int64 `json:"none"`     // no log was asked
@@ -84,6 +84,8 @@ func sourceAt(s core.Source) int {
 	switch s {
 	case core.SourceRedis:
 		return atRedis
+	case core.SourceLease:
+		return atLease
 	case core.SourceMemory:
 		return atMemory
 	case core.SourceFallback:

@@ -54,6 +54,7 @@ type Traits struct {
 	Cost       bool         `json:"cost,omitempty"`       // requests may cost more than 1
 	Refundable int64        `json:"refundable,omitempty"` // within milliseconds
 	Slices     int          `json:"slices,omitempty"`     // of a coarse log
+	Lease      int64        `json:"lease,omitempty"`      // milliseconds; see [core.Lease]
 }
 
 // traitsOf are the traits of a policy by the limiter, if that is known.
@@ -69,9 +70,7 @@ func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
 	case store.Refunded:
 		t.Layout = "refunded"
 	}
-	if grace := p.Log().Grace; grace > 0 {
-		t.Refundable = grace.Milliseconds()
-	}
+	t.Refundable, t.Lease = p.Log().Grace.Milliseconds(), p.Log().Lease.Milliseconds()
 	if slice := p.Log().Slice; slice > 0 {
 		t.Slices = int((p.Log().Longest + slice - 1) / slice) // as many make slices of that length again
 	}
@@ -102,6 +101,9 @@ func (t Traits) Policy(name string) (*core.Policy, error) {
 	}
 	if t.Slices > 0 {
 		options = append(options, core.Coarse(t.Slices))
+	}
+	if t.Lease > 0 {
+		options = append(options, core.Lease(time.Duration(t.Lease)*time.Millisecond))
 	}
 	return core.ParsePolicy(name, nil, options...)
 }

@@ -22,6 +22,7 @@ type shownKey struct {
 	Allowed    bool         `json:"allowed"`
 	RetryAfter int64        `json:"retryAfter"`
 	Entries    []shownEntry `json:"entries"`
+	Lease      int64        `json:"lease,omitempty"` // milliseconds: an entry has the units of several requests
 	Rules      []Rule       `json:"rules"`
 	Networks   bool         `json:"networks"` // there are rules on networks, and the key does not say which it is in
 	Lately     foundKey     `json:"lately"`
@@ -32,7 +33,7 @@ type shownKey struct {
 type shownLimit struct {
 	Limit  core.Limit `json:"limit"`
 	Max    int64      `json:"max"`
-	Window int64      `json:"window"` // milliseconds
+	Window int64      `json:"window"` // of the log, milliseconds: longer with leases
 	Used   int64      `json:"used"`
 	FreeIn int64      `json:"freeIn"`
 }
@@ -121,11 +122,11 @@ func (h *Handler) inspect(ctx context.Context, p *core.Policy, key string) (*sho
 	now := h.now(ctx)
 	shown := &shownKey{
 		Policy: d.Policy.Name(), Key: d.Key, Name: h.keyName(d.Policy.Name(), d.Key), Allowed: usage.Allowed,
-		RetryAfter: usage.RetryAfter.Milliseconds(), Entries: []shownEntry{}, Rules: []Rule{}, Now: h.clock().now().UnixMilli(),
+		RetryAfter: usage.RetryAfter.Milliseconds(), Entries: []shownEntry{}, Lease: d.Policy.Log().Lease.Milliseconds(), Rules: []Rule{}, Now: h.clock().now().UnixMilli(),
 	}
 	for i, l := range d.Policy.Limits() {
 		u := usage.Limits[i]
-		shown.Limits = append(shown.Limits, shownLimit{l, l.Max, l.Window.Milliseconds(), u.Used, u.FreeIn.Milliseconds()})
+		shown.Limits = append(shown.Limits, shownLimit{l, l.Max, d.Policy.Log().Limits[i].Window.Milliseconds(), u.Used, u.FreeIn.Milliseconds()})
 	}
 	for _, e := range entries {
 		shown.Entries = append(shown.Entries, shownEntry{e.Time.UnixMilli(), e.Cost, e.Refund})

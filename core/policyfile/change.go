@@ -71,5 +71,8 @@ func describe(p *core.Policy) string {
 	if s := p.Log().Slice; s != 0 {
 		parts = append(parts, fmt.Sprintf("slices of %v", s))
 	}
+	if d := p.Log().Lease; d != 0 {
+		parts = append(parts, fmt.Sprintf("lease %v", d))
+	}
 	return strings.Join(parts, ", ")
 }

@@ -13,13 +13,16 @@
 //	    failure: open          # when the store does not answer: open, closed or local
 //	    cost: true             # requests may cost more than 1 unit
 //	    refund: 10s            # units can be given back for so long; true is half the longest window
+//	  gateway:
+//	    limits: 100000/minute
+//	    lease: 1s              # processes take units ahead, and hand them out themselves; 0 for none
 //	  downloads:
 //	    limits: 1000000/day
 //	    slices: 64             # logs of at most 65 entries; 0 is an entry for each request
 //
 // Limits are written as [core.ParseLimit] reads them. The settings are documented at
 // [core.Shadow] and [core.Enforce], [core.FieldName], [core.OnStoreFailure],
-// [core.VariableCost], [core.Refundable] and [core.Coarse].
+// [core.VariableCost], [core.Refundable], [core.Coarse] and [core.Lease].
 //
 // # Policies of the program
 //
@@ -64,5 +67,5 @@
 // [Watch] replaces the limiter's policies when the file changes. What was
 // counted goes on to count. Some changes begin new logs beside
 // the earlier ones, which the watcher's log line says: with another longest window, one
-// limit instead of several, and settings such as refund. See [core.Limiter.Replace].
+// limit instead of several, and settings such as refund and lease. See [core.Limiter.Replace].
 package policyfile

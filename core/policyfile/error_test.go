@@ -117,7 +117,7 @@ func TestLineOfErrors(t *testing.T) {
 
 func TestWrongSettings(t *testing.T) {
 	check(t, []wrongFile{
-		{"mapping", "policies:\n  stocks:\n    limit: 5/s\n", `p.yaml:3: stocks: unknown setting "limit": there are limits, shadow, header, failure, cost, refund, slices.`},
+		{"mapping", "policies:\n  stocks:\n    limit: 5/s\n", `p.yaml:3: stocks: unknown setting "limit": there are limits, shadow, header, failure, cost, refund, slices, lease.`},
 		{"merge", "policies:\n  stocks:\n    <<: {shadow: true}\n", `p.yaml:3: stocks: unknown setting "<<"`},
 		{"twice", "policies:\n  stocks:\n    shadow: true\n    limits: 1/s\n    shadow: true\n", `p.yaml:5: stocks: "shadow" is there twice, first in line 3: keep one.`},
 		{"limit", "policies:\n  search:\n    shadow: true\n    limits:\n      - 20/fortnight\n", `p.yaml:5: search: "20/fortnight": unknown unit, use s, m, h, d or a Go duration.`},
@@ -147,6 +147,9 @@ func TestWrongSettings(t *testing.T) {
 		{"refund fine", "policies:\n  stocks:\n    refund: 1us\n", `p.yaml:3: stocks: refund: a grace of 1µs: use whole milliseconds.`},
 		{"refund long", "policies:\n  stocks:\n    refund: 31s\n", `p.yaml:3: stocks: refund: a grace of 31s is longer than half the longest window, 30s.`},
 		{"refund of the program", "policies:\n  tokens:\n    limits: 5/s\n", `p.yaml:2: tokens: refund: a grace of 20s is longer than half the longest window, 500ms.`},
+		{"lease long", "policies:\n  stocks:\n    lease: 1m\n", `p.yaml:3: stocks: lease: 1m0s: use whole milliseconds from 1ms to `},
+		{"lease number", "policies:\n  stocks:\n    lease: 5\n", `p.yaml:3: stocks: lease: "5": write how long a process hands out units that it took ahead, such as 1s or 50ms, or 0 for no leases.`},
+		{"lease true", "policies:\n  stocks:\n    lease: true\n", `p.yaml:3: stocks: lease: "true": write how long`},
 		{"slices one", "policies:\n  stocks:\n    slices: 1\n", `p.yaml:3: stocks: slices: 1 slices: use 2 to 1000, such as 64.`},
 		{"slices negative", "policies:\n  stocks:\n    slices: -4\n", `p.yaml:3: stocks: slices: -4 slices: use 2 to 1000, such as 64.`},
 		{"slices fraction", "policies:\n  stocks:\n    slices: 6.4\n", `p.yaml:3: stocks: slices: "6.4": write a whole number from 2 to 1000, such as 64, or 0 for none.`},

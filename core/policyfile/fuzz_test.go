@@ -78,6 +78,9 @@ func file(policies []*core.Policy) string {
 		if s := p.Log().Slice; s != 0 {
 			fmt.Fprintf(&b, "    slices: %d\n", (p.Log().Longest+s-1)/s)
 		}
+		if d := p.Log().Lease; d != 0 {
+			fmt.Fprintf(&b, "    lease: %v\n", d)
+		}
 	}
 	return b.String()
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-const settingNames = "limits, shadow, header, failure, cost, refund, slices"
+const settingNames = "limits, shadow, header, failure, cost, refund, slices, lease"
 
 // settings takes over the settings of a policy in the long form.
 func (c *change) settings(mapping *ast.MappingNode) error {
@@ -49,6 +49,8 @@ func (c *change) setting(p pair) error {
 		return c.refund(p)
 	case "slices":
 		return c.slices(p)
+	case "lease":
+		return c.lease(p)
 	}
 	return c.wrong(p.line, "unknown setting %q: there are %s", clip(p.key), settingNames)
 }
@@ -136,5 +138,15 @@ func (c *change) slices(p pair) error {
 		return c.advise(p, "a whole number from 2 to 1000, such as 64, or 0 for none")
 	}
 	c.add(core.Coarse(n))
+	return nil
+}
+
+func (c *change) lease(p pair) error {
+	text, _ := scalar(p.value)
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return c.advise(p, "how long a process hands out units that it took ahead, such as 1s or 50ms, or 0 for no leases")
+	}
+	c.add(core.Lease(d))
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/streamlimit/streamlimit/core/store"
 )
@@ -14,8 +15,13 @@ const correctionArgs = 6
 // appendCorrection appends the arguments of refunded.lua that correct an entry.
 func appendCorrection(args []any, p *store.Log, entry store.EntryID, correction int64) []any {
 	id := strconv.FormatInt(entry.Time, 10) + "-" + strconv.FormatInt(entry.Total, 10)
-	return append(args, modeCorrect, correction, p.Longest.Milliseconds(), start(), p.Grace.Milliseconds(), id)
+	return append(args, modeCorrect, correction, p.Longest.Milliseconds(), start(), graceOf(p).Milliseconds(), id)
 }
+
+// graceOf returns how long after they were taken units can come back to a log. What is left
+// of a lease comes soon after its end. A single return that comes much later would hide
+// timely ones for as long as the longest window: see refunded.lua.
+func graceOf(p *store.Log) time.Duration { return max(p.Grace, 2*p.Lease) }
 
 // Settle implements [store.Store].
 func (s *Store) Settle(ctx context.Context, p *store.Log, key string, entry store.EntryID, correction int64) error {

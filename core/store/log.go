@@ -60,14 +60,14 @@ type Log struct {
 	// VariableCost reports whether requests may cost more than 1 unit.
 	VariableCost bool
 
-	// Grace is the time after a request in which its units can be given back. It is 0
-	// unless the layout is Refunded.
+	// Grace is the time after a request in which its units can be given back; 0 for none.
+	// The layout is Refunded then.
 	Grace time.Duration
 
 	// Lease is how long a process may hand out units that it took ahead of requests. It
 	// is 0 if the log has no leases. The windows of Limits, and Longest, are longer than
 	// the policy's by that time: a unit can be used that much later than it was taken.
-	// The layout is Refunded, and Grace is twice the lease.
+	// The layout is Refunded, but Grace is 0.
 	Lease time.Duration
 
 	// Unleased is the policy's log for stores without leases, with the policy's own
@@ -129,7 +129,7 @@ func (l *Log) WithoutLease() *Log {
 func (l *Log) SameName(o *Log) bool { return l.Name == o.Name }
 
 // Refundable reports whether units can be given back.
-func (l *Log) Refundable() bool { return l.Layout == Refunded }
+func (l *Log) Refundable() bool { return l.Grace > 0 }
 
 // String returns the log's name.
 func (l *Log) String() string { return l.Name }

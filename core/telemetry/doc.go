@@ -27,6 +27,7 @@
 // The source says what decided:
 //
 //   - redis, or memory: the limiter's store
+//   - lease: units that the process took ahead, see [core.Lease]
 //   - fallback: the memory of this process, because the store did not answer
 //   - none: no log was asked. A rule decided, the store did not answer and the policy
 //     fails open (allowed), or there is no decision.

@@ -20,7 +20,7 @@ const other = "other"
 // counts as the last.
 var (
 	results = [...]core.Result{core.ResultAllowed, core.ResultDenied, core.ResultShadowDenied, core.ResultOverloaded, core.ResultError}
-	sources = [...]core.Source{core.SourceRedis, core.SourceMemory, core.SourceFallback, core.SourceNone}
+	sources = [...]core.Source{core.SourceRedis, core.SourceLease, core.SourceMemory, core.SourceFallback, core.SourceNone}
 )
 
 // fromNone are the results that are possible without asking a log: by a rule, by an

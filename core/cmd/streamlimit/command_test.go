@@ -58,7 +58,7 @@ func TestWrongUse(t *testing.T) {
 		{"inspect -key k", "-policy is missing"},
 		{"inspect -policy api", "-key is missing"},
 		{"inspect -policy api -key k -limits 5/fortnight", "5/fortnight"},
-		{"inspect -policy api -key k -costs", "-costs, -refundable and -slices go with -limits"},
+		{"inspect -policy api -key k -costs", "-costs, -refundable, -slices and -lease go with -limits"},
 		{"inspect -policy api -key k -entries -1", "-entries is -1"},
 		{"reset -policy api", "-key is missing"},
 		{"ban -key k", "-for is missing"},

@@ -94,6 +94,7 @@ func further(p monitor.Policy) string {
 		words = append(words, "overridden")
 	}
 	add(p.ShadowDenied, "%d would be denied")
+	add(p.By.Lease, "%d from leases")
 	add(p.By.Fallback, "%d by a process alone")
 	add(p.By.Open, "%d let pass without Redis")
 	add(p.Overloaded, "%d overloaded")

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/monitor"
@@ -17,6 +18,7 @@ type policyFlag struct {
 	costs      bool
 	refundable bool
 	slices     int
+	lease      time.Duration
 }
 
 func policyFlags(f *flag.FlagSet) *policyFlag {
@@ -26,6 +28,7 @@ func policyFlags(f *flag.FlagSet) *policyFlag {
 	f.BoolVar(&p.costs, "costs", false, "with -limits: the service's policy has core.VariableCost")
 	f.BoolVar(&p.refundable, "refundable", false, "with -limits: the service's policy is core.Refundable")
 	f.IntVar(&p.slices, "slices", 0, "with -limits: the service's policy has core.Coarse of `n`")
+	f.DurationVar(&p.lease, "lease", 0, "with -limits: the service's policy has core.Lease of this `time`")
 	return p
 }
 
@@ -36,8 +39,8 @@ func (p *policyFlag) check() error {
 	case p.limits != "":
 		_, err := p.given()
 		return err
-	case p.costs || p.refundable || p.slices != 0:
-		return usage("-costs, -refundable and -slices go with -limits")
+	case p.costs || p.refundable || p.slices != 0 || p.lease != 0:
+		return usage("-costs, -refundable, -slices and -lease go with -limits")
 	}
 	return nil
 }
@@ -90,7 +93,7 @@ func (p *policyFlag) base(ctx context.Context, store core.Store) (*core.Policy, 
 		return nil, err
 	case found == nil:
 		return nil, fmt.Errorf("no process has told of a policy %q within the last hour (%s): "+
-			"give its limits, such as -limits 20/second,200/minute, and -costs, -refundable or -slices if it has them", p.name, list(others))
+			"give its limits, such as -limits 20/second,200/minute, and -costs, -refundable, -slices or -lease if it has them", p.name, list(others))
 	}
 	return found.With(core.Enforce())
 }
@@ -132,6 +135,9 @@ func (p *policyFlag) given() (*core.Policy, error) {
 	}
 	if p.slices != 0 {
 		options = append(options, core.Coarse(p.slices))
+	}
+	if p.lease != 0 {
+		options = append(options, core.Lease(p.lease))
 	}
 	policy, err := core.ParsePolicy(p.name, strings.Split(p.limits, ","), options...)
 	if err != nil {

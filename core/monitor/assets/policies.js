@@ -65,6 +65,7 @@ function minuteOf(p) {
     `${number(p.allowed)} allowed`, `${number(p.denied)} denied (${percent(p.denied, all)})`,
     p.shadowDenied && `${number(p.shadowDenied)} would be denied`, p.overloaded && `${number(p.overloaded)} overloaded`,
     p.error && `${number(p.error)} without a decision`,
+    p.by.lease && `${number(p.by.lease)} of them from leases`,
     p.by.fallback && `${number(p.by.fallback)} of them decided by a process alone`, p.by.open && `${number(p.by.open)} of them let pass without the store`,
     `${number(p.nearLimit)} ${p.nearLimit === 1 ? 'key' : 'keys'} near the limit`,
   ];

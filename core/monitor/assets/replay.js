@@ -90,7 +90,7 @@ export class Replay {
     this.axis[1].style.left = `${x(now) / (width / 100)}%`;
     this.svg.setAttribute('aria-label', `${entries.length} entries between ${far(this.from)} and ${time(now)}; the slider below moves through them.`);
     setText(this.note, entries.length === 0 ? 'The log is empty: nothing that this key did still counts.'
-      : `Bars below are the entries${entries.some((e) => e.refund) ? ', green ones are refunds' : ''}${ban ? '; the ban is shaded red' : ''}. ` +
+      : `Bars below are the entries${this.key.lease ? ', each with what a process took for several requests' : ''}${entries.some((e) => e.refund) ? `, green ones are ${this.key.lease ? 'what it returned' : 'refunds'}` : ''}${ban ? '; the ban is shaded red' : ''}. ` +
         `Right of now: what comes if nobody asks again.${entries.length >= 500 ? ' Only the newest 500 entries are shown.' : ' What left the window before is not in the log any more.'}`);
     setText(this.summary, `Entries: ${entries.length}, newest first`);
     const ids = entries.map((e) => `${e.t} ${e.cost} ${e.refund}`).join();
