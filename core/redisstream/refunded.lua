@@ -154,13 +154,15 @@ local function enter(late)
   elseif life then
     call('PEXPIRE', log, life)
   end
-  -- Whole nodes of expired entries go; which of them are left does not matter.
-  call('XADD', log, 'MINID', '~', id(now - longest + 1),
-    format('%d-%d', now, sum), 'c', mode == 'lease' and text(units) or ARGV[2], 'b', text(b), 'k', text(k), 'd', text(d), 'p', text(p))
+  local entry, taken = format('%d-%d', now, sum), mode == 'lease' and text(units) or ARGV[2]
   if fresh then
+    call('XADD', log, entry, 'c', taken, 'b', '0', 'k', '0', 'd', '0', 'p', '0')
     compact(log, KEYS[2])
     call('PEXPIRE', log, life)
+    return sum
   end
+  -- Whole nodes of expired entries go; which of them are left does not matter.
+  call('XADD', log, 'MINID', '~', id(now - longest + 1), entry, 'c', taken, 'b', text(b), 'k', text(k), 'd', text(d), 'p', text(p))
   return sum
 end
 
