@@ -98,8 +98,8 @@ type Table[K comparable, S any] struct {
 
 type shard[K comparable, S any] struct {
 	mu   sync.RWMutex
-	keys map[K]*lease[K, S]
-	_    [32]byte // so that shards do not share cache lines
+	keys map[uint64]*lease[K, S] // by the hash of the key
+	_    [32]byte                // so that shards do not share cache lines
 }
 
 // NewTable returns an empty table.
@@ -107,13 +107,26 @@ func NewTable[K comparable, S any](c Config[K, S]) *Table[K, S] {
 	t := &Table[K, S]{Config: c, seed: maphash.MakeSeed()}
 	t.agenda.pause = sweepPause
 	for i := range t.shards {
-		t.shards[i].keys = make(map[K]*lease[K, S])
+		t.shards[i].keys = make(map[uint64]*lease[K, S])
 	}
 	return t
 }
 
-func (t *Table[K, S]) shard(k K) *shard[K, S] {
-	return &t.shards[maphash.Comparable(t.seed, k)%shards]
+func (t *Table[K, S]) hash(k K) uint64 { return maphash.Comparable(t.seed, k) }
+
+func (t *Table[K, S]) shard(hash uint64) *shard[K, S] { return &t.shards[hash%shards] }
+
+// find returns the lease of a key, or nil.
+func (t *Table[K, S]) find(k K) *lease[K, S] {
+	hash := t.hash(k)
+	s := t.shard(hash)
+	s.mu.RLock()
+	l := s.keys[hash]
+	s.mu.RUnlock()
+	if l == nil || l.key != k {
+		return nil
+	}
+	return l
 }
 
 // lease is what a process knows of one key.
@@ -121,8 +134,9 @@ type lease[K comparable, S any] struct {
 	current atomic.Pointer[Generation[S]] // that requests take from; nil for none
 
 	key   K
+	hash  uint64
 	terms Terms
-	spare bool // not in the table, which is full: it takes nothing ahead
+	spare bool // not in the table, which has no place for it: it takes nothing ahead
 
 	mu      sync.Mutex
 	next    *Generation[S]  // that follows the current one
@@ -139,26 +153,24 @@ type lease[K comparable, S any] struct {
 
 // of returns the lease of a key.
 func (t *Table[K, S]) of(k K, terms Terms) *lease[K, S] {
-	s := t.shard(k)
-	s.mu.RLock()
-	l := s.keys[k]
-	s.mu.RUnlock()
-	if l != nil {
+	if l := t.find(k); l != nil {
 		return l
 	}
-	now := t.Now()
+	now, hash := t.Now(), t.hash(k)
+	s := t.shard(hash)
 	s.mu.Lock()
-	if l = s.keys[k]; l != nil {
+	known := s.keys[hash]
+	if known != nil && known.key == k {
 		s.mu.Unlock()
-		return l
+		return known
 	}
-	l = &lease[K, S]{key: k, terms: terms, place: -1}
-	if len(s.keys) >= keysInShard && !s.makeRoom() || t.closed.Load() {
+	l := &lease[K, S]{key: k, hash: hash, terms: terms, place: -1}
+	if known != nil || len(s.keys) >= keysInShard && !s.makeRoom() || t.closed.Load() {
 		s.mu.Unlock()
 		l.spare = true
 		return l
 	}
-	s.keys[k] = l
+	s.keys[hash] = l
 	s.mu.Unlock()
 	t.agenda.add(l, now.Mono+2*terms.Length)
 	t.arm(now)
@@ -169,13 +181,13 @@ func (t *Table[K, S]) of(k K, terms Terms) *lease[K, S] {
 // held.
 func (s *shard[K, S]) makeRoom() bool {
 	seen := 0
-	for k, l := range s.keys { // in random order
+	for hash, l := range s.keys { // in random order
 		if l.mu.TryLock() {
 			idle := l.idle()
 			l.gone = idle
 			l.mu.Unlock()
 			if idle {
-				delete(s.keys, k)
+				delete(s.keys, hash)
 				return true
 			}
 		}
@@ -189,20 +201,17 @@ func (s *shard[K, S]) makeRoom() bool {
 // forget removes a lease from the table. The lease's lock is held.
 func (t *Table[K, S]) forget(l *lease[K, S]) {
 	l.gone = true
-	s := t.shard(l.key)
+	s := t.shard(l.hash)
 	s.mu.Lock()
-	if s.keys[l.key] == l {
-		delete(s.keys, l.key)
+	if s.keys[l.hash] == l {
+		delete(s.keys, l.hash)
 	}
 	s.mu.Unlock()
 }
 
 // Reset drops the units of a key whose log was reset. They are not returned.
 func (t *Table[K, S]) Reset(k K) {
-	s := t.shard(k)
-	s.mu.RLock()
-	l := s.keys[k]
-	s.mu.RUnlock()
+	l := t.find(k)
 	if l == nil {
 		return
 	}
@@ -222,10 +231,7 @@ func (t *Table[K, S]) Reset(k K) {
 
 // Left returns the units that the key's lease has.
 func (t *Table[K, S]) Left(k K) int64 {
-	s := t.shard(k)
-	s.mu.RLock()
-	l := s.keys[k]
-	s.mu.RUnlock()
+	l := t.find(k)
 	if l == nil {
 		return 0
 	}

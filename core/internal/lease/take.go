@@ -32,10 +32,7 @@ type Taken[S any] struct {
 // Take takes from least to most units of the key's lease, as many as it has. It reports
 // false if it has fewer than least. Take does not wait and does not allocate.
 func (t *Table[K, S]) Take(k K, least, most int64) (got Taken[S], ok bool) {
-	s := t.shard(k)
-	s.mu.RLock()
-	l := s.keys[k]
-	s.mu.RUnlock()
+	l := t.find(k)
 	if l == nil {
 		return got, false
 	}
