@@ -79,6 +79,42 @@
 // every limit that it passes, and the response names them all. The same policy on a
 // group and on its route counts once.
 //
+// # Leases
+//
+// A decision costs a round trip to the store. For a key with thousands of requests a
+// second, [Lease] lets each process take units ahead of requests and hand them out itself:
+//
+//	gateway := core.NewPolicy("gateway", core.PerMinute(100_000), core.Lease(time.Second))
+//
+// Then most decisions call no server, and the limits still hold exactly, for all processes
+// together. A unit that was taken at a time is used within the lease d, and the log counts
+// it for Window+d. The price: units come back up to d late, and a limit that is always full
+// admits Max in each Window+d.
+//
+//   - A decision of a lease has the Source [SourceLease]. Its Remaining, and r in the
+//     response fields, are what the log had left when the lease was taken, plus what
+//     the lease has left. Other processes take from the log meanwhile, so this is an
+//     estimate and not a lower bound.
+//   - ResetAfter, and t, are never too early. They count from when the lease was taken.
+//   - RetryAfter of a denial is exact by the log: who waits that long gets in, if nobody
+//     else took the place. Units that a lease has left come back earlier. A denial can
+//     be as old as d, and as 100 ms.
+//   - While the store does not answer, what is leased is handed out until it ends. Then
+//     the failure mode decides.
+//   - Bans and other rules hold at once. A lowered limit, and a reset, hold within d for
+//     units that other processes have taken before.
+//   - A process that is killed loses what its leases had left until Window+d is over. Close
+//     the limiter to return it.
+//
+// A lease is never more than an eighth of Max and a quarter of what is left. Close to
+// the limit nothing is taken ahead, and denials are exact. A key that is seen once
+// costs one call, as without leases, and about 1.6 times the server's time.
+//
+// Leases are for hot keys: a gateway, an account of a big customer, a limit for a whole
+// service. They gain nothing for clients with a request now and then, or for a Max below 16.
+// A d above a sixtieth of the window costs more: in a model with a demand of 0.9 of the
+// limit, 0.2 to 0.8 % of requests were denied at a sixtieth, and 11 % at a quarter.
+//
 // # Changes while running
 //
 // [Limiter.Replace] puts other policies in the place of those of the same

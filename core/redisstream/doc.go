@@ -22,7 +22,8 @@
 // applies to decisions with the same policy, key and cost that began to wait before it
 // was sent. It is cached until an entry leaves its log, for at most a second. A reset
 // by another process can go unseen for that long. The RetryAfter of a cached denial can
-// be late by one round trip. Denials by policies with refunds or costs are not cached.
+// be late by one round trip. Denials by policies with refunds or costs are not cached,
+// and those by policies with leases briefly.
 //
 // # How it counts
 //
@@ -41,6 +42,22 @@
 // one script call. Requests on the same log with one limit are a single check in the
 // batch, and the first of them get what is left. On a Cluster or Ring, only requests on
 // the same log share a call. Decisions on several policies do not share one.
+//
+// # Leases
+//
+// A policy with [core.Lease] has logs whose windows are longer by the lease. A process takes
+// units for all who wait, and some ahead, by one script call, and returns what is left at the
+// end, up to 64 keys in a call. A key has one call in flight at most. A process remembers
+// up to 65,536 keys, about 550 bytes each, until they were idle for twice the lease. Requests
+// of further keys are decided one by one.
+//
+// A lease ends d after its call was sent, by the monotonic clock or the wall clock of the
+// process, whichever is first. A process that is stopped for longer returns nothing: the
+// server ignores what comes back later than twice d after it was taken. A machine that
+// resumes with both clocks standing still can use its lease late, and at most that.
+//
+// Denials on leased logs are cached for d at most, and for 100 ms. While earlier logs of a
+// policy count, nothing is taken ahead.
 //
 // # What a decision costs
 //
