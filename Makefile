@@ -80,6 +80,10 @@ soak: redis cc ## load on the example servers for SOAK (10m) while Redis suffers
 bench: redis ## measure this and its peers into core/benchmarks/results, 15 minutes (QUICK=1: 2, into results/quick)
 	go run ./core/benchmarks -out core/benchmarks/results$(if $(QUICK),/quick -quick)
 
+.PHONY: simulate
+simulate: ## simulate what Redis sees of 10 to 2,000 processes with leases: core/benchmarks/leases (ten minutes)
+	go run ./core/benchmarks/leases -out core/benchmarks/leases
+
 .PHONY: lint
 lint: fmt-check vet lint-words lint-scripts $(GOLANGCI) ## gofmt, go vet, words, scripts and golangci-lint, which the first run builds (minutes)
 	$(call in-modules,$(GOLANGCI) run ./...)

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+)
+
+// micros returns the server's time that a second of a setup takes, in µs.
+func micros(s setup, f figures) float64 {
+	if s.length == 0 {
+		return f.Calls * countedMicros
+	}
+	return f.Calls*leaseMicros + f.Returns*returnMicros
+}
+
+// saturated returns how many processes one server can serve.
+func saturated(s setup, f figures) float64 { return float64(s.processes) * 1e6 / micros(s, f) }
+
+func write(w io.Writer, setups []setup, all []figures) {
+	fmt.Fprintf(w, `# Leases: what Redis sees
+
+%s let each process take units of hot keys ahead of requests. This page answers what a Redis server sees then, and from
+how many processes on it is saturated. `+"`make simulate`"+` makes it, with the code that decides in production, under simulated
+time.
+
+Each process has %d requests a second. The window is %v. A single key may have half of what it is asked for. Of many
+keys each may have ten times the mean, at least 16, so that by Zipf's law (1.1) the busiest ones reach the limit. A lease is from 10 ms to a quarter of the window; a policy can have up to a sixteenth
+(%v). A call takes %v. Denials are cached as by the store. The server's time counts %d µs for a decision without
+leases, %d µs for a lease and %d µs for a return.
+
+`, "[Leases](https://pkg.go.dev/github.com/streamlimit/streamlimit/core#hdr-Leases)", perPod, window, window/16, trip, countedMicros, leaseMicros, returnMicros)
+	plot(w, "Script calls for 100 requests, by the length of a lease", setups, all, func(s setup, f figures) float64 {
+		return 100 * (f.Calls + f.Returns) / f.Requests
+	}, 100)
+	plot(w, "Processes that saturate one server, in thousands", setups, all, func(s setup, f figures) float64 {
+		return saturated(s, f) / 1000
+	}, 100)
+	fmt.Fprint(w, "## All figures\n\nThe share is that of Max in each Window+d, of the keys that are asked for more. Starved is the longest time in which a\nprocess got nothing of the busiest key while others got some.\n\n")
+	fmt.Fprintln(w, "| processes | keys | lease | requests/s | calls/s | returns/s | Redis time | share | starved |\n| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+	for i, s := range setups {
+		f := all[i]
+		share := "–"
+		if !math.IsNaN(f.Share) {
+			share = fmt.Sprintf("%.3f", f.Share)
+		}
+		fmt.Fprintf(w, "| %d | %s | %s | %.0f | %.0f | %.0f | %.1f %% | %s | %v |\n", s.processes, s.keysText(), lengthText(s.length),
+			f.Requests, f.Calls, f.Returns, micros(s, f)/1e4, share, f.Starved.Round(10*time.Millisecond))
+	}
+}
+
+func lengthText(d time.Duration) string {
+	if d == 0 {
+		return "none"
+	}
+	return d.Round(time.Millisecond).String()
+}
+
+// plot draws a figure of the setups with 500 processes.
+func plot(w io.Writer, title string, setups []setup, all []figures, value func(setup, figures) float64, most float64) {
+	fmt.Fprintf(w, "## %s\n\nWith 500 processes:\n\n```text\n", title)
+	for i, s := range setups {
+		if s.processes != 500 {
+			continue
+		}
+		if s.length == 0 {
+			fmt.Fprintf(w, "%s\n", s.keysText())
+		}
+		n := value(s, all[i])
+		fmt.Fprintf(w, "  %-6s %s %.3g\n", lengthText(s.length), strings.Repeat("█", int(math.Ceil(60*min(n, most)/most))), n)
+	}
+	fmt.Fprint(w, "```\n\n")
+}
