@@ -26,6 +26,7 @@ var parts = []part{
 	{"request", 4 * time.Second, 15 * time.Second, measureRequests},
 	{"flood", 2 * time.Second, 10 * time.Second, measureFlood},
 	{"scale", 4 * time.Second, 30 * time.Second, measureScale},
+	{"lease", 20 * time.Second, 110 * time.Second, measureLease},
 	{"coarse", 6 * time.Second, 45 * time.Second, measureCoarse},
 	{"monitor", 8 * time.Second, 97 * time.Second, measureMonitor},
 	{"audit", 20 * time.Second, 75 * time.Second, measureAudit},
