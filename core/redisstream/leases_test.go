@@ -503,3 +503,41 @@ func TestLeaseSeenOnce(t *testing.T) {
 		t.Errorf("%d units are taken ahead for a key that was never seen", l.ahead.Load())
 	}
 }
+
+// TestLeaseHolderKilled: a process that dies costs what its own lease had left, until the
+// window and the lease are over.
+func TestLeaseHolderKilled(t *testing.T) {
+	server := redistest.Start(t)
+	const max, window, length = 400, 800 * time.Millisecond, 50 * time.Millisecond
+	p := core.NewPolicy("p", core.Per(max, window), core.Lease(length))
+	killed, other := newLeasing(t, server), newLeasing(t, server)
+	used := int64(0)
+	begun := time.Now()
+	for range 200 {
+		if d := killed.allow(t, p, "k"); d.Allowed {
+			used++
+		}
+		if used > 20 && killed.left(p, "k") > 8 {
+			break
+		}
+	}
+	left := killed.left(p, "k")
+	killed.store.transport.closed.Store(true) // from now on it sends nothing
+	admitted := func() (n int64) {
+		for other.allow(t, p, "k").Allowed {
+			n++
+		}
+		return n
+	}
+	n := admitted()
+	if took := time.Since(begun); took > window-2*length {
+		t.Fatalf("this machine is too slow: %v", took)
+	}
+	if left == 0 || n+used+left != max {
+		t.Errorf("%d units are admitted beside %d used and %d of a lease, want %d in all", n, used, left, max)
+	}
+	time.Sleep(time.Until(time.Now().Add(window + 2*length)))
+	if n := admitted(); n != max {
+		t.Errorf("%d units are admitted after the window and the lease, want %d", n, max)
+	}
+}
