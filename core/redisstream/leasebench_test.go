@@ -128,3 +128,14 @@ func BenchmarkLeasePace(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)/2].Nanoseconds()), "ns-p50")
 	b.ReportMetric(float64(took[len(took)*999/1000].Nanoseconds()), "ns-p99.9")
 }
+
+// BenchmarkLeaseSaturated is a limit that binds: 100,000 in 10 s, asked for by four
+// processes, for N times the window.
+func BenchmarkLeaseSaturated(b *testing.B) {
+	p := core.NewPolicy("p", core.Per(100_000, 10*time.Second), core.Lease(100*time.Millisecond))
+	s := saturate(b, p, 4, b.N)
+	b.ReportMetric(s.share, "of-Max")
+	b.ReportMetric(float64(s.worst), "most-in-W")
+	b.ReportMetric(float64(s.denied), "denied")
+	b.ReportMetric(0, "ns/op")
+}

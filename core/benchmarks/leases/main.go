@@ -32,13 +32,16 @@ const (
 type setup struct {
 	processes, keys int
 	zipf            bool
+	plenty          bool          // the limit is never reached
 	length          time.Duration // of a lease; 0 for none
 }
 
 func (s setup) keysText() string {
 	switch {
+	case s.plenty:
+		return "1, never full"
 	case s.keys == 1:
-		return "1"
+		return "1, full"
 	case s.zipf:
 		return fmt.Sprintf("%d, Zipf", s.keys)
 	}
@@ -54,9 +57,9 @@ func main() {
 		if *quick && processes == 2000 {
 			continue
 		}
-		for _, keys := range []setup{{keys: 1}, {keys: 1000, zipf: true}, {keys: 100_000, zipf: true}, {keys: 100_000}} {
+		for _, keys := range []setup{{keys: 1, plenty: true}, {keys: 1}, {keys: 1000, zipf: true}, {keys: 100_000, zipf: true}, {keys: 100_000}} {
 			for _, d := range []time.Duration{0, 10 * time.Millisecond, 100 * time.Millisecond, window / 16, window / 4} {
-				setups = append(setups, setup{processes, keys.keys, keys.zipf, d})
+				setups = append(setups, setup{processes, keys.keys, keys.zipf, keys.plenty, d})
 			}
 		}
 	}

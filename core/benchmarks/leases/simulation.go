@@ -68,10 +68,10 @@ func newSimulation(s setup) *simulation {
 		}
 		w.shares[i] = sum
 	}
-	// One key may have half of what it is asked for. Of many, the mean is asked for a tenth
-	// of the limit, so by Zipf's law the busiest keys reach it.
+	// A key that is to be full may have half of what it is asked for. Otherwise the mean is
+	// asked for a tenth of the limit, so by Zipf's law the busiest keys reach it.
 	share := 10.0
-	if s.keys == 1 {
+	if s.keys == 1 && !s.plenty {
 		share = 0.5
 	}
 	w.max = max(16, int64(share*perPod*float64(s.processes)*window.Seconds()/float64(s.keys)))
