@@ -80,6 +80,10 @@ soak: redis cc ## load on the example servers for SOAK (10m) while Redis suffers
 bench: redis ## measure this and its peers into core/benchmarks/results, 15 minutes (QUICK=1: 2, into results/quick)
 	go run ./core/benchmarks -out core/benchmarks/results$(if $(QUICK),/quick -quick)
 
+.PHONY: histories
+histories: redis ## 100,000 histories of leases against the model, 5,000 of them by the real script (ten minutes)
+	LEASE_HISTORIES=100000 go test -count 1 -timeout 60m -run Histories -v ./core/internal/lease
+
 .PHONY: simulate
 simulate: ## simulate what Redis sees of 10 to 2,000 processes with leases: core/benchmarks/leases (ten minutes)
 	go run ./core/benchmarks/leases -out core/benchmarks/leases

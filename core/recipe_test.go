@@ -192,8 +192,8 @@ func ExampleShadow() {
 //
 // What differs:
 //
-//   - res.Allowed is a number of requests, and d.Allowed is a bool. Nothing is like
-//     AllowAtMost, which grants a part of a cost.
+//   - res.Allowed is a number of requests, and d.Allowed is a bool. AllowAtMost, which
+//     grants a part of a cost, is [core.Limiter.AllowUpTo], and d.Cost is the part.
 //   - res.RetryAfter is -1 for an allowed request, and d.RetryAfter is 0.
 //   - res.Limit is the limit of the call. d.Limit is the one of the policy that binds.
 //   - Keys in Redis are rate:user-7 there. Here they start with streamlimit: and contain
@@ -214,4 +214,44 @@ func ExampleLimiter_Allow_redisRate() {
 	}
 	fmt.Println(d.Allowed, d.Remaining, d.RetryAfter, d.Limit)
 	// Output: true 9 0s 10/minute
+}
+
+// A gateway counts all requests to a backend under one key. With a lease it takes what it
+// uses in about a second by one call to Redis, and hands it out itself. The limit holds for
+// all gateways together. A lease gains nothing for keys with a request now and then.
+func ExampleLease() {
+	limiter := core.New(core.NewMemory()) // which needs no leases; redisstream.New takes them
+	defer limiter.Close()                 // returns what is left
+	backend := core.NewPolicy("backend", core.PerMinute(100_000), core.Lease(time.Second))
+
+	d, err := limiter.Allow(context.Background(), backend, "backend")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(d.Allowed, d.Remaining, d.Source) // with Redis the source is mostly lease
+	// Output: true 99999 memory
+}
+
+// A worker sends as many messages of its batch as the limit has room for.
+func ExampleLimiter_AllowUpTo() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	messages := core.NewPolicy("messages", core.PerMinute(100), core.VariableCost())
+
+	for range 3 {
+		d, err := limiter.AllowUpTo(context.Background(), messages, "customer-7", 80)
+		switch {
+		case err != nil:
+			fmt.Println(err)
+		case d.Allowed:
+			fmt.Println("send", d.Cost)
+		default:
+			fmt.Println("wait", d.RetryAfter.Round(time.Minute))
+		}
+	}
+	// Output:
+	// send 80
+	// send 20
+	// wait 1m0s
 }

@@ -56,6 +56,10 @@
 // server ignores what comes back later than twice d after it was taken. A machine that
 // resumes with both clocks standing still can use its lease late, and at most that.
 //
+// A request that finds the lease empty waits for the call in flight, and if that was sent
+// before the request came and brings too little, for one more: at most twice the time of a
+// decision.
+//
 // Denials on leased logs are cached for d at most, and for 100 ms. While earlier logs of a
 // policy count, nothing is taken ahead.
 //
@@ -211,6 +215,6 @@
 // files states.go and handshake.go of this package.
 //
 // Replication is asynchronous. A failover loses the entries that the lost primary had
-// not sent to the replica that takes over. The window can then admit that many requests
-// above the limit. Nothing else is lost.
+// not sent to the replica that takes over. The window can then admit that many units
+// above the limit. The entry of a lease has up to an eighth of a limit. Nothing else is lost.
 package redisstream

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/streamlimit/streamlimit/core/internal/lease"
 	"github.com/streamlimit/streamlimit/core/store"
 )
@@ -175,7 +177,13 @@ func (l *leases) sendBack(ctx context.Context, all []lease.Return[leased, logSta
 		call = append(call, string(store.Refunded), correctionArgs)
 		call = appendCorrection(call, charges[i].policy, r.State.entry, -r.Units)
 	}
-	_, _ = l.store.batcher.run(ctx, charges[0], many, call)
+	_, err := l.store.batcher.run(ctx, charges[0], many, call)
+	if redis.HasErrorPrefix(err, "TRYAGAIN") || l.store.batcher.apart(err) {
+		// One script may use one log only. None has run.
+		for i, r := range all {
+			_, _ = l.store.batcher.ask(ctx, charges[i], appendCorrection(nil, charges[i].policy, r.State.entry, -r.Units))
+		}
+	}
 	for _, r := range all {
 		l.store.cache.forget(r.Key.log, r.Key.key) // it may have denied what fits now
 	}

@@ -555,3 +555,24 @@ func TestLeaseHolderKilled(t *testing.T) {
 		t.Errorf("%d units are admitted after the window and the lease, want %d", n, max)
 	}
 }
+
+// TestLeaseReturnsApart: units go back to keys in several slots, also through a client that
+// does not know of them.
+func TestLeaseReturnsApart(t *testing.T) {
+	l := newLeasing(t, redistest.Cluster(t, 1).Nodes[0])
+	p := core.NewPolicy("p", core.PerMinute(1000), core.Lease(time.Second))
+	var all []lease.Return[leased, logState]
+	for _, key := range []string{"a", "b", "c"} {
+		r, err := l.store.askLease(t.Context(), p.Log(), key, 8)
+		if err != nil || r.Ahead != 8 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		all = append(all, lease.Return[leased, logState]{Key: leased{p.Log(), key}, State: r.State, Units: 8})
+	}
+	l.store.leases.sendBack(t.Context(), all)
+	for _, r := range all {
+		if n := l.used(t, p, r.Key.key); n != 0 {
+			t.Errorf("key %s: %d units are used after all were returned", r.Key.key, n)
+		}
+	}
+}
