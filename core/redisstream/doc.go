@@ -48,7 +48,7 @@
 // A policy with [core.Lease] has logs whose windows are longer by the lease. A process takes
 // units for all who wait, and some ahead, by one script call, and returns what is left at the
 // end, up to 64 keys in a call. A key has one call in flight at most. A process remembers
-// up to 65,536 keys, about 550 bytes each, until they were idle for twice the lease. Requests
+// up to 65,536 keys, about 400 bytes each, until they were idle for twice the lease. Requests
 // of further keys are decided one by one.
 //
 // A lease ends d after its call was sent, by the monotonic clock or the wall clock of the

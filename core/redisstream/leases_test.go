@@ -3,6 +3,7 @@ package redisstream
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -575,4 +576,37 @@ func TestLeaseReturnsApart(t *testing.T) {
 			t.Errorf("key %s: %d units are used after all were returned", r.Key.key, n)
 		}
 	}
+}
+
+// TestLeaseBytes: what a key takes in this process, with the key itself.
+func TestLeaseBytes(t *testing.T) {
+	s := New(redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}))
+	t.Cleanup(func() { s.transport.rdb.Close() })
+	table := s.leases.table
+	table.Ask = func(c *lease.Call[leased, logState]) {
+		c.Done(lease.Reply[logState]{Room: 100, Ahead: c.Ahead, State: logState{limits: make([]store.LimitUsage, 1)}}, nil)
+	}
+	p := core.NewPolicy("p", core.PerMinute(1000), core.Lease(time.Second))
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc) //nolint:gosec // less than 2^63
+	}
+	before := heap()
+	const keys = 50_000
+	for i := range keys {
+		for range 2 {
+			if _, err := table.Acquire(t.Context(), leased{p.Log(), fmt.Sprintf("198.51.100.%d", i)}, termsOf(p.Log()), 1, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	bytes := (heap() - before) / keys
+	t.Logf("%d bytes a key", bytes)
+	if bytes > 600 {
+		t.Errorf("%d bytes a key, want at most 600", bytes)
+	}
+	runtime.KeepAlive(s)
 }
