@@ -179,7 +179,7 @@ if mode == 'correct' then
 end
 
 if mode == 'lease' then
-  local ahead, room = units, modulus
+  local ahead, space = units, modulus
   local reply, leaves = {0, 0, 0}, {}
   for i = 5, limits, 2 do
     local max, window = ARGV[i] + 0, ARGV[i + 1] + 0
@@ -189,12 +189,12 @@ if mode == 'lease' then
       if taken > 0 then free = leaves[i] + window - time end
     end
     reply[i - 1], reply[i] = taken, free
-    room, ahead = math.min(room, max - taken), math.min(ahead, floor(max / 8))
+    space, ahead = math.min(space, max - taken), math.min(ahead, floor(max / 8))
   end
-  if room < 0 then room = 0 end
+  if space < 0 then space = 0 end
 
   -- What the requests get, in order.
-  local left, denied = room, {}
+  local left, denied = space, {}
   for i = limits + 1, #ARGV - 1, 3 do
     local count, least, most = ARGV[i] + 0, ARGV[i + 1] + 0, ARGV[i + 2] + 0
     if least == most then
@@ -208,8 +208,8 @@ if mode == 'lease' then
     if count > 0 then denied[#denied + 1] = least end
   end
   ahead = math.min(ahead, floor(left / 4))
-  units = room - left + ahead
-  reply[1], reply[2] = room, ahead
+  units = space - left + ahead
+  reply[1], reply[2] = space, ahead
 
   local n = #reply
   reply[n + 1], reply[n + 2] = 0, 0
