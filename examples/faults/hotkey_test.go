@@ -20,7 +20,7 @@ import (
 )
 
 // workers are what this program does instead of tests, by FAULTS_WORKER.
-var workers = map[string]func(){"hot key": hotKeyWorker}
+var workers = map[string]func(){"hot key": hotKeyWorker, "lease": leaseWorker}
 
 const (
 	hotProcesses  = 4

@@ -42,4 +42,5 @@ var faults = []fault{
 	{"each command of the scripts denied or renamed, clock in 1970", "a clear error or correct; a time to live on every key"},
 	{"cluster mode and a plain client, several hosts, refused connections", "works, or says what to write; no dial per request"},
 	{"limits changed live: override, Replace, file, restart; each pair of layouts", "no window of the shortest length above the largest Max"},
+	{"processes with leases killed, stopped, cut off; lost replies", "never above the limit; units back after Window+d"},
 }
