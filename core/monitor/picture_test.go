@@ -105,6 +105,7 @@ func TestTraits(t *testing.T) {
 		core.NewPolicy("refunded", core.Per(5, 10*time.Second), core.Refundable(3*time.Second)),
 		core.NewPolicy("coarse", core.Per(5, 10*time.Second), core.Coarse(64)),
 		core.NewPolicy("odd", core.Per(5, 7*time.Millisecond), core.Coarse(5)),
+		core.NewPolicy("leased", core.PerMinute(500), core.Lease(time.Second)),
 	} {
 		back, err := traitsOf(p, nil).Policy(p.Name())
 		if err != nil {
@@ -143,6 +144,7 @@ func TestTraitsMakeThePolicyAgain(t *testing.T) {
 		{core.Per(5, 2001*time.Millisecond), core.Refundable(0), core.VariableCost()},
 		{core.PerSecond(1), core.PerHour(5), core.Refundable(0), core.Shadow()},
 		{core.PerHour(5), core.Coarse(7)},
+		{core.PerMinute(500), core.VariableCost(), core.Lease(time.Second)},
 	} {
 		p := core.NewPolicy("p", options...)
 		again, err := traitsOf(p, nil).Policy("p")
