@@ -75,6 +75,16 @@ func (l *leasing) left(p *core.Policy, key string) int64 {
 	return l.store.leases.table.Left(leased{p.Log(), key})
 }
 
+// stateAt returns the state of one of the limits.
+func stateAt(d core.Decision, limit int) core.LimitState {
+	for i, s := range d.States() {
+		if i == limit {
+			return s
+		}
+	}
+	return core.LimitState{}
+}
+
 // used returns the units that the server counts.
 func (l *leasing) used(t testing.TB, p *core.Policy, key string) int64 {
 	t.Helper()
@@ -107,8 +117,8 @@ func TestLeased(t *testing.T) {
 		if want := 100_000 - int64(i) - 1; d.Remaining != want {
 			t.Fatalf("request %d: %d remaining, want %d: nobody else asks", i, d.Remaining, want)
 		}
-		if d.ResetAfter <= 0 || d.ResetAfter > time.Minute+time.Second || d.States()[0].Reset <= 0 {
-			t.Fatalf("request %d: %+v, %+v", i, d, d.States()[0])
+		if d.ResetAfter <= 0 || d.ResetAfter > time.Minute+time.Second || stateAt(d, 0).Reset <= 0 {
+			t.Fatalf("request %d: %+v, %+v", i, d, stateAt(d, 0))
 		}
 		sources[d.Source]++
 	}
@@ -381,13 +391,13 @@ func TestLeaseRules(t *testing.T) {
 	}
 	l.warm(t, p, "other")
 	// Too few for a lease, and a window too short for its length.
-	if err := l.Override(t.Context(), p.Name(), core.PerSecond(5)); err != nil {
+	if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: p.Name(), Limits: []core.Limit{core.PerSecond(5)}}); err != nil {
 		t.Fatal(err)
 	}
 	if d := l.allow(t, p, "other"); d.Source == core.SourceLease || d.Policy.Log().Lease != 0 || d.Allowed {
 		t.Errorf("a limit below what is used: %+v, lease %v", d, d.Policy.Log().Lease)
 	}
-	if err := l.Override(t.Context(), p.Name(), core.PerSecond(5000)); err != nil {
+	if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: p.Name(), Limits: []core.Limit{core.PerSecond(5000)}}); err != nil {
 		t.Fatal(err)
 	}
 	if d := l.allow(t, p, "other"); !d.Allowed || d.Policy.Log().Lease != 62*time.Millisecond {
@@ -427,8 +437,8 @@ func TestLeaseCosts(t *testing.T) {
 		}
 		sum += cost
 		// What a lease was too small for is returned a moment later.
-		if most := 10_000 - sum; d.Remaining > most || d.Remaining < most-100 || d.States()[1].Remaining != d.Remaining+90_000 {
-			t.Fatalf("%d and %d remaining after %d", d.Remaining, d.States()[1].Remaining, sum)
+		if most := 10_000 - sum; d.Remaining > most || d.Remaining < most-100 || stateAt(d, 1).Remaining != d.Remaining+90_000 {
+			t.Fatalf("%d and %d remaining after %d", d.Remaining, stateAt(d, 1).Remaining, sum)
 		}
 	}
 	if l.calls.Load() > 100 {
