@@ -185,8 +185,14 @@ func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client
 		} else {
 			u, err = by.Take(ctx, asked.Log, asked.Key, asked.Cost)
 		}
-		if !u.Cached {
+		if !u.Cached && u.Source != SourceLease {
 			circuit.Learn(ctx, begun, asked, err)
+		}
+	} else if a.most > 0 && l.leaser != nil {
+		for n := a.most; n > 0 && err != nil; n /= 2 {
+			if leased, ok := l.leaser.TakeLeased(asked.Log, asked.Key, n); ok {
+				u, a.Cost, err = leased, n, nil
+			}
 		}
 	}
 	if err != nil {
@@ -325,8 +331,10 @@ func (l *Limiter) askAll(ctx context.Context, asks []Charge) ([]store.Usage, err
 	var failed *store.ChargeError
 	switch {
 	case err == nil:
-		for _, a := range asked {
-			l.circuits.Of(a).Learn(ctx, begun, a, nil)
+		for i, a := range asked {
+			if usages[i].Source != SourceLease {
+				l.circuits.Of(a).Learn(ctx, begun, a, nil)
+			}
 		}
 	case errors.As(err, &failed) && failed.Index < len(asked):
 		a := asked[failed.Index]

@@ -14,7 +14,7 @@ var passed = regexp.MustCompile(`\[rapid\] OK, passed (\d+) tests`)
 func TestRow02_Model(t *testing.T) {
 	t.Parallel()
 	r := row(t, 2)
-	out := runCore(t, ".", "./redisstream", "-run=Conformance/Property|Conformance/Together/property",
+	out := runCore(t, "./internal/memory", "./redisstream", "-run=Conformance/Property|Conformance/Together/property",
 		"-rapid.nofailfile", fmt.Sprintf("-rapid.checks=%d", scale(10, 300)))
 	histories, kinds := passedHistories(out)
 	// Memory, Redis and Cluster, with and without steps of the clock.

@@ -77,7 +77,7 @@ func (t *Table[K, S]) startCall(l *lease[K, S], now Moment) *Call[K, S] {
 		}
 		l.waiting = l.waiting[1:]
 	}
-	if need > 0 && l.called && now.Mono < l.sent.Mono+l.terms.Length {
+	if need > 0 && l.called && !l.failed && now.Mono < l.sent.Mono+l.terms.Length {
 		l.size.grow(l.terms, need)
 	}
 	if !l.spare && !t.closed.Load() {
@@ -115,7 +115,7 @@ func (c *Call[K, S]) Done(r Reply[S], err error) {
 	now := t.Now() // the reply is here
 	l.call = nil
 	l.size.slow = now.Mono-c.sent.Mono > l.terms.Length/4
-	if err != nil {
+	if l.failed = err != nil; l.failed {
 		for _, w := range c.waiters {
 			w.answer(Answer[S]{Err: err})
 		}
@@ -198,7 +198,7 @@ func (r *Reply[S]) wait(least int64) (time.Duration, bool) {
 
 // install makes units available until the lease ends.
 func (t *Table[K, S]) install(l *lease[K, S], g *Generation[S], units int64, now Moment) {
-	g.left.Store(units)
+	g.left.Add(units) // some may have been put back
 	g.low, g.renew = g.size/4, g.end
 	if g.size >= 4 {
 		g.renew = g.sent.add(l.terms.Length * 3 / 4)

@@ -16,7 +16,8 @@ type agenda[K comparable, S any] struct {
 	mu      sync.Mutex
 	leases  dueHeap[K, S]
 	returns []Return[K, S]
-	armed   bool
+	round   uint64        // of the next sweep; the timers of earlier rounds do nothing
+	armed   bool          // the next sweep has a timer
 	at      time.Duration // when the next sweep is, if it is armed
 	last    time.Duration // when the last one was
 	pause   time.Duration
@@ -34,6 +35,15 @@ func (a *agenda[K, S]) add(l *lease[K, S], at time.Duration) {
 	case at < l.due:
 		l.due = at
 		heap.Fix(&a.leases, l.place)
+	}
+}
+
+// remove has the sweep not look at a lease any more.
+func (a *agenda[K, S]) remove(l *lease[K, S]) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if l.place >= 0 {
+		heap.Remove(&a.leases, l.place)
 	}
 }
 
@@ -71,27 +81,34 @@ func (t *Table[K, S]) arm(now Moment) {
 		return
 	}
 	a.armed, a.at = true, at
+	a.round++
+	round := a.round
 	a.mu.Unlock()
-	t.After(at-now.Mono, t.sweep)
+	t.After(at-now.Mono, func() { t.sweep(round) })
 }
 
 // sweep ends the leases whose time is over, forgets the keys that were idle, and returns
 // what was left.
-func (t *Table[K, S]) sweep() {
+func (t *Table[K, S]) sweep(round uint64) {
 	now := t.Now()
 	a := &t.agenda
 	a.mu.Lock()
+	if round != a.round {
+		a.mu.Unlock()
+		return // an earlier sweep was armed since
+	}
 	a.armed, a.last = false, now.Mono
 	a.mu.Unlock()
 	for l := a.pop(now.Mono); l != nil; l = a.pop(now.Mono) {
 		l.mu.Lock()
 		t.advance(l, now, 0)
 		at, idle := l.look(now)
+		gone := l.gone
 		if idle {
 			t.forget(l)
 		}
 		l.mu.Unlock()
-		if !idle {
+		if !idle && !gone {
 			a.add(l, at)
 		}
 	}

@@ -144,6 +144,7 @@ type lease[K comparable, S any] struct {
 	call    *Call[K, S]     // in flight; nil for none
 	size    size
 	called  bool
+	failed  bool   // the last call
 	sent    Moment // when the last call was sent
 	gone    bool   // from the table
 
@@ -165,7 +166,7 @@ func (t *Table[K, S]) of(k K, terms Terms) *lease[K, S] {
 		return known
 	}
 	l := &lease[K, S]{key: k, hash: hash, terms: terms, place: -1}
-	if known != nil || len(s.keys) >= keysInShard && !s.makeRoom() || t.closed.Load() {
+	if known != nil || len(s.keys) >= keysInShard && !t.makeRoom(s) || t.closed.Load() {
 		s.mu.Unlock()
 		l.spare = true
 		return l
@@ -179,7 +180,7 @@ func (t *Table[K, S]) of(k K, terms Terms) *lease[K, S] {
 
 // makeRoom removes an idle key, and reports whether it has found one. The shard's lock is
 // held.
-func (s *shard[K, S]) makeRoom() bool {
+func (t *Table[K, S]) makeRoom(s *shard[K, S]) bool {
 	seen := 0
 	for hash, l := range s.keys { // in random order
 		if l.mu.TryLock() {
@@ -188,6 +189,7 @@ func (s *shard[K, S]) makeRoom() bool {
 			l.mu.Unlock()
 			if idle {
 				delete(s.keys, hash)
+				t.agenda.remove(l)
 				return true
 			}
 		}

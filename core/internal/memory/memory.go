@@ -91,9 +91,11 @@ func (m *Store) TakeAll(ctx context.Context, charges []store.Charge) ([]store.Us
 	if err := m.check(ctx); err != nil {
 		return nil, err
 	}
-	charges = slices.Clone(charges)
-	for i := range charges {
-		charges[i].Log = charges[i].Log.WithoutLease()
+	if slices.ContainsFunc(charges, func(c store.Charge) bool { return c.Log.Unleased != nil }) {
+		charges = slices.Clone(charges)
+		for i := range charges {
+			charges[i].Log = charges[i].Log.WithoutLease()
+		}
 	}
 	usages, ok := m.takeAll(charges)
 	if !ok {
