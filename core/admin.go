@@ -94,8 +94,8 @@ func (l *Limiter) Ban(ctx context.Context, key string, d time.Duration) error {
 	return l.setRule(ctx, Rule{Kind: RuleBan, Key: key, Until: now.Add(d)}, now)
 }
 
-// Now returns the time by the store's clock, by which rules end. It asks the store, so it
-// is right to a few milliseconds whatever this process's clock says.
+// Now returns the time by the store's clock, by which rules end. Now calls the store, so
+// the time is right to a few milliseconds, whatever this process's clock says.
 func (l *Limiter) Now(ctx context.Context) (time.Time, error) {
 	if err := l.refreshRules(ctx); err != nil {
 		return time.Time{}, ruleError(err)
@@ -108,12 +108,12 @@ func (l *Limiter) Unban(ctx context.Context, key string) (bool, error) {
 	return l.DeleteRule(ctx, Rule{Kind: RuleBan, Key: key}.ID())
 }
 
-// Switch switches the policy called name, or [AllPolicies], to a mode, for all
-// processes on the same store: a kill switch. [ModeOff] lets requests pass uncounted,
-// [ModeShadow] counts them and denies none. [ModeOn] deletes the rule: a policy is then as
-// it was made, unless a switch of all policies holds. While a policy is off or in shadow
-// mode, clients see no response fields of it. Clients that a rule blocks or bans
-// stay out. For a switch that ends by itself, set a [Rule] with Until.
+// Switch switches the policy called name, or [AllPolicies], to a mode, for all processes
+// on the same store: a kill switch. [ModeOff] lets requests pass uncounted, [ModeShadow]
+// counts them and denies none. [ModeOn] deletes the rule: a policy is then as it was
+// made, unless a switch of all policies holds. While a policy is off or in shadow mode,
+// responses do not have its fields. Clients that a rule blocks or bans stay out. For a
+// switch that ends by itself, set a [Rule] with Until.
 func (l *Limiter) Switch(ctx context.Context, name string, to Mode) error {
 	r := Rule{Kind: RuleSwitch, Policy: name, Mode: to}
 	if to == ModeOn {
@@ -124,8 +124,9 @@ func (l *Limiter) Switch(ctx context.Context, name string, to Mode) error {
 }
 
 // SetRule adds a rule, or replaces the one with the same ID. It holds in this process
-// when SetRule returns, and in the others within a second. A new rule beyond [store.MaxRules]
-// is an [store.ErrTooManyRules]. The cost of SetRule does not depend on the number of rules.
+// when SetRule returns, and in the others within a second. A new rule beyond
+// [store.MaxRules] is a [store.ErrTooManyRules]. The cost of SetRule does not depend on
+// the number of rules.
 func (l *Limiter) SetRule(ctx context.Context, r Rule) error {
 	var now time.Time
 	if !r.Until.IsZero() {

@@ -20,9 +20,10 @@ import (
 //
 // In memory, and on a single Redis server, this is one step and one round trip. On a
 // Cluster or Ring this is true for logs of the same key. Logs of different keys are
-// checked one by one there. Units that one log gave are given back when another log
-// denies. For a moment, other requests may be denied because of them. Such policies
-// must be [Refundable]; otherwise the error is [store.ErrCrossSlot]. No limit is ever exceeded.
+// checked one by one there. Units taken from one log are given back when another log
+// denies. For a moment, other requests may be denied because of them. Such policies must
+// be [Refundable]; otherwise the error is [store.ErrCrossSlot]. No limit is ever
+// exceeded.
 //
 // It is an error if two charges have the same key, and the same policy or policies of one
 // name, or if there are no charges.
@@ -30,8 +31,8 @@ func (l *Limiter) AllowAll(ctx context.Context, charges ...Charge) ([]Decision, 
 	return l.Decide(ctx, Request{}, charges, nil)
 }
 
-// Request is what a decision can depend on beside the charges, and what observers are
-// told of it. The zero Request is one of which nothing is known.
+// Request is what a decision can depend on besides the charges, and what observers
+// receive about the request. In the zero Request nothing is known.
 type Request struct {
 	// Client is the client's address, which rules on networks are matched with. It is
 	// read while there are such rules: see [Limiter.NeedsClient]. Without it they are
@@ -51,8 +52,8 @@ type Request struct {
 }
 
 // NeedsClient reports whether rules are on networks, so that [Limiter.Decide] reads
-// r.Client. Without such rules nobody needs to find the address out. NeedsClient waits for
-// changed rules as Decide does, which then does not wait again.
+// r.Client. Without such rules the address is not needed. NeedsClient waits for changed
+// rules as Decide does, which then does not wait again.
 func (l *Limiter) NeedsClient(ctx context.Context, r *Request) bool {
 	came, v := l.look(ctx, r)
 	r.looked, r.came = true, came
@@ -68,9 +69,9 @@ func (l *Limiter) look(ctx context.Context, r *Request) (came time.Time, v *view
 	return came, l.current(ctx)
 }
 
-// Decide is [Limiter.AllowAll] for a request of which more is known than the charges. It
-// appends the decisions to dst, so that the caller chooses their memory. With an error
-// there are none.
+// Decide is [Limiter.AllowAll] with more facts about the request than the charges. It
+// appends the decisions to dst, so that the caller chooses their memory. After an error
+// it returns none.
 func (l *Limiter) Decide(ctx context.Context, r Request, charges []Charge, dst []Decision) ([]Decision, error) {
 	if len(charges) == 0 {
 		return nil, errNoPolicy

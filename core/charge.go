@@ -12,7 +12,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// Charge is one of several checks that are made together.
+// Charge is one policy, one key and a cost, for [Limiter.AllowAll].
 type Charge struct {
 	Policy *Policy
 	Key    string

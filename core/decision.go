@@ -24,7 +24,7 @@ const (
 
 // Decision is the answer to one request, or to a [Limiter.Peek].
 type Decision struct {
-	Policy  *Policy // nil only in the zero Decision, which is none
+	Policy  *Policy // nil only in the zero Decision
 	Key     string  // who was counted; a digest where the key was secret or long
 	Cost    int64   // units asked for
 	Allowed bool    // whether the policy lets the request pass; for a peek, whether it would

@@ -14,11 +14,11 @@
 //	}
 //
 // Package redisstream has a store in Redis Streams that several processes share.
-// [NewMemory] returns a store in this process's memory, which decides the same. Web
-// services use neither directly. The adapters for Gin, Echo and Fiber (modules
+// [NewMemory] returns a store in this process's memory that makes the same decisions.
+// Web services use neither directly. The adapters for Gin, Echo and Fiber (modules
 // ginlimit, echolimit and fiberlimit) and for net/http (package httplimit) find out who
 // a request comes from, call the limiter and respond to requests over the limit.
-// Package store is for those who write a store.
+// Package store is for authors of stores.
 //
 // # How it counts
 //
@@ -86,49 +86,48 @@
 //
 //	gateway := core.NewPolicy("gateway", core.PerMinute(100_000), core.Lease(time.Second))
 //
-// Then most decisions call no server, and the limits still hold exactly, for all processes
-// together. A unit that was taken at a time is used within the lease d, and the log counts
-// it for Window+d. The price: units come back up to d late, and a limit that is always full
-// admits Max in each Window+d.
+// Then most decisions call no server, and the limits still hold exactly, for all
+// processes together. A unit is used within d of the time at which it was taken, and the
+// log counts it for Window+d. The price is that units come back up to d late: a limit
+// that is always full admits Max in each Window+d.
 //
-//   - A decision of a lease has the Source [SourceLease]. Its Remaining, and r in the
-//     response fields, are what the log had left when the lease was taken, plus what
-//     the lease has left. Other processes take from the log meanwhile, so this is an
-//     estimate and not a lower bound.
+//   - A decision from a lease has the source [SourceLease]. Its Remaining, and r in
+//     the response fields, are what the log had left when the lease was taken, plus
+//     what the lease has left. Other processes take from the log meanwhile, so this
+//     is an estimate and not a lower bound.
 //   - ResetAfter, and t, are never too early. They count from when the lease was taken.
-//   - RetryAfter of a denial is exact by the log: who waits that long gets in, if nobody
-//     else took the place. Units that a lease has left come back earlier. A denial can
-//     be as old as d, and as 100 ms.
-//   - While the store does not answer, what is leased is handed out until it ends. Then
-//     the failure mode decides.
-//   - Bans and other rules hold at once. A lowered limit, and a reset, hold within d for
-//     units that other processes have taken before.
-//   - A process that is killed loses what its leases had left until Window+d is over. Close
-//     the limiter to return it.
+//   - RetryAfter of a denial is exact by the log: a request after that time is admitted
+//     if nobody else took the place. Units that a lease has left come back earlier. A
+//     denial can be as old as the shorter of d and 100 ms.
+//   - While the store does not answer, the process hands out its leases until they end.
+//     Then the failure mode decides.
+//   - Bans and other rules hold at once. A lowered limit or a reset applies within d to
+//     units that other processes took before.
+//   - A process that is killed loses what its leases had left until Window+d is over.
+//     Close the limiter to return them.
 //
 // A lease is never more than an eighth of Max and a quarter of what is left. Close to
 // the limit nothing is taken ahead, and denials are exact. A key that is seen once
-// costs one call, as without leases, and about 1.6 times the server's time.
+// costs one call, as without leases, but takes about 1.6 times the server's time.
 //
-// Leases are for hot keys: a gateway, an account of a big customer, a limit for a whole
-// service. They gain nothing for clients with a request now and then, or for a Max below 16.
-// The repository's core/benchmarks/leases/README.md shows what a Redis server sees of 10 to
-// 2,000 processes with leases.
-// A d above a sixtieth of the window costs more: in a model with a demand of 0.9 of the
-// limit, 0.2 to 0.8 % of requests were denied at a sixtieth, and 11 % at a quarter.
+// Leases are for hot keys: a gateway, the account of a big customer, a limit for a whole
+// service. They gain nothing for clients that send a request now and then, or for a Max
+// below 16. The repository's core/benchmarks/leases/README.md shows what a Redis server
+// sees of 10 to 2,000 processes with leases. A d above a sixtieth of the window costs
+// more. In a model with a demand of 90% of the limit, 0.2% to 0.8% of requests were
+// denied at a sixtieth, and 11% at a quarter.
 //
 // # Changes while running
 //
-// [Limiter.Replace] puts other policies in the place of those of the same
-// names, in this process; package policyfile, a module of its own, reads them
-// from a file. A [Rule] holds for all processes on the same store within a
-// second: it overrides a policy's limits, switches policies off or to shadow, or
-// blocks, bans or exempts a client. [WithRulesInterval] says what that costs.
-// Either way, what was counted before a change continues to count: tightening a limit
-// hands out no budget. See [Limiter.Replace].
-// [Shadow] lets a policy count and report before it denies. [Limiter.Entries],
-// [Limiter.Peek], [Limiter.Reset] and [Limiter.Ban] are what a support engineer
-// needs.
+// [Limiter.Replace] installs other policies in place of those with the same names, in
+// this process. Package policyfile, a module of its own, reads them from a file. A
+// [Rule] holds for all processes on the same store within a second: it overrides a
+// policy's limits, switches policies off or to shadow, or blocks, bans or exempts a
+// client. [WithRulesInterval] says what that costs. Either way, what was counted
+// before a change continues to count: tightening a limit hands out no budget. See
+// [Limiter.Replace]. [Shadow] lets a policy count and report before it denies.
+// [Limiter.Entries], [Limiter.Peek], [Limiter.Reset] and [Limiter.Ban] are what a
+// support engineer needs.
 //
 // # Response fields
 //
@@ -173,31 +172,32 @@
 //     with 429. If one of several policies is closed, the request is rejected.
 //
 // A circuit breaker opens after five failures in a row, or when half of at least 20
-// decisions within a second fail. No request waits for that server then. Each server of a Cluster or Ring has a breaker, so the keys of the other servers are not
-// affected. The limiter asks the server in the background: four times a second while there
-// are decisions, and less often otherwise. The first response closes the breaker.
+// decisions within a second fail. No request waits for that server then. Each server of a
+// Cluster or Ring has a breaker, so the keys of the other servers are not affected. The
+// limiter probes the server in the background: four times a second while there are
+// decisions, and less often otherwise. The first response closes the breaker.
 //
-// The log has one line when a server stops responding and one when it is back, and at
-// most one a minute about single failures. [Limiter.Health] has counts, also as JSON.
-// Health knows only what requests have found, so a health check also calls
+// The limiter logs one line when a server stops responding and one when it is back, and
+// at most one a minute about single failures. [Limiter.Health] has counts, also as
+// JSON. Health shows only what requests have found, so a health check should also call
 // [Limiter.Ping]. [Limiter.FailureMode] returns the mode of a policy. Start-up does not
 // need the store.
 //
 // [ErrOverloaded] means that this process was too slow to send a decision. FailLocal then
-// rejects the request as FailClosed does, since the store still has the budget. Neither that
-// nor a caller that leaves early counts against the store.
+// rejects the request as FailClosed does, since the store still has the budget.
+// ErrOverloaded does not count against the store, nor does a caller that leaves early.
 //
 // # Who is counted
 //
-// By default the address at the other end of the connection, which nobody can forge:
-// "203.0.113.7", or the prefix "2001:db8::/64" for IPv6, where a client usually holds a
-// whole /64. A peer without an address, as on a Unix socket, is refused, unless
-// [WithTrustedUnixSocket] makes it a trusted proxy.
+// By default, a request is counted by the address at the other end of the connection,
+// which nobody can forge: "203.0.113.7", or the prefix "2001:db8::/64" for IPv6, where
+// a client usually holds a whole /64. A peer without an address, as on a Unix socket,
+// is refused, unless [WithTrustedUnixSocket] makes it a trusted proxy.
 //
 // Behind a proxy, name the proxy with [WithTrustedProxies]. The client is then the first
-// address from the right of the forwarded chain that is not a trusted proxy. An entry that
-// is not an address, such as "unknown" or an obfuscated node of RFC 7239, ends the walk at
-// the last address before it.
+// address from the right of the forwarded chain that is not a trusted proxy. An element
+// that is not an address, such as "unknown" or an obfuscated node of RFC 7239, ends the
+// search at the last address before it.
 //
 // A client behind a translator (NAT64, SIIT) has an address such as
 // 64:ff9b::203.0.113.7, and is counted by the IPv4 address inside. So is
@@ -205,10 +205,11 @@
 // together. A proxy behind a translator is trusted by the address that it has here:
 // WithTrustedProxies needs the IPv6 form.
 //
-// Credentials such as API keys are counted by a digest: the name of the credential and 128
-// bits of the HMAC-SHA-256 of its value under the secret of [WithKeySecret], or of its
-// SHA-256 without one. The value itself is not stored or logged. Functions AddressKey and
-// CredentialKey of package adapter make the key of a client, such as to ban it.
+// Credentials such as API keys are counted by a digest: the name of the credential and
+// 128 bits of the HMAC-SHA-256 of its value under the secret of [WithKeySecret], or of
+// its SHA-256 without one. The value itself is not stored or logged. Functions AddressKey
+// and CredentialKey of package adapter return the key of a client, for example to ban the
+// client.
 //
 // The keys that adapters make, as decisions, the monitor and rules show them:
 //
@@ -225,17 +226,17 @@
 // # Personal data
 //
 // An address, a user and the digest of a credential name a person. The name of a log in
-// Redis has none of them, only a digest. It has no secret, so who reads Redis can find an
-// address by trying all. Keys themselves are in rules until somebody deletes
-// them or they end, and in the feed and page of the monitor.
+// Redis has none of them, only a digest. The digest has no secret, so whoever reads Redis
+// can find an address by trying all addresses. Keys themselves are in rules until
+// somebody deletes them or they end, and in the feed and page of the monitor.
 //
-// With [WithHashedAddresses] no key has an address. A rule on a network has that of the
-// network, and a log line of the monitor about wrong passwords names a client by its key.
+// With [WithHashedAddresses] no key has an address. A rule on a network has the address
+// of the network. The monitor's log lines about wrong passwords name a client by its key.
 // Other log lines have no key, except those about actions in the monitor.
 //
-// A log in Redis has a time to live of at most twice the policy's longest window since its
-// last request. In memory it goes within a second after its last entry has left the window.
-// The page of the monitor shows the keys of the last minute. Its feed in Redis has the
-// busiest keys of each ten seconds: the newest 57,600 entries, an hour of 16 processes. It is
-// deleted two hours after the last entry.
+// A log in Redis has a time to live of at most twice the policy's longest window since
+// its last request. In memory, a log is deleted within a second after its last entry has
+// left the window. The page of the monitor shows the keys of the last minute. Its feed in
+// Redis has the busiest keys of each ten seconds: the newest 57,600 entries, an hour of
+// 16 processes. The feed is deleted two hours after its last entry.
 package core

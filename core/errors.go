@@ -15,9 +15,9 @@ var (
 	// of a policy in shadow mode is allowed: see Decision.WouldDeny.
 	ErrCost = errors.New("core: cost can never be admitted")
 
-	// ErrNoKey is returned for an empty key, such as a request without the
-	// credential it is to be counted by. Such requests are refused and never
-	// share one log.
+	// ErrNoKey is returned for an empty key, such as for a request without
+	// the credential that it is counted by. Such requests are refused and
+	// never share one log.
 	ErrNoKey = identity.ErrNoKey
 
 	// errNoPolicy is returned for a nil policy, and for the zero Policy.

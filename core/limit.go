@@ -57,9 +57,9 @@ var units = []struct {
 }
 
 // ParseLimit reads a limit such as "5/10s", "100/minute", "1000/h", "3/7d" or
-// "20/1m30s": units, a slash, and a window, which is s, m, h, d (or second,
-// minute, hour, day), a whole number of days, or a Go duration. The error quotes s, and
-// its Unwrap returns what is wrong without that.
+// "20/1m30s": units, a slash, and a window, which is s, m, h, d (or second, minute,
+// hour, day), a whole number of days, or a Go duration. The error quotes s, and its
+// Unwrap returns the cause without s.
 func ParseLimit(s string) (Limit, error) {
 	l, err := parseLimit(s)
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// Limiter decides on requests by the logs in its [Store]. Make one with [New];
-// it is safe for concurrent use, and one serves a whole process.
+// Limiter decides on requests by the logs in its [Store]. Make one with [New].
+// A Limiter is safe for concurrent use, and one serves a whole process.
 type Limiter struct {
 	store    Store
 	leaser   store.Leaser // the store, if it takes leases
@@ -54,11 +54,11 @@ type Limiter struct {
 //
 //	limiter := core.New(core.NewMemory())
 //
-// A store that does not answer is not an error: see [WithFailureMode]. It panics when
-// the store is nil. Close it to end its goroutines, one that looks for changed
-// rules and one that registers its logs, both only while there are decisions, and one
-// for each server that does not answer, which asks it now and then. Make one for the
-// process, not for each request.
+// A store that does not answer is not an error: see [WithFailureMode]. New panics if
+// the store is nil. Close the limiter to end its goroutines. One checks for changed
+// rules and one registers logs, both only while there are decisions. For each server
+// that does not answer, another one probes it. Make one limiter for the process, not
+// one for each request.
 func New(s Store, options ...Option) *Limiter {
 	if v := reflect.ValueOf(s); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("core: New: nil store: use core.NewMemory(), or redisstream.New for Redis")
@@ -99,8 +99,8 @@ func New(s Store, options ...Option) *Limiter {
 	return l
 }
 
-// Seam is for package adapter and what is beside it in this module: users need nothing of
-// it, and it can change in any version.
+// Seam returns what package adapter and other packages of this module need. Users do not
+// need it, and it can change in any version.
 func (l *Limiter) Seam() *seam.Seam { return &l.seam }
 
 // Allow decides on one request of cost 1, and counts it if it is admitted.

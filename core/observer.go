@@ -16,7 +16,7 @@ type Observer interface {
 
 // Observation is one decision, as an [Observer] receives it.
 type Observation struct {
-	Context context.Context // of the question: for the request's trace, and not to be kept
+	Context context.Context // of the decision: for the request's trace, and not to be kept
 
 	Policy *Policy
 	Key    string // who was counted; a digest where the key was secret or long
@@ -26,8 +26,8 @@ type Observation struct {
 	Result     Result
 	Reason     Reason        // "" without a decision
 	Source     Source        // SourceNone without a decision
-	Limit      Limit         // that binds
-	Remaining  int64         // of it
+	Limit      Limit         // the one that binds
+	Remaining  int64         // units left of that limit
 	RetryAfter time.Duration // of a denial
 	Took       time.Duration // to decide
 	Err        error         // why there is no decision; else nil

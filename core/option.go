@@ -67,8 +67,8 @@ func WithIPv6Prefix(bits int) Option {
 //
 // Another secret makes other keys. Each client then has a new budget once, and bans of
 // keys with a digest have to be set again. Processes with the old and the new secret, as
-// in a rolling deployment, count apart: a client can have up to twice its limit until the
-// longest window after the change is over.
+// in a rolling deployment, count separately: a client can have up to twice its limit
+// until the longest window after the change is over.
 func WithKeySecret(secret []byte) Option {
 	return func(l *Limiter) { l.identity.SetSecret(secret) }
 }

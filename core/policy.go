@@ -68,7 +68,7 @@ func (e *PolicyError) Unwrap() error { return e.Err }
 
 // ParsePolicy makes a policy from text, such as limits from a settings file in
 // the form of [ParseLimit]. Options such as [VariableCost] may follow. The error is
-// that of ParseLimit or a [*PolicyError].
+// from ParseLimit, or a [*PolicyError].
 func ParsePolicy(name string, limits []string, options ...PolicyOption) (*Policy, error) {
 	all := make([]PolicyOption, 0, len(limits)+len(options))
 	for _, text := range limits {
@@ -177,11 +177,11 @@ func shortWindow(w time.Duration) string {
 	return strconv.FormatInt(w.Milliseconds(), 10) + "ms"
 }
 
-// With is a policy like p with other settings. Limits among the options replace
-// all limits of p. A lease of p that is too long for them is shortened. Its logs are those of p if their longest window and their
-// layout are the same. Otherwise it begins new logs; a [Limiter] that changes a
-// policy counts the earlier ones too, see [Limiter.Replace]. The error is a
-// [*PolicyError].
+// With returns a policy like p with other settings. Limits among the options replace all
+// limits of p. A lease of p that is too long for them is shortened. The new policy has
+// the logs of p if the longest window and the layout are the same. Otherwise it begins
+// new logs. A [Limiter] that changes a policy counts the earlier logs too: see
+// [Limiter.Replace]. The error is a [*PolicyError].
 func (p *Policy) With(options ...PolicyOption) (*Policy, error) {
 	all := []PolicyOption{p.traits}
 	if slices.ContainsFunc(options, isLimit) {

@@ -62,25 +62,25 @@ func Refundable(grace time.Duration) PolicyOption {
 func Coarse(n int) PolicyOption { return policyOption(func(t *traits) { t.slices = n }) }
 
 // Lease lets each process take units ahead of requests, and hand them out itself for the
-// time d after it took them. A hot key then costs a store a call now and then instead of one
-// for each decision. The limits are never exceeded. The price is that units come back up
-// to d late, so a limit that is always full admits Max in each Window+d.
+// time d after it took them. A hot key then costs a store call now and then, not one for
+// each decision. The limits are never exceeded. The price is that units come back up to d
+// late, so a limit that is always full admits Max in each Window+d.
 //
-// d is from 1 ms to a sixteenth of the shortest window. Up to a sixtieth, such as a second
-// for a limit per minute, the price is hardly seen. Use leases for keys with many requests
-// a second. Keys that are seen once in a while gain nothing.
+// d is from 1 ms to a sixteenth of the shortest window. Up to a sixtieth, such as a
+// second for a limit per minute, the price is hard to notice. Use leases for keys with
+// many requests a second. Keys that are seen once in a while gain nothing.
 //
 // A decision from a lease has the source [SourceLease]. Its Remaining is what the log had
 // left when the lease was taken, plus what the lease has left. It is an estimate: other
-// processes take from the log meanwhile. A denial can be as old as d, and as 100 ms.
-// Bans and other rules hold at once. A limit that is lowered holds for units that were
-// taken before within d. A process that crashes loses the units of its leases until
-// Window+d is over. Two processes with different d keep different logs, and count
-// each other's as earlier ones.
+// processes take from the log meanwhile. A denial can be as old as the shorter of d and
+// 100 ms. Bans and other rules hold at once. A lowered limit applies within d to units
+// that were taken before. A process that crashes loses the units of its leases until
+// Window+d is over. Two processes with different d keep different logs. Each counts the
+// other's log as an earlier one.
 //
 // The memory store needs no leases and takes none. Below a Max of 16 no units are taken
 // ahead either, and the policy's logs are those of a policy without leases. The policy
-// can have [VariableCost], but is neither [Refundable] nor [Coarse].
+// can have [VariableCost], but can be neither [Refundable] nor [Coarse].
 func Lease(d time.Duration) PolicyOption { return policyOption(func(t *traits) { t.lease = d }) }
 
 // Shadow makes the policy count and report, but deny nothing. A request that the limits
@@ -100,8 +100,8 @@ func FieldName(name string) PolicyOption {
 // OnStoreFailure sets the policy's failure mode: what happens to its requests when the
 // store does not answer. The default is the mode of [WithFailureMode].
 //
-// The adapters have a function of the same name for something else. Theirs is given to
-// WithRefund, and gives back requests that were answered with a status of 400 or above.
+// The function OnFailure of the adapters does something else. It is for WithRefund, and
+// gives back requests that were answered with a status of 400 or above.
 func OnStoreFailure(mode FailureMode) PolicyOption {
 	return policyOption(func(t *traits) { t.failure = mode })
 }
@@ -145,7 +145,7 @@ func (p *Policy) checkTraits() (option string, err error) {
 // leaseShare is how much longer the shortest window is than a lease, at least.
 const leaseShare = 16
 
-// minLeased is the smallest Max of which units are taken ahead: two, an eighth.
+// minLeased is the smallest Max for which units are taken ahead: an eighth is two.
 const minLeased = 16
 
 func (p *Policy) checkLease() error {

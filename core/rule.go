@@ -58,11 +58,10 @@ type Rule struct {
 	Key     string       `json:"key,omitempty"`
 	Network netip.Prefix `json:"network,omitzero"`
 
-	// Policy and Limits are the name of the policy that an Override is about,
-	// and its limits meanwhile. What was counted under the limits before goes on
-	// to count: see [Limiter.Replace]. One that a
-	// process can't apply, such as two limits for a policy with [Coarse], changes
-	// nothing there.
+	// Policy and Limits are the name of the policy that an Override is about, and
+	// its limits meanwhile. What was counted under the earlier limits continues
+	// to count: see [Limiter.Replace]. An Override that a process can't apply,
+	// such as two limits for a policy with [Coarse], changes nothing there.
 	Policy string  `json:"policy,omitempty"`
 	Limits []Limit `json:"limits,omitempty"`
 

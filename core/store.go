@@ -10,7 +10,7 @@ import (
 
 // Store keeps the logs and decides on them. Package core has one that keeps them in
 // this process's memory, [NewMemory]; package redisstream has one that keeps them in
-// Redis. Package store is for those who write one.
+// Redis. Package store is for authors of stores.
 type Store = store.Store
 
 // Source is where a decision came from. Its String returns "memory", "redis",
@@ -22,7 +22,7 @@ const (
 	SourceMemory   = store.SourceMemory   // this process's memory
 	SourceRedis    = store.SourceRedis    // Redis
 	SourceFallback = store.SourceFallback // this process's memory, since the store did not answer
-	SourceNone     = store.SourceNone     // no log was asked: see [Reason]
+	SourceNone     = store.SourceNone     // no log was used: see [Reason]
 	SourceLease    = store.SourceLease    // units that this process took ahead: see [Lease]
 )
 

@@ -7,8 +7,8 @@ import (
 )
 
 // AllowUpTo admits a request that can use from 1 to most units. It takes as many as there
-// are, and the decision's Cost is how many. If there is none it is a denial of cost 1. A
-// policy needs [VariableCost] for more than 1 unit.
+// are, and the decision's Cost is their number. If there are none, the decision is a
+// denial of cost 1. A policy needs [VariableCost] for more than 1 unit.
 //
 // Use it for work that can be done in part, such as a batch of messages. While the store
 // does not answer, [FailLocal] admits 1 unit.

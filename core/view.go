@@ -7,8 +7,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// maxKnown bounds the policies that a limiter remembers. A program has a few;
-// one that makes policies for each request must not pile them up.
+// maxKnown bounds the policies that a limiter keeps. A program has a few; one
+// that makes policies for each request must not pile them up.
 const maxKnown = 1024
 
 // view is what policies and rules are at some time. It never changes: a change
@@ -204,23 +204,24 @@ func (l *Limiter) Register(policies ...*Policy) {
 	}
 }
 
-// Replace puts policies in the place of those of the same names, for this
-// process, from the next decision on: after a settings file has changed, for
-// one. Those replaced before and not named any more are themselves again. A
-// [RuleOverride] of a policy's limits holds for what is in its place, too.
+// Replace installs policies in place of those with the same names, in this
+// process, from the next decision on. Use it after a settings file has
+// changed, for example. A policy that was replaced before and is not named
+// any more is itself again. A [RuleOverride] of a policy's limits also
+// applies to its replacement.
 //
-// What was counted before a change of limits goes on to count, here as after a
+// What was counted before a change of limits continues to count, here as after a
 // [RuleOverride] or a new deployment. So no window as long as the shortest in force,
 // before and after, has more than the largest Max in force. A longer window is exact
-// from one window after the change on. There are two bounds to that:
+// from one window after the change on. There are two exceptions:
 //
-//   - A process that does not know of a change counts the earlier limits' log alone. It
-//     reads a rule within a second, see [WithRulesInterval]. In a store that several
+//   - A process that does not know of a change counts only the log of the earlier limits.
+//     It reads a rule within a second, see [WithRulesInterval]. In a store that several
 //     processes share, it reads the logs of other processes within 20 seconds. After an
-//     idle time it reads them with its first decision, which does not wait for that. The
-//     first decisions of a process wait for that, for a second at most, which includes
-//     the first connection. The first decisions on a policy that is met later wait for
-//     the store's timeout at most. Both take at most half of the time that the caller has.
+//     idle time it reads them with its first decision, which does not wait for them. The
+//     first decisions of a process do wait, for a second at most, the first connection
+//     included. The first decisions on a later policy wait for the store's timeout at
+//     most. Neither wait takes more than half of the time that the caller has.
 //   - A policy has at most 8 earlier logs. A further change in one process waits until one
 //     of them is empty, and a log line says so.
 func (l *Limiter) Replace(policies ...*Policy) {

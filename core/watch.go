@@ -29,10 +29,11 @@ const (
 // decides on requests. The default is 400 ms. This process sees a ban
 // by another process within that time.
 //
-// A look is one command to Redis. At 400 ms a process that is always busy sends
-// 216,000 a day; at 10 s, 8,640. No command is sent while nothing is decided. The first
-// decision after a second without any waits for a look, for the store's timeout at most,
-// and not while a server does not answer. It panics below 1 ms.
+// A check is one command to Redis. At 400 ms a process that is always busy sends 216,000
+// a day; at 10 s, 8,640. No command is sent while nothing is decided. The first decision
+// after a second without decisions waits for a check, for the store's timeout at most.
+// It does not wait while a server does not answer. WithRulesInterval panics if d is
+// below 1 ms.
 func WithRulesInterval(d time.Duration) Option {
 	if d < time.Millisecond {
 		panic(fmt.Sprintf("core: WithRulesInterval: %v: use at least 1ms, usually %v", d, defaultRulesInterval))

@@ -12,9 +12,9 @@ import (
 //
 // The functions a key is made of may return an error to refuse the request:
 // [core.Refuse] chooses the status, [core.ErrNoKey] is 401, and an
-// *echo.HTTPError goes to Echo's HTTPErrorHandler as it is. An error of a body
-// that the client has got wrong is 400, such as those of package json, and so is
-// an *echo.BindingError. An [http.MaxBytesError] is 413. Any other error is 503,
+// *echo.HTTPError goes to Echo's HTTPErrorHandler as it is. An error of a
+// body that is malformed is 400, such as those of package json, and so is an
+// *echo.BindingError. An [http.MaxBytesError] is 413. Any other error is 503,
 // and its text is not shown.
 type Key = adapter.Key[echo.Context]
 

@@ -38,16 +38,16 @@ func WithCost(cost func(echo.Context) (int64, error)) Option { return framework.
 func WithSkip(skip middleware.Skipper) Option { return framework.WithSkip(skip) }
 
 // WithTier chooses the policy by the request, such as one for each plan that users pay
-// for. The chosen policy replaces the policy of [New]; nil stands for that one. Make
-// the policies once, not in tier, and give them different names: policies of one name
-// can share a log. With [WithCost], all of them need [core.VariableCost].
+// for. The chosen policy replaces the policy of [New]; nil keeps the policy of New.
+// Make the policies once, not in tier, and give them different names: policies of one
+// name can share a log. With [WithCost], all of them need [core.VariableCost].
 //
 // New does not know these policies. Give them to [core.Limiter.Register], so that the
 // monitor, metrics and overrides know them before their first request.
 func WithTier(tier func(echo.Context) *core.Policy) Option { return framework.WithTier(tier) }
 
-// WithRefund gives a request back after its handler where refund is true:
-// [OnSuccess], [OnFailure], or a function of yours. The policy needs
+// WithRefund gives a request back after its handler if refund returns
+// true: [OnSuccess], [OnFailure], or a function of yours. The policy needs
 // [core.Refundable]; of several, those that have it give the request back.
 //
 // Until then the request counts like any other. However many requests arrive at once,
@@ -127,6 +127,6 @@ func WithErrorHandler(failed func(echo.Context, error) error) Option {
 func WithFrameworkErrors() Option { return framework.WithFrameworkErrors() }
 
 // WithHeaders sets the forms of the response fields. The default is [core.HeadersIETF].
-// Without a form there are no fields, and limits inside this one do not list its policy
-// in theirs. Retry-After is set whatever the forms.
+// Without a form there are no fields, and limits inside this one do not list its
+// policy. Retry-After is set whatever the forms.
 func WithHeaders(forms ...core.HeaderForm) Option { return framework.WithHeaders(forms...) }

@@ -24,8 +24,8 @@ import (
 // stay.
 //
 // Refusals have Cache-Control: no-store, so that no cache keeps them, whoever writes
-// the response. They have none of the fields of a resource that middleware outside has
-// set, such as ETag.
+// the response. Fields of a resource that middleware outside has set, such as ETag,
+// are removed.
 //
 // New panics on a nil limiter or policy, and on an option that fits none of the
 // policies. New registers the policies with the limiter: see [core.Limiter.Policies].

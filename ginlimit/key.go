@@ -13,9 +13,9 @@ import (
 // The functions a key is made of may return an error to refuse the request:
 // [core.Refuse] chooses the status, [core.ErrNoKey] is 401, and a function that
 // has aborted the context with a response of its own has the last word. An error
-// of a body that the client has got wrong is 400, and an [http.MaxBytesError] is
-// 413: see ShouldBind and package json. Any other error is 503, and its text is
-// not shown.
+// of a body that is malformed is 400, and an [http.MaxBytesError] is 413: see
+// ShouldBind and package json. Any other error is 503, and its text is not
+// shown.
 type Key = adapter.Key[*gin.Context]
 
 // ByAddress counts by the client's address, IPv6 by its /64 unless

@@ -20,11 +20,12 @@ var errSettling = errors.New("adapter: too many corrections at once")
 // really used. It calls [core.Limiter.Settle] for each of them. It does not change
 // decisions that took nothing or are already settled.
 //
-// With a store that bounds its answers, as the Redis store does, the decisions and the corrections share the store's
-// timeout: the request waits for the corrections only as long as the decisions have
-// left of it. Nothing is left if the decisions waited longer, in the queue of a busy
-// process. The corrections then continue in the background, and [core.Limiter.Close] waits
-// for them. A request stays charged if its process ends before its correction is made.
+// With a store that bounds its answers, as the Redis store does, the decisions and the
+// corrections share the store's timeout: the request waits for the corrections only for
+// what the decisions have left of that time. Nothing is left if the decisions waited
+// longer, in the queue of a busy process. The corrections then continue in the
+// background, and [core.Limiter.Close] waits for them. A request stays charged if its
+// process ends before its correction is made.
 //
 // The limiter logs what fails, at most once a minute.
 func SettleRequest(ctx context.Context, l *core.Limiter, decisions []core.Decision, used int64, waited time.Duration) {

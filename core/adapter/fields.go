@@ -8,7 +8,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/internal/field"
 )
 
-// HeaderSetter is where response fields are set.
+// HeaderSetter sets response fields.
 type HeaderSetter interface{ SetHeader(name, value string) }
 
 // The names of the fields, in the form that net/http has them in.
@@ -31,8 +31,8 @@ func fieldNames(form core.HeaderForm) []string {
 }
 
 // SetHeaders sets the response fields for the decisions on one request, outer first. A
-// form given twice is set twice; no form sets nothing. Decisions by policies in shadow
-// mode are left out. So are decisions made without a log.
+// form that is given twice is set twice. Without a form nothing is set. Decisions by
+// policies in shadow mode are left out. So are decisions made without a log.
 //
 // retryAfter is the response's Retry-After in seconds, 0 for none. It must not be
 // earlier than a t in the same response, so a later t is left out.

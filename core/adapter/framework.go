@@ -84,7 +84,7 @@ type Exchange interface {
 	Context() context.Context
 
 	// SetField sets a field of the response to the one value in a slice, which may
-	// be kept. The name is in the form that net/http has it in.
+	// be kept. The name is in the form that net/http uses.
 	SetField(name string, value []string)
 
 	// DeleteField removes a field of the response. The name is in the same form.
@@ -109,8 +109,9 @@ type Exchange interface {
 }
 
 // Values returns the values of a field of a net/http request, in order. A server of
-// net/http puts field names into the canonical form, which name is in. Code that fills
-// in a header by hand may not, so a missing name is looked up without case.
+// net/http puts field names into the canonical form, which name must have. Code that
+// fills in a header by hand may not, so Values looks up a missing name without regard
+// to case.
 func Values(header http.Header, name string) []string {
 	if values, ok := header[name]; ok {
 		return values

@@ -64,7 +64,7 @@ func RecordOf(r *http.Request) *Record {
 	return nil
 }
 
-// Again reports whether the request has come through a limit before, as itself.
+// Again reports whether this same request has passed through a limit before.
 func Again(r *http.Request) bool {
 	v := visitOf(r)
 	return v != nil && SameRequest(v.outside, r)

@@ -11,8 +11,8 @@ import (
 // panic on a nil function, an empty name and an empty list.
 //
 // The functions a key is made of may return an error to refuse the request:
-// [core.Refuse] chooses the status, and [core.ErrNoKey] is 401. An error of a body
-// that the client has got wrong is 400, such as those of package json, and an
+// [core.Refuse] chooses the status, and [core.ErrNoKey] is 401. An error of a
+// body that is malformed is 400, such as those of package json, and an
 // [http.MaxBytesError] is 413. Any other error is 503, and its text is not shown.
 type Key = adapter.Key[*http.Request]
 

@@ -23,11 +23,11 @@ import (
 // A request is counted once by each policy and key, however often it comes to a
 // limit, such as when a handler passes it to the mux again. The response fields of
 // the first policies stay. A request with a header of its own, as Clone makes it,
-// is another request, and counted as one.
+// is another request, and is counted as one.
 //
 // Refusals have Cache-Control: no-store, so that no cache keeps them, whoever writes
-// the response. They have none of the fields of a resource that middleware outside has
-// set, such as ETag.
+// the response. Fields of a resource that middleware outside has set, such as ETag,
+// are removed.
 //
 // New panics on a nil limiter or policy, and on an option that fits none of the
 // policies. New registers the policies with the limiter: see [core.Limiter.Policies].

@@ -31,7 +31,7 @@ type Sources struct {
 	Lease    int64 `json:"lease"` // units that the process took ahead
 	Memory   int64 `json:"memory"`
 	Fallback int64 `json:"fallback"` // this process's memory, since the store did not answer
-	None     int64 `json:"none"`     // no log was asked
+	None     int64 `json:"none"`     // no log was used
 	Open     int64 `json:"open"`     // of None, those allowed since the store did not answer
 }
 

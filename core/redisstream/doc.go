@@ -12,9 +12,9 @@
 //
 //	store, err := redisstream.Open("redis://localhost:6379/0")
 //
-// A decision is one Lua script and one round trip, on one stream for each
-// policy and key; the scripts are the .lua files of this package. Times are
-// those of the Redis server. A denied request writes no entry. Every log has a
+// A decision is one Lua script and one round trip, on one stream for each policy
+// and key; the scripts are the .lua files of this package. Times are by the
+// clock of the Redis server. A denied request writes no entry. Every log has a
 // time to live of at most two windows, except while the server's clock is behind
 // an entry.
 //
@@ -22,8 +22,8 @@
 // applies to decisions with the same policy, key and cost that began to wait before it
 // was sent. It is cached until an entry leaves its log, for at most a second. A reset
 // by another process can go unseen for that long. The RetryAfter of a cached denial can
-// be late by one round trip. Denials by policies with refunds or costs are not cached,
-// and those by policies with leases briefly.
+// be late by one round trip. Denials by policies with refunds or costs are not cached.
+// Denials by policies with leases are cached briefly.
 //
 // # How it counts
 //
@@ -45,23 +45,24 @@
 //
 // # Leases
 //
-// A policy with [core.Lease] has logs whose windows are longer by the lease. A process takes
-// units for all who wait, and some ahead, by one script call, and returns what is left at the
-// end, up to 64 keys in a call. A key has one call in flight at most. A process remembers
-// up to 65,536 keys, about 400 bytes each, until they were idle for twice the lease. Requests
-// of further keys are decided one by one.
+// A policy with [core.Lease] has logs whose windows are longer by the lease. By one
+// script call, a process takes units for all waiting requests, and some ahead. It returns
+// what is left at the end, for up to 64 keys in a call. A key has at most one call in
+// flight. A process keeps up to 65,536 keys, at about 400 bytes each, until they have
+// been idle for twice the lease. Requests of further keys are decided one by one.
 //
 // A lease ends d after its call was sent, by the monotonic clock or the wall clock of the
 // process, whichever is first. A process that is stopped for longer returns nothing: the
-// server ignores what comes back later than twice d after it was taken. A machine that
-// resumes with both clocks standing still can use its lease late, and at most that.
+// server ignores what comes back later than twice d after it was taken. A process whose
+// clocks both stood still while its machine slept can use its lease late, but nothing
+// more.
 //
-// A request that finds the lease empty waits for the call in flight, and if that was sent
-// before the request came and brings too little, for one more: at most twice the time of a
-// decision.
+// A request that finds the lease empty waits for the call in flight. If that call was
+// sent before the request came and brings too little, the request waits for one more. So
+// it waits for at most twice the time of a decision.
 //
-// Denials on leased logs are cached for d at most, and for 100 ms. While earlier logs of a
-// policy count, nothing is taken ahead.
+// Denials on leased logs are cached for at most d, and for at most 100 ms. While earlier
+// logs of a policy count, nothing is taken ahead.
 //
 // # What a decision costs
 //
@@ -141,24 +142,24 @@
 // command is sent: see [core.WithRulesInterval].
 //
 // When the key of their order is lost alone, as by an eviction, processes keep the rules
-// that they know. One that starts gets an error (STREAMLIMIT_W008) instead of the rules.
-// The next change of a rule restores the key.
+// that they know. A process that starts gets an error (STREAMLIMIT_W008) instead of the
+// rules. The next change of a rule restores the key.
 //
 // # Changed limits
 //
-// A limit whose Max alone is changed keeps its log. While a counted log holds over
+// A limit keeps its log if only its Max changes. While a counted log holds over
 // 100,000 entries, and more than 1,000 more than a lowered limit admits, RetryAfter
-// can be too short a wait: so many are not looked through. The same holds for any
-// counted log without the command copy, and while its slot moves.
+// can be too short, since the script does not look through so many. The same holds
+// for any counted log without the command copy, and while its slot moves.
 //
 // Another change begins another log, and the earlier ones count in the same script call:
 // see [store.Log.After]. Such a decision costs more until the earlier logs are empty;
-// others cost nothing more. Of a counted earlier log the oldest and the newest 256
-// entries are told apart. The others count until all of them have left: with a shorter
+// other decisions do not. In a counted earlier log, the oldest and the newest 256
+// entries count one by one. The others count until all of them have left. With a shorter
 // window, or for RetryAfter, that is too many, and never too few.
 //
-// A change that is undone within a second can bring back a denial of before it, whose
-// RetryAfter does not count what was admitted meanwhile.
+// A change that is undone within a second can bring back a cached denial from before
+// the change. Its RetryAfter does not count what was admitted meanwhile.
 //
 // One sorted set, streamlimit:{logs}, has the name of each log that is written, so that a
 // process that starts with other limits counts the earlier ones. It ends by itself. While
@@ -199,10 +200,10 @@
 //     when the decision is written to a connection. A decision that is not answered by
 //     then is an error and counts as a failure of the server.
 //
-// So a caller waits at most for the wait bound and the timeout together, 350 ms unless set
-// otherwise. The first callers of a process can wait a second more, for its first
-// connection. A process that is starved of processors reads replies late, and the server
-// is not to blame. While it is starved, a caller waits for up to four wait bounds, and then
+// So a caller waits at most for the wait bound and the timeout together, 350 ms unless
+// set otherwise. The first callers of a process can wait a second more, for its first
+// connection. A process that is starved of CPU time reads replies late, and the server is
+// not to blame. While it is starved, a caller waits for up to four wait bounds, and then
 // up to two seconds for a reply that may have arrived.
 //
 // When a caller's own deadline ends its wait, the limiter's failure mode decides. The
@@ -214,7 +215,8 @@
 // connection was broken, is sent on another connection. What the errors of a server mean is in the
 // files states.go and handshake.go of this package.
 //
-// Replication is asynchronous. A failover loses the entries that the lost primary had
-// not sent to the replica that takes over. The window can then admit that many units
-// above the limit. The entry of a lease has up to an eighth of a limit. Nothing else is lost.
+// Replication is asynchronous. A failover loses the entries that the lost primary had not
+// sent to the replica that takes over. The window can then admit that many units above
+// the limit. The entry of a lease can hold up to an eighth of a limit. Nothing else is
+// lost.
 package redisstream

@@ -358,8 +358,8 @@ func (s *Store) takeRest(ctx context.Context, rest []store.Charge) ([]store.Usag
 	return []store.Usage{u}, err
 }
 
-// TakeUpTo implements [store.Partial]. Logs without refunds and leases are asked several
-// times.
+// TakeUpTo implements [store.Partial]. For logs without refunds and leases it calls the
+// server several times.
 func (s *Store) TakeUpTo(ctx context.Context, p *store.Log, key string, most int64) (u store.Usage, cost int64, err error) {
 	switch {
 	case hasLeases(p):

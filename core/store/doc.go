@@ -1,12 +1,12 @@
-// Package store is for authors of stores. A user of limits needs nothing of it: package
-// core has a store in memory, and package redisstream has one in Redis Streams.
+// Package store is for authors of stores. Users of limits do not need it: package core
+// has a store in memory, and package redisstream has one in Redis Streams.
 //
 // A [Store] keeps the logs of admitted requests, and decides by them. It also keeps the
-// rules that all processes share, as text that it does not read. What a store can do
-// besides, it says by the optional interfaces: [Sharder], [Reporter], [Registrar] and
-// [Bounded]. A store implements only those that are true of it. Later versions may add
-// optional interfaces, and fields to [Log], [Charge] and [Usage]. They add no method to
-// [Store].
+// rules that all processes share, as text that it does not read. The optional
+// interfaces say what else a store can do: [Sharder], [Reporter], [Registrar],
+// [Bounded], [Partial] and [Leaser]. A store implements only the interfaces that apply
+// to it. Later versions may add optional interfaces, and fields to [Log], [Charge] and
+// [Usage]. They do not add methods to [Store].
 //
 // Package storetest is the suite that every store must pass. It defines what a store
 // does, to the millisecond.

@@ -18,7 +18,7 @@ const (
 	// MaxLimits is the maximum number of limits of a log.
 	MaxLimits = 8
 
-	// MaxEarlier is the maximum number of earlier logs, each of which a decision reads.
+	// MaxEarlier is the maximum number of earlier logs. A decision reads each of them.
 	MaxEarlier = 8
 )
 
@@ -41,9 +41,9 @@ type Limit struct {
 }
 
 // Log is a policy as a store sees it: how its logs are written, and the limits that
-// they are checked against. Each key has its own log. A Log never changes, and
-// each policy has exactly one: calls with the same *Log ask by the same limits. Several
-// can share a Name, and so the logs, with different limits.
+// they are checked against. Each key has its own log. A Log never changes, and each
+// policy has exactly one: calls with the same *Log use the same limits. Several Logs
+// with different limits can share a Name, and so the logs.
 //
 // Package core makes a Log from a policy.
 type Log struct {
@@ -81,16 +81,17 @@ type Log struct {
 	// Shadow reports whether a denial does not count: see Store.TakeAll.
 	Shadow bool
 
-	// Earlier are the logs that a decision counts beside this one, up to MaxEarlier. It
-	// is empty unless limits were changed of late. They have other names. Their own
-	// Earlier does not matter. A decision reads them and writes its own log only. An
-	// entry of an earlier log counts for no longer than that log's longest window.
+	// Earlier are the logs that a decision counts besides this one, up to MaxEarlier.
+	// It is empty unless limits were changed recently. Earlier logs have other names.
+	// Their own Earlier does not matter. A decision reads them and writes its own log
+	// only. An entry of an earlier log counts for no longer than that log's longest
+	// window.
 	Earlier []*Log
 }
 
 // After returns the log as it is after a change of limits: decisions on it also count
-// what the earlier logs still hold. It replaces those that the log had. Logs of one name
-// count once, and those with the log's own name not at all.
+// what the earlier logs still hold. The given logs replace the earlier ones of l. Logs
+// of one name count once, and those with the log's own name not at all.
 //
 // So no window as long as the shortest in force, before and after the change, has more
 // than the largest Max in force. A longer window is exact from one window after the
@@ -125,7 +126,7 @@ func (l *Log) WithoutLease() *Log {
 	return l
 }
 
-// SameName reports whether the two have the same logs.
+// SameName reports whether l and o have the same logs.
 func (l *Log) SameName(o *Log) bool { return l.Name == o.Name }
 
 // Refundable reports whether units can be given back.

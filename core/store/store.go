@@ -20,9 +20,10 @@ type Store interface {
 	// An error other than those of this package means that the store did not respond.
 	Take(ctx context.Context, log *Log, key string, cost int64) (Usage, error)
 
-	// TakeAll is Take for several different logs, all or nothing. If one log has no
-	// room, nothing is taken from any of them, and each Usage is the state of its log
-	// without the request. Logs in shadow mode do not keep the others from counting.
+	// TakeAll takes from several different logs as Take does, all or nothing. If one
+	// log has no room, nothing is taken from any of them, and each Usage is the state
+	// of its log without the request. Logs in shadow mode do not keep the others from
+	// counting.
 	//
 	// A store that can't do this in one step gives back what it took if a later log has
 	// no room. It refuses logs that are not refundable with an [ErrCrossSlot].
@@ -52,9 +53,9 @@ type Store interface {
 	// know what has changed since, or never had that version, returns all rules.
 	Rules(ctx context.Context, known string) (RuleChanges, error)
 
-	// SetRule adds a rule, or replaces the one with the same ID. A new one beyond
-	// [MaxRules] is an [ErrTooManyRules]. Its cost does not depend on the number of
-	// rules. Rules that have ended make room with later changes.
+	// SetRule adds a rule, or replaces the one with the same ID. A new rule beyond
+	// [MaxRules] is an [ErrTooManyRules]. The cost of SetRule does not depend on
+	// the number of rules. Rules that have ended make room with later changes.
 	SetRule(ctx context.Context, r Rule) error
 
 	// DeleteRule removes the rule with the ID, and reports whether there was one
@@ -97,20 +98,20 @@ type Reporter interface {
 // Leaser is a [Store] that takes units of leased logs ahead of requests, and hands them
 // out itself: see [Log.Lease].
 type Leaser interface {
-	// TakeLeased is Take from the units that were taken ahead. It calls no server and
-	// does not wait. It reports false if there are not enough, or if the log has no
-	// leases.
+	// TakeLeased takes from the units that were taken ahead, as Take does from a log.
+	// It calls no server and does not wait. It reports false if there are not enough,
+	// or if the log has no leases.
 	TakeLeased(log *Log, key string, cost int64) (Usage, bool)
 
-	// TakeAllLeased is TakeLeased for several logs, all or nothing.
+	// TakeAllLeased takes from several logs as TakeLeased does, all or nothing.
 	TakeAllLeased(charges []Charge) ([]Usage, bool)
 }
 
 // Partial is a [Store] that can admit a part of what is asked for, in one step. For
-// others there is [TakePart].
+// other stores use [TakePart].
 type Partial interface {
-	// TakeUpTo is Take of as many units as there are, from 1 to most. It returns the
-	// cost that it has decided on, which is 1 for a denial.
+	// TakeUpTo takes as many units as there are, from 1 to most. It returns the cost
+	// that it has decided on, which is 1 for a denial.
 	TakeUpTo(ctx context.Context, log *Log, key string, most int64) (u Usage, cost int64, err error)
 }
 

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Charge is one of several checks that are made together.
+// Charge is one log, one key and a cost: what a [Store] decides on.
 type Charge struct {
 	Log  *Log
 	Key  string
@@ -18,9 +18,9 @@ type Usage struct {
 	Allowed bool
 	Source  Source
 
-	// Cached reports whether the store knew it without asking: a denial that is still
-	// true. Its numbers leave out what others have added since the store was asked. It
-	// says nothing about whether the store would answer.
+	// Cached reports whether this is a cached denial that still applies. Its numbers
+	// leave out what others have added since the server decided. It does not mean that
+	// the server would answer.
 	Cached bool
 
 	// RetryAfter is the time until the units asked for would fit; 0 if Allowed.
@@ -58,7 +58,7 @@ const (
 	SourceMemory   Source = iota + 1 // this process's memory
 	SourceRedis                      // Redis
 	SourceFallback                   // this process's memory, since the store did not answer
-	SourceNone                       // no log was asked
+	SourceNone                       // no log was used
 	SourceLease                      // units that this process took ahead: see [Log.Lease]
 )
 

@@ -1,5 +1,5 @@
-// Package echolimit is exact rate limiting for services made with Echo v5: limits
-// for the app, a group or one route.
+// Package echolimit is exact rate limiting for services made with Echo v5:
+// limits for the app, a group or one route.
 //
 //	limiter := core.New(core.NewMemory())
 //	api := core.NewPolicy("api", core.PerMinute(100))
@@ -51,7 +51,7 @@
 //
 // # Tests
 //
-// A request from httptest.NewRequest comes from 192.0.2.1. One from http.NewRequest
-// has no RemoteAddr unless it goes through a network, and is refused with 401. Set
-// RemoteAddr, or use httptest.
+// A request from httptest.NewRequest comes from 192.0.2.1. A request from
+// http.NewRequest has no RemoteAddr unless it goes through a network, and is
+// refused with 401. Set RemoteAddr, or use httptest.
 package echolimit

@@ -13,9 +13,9 @@ import (
 // The functions a key is made of may return an error to refuse the request:
 // [core.Refuse] chooses the status, [core.ErrNoKey] is 401, and an error with a
 // StatusCode, such as an *echo.HTTPError or an *echo.BindingError, goes to Echo's
-// HTTPErrorHandler as it is. An error of a body that the client has got wrong is
-// 400, such as those of package json, and an [http.MaxBytesError] is 413. Any other
-// error is 503, and its text is not shown.
+// HTTPErrorHandler as it is. An error of a body that is malformed is 400, such as
+// those of package json, and an [http.MaxBytesError] is 413. Any other error is
+// 503, and its text is not shown.
 type Key = adapter.Key[*echo.Context]
 
 // ByAddress counts by the client's address, IPv6 by its /64 unless

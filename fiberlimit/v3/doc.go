@@ -1,5 +1,5 @@
-// Package fiberlimit is exact rate limiting for services made with Fiber v3: limits
-// for the app, a group or one route.
+// Package fiberlimit is exact rate limiting for services made with Fiber v3:
+// limits for the app, a group or one route.
 //
 //	limiter := core.New(core.NewMemory())
 //	api := core.NewPolicy("api", core.PerMinute(100))

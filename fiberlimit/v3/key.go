@@ -11,12 +11,11 @@ import (
 // panic on a nil function, an empty name and an empty list.
 //
 // The functions a key is made of may return an error to refuse the request:
-// [core.Refuse] chooses the status, [core.ErrNoKey] is 401, and a
-// *fiber.Error goes to Fiber's ErrorHandler as it is. An error of a body that the
-// client has got wrong is 400, such as those of package json, and so is a
-// *fiber.BindError. An [http.MaxBytesError] is 413. Any other error is 503, and its
-// text is not shown. Strings that they take from the context need not be
-// copied.
+// [core.Refuse] chooses the status, [core.ErrNoKey] is 401, and a *fiber.Error goes
+// to Fiber's ErrorHandler as it is. An error of a body that is malformed is 400,
+// such as those of package json, and so is a *fiber.BindError. An
+// [http.MaxBytesError] is 413. Any other error is 503, and its text is not shown.
+// Strings that they take from the context need not be copied.
 type Key = adapter.Key[fiber.Ctx]
 
 // ByAddress counts by the client's address, IPv6 by its /64 unless

@@ -30,9 +30,9 @@ func (t *Trust) Trusts(addr netip.Addr) bool {
 }
 
 // Client returns the client that trusted proxies passed on a request for: the first
-// address from the right of the chain that is not a trusted proxy. An entry that is not
-// an address ends the walk at the last address before it, which is peer at first. lines
-// are the values of the field, in order.
+// address from the right of the chain that is not a trusted proxy. An element that is not
+// an address ends the search at the last address before it, which is peer at first.
+// lines are the values of the field, in order.
 func (t *Trust) Client(peer netip.Addr, lines []string) netip.Addr {
 	client := peer
 	for _, line := range slices.Backward(lines) {

@@ -2,7 +2,7 @@ package lease
 
 import "time"
 
-// Want is what some requests of a call need, which follow one another.
+// Want is what some consecutive requests of a call need.
 type Want struct {
 	Count       int64 // of requests
 	Least, Most int64 // units that each of them gets, or none
@@ -16,12 +16,12 @@ func (w Want) Serve(room int64) int64 {
 	return min(w.Most, room)
 }
 
-// maxWants bounds the different wants of a call. Who waits for something else takes
-// part in the next call.
+// maxWants bounds the different wants of a call. A request with a want beyond those
+// takes part in the next call.
 const maxWants = 16
 
-// Call is what a log is asked: first the units for those who wait, in order of arrival,
-// each if there is room for it then, and after them some units ahead.
+// Call asks a log for units. Waiting requests come first, in order of arrival, each if
+// there is room for it then. Some units ahead come after them.
 type Call[K comparable, S any] struct {
 	Key   K
 	Wants []Want
@@ -34,8 +34,7 @@ type Call[K comparable, S any] struct {
 	stale   bool // the log was reset meanwhile
 }
 
-// Reply is what a log answers to a call. All of it is decided at one moment of the
-// server's.
+// Reply is the log's reply to a call. The server decides all of it at one moment.
 type Reply[S any] struct {
 	Room  int64 // units that every limit had room for, before the call took any
 	Ahead int64 // units taken ahead
@@ -43,7 +42,7 @@ type Reply[S any] struct {
 	Waits []Wait
 }
 
-// Wait is how long a request has to wait that was denied.
+// Wait is how long a denied request has to wait.
 type Wait struct {
 	Least int64 // units that the request needs
 	For   time.Duration
@@ -222,7 +221,7 @@ func (t *Table[K, S]) install(l *lease[K, S], g *Generation[S], units int64, now
 	t.arm(now)
 }
 
-// advance ends the leases whose time is over, and goes on to the next one if the current
+// advance ends the leases whose time is over, and moves to the next one if the current
 // one has fewer units than are needed. The lease's lock is held.
 func (t *Table[K, S]) advance(l *lease[K, S], now Moment, least int64) {
 	if n := l.next; n != nil && now.reached(n.end) {
@@ -242,7 +241,7 @@ func (t *Table[K, S]) advance(l *lease[K, S], now Moment, least int64) {
 	}
 }
 
-// retire closes a lease, and has what is left of it returned.
+// retire closes a lease, and queues what is left of it for return.
 func (t *Table[K, S]) retire(l *lease[K, S], g *Generation[S], now Moment) {
 	left := g.close()
 	if now.reached(g.end) {

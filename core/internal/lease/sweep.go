@@ -23,7 +23,7 @@ type agenda[K comparable, S any] struct {
 	pause   time.Duration
 }
 
-// add has the sweep look at a lease at a time, or earlier.
+// add schedules the sweep to look at a lease at a time, or earlier.
 func (a *agenda[K, S]) add(l *lease[K, S], at time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -63,7 +63,7 @@ func (a *agenda[K, S]) pop(now time.Duration) *lease[K, S] {
 	return heap.Pop(&a.leases).(*lease[K, S])
 }
 
-// arm has the next sweep begin in time.
+// arm schedules the next sweep in time.
 func (t *Table[K, S]) arm(now Moment) {
 	a := &t.agenda
 	a.mu.Lock()
@@ -87,7 +87,7 @@ func (t *Table[K, S]) arm(now Moment) {
 	t.After(at-now.Mono, func() { t.sweep(round) })
 }
 
-// sweep ends the leases whose time is over, forgets the keys that were idle, and returns
+// sweep ends the leases whose time is over, removes the keys that were idle, and returns
 // what was left.
 func (t *Table[K, S]) sweep(round uint64) {
 	now := t.Now()

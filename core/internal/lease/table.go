@@ -2,12 +2,13 @@
 //
 // A [Table] has a lease for each key. [Table.Take] answers from it without a call.
 // [Table.Join] queues a request for which the lease has no units, and [Table.Acquire]
-// waits for its answer. At most one call per key is in flight: it asks the log for what
-// all who wait need, and for some units ahead. What is left of a lease when it ends goes
-// back to the log.
+// waits for its answer. At most one call per key is in flight. It asks the log for what
+// all waiting requests need, and for some units ahead. What is left of a lease when it
+// ends goes back to the log.
 //
-// The package knows no store. Its clock, its calls and its timer are functions in
-// [Config], so that the same code runs under a simulated clock and network.
+// The package does not know the store. Its clock, its calls and its timer are
+// functions in [Config], so that the same code runs under a simulated clock and
+// network.
 //
 // # Why no limit is exceeded
 //
@@ -36,7 +37,7 @@ import (
 )
 
 // Moment is a reading of the process's clocks. Either can stand still or step while
-// the other goes on.
+// the other continues.
 type Moment struct {
 	Mono time.Duration // monotonic, from any start
 	Wall time.Duration // since 1970
@@ -83,7 +84,8 @@ const (
 	// decided one by one, until others are idle.
 	keysInShard = 1024
 
-	// searched is how many keys of a full shard are looked at to find an idle one.
+	// searched is how many keys of a full shard makeRoom checks to find an idle
+	// one.
 	searched = 8
 )
 
@@ -131,7 +133,7 @@ func (t *Table[K, S]) find(k K) *lease[K, S] {
 
 // lease is what a process knows of one key.
 type lease[K comparable, S any] struct {
-	current atomic.Pointer[Generation[S]] // that requests take from; nil for none
+	current atomic.Pointer[Generation[S]] // requests take from it; nil for none
 
 	key   K
 	hash  uint64
@@ -139,7 +141,7 @@ type lease[K comparable, S any] struct {
 	spare bool // not in the table, which has no place for it: it takes nothing ahead
 
 	mu      sync.Mutex
-	next    *Generation[S]  // that follows the current one
+	next    *Generation[S]  // follows the current one
 	waiting []*Waiter[K, S] // in order of arrival, without those of the call
 	call    *Call[K, S]     // in flight; nil for none
 	size    size

@@ -2,7 +2,7 @@ package lease
 
 import "sync/atomic"
 
-// closed is what a lease has left that hands out nothing any more.
+// closed is what a closed lease has left. Such a lease hands out nothing.
 const closed = -1 << 62
 
 // Generation holds the units that one call took ahead.

@@ -41,7 +41,7 @@ func (w *Waiter[K, S]) answer(a Answer[S]) {
 }
 
 // Join queues a request on the key's lease. It is answered at once if there are units,
-// and else by the call that is in flight or by the next one.
+// and otherwise by the call in flight or the next one.
 func (t *Table[K, S]) Join(k K, terms Terms, w *Waiter[K, S]) {
 	var c *Call[K, S]
 	for {
