@@ -36,8 +36,12 @@ func (brokenStore) Take(context.Context, *store.Log, string, int64) (store.Usage
 	return store.Usage{}, errors.New("connection refused")
 }
 
-// A test replaces one method of the memory store to see what a service does while its
-// Redis is down.
+func (brokenStore) TakeAll(context.Context, []store.Charge) ([]store.Usage, error) {
+	return nil, errors.New("connection refused")
+}
+
+// A test replaces two methods of the memory store to see what a service does while its
+// Redis is down. A decision calls Take, and one by several policies calls TakeAll.
 func ExampleStore_broken() {
 	limiter := core.New(brokenStore{core.NewMemory()})
 	defer limiter.Close()

@@ -40,7 +40,8 @@ func WithSkip(skip middleware.Skipper) Option { return framework.WithSkip(skip) 
 // WithTier chooses the policy by the request, such as one for each plan that users pay
 // for. The chosen policy replaces the policy of [New]; nil keeps the policy of New.
 // Make the policies once, not in tier, and give them different names: policies of one
-// name can share a log. With [WithCost], all of them need [core.VariableCost].
+// name can share a log. With [WithCost], all of them need [core.VariableCost]. With
+// [WithRefund] or [WithSettle], those without [core.Refundable] give nothing back.
 //
 // New does not know these policies. Give them to [core.Limiter.Register], so that the
 // monitor, metrics and overrides know them before their first request.

@@ -45,6 +45,9 @@
 // A request of app.Test comes from 0.0.0.0, whatever its RemoteAddr is. Two tests of one
 // limiter share its budget.
 //
+// In a bubble of testing/synctest, call app.Test of any app once before the bubble, or use
+// [core.WithClock] instead: fasthttp starts a goroutine that never ends.
+//
 // # Prefork
 //
 // With Prefork each child is a process with its own memory. With [core.NewMemory]

@@ -180,9 +180,13 @@ func AddressKey(limiter *core.Limiter, addr netip.Addr) (string, error) {
 }
 
 // CredentialKey returns the key that a credential is counted by with limiter, such as
-// "x-api-key=" and the digest of the API key. The name is that of the header field in
-// lower case for ByHeader, "bearer" or "basic" for ByBearer and ByBasicUser, and the
-// one given to BySecret. An empty value is a [core.ErrNoKey].
+// "x-api-key=" and the digest of the API key:
+//
+//	key, err := adapter.CredentialKey(limiter, "x-api-key", apiKey)
+//
+// The name is that of the header field in lower case for ByHeader, "bearer" or "basic"
+// for ByBearer and ByBasicUser, and the one given to BySecret. A name that nobody is
+// counted by makes a key that nobody has. An empty value is a [core.ErrNoKey].
 func CredentialKey(limiter *core.Limiter, name, value string) (string, error) {
 	return limiter.Seam().Identity.Digest(name, value)
 }

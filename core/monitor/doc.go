@@ -72,11 +72,14 @@
 // # Actions
 //
 // The page and the command line tool can reset a log, and ban, block and exempt a client.
-// They can override the limits of a policy, and switch policies off or to shadow. The rules of a [core.Rule]
-// hold for all processes.
+// They can override the limits of a policy, and switch policies off or to shadow. The
+// rules of a [core.Rule] hold for all processes.
 //
 // Scripts send actions by POST, with Content-Type application/json and the password by
 // HTTP Basic. The answer is 204, or a problem document:
+//
+//	curl -u :PASSWORD -H 'Content-Type: application/json' \
+//	  -d '{"key": "203.0.113.7", "seconds": 600}' https://example.com/ratelimit/api/ban
 //
 //	api/ban       {"key": "user=ann", "seconds": 600}
 //	api/unban     {"key": "user=ann"}
@@ -89,11 +92,13 @@
 //	api/restore   {"policy": "api"}
 //	api/switch    {"policy": "api", "mode": "off", "seconds": 600}
 //
-// A ban needs seconds. A block, an exemption and a switch without seconds have no end. The
-// mode is "off", "shadow" or "on", and the policy "*" stands for all. The key is as
-// decisions and the page show it, such as x-api-key=<digest>: see "Who is counted" in
-// package core. With [core.WithHashedAddresses], an address in a ban or a reset stands for
-// the key that its client is counted by.
+// A ban needs seconds, a year (31536000) at most. A block, an exemption and a switch
+// without seconds have no end. The mode is "off", "shadow" or "on", and the policy "*"
+// stands for all. The key is as decisions and the page show it, such as
+// x-api-key=<digest>: see "Who is counted" in package core. With
+// [core.WithHashedAddresses], an address in a ban, an unban or a reset stands for the key
+// that its client is counted by. A block or an exemption of an address is a rule on a
+// network, and keeps the address.
 //
 // # In a framework
 //
