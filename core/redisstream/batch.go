@@ -37,7 +37,8 @@ func (v *server) atOnce(ctx context.Context, c *charge, most int, sc *script, ca
 	defer cancel()
 	batch.Context, batch.unsent, batch.listen = limited, batch.begun.Add(timeout), timeout
 	reply, err = b.transport.send(&batch.request, sc, call())
-	if b.starvation.note(time.Since(batch.begun)-timeout) && late(err) && batch.wasSent() {
+	over := time.Since(batch.begun) - timeout
+	if b.starvation.note(over) && over >= lateCaller && late(err) && batch.wasSent() {
 		err = errStarved // the reply may have been there, and the client can't look again
 	}
 	v.mu.Lock()

@@ -158,7 +158,7 @@ func callMuted(t *testing.T, name string, mute func(*testing.T, *muted), mode co
 	watching.Wait()
 	decided := c.admitted.Load() + c.denied.Load() // by Redis, before it was mute or now and then
 	overloaded := c.overloaded.Load()
-	if late() > 4*time.Millisecond {
+	if late() > 10*time.Millisecond {
 		overloaded = max(0, overloaded-4) // callers that were late to read an answer
 	}
 	wrong := c.failed.Load() + overloaded
