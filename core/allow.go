@@ -169,10 +169,15 @@ func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client
 	}
 	by, asked := l.store, a.onLog()
 	var u store.Usage
-	if asked.Log.Lease > 0 && l.leaser != nil && a.most == 0 {
+	if asked.Log.Lease > 0 && l.leaser != nil {
 		// First, since it needs no server: also while none answers.
-		var leased bool
-		if u, leased = l.leaser.TakeLeased(asked.Log, asked.Key, asked.Cost); leased {
+		least, most := a.Cost, a.Cost
+		if a.most > 0 {
+			least, most = 1, a.most
+		}
+		var units int64
+		if u, units = l.leaser.TakeLeased(asked.Log, asked.Key, least, most); units > 0 {
+			a.Cost = units
 			d.decide(a, &u)
 			d.complete(&u, by, true)
 			return nil
@@ -186,14 +191,8 @@ func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client
 		} else {
 			u, err = by.Take(ctx, asked.Log, asked.Key, asked.Cost)
 		}
-		if !u.Cached && u.Source != SourceLease {
+		if !u.Cached {
 			circuit.Learn(ctx, begun, asked, err)
-		}
-	} else if a.most > 0 && l.leaser != nil {
-		for n := a.most; n > 0 && err != nil; n /= 2 {
-			if leased, ok := l.leaser.TakeLeased(asked.Log, asked.Key, n); ok {
-				u, a.Cost, err = leased, n, nil
-			}
 		}
 	}
 	if err != nil {
@@ -332,10 +331,8 @@ func (l *Limiter) askAll(ctx context.Context, asks []Charge) ([]store.Usage, err
 	var failed *store.ChargeError
 	switch {
 	case err == nil:
-		for i, a := range asked {
-			if usages[i].Source != SourceLease {
-				l.circuits.Of(a).Learn(ctx, begun, a, nil)
-			}
+		for _, a := range asked {
+			l.circuits.Of(a).Learn(ctx, begun, a, nil)
 		}
 	case errors.As(err, &failed) && failed.Index < len(asked):
 		a := asked[failed.Index]

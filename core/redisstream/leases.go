@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -20,9 +21,12 @@ type leases struct {
 	store *Store
 	table *lease.Table[leased, logState]
 
-	mu    sync.Mutex
-	calls sync.WaitGroup  // those in flight, and returns
-	ended context.Context // of the returns after close; nil before it
+	returns context.Context // of all of them; it ends some time after close
+	end     context.CancelFunc
+
+	mu     sync.Mutex
+	calls  sync.WaitGroup // those in flight, and returns
+	closed bool
 }
 
 // leased names a lease. Another policy of the same log has leases of its own.
@@ -41,11 +45,17 @@ type logState struct {
 // modeLease takes units for several requests, and some ahead.
 var modeLease any = "lease"
 
-// maxReturns bounds the keys of a call that returns units.
-const maxReturns = maxLogs
+const (
+	// maxReturns bounds the keys of a call that returns units.
+	maxReturns = maxLogs
+
+	// returnsInFlight bounds the calls of one sweep that are in flight.
+	returnsInFlight = 8
+)
 
 func newLeases(s *Store) *leases {
 	l := &leases{store: s}
+	l.returns, l.end = context.WithCancel(context.Background())
 	l.table = lease.NewTable(lease.Config[leased, logState]{
 		Now:    lease.Now,
 		Ask:    l.ask,
@@ -72,28 +82,22 @@ func termsOf(p *store.Log) lease.Terms {
 func (l *leases) start(f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended != nil {
-		return false
+	if !l.closed {
+		l.calls.Go(f)
 	}
-	l.calls.Go(f)
-	return true
+	return !l.closed
 }
 
 // close returns all units, also those of calls in flight. It gives up after as long as a
 // caller waits.
 func (l *leases) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), l.store.patience())
-	defer cancel()
+	l.table.Close() // its returns are in flight then
 	l.mu.Lock()
-	closed := l.ended != nil
-	if !closed {
-		l.ended = ctx
-	}
+	l.closed = true
 	l.mu.Unlock()
-	if !closed {
-		l.table.Close()
-		l.calls.Wait()
-	}
+	defer l.end()
+	defer time.AfterFunc(l.store.patience(), l.end).Stop()
+	l.calls.Wait()
 }
 
 // ask sends a call.
@@ -147,18 +151,26 @@ func parseLease(reply []int64, p *store.Log) (r lease.Reply[logState], err error
 	return r, nil
 }
 
-// giveBack returns what leases had left, many keys in one call.
+// giveBack returns what leases had left, many keys in one call, and few calls at once.
 func (l *leases) giveBack(all []lease.Return[leased, logState]) {
 	places := make(map[string][]lease.Return[leased, logState])
 	for _, r := range all {
 		place := l.store.batcher.topology.place(l.store.logKey(r.Key.log, r.Key.key))
 		places[place] = append(places[place], r)
 	}
+	var calls [][]lease.Return[leased, logState]
 	for _, together := range places {
-		for some := range slices.Chunk(together, maxReturns) {
-			if !l.start(func() { l.sendBack(context.Background(), some) }) {
-				l.sendBack(l.ended, some)
-			}
+		calls = slices.AppendSeq(calls, slices.Chunk(together, maxReturns))
+	}
+	var next atomic.Int64
+	send := func() {
+		for i := next.Add(1) - 1; i < int64(len(calls)); i = next.Add(1) - 1 {
+			l.sendBack(l.returns, calls[i])
+		}
+	}
+	for range min(len(calls), returnsInFlight) {
+		if !l.start(send) {
+			send() // of a call that has ended after close, which waits for it
 		}
 	}
 }
@@ -190,15 +202,15 @@ func (l *leases) sendBack(ctx context.Context, all []lease.Return[leased, logSta
 }
 
 // TakeLeased implements [store.Leaser].
-func (s *Store) TakeLeased(p *store.Log, key string, cost int64) (store.Usage, bool) {
+func (s *Store) TakeLeased(p *store.Log, key string, least, most int64) (store.Usage, int64) {
 	if !hasLeases(p) {
-		return store.Usage{}, false
+		return store.Usage{}, 0
 	}
-	got, ok := s.leases.table.Take(leased{p, key}, cost, cost)
+	got, ok := s.leases.table.Take(leased{p, key}, least, most)
 	if !ok {
-		return store.Usage{}, false
+		return store.Usage{}, 0
 	}
-	return usageOf(p, got), true
+	return usageOf(p, got), got.Units
 }
 
 // TakeAllLeased implements [store.Leaser].

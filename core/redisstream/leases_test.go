@@ -162,6 +162,42 @@ func TestLeaseClose(t *testing.T) {
 	}
 }
 
+// TestLeaseCloseFar: Close returns the units of many keys also to a server that is far away.
+func TestLeaseCloseFar(t *testing.T) {
+	const keys = 3000
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr)
+	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr})
+	t.Cleanup(func() { rdb.Close() })
+	l, other := leasingOn(t, New(rdb)), newLeasing(t, server)
+	p := core.NewPolicy("p", core.PerMinute(1000), core.Lease(3*time.Second))
+	var all sync.WaitGroup
+	for i := range 50 {
+		all.Go(func() {
+			for key := i; key < keys; key += 50 {
+				for range 3 {
+					l.allow(t, p, fmt.Sprint(key))
+				}
+			}
+		})
+	}
+	all.Wait()
+	used := func() (n int64) {
+		for key := range keys {
+			n += other.used(t, p, fmt.Sprint(key))
+		}
+		return n
+	}
+	if taken := used(); taken <= 3*keys {
+		t.Fatalf("%d units are taken for %d requests: none ahead", taken, 3*keys)
+	}
+	proxy.Delay(0, 20*time.Millisecond)
+	l.Close()
+	if n := used(); n != 3*keys {
+		t.Errorf("the server counts %d units after Close, %d were used", n, 3*keys)
+	}
+}
+
 // TestLeaseEnds: what is left goes back when the lease ends.
 func TestLeaseEnds(t *testing.T) {
 	server := redistest.Start(t)
@@ -273,7 +309,9 @@ func TestLeaseWithoutServer(t *testing.T) {
 	l := leasingOn(t, s, core.WithFailureMode(core.FailClosed))
 	p := core.NewPolicy("p", core.PerHour(100_000), core.Lease(time.Minute))
 	both := core.NewPolicy("q", core.PerHour(100_000), core.Lease(time.Minute))
+	costs := core.NewPolicy("c", core.PerHour(100_000), core.VariableCost(), core.Lease(time.Minute))
 	l.warm(t, both, "k")
+	l.warm(t, costs, "k")
 	for range 10 {
 		l.warm(t, p, "k")
 	}
@@ -291,6 +329,10 @@ func TestLeaseWithoutServer(t *testing.T) {
 	decisions, err := l.AllowAll(t.Context(), core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: both, Key: "k"})
 	if err != nil || decisions[0].Source != core.SourceLease || decisions[1].Source != core.SourceLease {
 		t.Errorf("two leases: %+v, %v", decisions, err)
+	}
+	left := l.left(costs, "k")
+	if d, err := l.AllowUpTo(t.Context(), costs, "k", left+1); err != nil || d.Source != core.SourceLease || d.Cost != left {
+		t.Errorf("up to %d units of the %d of a lease: %+v, %v", left+1, left, d, err)
 	}
 	later.Store(int64(2 * time.Minute))
 	if d, err := l.Allow(t.Context(), p, "k"); err == nil {

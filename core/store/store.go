@@ -98,10 +98,10 @@ type Reporter interface {
 // Leaser is a [Store] that takes units of leased logs ahead of requests, and hands them
 // out itself: see [Log.Lease].
 type Leaser interface {
-	// TakeLeased takes from the units that were taken ahead, as Take does from a log.
-	// It calls no server and does not wait. It reports false if there are not enough,
-	// or if the log has no leases.
-	TakeLeased(log *Log, key string, cost int64) (Usage, bool)
+	// TakeLeased takes from least to most units of those that were taken ahead, and
+	// returns how many. It calls no server and does not wait. It takes 0 if there are
+	// not enough, or if the log has no leases.
+	TakeLeased(log *Log, key string, least, most int64) (u Usage, taken int64)
 
 	// TakeAllLeased takes from several logs as TakeLeased does, all or nothing.
 	TakeAllLeased(charges []Charge) ([]Usage, bool)

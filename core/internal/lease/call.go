@@ -76,7 +76,7 @@ func (t *Table[K, S]) startCall(l *lease[K, S], now Moment) *Call[K, S] {
 		}
 		l.waiting = l.waiting[1:]
 	}
-	if need > 0 && l.called && !l.failed && now.Mono < l.sent.Mono+l.terms.Length {
+	if need > 0 && l.called && now.Mono < l.sent.Mono+l.terms.Length {
 		l.size.grow(l.terms, need)
 	}
 	if !l.spare && !t.closed.Load() {
@@ -114,7 +114,8 @@ func (c *Call[K, S]) Done(r Reply[S], err error) {
 	now := t.Now() // the reply is here
 	l.call = nil
 	l.size.slow = now.Mono-c.sent.Mono > l.terms.Length/4
-	if l.failed = err != nil; l.failed {
+	if err != nil {
+		l.size.limited = true
 		for _, w := range c.waiters {
 			w.answer(Answer[S]{Err: err})
 		}

@@ -146,7 +146,6 @@ type lease[K comparable, S any] struct {
 	call    *Call[K, S]     // in flight; nil for none
 	size    size
 	called  bool
-	failed  bool   // the last call
 	sent    Moment // when the last call was sent
 	gone    bool   // from the table
 

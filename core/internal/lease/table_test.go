@@ -355,9 +355,19 @@ func TestPutBack(t *testing.T) {
 	if all, _ := b.Take("k", 1, 100); all.Units != 10 {
 		t.Errorf("took %d of 10 units", all.Units)
 	}
+	// Before the units ahead are there, the answer of the same call is put back.
+	b.advance(d / 2)
+	b.Join("k", terms, &Waiter[string, int]{Least: 2, Most: 2, Answer: func(a Answer[int]) { a.Generation.PutBack(a.Units) }})
+	b.grant(5)
+	if b.Left("k") != 5 {
+		t.Errorf("%d units, want 3 and the 2 that were put back", b.Left("k"))
+	}
+	four, _ = b.Take("k", 4, 4)
 	b.advance(d)
+	b.advance(d)
+	b.returns = nil
 	four.Generation.PutBack(4)
-	b.advance(0)
+	b.advance(d)
 	if len(b.returns) != 0 {
 		t.Error("units that came back to a closed lease are returned")
 	}
@@ -434,6 +444,66 @@ func TestFull(t *testing.T) {
 	b.asks("another", 1, 1)
 	if b.last().lease.spare {
 		t.Error("no idle key made room")
+	}
+	for i := range 1000 {
+		b.asks(fmt.Sprint("later ", i), 1, 1)
+		b.grant(0)
+	}
+	if n := len(b.agenda.leases); n > shards*keysInShard {
+		t.Errorf("the sweep is to look at %d keys, some of which are gone", n)
+	}
+}
+
+// TestSweeps: there are as many sweeps as the pause allows, however many keys ask for an
+// earlier one.
+func TestSweeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var armed atomic.Int64
+		begun := time.Now()
+		table := NewTable(Config[string, int]{
+			Now: func() Moment {
+				return Moment{}.add(time.Hour + time.Since(begun))
+			},
+			Ask:    func(c *Call[string, int]) { go c.Done(Reply[int]{Room: 1 << 40, Ahead: c.Ahead}, nil) },
+			Return: func([]Return[string, int]) {},
+			After: func(d time.Duration, f func()) {
+				armed.Add(1)
+				time.AfterFunc(d, f)
+			},
+		})
+		var all sync.WaitGroup
+		for key := range 20 {
+			all.Go(func() {
+				for i := int64(0); i < 12_000; i++ {
+					_, _ = table.Acquire(t.Context(), fmt.Sprint(key), terms, 1+i%7, 1+i%7)
+					time.Sleep(time.Duration(2+key%3)*time.Millisecond + time.Duration(i*7919%997)*time.Microsecond)
+				}
+			})
+		}
+		time.Sleep(20 * time.Second)
+		before := armed.Load()
+		time.Sleep(5 * time.Second)
+		if n, most := armed.Load()-before, int64(5*time.Second/sweepPause); n > most {
+			t.Errorf("%d sweeps in 5 s, want at most %d", n, most)
+		}
+		all.Wait()
+		time.Sleep(time.Minute) // the timers end
+	})
+}
+
+// TestNoGrowthAfterAnError: while no server answers, a lease does not ask for more and
+// more.
+func TestNoGrowthAfterAnError(t *testing.T) {
+	b := leased(8)
+	b.Take("k", 8, 8)
+	b.asks("k", 1, 1)
+	ahead := b.last().Ahead
+	for range 5 {
+		b.last().Done(Reply[int]{}, errors.New("lost"))
+		b.asks("k", 1, 1)
+	}
+	if ahead == 0 || b.last().Ahead != ahead {
+		t.Errorf("a call asks for %d units after five errors, and asked for %d before", b.last().Ahead, ahead)
 	}
 }
 
