@@ -85,9 +85,9 @@ func (v *server) newBatch(waiters []*waiter) *batch {
 // unsentUntil returns until when a batch may wait to be sent: the client may find that its
 // connections are dead, and make one.
 func (v *server) unsentUntil(b *batch) time.Time {
-	patience := v.batcher.patience()
-	until := b.oldest.Add(patience)
-	if soonest := b.begun.Add(patience / 2); soonest.After(until) {
+	wait := v.batcher.connectionWait()
+	until := b.oldest.Add(wait)
+	if soonest := b.begun.Add(wait / 2); soonest.After(until) {
 		return soonest
 	}
 	return until

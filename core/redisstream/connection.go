@@ -50,9 +50,9 @@ func (v *server) unconnected(now time.Time) error {
 	return nil
 }
 
-// patience returns how long somebody waits for a connection to a server that had some: the
-// timeout, and longer in a starved process.
-func (b *batcher) patience() time.Duration {
+// connectionWait returns how long a call waits for a connection to a server that had one:
+// the timeout, and longer in a starved process.
+func (b *batcher) connectionWait() time.Duration {
 	return b.transport.timeout + b.starvation.excuse()
 }
 

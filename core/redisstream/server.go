@@ -239,7 +239,7 @@ func (v *server) expire() {
 		var err error
 		switch {
 		case v.ready == 0 && v.inFlight == 0:
-			if err = v.unconnected(now); err == nil && v.met && waited >= v.batcher.patience() {
+			if err = v.unconnected(now); err == nil && v.met && waited >= v.batcher.connectionWait() {
 				err = errNoConnection
 			}
 		case v.silent != nil:
