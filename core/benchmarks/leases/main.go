@@ -18,9 +18,10 @@ import (
 )
 
 const (
-	window = 4 * time.Second
-	perPod = 200              // requests a second of a process
-	trip   = time.Millisecond // to the server and back
+	window  = 4 * time.Second
+	longest = window / 16      // lease of a policy with this window
+	perPod  = 200              // requests a second of a process
+	trip    = time.Millisecond // to the server and back
 
 	// The server's time for a script, in µs: see the package documentation of redisstream.
 	countedMicros = 11
@@ -61,7 +62,7 @@ func main() {
 			if processes == 2000 && keys.keys == 100_000 && !keys.zipf {
 				continue // takes too long, and is as with 500
 			}
-			for _, d := range []time.Duration{0, 10 * time.Millisecond, 100 * time.Millisecond, window / 16, window / 4} {
+			for _, d := range []time.Duration{0, 10 * time.Millisecond, 100 * time.Millisecond, longest, window / 4} {
 				setups = append(setups, setup{processes, keys.keys, keys.zipf, keys.plenty, d})
 			}
 		}

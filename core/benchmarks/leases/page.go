@@ -29,35 +29,37 @@ time.
 
 Each process has %d requests a second. The window is %v. A key may have ten times the mean of what keys are asked for,
 at least 16, so that by Zipf's law (1.1) the busiest ones reach the limit. The key that is full may have half of what it is
-asked for. A lease is from 10 ms to a quarter of the window; a policy can have up to a sixteenth
+asked for. A lease is from 10 ms to a quarter of the window, although a policy can have a sixteenth at most
 (%v). A call takes %v. Denials are cached as by the store. The server's time counts %d µs for a decision without
 leases, %d µs for a lease and %d µs for a return.
 
-`, "[Leases](https://pkg.go.dev/github.com/streamlimit/streamlimit/core#hdr-Leases)", perPod, window, window/16, trip, countedMicros, leaseMicros, returnMicros)
+`, "[Leases](https://pkg.go.dev/github.com/streamlimit/streamlimit/core#hdr-Leases)", perPod, window, longest, trip, countedMicros, leaseMicros, returnMicros)
 	plot(w, "Script calls for 100 requests, by the length of a lease", setups, all, func(s setup, f figures) float64 {
 		return 100 * (f.Calls + f.Returns) / f.Requests
 	}, 100)
 	plot(w, "Processes that saturate one server, in thousands", setups, all, func(s setup, f figures) float64 {
 		return saturated(s, f) / 1000
 	}, 100)
-	var without, with float64
+	var without, with, calls float64
 	for i, s := range setups {
-		switch {
+		switch f := all[i]; {
 		case s.processes != 500 || !s.plenty:
 		case s.length == 0:
-			without = saturated(s, all[i])
-		default:
-			with = saturated(s, all[i])
+			without = saturated(s, f)
+		case s.length == longest:
+			with, calls = saturated(s, f), (f.Calls+f.Returns)/float64(s.processes)
 		}
 	}
-	fmt.Fprintf(w, `So one primary is saturated by about %.0f processes that ask for a key which is seldom full, without leases. With leases
-of a second it takes about %.0f: each process costs Redis some two calls a second, whatever the number of its requests.
+	fmt.Fprintf(w, `One primary is saturated by about %.0f processes that ask for a key which is never full, without leases. With leases of
+%v, the longest that a policy with this window can have, it takes about %.0f. Each process then sends Redis %.1f calls a second, however
+many requests it has. With a longer window, leases can be longer and the calls fewer. The figures for %v show how that
+goes; a policy with this window can't have it.
 
 A limit that is always full costs more: each process asks ten times a second whether units have come back. That is so for
 the busiest keys of the Zipf mixes here. Keys that a process sees less than once in a lease cost more with leases than
 without.
 
-`, without, with)
+`, without, longest, with, calls, window/4)
 	fmt.Fprint(w, "## All figures\n\nThe share is that of Max in each Window+d, of the keys that are asked for more. Starved is the longest time in which a\nprocess got nothing of the busiest key while others got some.\n\n")
 	fmt.Fprintln(w, "| processes | keys | lease | requests/s | calls/s | returns/s | Redis time | share | starved |\n| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for i, s := range setups {
