@@ -350,6 +350,7 @@ func TestPolicyTwiceSaysWhatDiffers(t *testing.T) {
 		`other=VariableCost`:        append(base, core.VariableCost()),
 		`other=Refundable`:          append(base, core.Refundable(0)),
 		`other=Coarse`:              append(base, core.Coarse(8)),
+		`other=Lease`:               append(base, core.Lease(time.Second)),
 		`other=Shadow`:              append(base, core.Shadow()),
 		`other=FieldName`:           append(base, core.FieldName("f")),
 		`other=OnStoreFailure`:      append(base, core.OnStoreFailure(core.FailOpen)),

@@ -41,6 +41,7 @@ func differences(a, b *Policy) (names []string) {
 	add(a.costs != b.costs, "VariableCost")
 	add(a.refundable != b.refundable || a.grace != b.grace, "Refundable")
 	add(a.slices != b.slices, "Coarse")
+	add(a.lease != b.lease, "Lease")
 	add(a.shadow != b.shadow, "Shadow")
 	add(a.fieldName != b.fieldName, "FieldName")
 	add(a.failure != b.failure, "OnStoreFailure")
