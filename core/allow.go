@@ -132,13 +132,14 @@ func (l *Limiter) decideTogether(ctx context.Context, r *Request, charges []Char
 // view that they are of: v, or the one after a policy was registered.
 func (l *Limiter) prepareAll(ctx context.Context, v *view, charges []Charge) (*view, error) {
 	for i := range charges {
-		if err := l.prepare(v, &charges[i]); err != nil {
+		a := &charges[i]
+		if err := l.prepare(v, a); err != nil {
 			return nil, err
 		}
 		for _, other := range charges[:i] {
 			// By the name, since an override makes one log of all policies that have it.
-			if other.Key == charges[i].Key && other.Policy.name == charges[i].Policy.name {
-				return nil, fmt.Errorf("%w: policy %s", errDuplicatePolicy, other.Policy.name)
+			if other.Key == a.Key && other.Policy.name == a.Policy.name {
+				return nil, fmt.Errorf("%w: policy %s", errDuplicatePolicy, a.Policy.name)
 			}
 		}
 	}

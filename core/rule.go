@@ -78,14 +78,14 @@ type Rule struct {
 // ID returns the name of the rule. There is one rule of each kind for a key, network or
 // policy.
 func (r Rule) ID() string {
-	about, name := aboutKey, ""
+	var about, name string
 	switch {
 	case r.aboutPolicy():
 		about, name = aboutPolicy, r.Policy
 	case r.Network.IsValid():
 		about, name = aboutNetwork, clientip.PlainPrefix(r.Network).String()
 	default:
-		name = shownKey(r.Key)
+		about, name = aboutKey, shownKey(r.Key)
 	}
 	return string(r.Kind) + " " + about + " " + name
 }

@@ -53,7 +53,7 @@ func randomRule(random *rand.Rand, now time.Time) Rule {
 		r.Policy, r.Mode = []string{"p0", "p1", AllPolicies}[random.IntN(3)], []Mode{ModeShadow, ModeOff}[random.IntN(2)]
 	case random.IntN(2) == 0:
 		r.Key = "k" + strconv.Itoa(random.IntN(20))
-	case random.IntN(2) == 0:
+	case random.IntN(2) == 0: //nolint:gocritic // drawn anew
 		r.Network = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(random.IntN(3)), byte(random.IntN(3)), byte(random.IntN(3))}), random.IntN(33)).Masked()
 	default:
 		r.Network = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, byte(random.IntN(3)), 15: byte(random.IntN(3))}), random.IntN(129)).Masked()

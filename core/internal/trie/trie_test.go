@@ -10,7 +10,7 @@ import (
 // hashes are what the test takes for a key's hash: all different, a few for many
 // keys, and such as differ only in the last bits that are looked at.
 var hashes = map[string]func(key int) uint64{
-	"own":        func(key int) uint64 { return hashOf(key) },
+	"own":        hashOf[int],
 	"the same":   func(int) uint64 { return 1<<64 - 1 },
 	"few":        func(key int) uint64 { return uint64(key % 3) },
 	"last bits":  func(key int) uint64 { return uint64(key) << 55 },
