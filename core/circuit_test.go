@@ -45,23 +45,23 @@ func (s *countingStore) Settle(ctx context.Context, p *store.Log, key string, en
 func TestCircuit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log lines
-		store := &countingStore{failingStore: newFailingStore()}
-		l := core.New(store, log.option())
+		counting := &countingStore{failingStore: newFailingStore()}
+		l := core.New(counting, log.option())
 		defer l.Close()
 		p := core.NewPolicy("p", core.PerHour(1000), core.Refundable(0))
 		before, err := l.Allow(t.Context(), p, "k")
 		if err != nil {
 			t.Fatal(err)
 		}
-		store.asked.Store(0)
-		store.fail(errStore)
+		counting.asked.Store(0)
+		counting.fail(errStore)
 		for range 100 {
 			if d, err := l.Allow(t.Context(), p, "k"); err != nil || d.Source != core.SourceFallback {
 				t.Fatalf("%+v, %v", d, err)
 			}
 			time.Sleep(3 * time.Millisecond)
 		}
-		if n := store.asked.Load(); n != 5 {
+		if n := counting.asked.Load(); n != 5 {
 			t.Errorf("%d of 100 requests asked the store, want the first 5", n)
 		}
 		h := l.Health()
@@ -72,37 +72,37 @@ func TestCircuit(t *testing.T) {
 		if _, err := l.AllowAll(t.Context(), core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: p, Key: "k2"}); err != nil {
 			t.Error(err)
 		}
-		probed := store.probed.Load()
+		probed := counting.probed.Load()
 		if d, err := l.Peek(t.Context(), p, "k"); err != nil || d.Source != core.SourceFallback || d.Limit.Max-d.Remaining != 101 {
 			t.Errorf("%+v, %v", d, err)
 		}
-		if err := l.Refund(t.Context(), before); !errors.Is(err, core.ErrDown) {
+		if err := l.Refund(t.Context(), before); !errors.Is(err, store.ErrDown) {
 			t.Errorf("%v, want ErrDown", err)
 		}
 		closed := core.NewPolicy("closed", core.PerHour(1), core.OnStoreFailure(core.FailClosed))
-		if _, err := l.Allow(t.Context(), closed, "k"); !errors.Is(err, core.ErrDown) || !errors.Is(err, errStore) {
+		if _, err := l.Allow(t.Context(), closed, "k"); !errors.Is(err, store.ErrDown) || !errors.Is(err, errStore) {
 			t.Errorf("%v, want ErrDown and what was the matter", err)
 		}
-		if store.asked.Load() != 5 || store.probed.Load() != probed || store.settled.Load() != 0 {
+		if counting.asked.Load() != 5 || counting.probed.Load() != probed || counting.settled.Load() != 0 {
 			t.Error("the store was asked")
 		}
 		for range 100 {
 			time.Sleep(100 * time.Millisecond)
-			if _, err := l.Allow(t.Context(), closed, "k"); !errors.Is(err, core.ErrDown) {
+			if _, err := l.Allow(t.Context(), closed, "k"); !errors.Is(err, store.ErrDown) {
 				t.Errorf("%v, want ErrDown", err)
 			}
 		}
-		if n := store.probed.Load(); n < 30 || n > 41 {
+		if n := counting.probed.Load(); n < 30 || n > 41 {
 			t.Errorf("asked %d times in the background in 10s, want 30 to 40", n)
 		}
 		// While nothing is decided the store is asked less and less.
 		time.Sleep(time.Minute)
-		probed = store.probed.Load()
+		probed = counting.probed.Load()
 		time.Sleep(time.Minute)
-		if n := store.probed.Load() - probed; n > 6 {
+		if n := counting.probed.Load() - probed; n > 6 {
 			t.Errorf("asked %d times in the background in an idle minute, want at most 6", n)
 		}
-		store.fail(nil)
+		counting.fail(nil)
 		_, _ = l.Allow(t.Context(), closed, "k") // wakes the probe
 		time.Sleep(300 * time.Millisecond)
 		d, err := l.Allow(t.Context(), p, "k")
@@ -112,16 +112,16 @@ func TestCircuit(t *testing.T) {
 		if h := l.Health(); h.Down != nil {
 			t.Errorf("%+v", h)
 		}
-		probed = store.probed.Load()
+		probed = counting.probed.Load()
 		time.Sleep(10 * time.Second)
-		if store.probed.Load() != probed {
+		if counting.probed.Load() != probed {
 			t.Error("a store that answers is asked in the background")
 		}
 		if log.count("the store does not answer") != 1 || log.count(`by the limiter's failure mode or their policy's own" mode=local`) != 1 || log.count("answers again") != 1 || log.count("") != 2 {
 			t.Errorf("log %s, want a line each", log.String())
 		}
 		// It works a second time.
-		store.fail(errStore)
+		counting.fail(errStore)
 		for range 6 {
 			allow(t, l, p, "k", 1)
 			time.Sleep(3 * time.Millisecond)

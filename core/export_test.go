@@ -11,9 +11,6 @@ var (
 	ErrDuplicatePolicy = errDuplicatePolicy
 )
 
-// ErrDown is an error of a limiter that store authors and few others test for.
-var ErrDown = store.ErrDown
-
 // MaxKnown and RulesFailures are bounds that tests reach.
 const (
 	MaxKnown      = maxKnown
