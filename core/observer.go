@@ -21,7 +21,7 @@ type Observation struct {
 	Policy *Policy
 	Key    string // who was counted; a digest where the key was secret or long
 	Route  string // the template of the request's route, such as "/stocks/:symbol"; "" if it is not known
-	Cost   int64
+	Cost   int64  // units asked for; of [Limiter.AllowUpTo] those that it took
 
 	Result     Result
 	Reason     Reason        // "" without a decision
@@ -105,7 +105,7 @@ func (l *Limiter) observe(o *Observation, a Charge, d *Decision) {
 	o.Policy, o.Key, o.Cost = a.Policy, a.Key, a.Cost
 	o.Result, o.Source = resultOf(d, o.Err), SourceNone
 	if o.Err == nil {
-		o.Reason, o.Source = d.Reason, d.Source
+		o.Cost, o.Reason, o.Source = d.Cost, d.Reason, d.Source
 		o.Limit, o.Remaining, o.RetryAfter = d.Limit, d.Remaining, d.RetryAfter
 	}
 	for _, observer := range l.observers {

@@ -72,6 +72,21 @@ func TestObserver(t *testing.T) {
 	panics(t, "leave the option out", func() { core.WithObserver(nil) })
 }
 
+// The units of AllowUpTo are those that it took.
+func TestObserverUpTo(t *testing.T) {
+	var seen observed
+	l, _ := newLimiter(t, core.WithObserver(&seen))
+	p := core.NewPolicy("p", core.PerHour(10), core.VariableCost())
+	for i, want := range []int64{7, 3, 1} {
+		if d, err := l.AllowUpTo(t.Context(), p, "k", 7); err != nil || d.Cost != want {
+			t.Fatalf("request %d: %+v, %v", i, d, err)
+		}
+		if got := seen.last(t).Cost; got != want {
+			t.Errorf("request %d: %d units are observed, want %d", i, got, want)
+		}
+	}
+}
+
 func TestResultString(t *testing.T) {
 	for result, want := range map[core.Result]string{
 		0: "none", core.ResultAllowed: "allowed", core.ResultDenied: "denied", core.ResultShadowDenied: "shadow_denied",
