@@ -18,7 +18,7 @@ type Charge struct {
 	Key    string
 	Cost   int64 // units; 0 is 1
 
-	most int64 // of AllowUpTo; 0 for all of Cost or none
+	most int64 // of AllowUpTo, from 2; 0 for all of Cost or none
 }
 
 // onLog returns the charge as a store is asked for it.
@@ -35,7 +35,7 @@ func onLogs(charges []Charge) []store.Charge {
 	return asked
 }
 
-// noUnits stands for a cost of 0 where an [Charge] would read 0 as 1.
+// noUnits stands for a cost of 0 where a [Charge] would read 0 as 1.
 const noUnits = math.MinInt64
 
 // costError returns an [ErrCost] for a cost that p never admits.

@@ -186,7 +186,7 @@ func (l *Limiter) prepare(v *view, a *Charge) error {
 	if a.Cost == 0 {
 		a.Cost = 1
 	}
-	if a.most > 1 && !a.Policy.costs {
+	if a.most > 0 && !a.Policy.costs {
 		return costError(a.Policy, a.most)
 	}
 	return costError(a.Policy, a.Cost)

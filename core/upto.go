@@ -13,30 +13,28 @@ import (
 // Use it for work that can be done in part, such as a batch of messages. While the store
 // does not answer, [FailLocal] admits 1 unit.
 func (l *Limiter) AllowUpTo(ctx context.Context, p *Policy, key string, most int64) (d Decision, err error) {
-	a := Charge{Policy: p, Key: key, Cost: 1}
-	if most != 1 {
-		a.most = most
-		if most < 1 {
-			a.Cost = min(most, -1) // which is an ErrCost
-			if most == 0 {
-				a.Cost = noUnits
-			}
-		}
+	if most <= 1 {
+		return l.AllowN(ctx, p, key, most) // for less than 1 an ErrCost
 	}
-	if err = l.decideAlone(ctx, &Request{}, a, &d); err != nil {
+	if err = l.decideAlone(ctx, &Request{}, Charge{Policy: p, Key: key, Cost: 1, most: most}, &d); err != nil {
 		return Decision{}, err
 	}
 	return d, nil
 }
 
-// takeUpTo asks a store for up to most units, and returns how many it took; 1 if none, as
-// for the denial of one unit.
-func takeUpTo(ctx context.Context, by Store, a store.Charge, most int64) (store.Usage, int64, error) {
+// takeUpTo asks a store for up to most units, and returns how many it took. The number
+// is 1 if it took none, as for the denial of one unit.
+func takeUpTo(ctx context.Context, by Store, a store.Charge, most int64) (u store.Usage, cost int64, err error) {
 	for _, l := range a.Log.Limits {
 		most = min(most, l.Max)
 	}
 	if partial, ok := by.(store.Partial); ok {
-		return partial.TakeUpTo(ctx, a.Log, a.Key, most)
+		u, cost, err = partial.TakeUpTo(ctx, a.Log, a.Key, most)
+	} else {
+		u, cost, err = store.TakePart(ctx, by, a.Log, a.Key, most)
 	}
-	return store.TakePart(ctx, by, a.Log, a.Key, most)
+	if err != nil {
+		return store.Usage{}, 1, err
+	}
+	return u, cost, nil
 }
