@@ -26,6 +26,7 @@ func TestAdapter(t *testing.T) {
 		Defaults: func(limiter *core.Limiter, options ...adapter.Option[*gin.Context]) func(*core.Policy, ...adapter.Option[*gin.Context]) gin.HandlerFunc {
 			return ginlimit.Defaults(limiter, options...).New
 		},
+		ZeroPreset:  ginlimit.Preset{}.New,
 		FromContext: ginlimit.FromContext,
 		Decisions:   ginlimit.Decisions,
 

@@ -7,7 +7,7 @@ import (
 )
 
 // Preset is a limiter, and the options of all limits that are made with it. The zero
-// Preset has no limiter.
+// Preset is not valid.
 type Preset[C any] struct {
 	limiter *core.Limiter
 	options []Option[C]
@@ -20,8 +20,10 @@ func (f Framework[C]) Defaults(limiter *core.Limiter, options ...Option[C]) Pres
 	return Preset[C]{limiter, slices.Clone(options)}
 }
 
-// Limiter returns the limiter, or nil.
-func (p Preset[C]) Limiter() *core.Limiter { return p.limiter }
-
-// With returns the options of one limit: those of the preset, and then its own.
-func (p Preset[C]) With(options ...Option[C]) []Option[C] { return slices.Concat(p.options, options) }
+// FromPreset returns what New makes one limit of a preset with: the limiter, and the
+// options of the preset before those of the limit. It panics with advice on the zero
+// Preset.
+func (f Framework[C]) FromPreset(p Preset[C], options ...Option[C]) (*core.Limiter, []Option[C]) {
+	f.must(p.limiter != nil, "Preset.New", "a Preset without a limiter: make the Preset with Defaults")
+	return p.limiter, slices.Concat(p.options, options)
+}

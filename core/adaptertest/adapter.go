@@ -33,8 +33,10 @@ type Adapter[C, M any] struct {
 	FromContext func(C) (core.Decision, bool)
 	Decisions   func(C) []core.Decision
 
-	// Defaults returns the method New of a preset.
-	Defaults func(*core.Limiter, ...adapter.Option[C]) func(*core.Policy, ...adapter.Option[C]) M
+	// Defaults returns the method New of a preset, and ZeroPreset is that of the zero
+	// Preset.
+	Defaults   func(*core.Limiter, ...adapter.Option[C]) func(*core.Policy, ...adapter.Option[C]) M
+	ZeroPreset func(*core.Policy, ...adapter.Option[C]) M
 
 	ByAddress   func() adapter.Key[C]
 	ByHeader    func(name string) adapter.Key[C]

@@ -28,6 +28,7 @@ func checkMisuse[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"New: a nil option", "leave it out", func() { a.New(limiter, policy, nil) }},
 		{"Defaults: nil limiter", "core.New", func() { a.Defaults(nil) }},
 		{"Defaults: a nil option", "leave it out", func() { a.Defaults(limiter, nil) }},
+		{"Preset.New: a Preset without a limiter", "with Defaults", func() { a.ZeroPreset(policy) }},
 		{"New: nil policy", "core.NewPolicy", func() { a.Defaults(limiter)(nil) }},
 		{"New: a nil option", "leave it out", func() { a.Defaults(limiter)(policy, nil) }},
 		{"New: WithCost", "core.VariableCost", func() { a.Defaults(limiter, a.WithCost(cost))(policy) }},

@@ -28,6 +28,7 @@ func TestAdapter(t *testing.T) {
 		Defaults: func(limiter *core.Limiter, options ...adapter.Option[*http.Request]) func(*core.Policy, ...adapter.Option[*http.Request]) func(http.Handler) http.Handler {
 			return httplimit.Defaults(limiter, options...).New
 		},
+		ZeroPreset:  httplimit.Preset{}.New,
 		FromContext: httplimit.FromContext,
 		Decisions:   httplimit.Decisions,
 

@@ -30,6 +30,7 @@ func TestAdapter(t *testing.T) {
 		Defaults: func(limiter *core.Limiter, options ...adapter.Option[*echo.Context]) func(*core.Policy, ...adapter.Option[*echo.Context]) echo.MiddlewareFunc {
 			return echolimit.Defaults(limiter, options...).New
 		},
+		ZeroPreset:  echolimit.Preset{}.New,
 		FromContext: echolimit.FromContext,
 		Decisions:   echolimit.Decisions,
 

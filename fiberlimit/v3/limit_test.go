@@ -42,6 +42,7 @@ func testAdapter(t *testing.T, config fiber.Config) {
 		Defaults: func(limiter *core.Limiter, options ...adapter.Option[fiber.Ctx]) func(*core.Policy, ...adapter.Option[fiber.Ctx]) fiber.Handler {
 			return fiberlimit.Defaults(limiter, options...).New
 		},
+		ZeroPreset:  fiberlimit.Preset{}.New,
 		FromContext: fiberlimit.FromContext,
 		Decisions:   fiberlimit.Decisions,
 

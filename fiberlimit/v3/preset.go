@@ -27,5 +27,6 @@ func Defaults(limiter *core.Limiter, options ...Option) Preset {
 // New makes middleware as the function [New] does, with the limiter and the options of
 // the preset.
 func (p Preset) New(policy *core.Policy, options ...Option) fiber.Handler {
-	return New(p.preset.Limiter(), policy, p.preset.With(options...)...)
+	limiter, all := framework.FromPreset(p.preset, options...)
+	return New(limiter, policy, all...)
 }
