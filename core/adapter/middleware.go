@@ -137,8 +137,11 @@ func (m *Middleware[C]) decide(c C, x Exchange, outer *Record) (*Record, error) 
 	if err := m.charge(c, charges); err != nil {
 		return nil, m.failing(c, x, err)
 	}
+	if outer != nil && !x.Again() {
+		outer = nil // of the request that a handler has made this one from
+	}
 	if outer != nil {
-		charges = slices.DeleteFunc(charges, func(a core.Charge) bool { return r.stands(x, a) })
+		charges = r.without(outer, charges)
 	}
 	r.asks = charges
 	q := r.request(x, outer, m.limiter)

@@ -50,10 +50,10 @@ func (r *Record) makeSpecial() *special {
 
 // request returns what core is told of the request. r is the new record of a limit, and
 // outer the one of the limits outside, or nil. What they found counts for the same
-// limiter, unless a handler has made another request.
+// limiter.
 func (r *Record) request(x Exchange, outer *Record, limiter *core.Limiter) core.Request {
 	q := core.Request{Route: x.Route()}
-	if outer != nil && outer.limiter == limiter && x.Again() {
+	if outer != nil && outer.limiter == limiter {
 		q.Before, q.BeforeRoute = outer.result, outer.route
 	}
 	r.limiter, r.result, r.route = limiter, max(q.Before, core.ResultAllowed), q.Route
@@ -89,21 +89,19 @@ func newest(decisions []core.Decision, denied error) int {
 // sameDecision reports whether a and b are on the same log.
 func sameDecision(a, b *core.Decision) bool { return a.Policy == b.Policy && a.Key == b.Key }
 
-// stands reports whether an earlier limit has counted this request as a asks, and
-// keeps its decision. A request is counted once by each policy and key, also when
-// a handler passes it to the router again.
-func (r *Record) stands(x Exchange, a core.Charge) bool {
-	before := x.Record()
-	if before == nil || !x.Again() {
-		return false
-	}
-	i := slices.Index(before.asks, a)
-	if i < 0 || !before.decisions[i].Counted {
-		return false
-	}
-	special := r.makeSpecial()
-	special.standing = append(special.standing, before.decisions[i])
-	return true
+// without returns the charges that no limit outside has made, and keeps the decisions on
+// the others. A request is counted once by each policy and key, also when a handler
+// passes it to the router again.
+func (r *Record) without(outer *Record, charges []core.Charge) []core.Charge {
+	return slices.DeleteFunc(charges, func(a core.Charge) bool {
+		i := slices.Index(outer.asks, a)
+		if i < 0 || !outer.decisions[i].Counted {
+			return false
+		}
+		special := r.makeSpecial()
+		special.standing = append(special.standing, outer.decisions[i])
+		return true
+	})
 }
 
 // settles reports whether a limit of m is outside, and corrects what it was charged.
