@@ -46,6 +46,8 @@ type Down struct {
 	Server string // "" where the store has one
 	Since  time.Time
 	Err    error // how it last failed before that
+
+	refusal error // of each request meanwhile
 }
 
 // Open reports whether the server is not asked.
@@ -55,7 +57,7 @@ func (c *Circuit) Open() bool { return c.down.Load() != nil }
 func (c *Circuit) Refuses() error {
 	if d := c.down.Load(); d != nil {
 		c.refused.Note()
-		return fmt.Errorf("%w: %w", store.ErrDown, d.Err)
+		return d.refusal
 	}
 	return nil
 }
@@ -92,7 +94,7 @@ func (c *Circuit) count(asked store.Charge, err error) {
 		c.failed, c.err = asked, err
 		c.mu.Unlock()
 		if c.breaker.Fail(time.Now()) {
-			d := &Down{Server: c.server, Since: time.Now(), Err: err}
+			d := &Down{Server: c.server, Since: time.Now(), Err: err, refusal: fmt.Errorf("%w: %w", store.ErrDown, err)}
 			c.down.Store(d)
 			c.all.Tasks.Start(func(ctx context.Context) { c.probe(ctx, d) })
 		}
