@@ -2,7 +2,6 @@
 package field
 
 import (
-	"slices"
 	"strconv"
 	"time"
 )
@@ -31,9 +30,9 @@ func NewItem(name string, most int64, window time.Duration) Item {
 	return Item{Name: name, Quota: quota}
 }
 
-// NewPolicy returns what the fields say of a policy with the items.
+// NewPolicy returns what the fields say of a policy with the items, which it keeps.
 func NewPolicy(items []Item) Policy {
-	p := Policy{Items: slices.Clone(items)}
+	p := Policy{Items: items}
 	p.Text = string(p.Append(nil, nil))
 	return p
 }
