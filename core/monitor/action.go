@@ -22,10 +22,12 @@ type request struct {
 	Seconds float64      `json:"seconds"`
 	Limits  []core.Limit `json:"limits"`
 	Mode    core.Mode    `json:"mode"`
+
+	counted string // what Handler.counted makes of Key
 }
 
-// action answers a POST by doing something, which is logged, with who did it. What is done
-// can replace the key that was asked for: see counted.
+// action answers a POST by doing something, which is logged, with who did it. The log has
+// the key that requests are counted by, which shows no address where addresses are hashed.
 func (h *Handler) action(do func(*http.Request, *request) error) http.Handler {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
@@ -54,10 +56,11 @@ func (h *Handler) action(do func(*http.Request, *request) error) http.Handler {
 			refuse(w, http.StatusBadRequest, "more follows the body")
 			return
 		}
+		asked.counted = h.counted(r.Context(), asked.Key)
 		err := do(r, &asked)
 		h.forget()
 		h.limiter.Seam().Warnings.Logger.Info("streamlimit: monitor", "action", r.URL.Path, "peer", h.peer(r),
-			"policy", asked.Policy, "key", asked.Key, "seconds", asked.Seconds, "limits", asked.Limits, "mode", asked.Mode, "error", err)
+			"policy", asked.Policy, "key", asked.counted, "seconds", asked.Seconds, "limits", asked.Limits, "mode", asked.Mode, "error", err)
 		if err != nil {
 			fail(w, err)
 			return
@@ -87,8 +90,7 @@ func (h *Handler) reset(r *http.Request, asked *request) error {
 	if asked.Key == "" {
 		return errNoKey
 	}
-	asked.Key = h.counted(r.Context(), asked.Key)
-	return h.limiter.Reset(r.Context(), p, asked.Key)
+	return h.limiter.Reset(r.Context(), p, asked.counted)
 }
 
 func (h *Handler) ban(r *http.Request, asked *request) error {
@@ -98,8 +100,7 @@ func (h *Handler) ban(r *http.Request, asked *request) error {
 	if err := asked.checkSeconds(); err != nil {
 		return err
 	}
-	asked.Key = h.counted(r.Context(), asked.Key)
-	return h.limiter.Ban(r.Context(), asked.Key, time.Duration(asked.Seconds*float64(time.Second)))
+	return h.limiter.Ban(r.Context(), asked.counted, time.Duration(asked.Seconds*float64(time.Second)))
 }
 
 const maxBan = 365 * 24 * time.Hour
@@ -128,11 +129,9 @@ func (h *Handler) unban(r *http.Request, asked *request) error {
 	if asked.Key == "" {
 		return errNoKey
 	}
-	typed := asked.Key
-	asked.Key = h.counted(r.Context(), typed)
-	found, err := h.limiter.Unban(r.Context(), asked.Key)
-	if err == nil && !found && typed != asked.Key {
-		found, err = h.limiter.Unban(r.Context(), typed) // a program has banned it
+	found, err := h.limiter.Unban(r.Context(), asked.counted)
+	if err == nil && !found && asked.Key != asked.counted {
+		found, err = h.limiter.Unban(r.Context(), asked.Key) // a program has banned it
 	}
 	if err == nil && !found {
 		return core.Refuse(http.StatusNotFound, "the key is not banned")

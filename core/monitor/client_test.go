@@ -281,6 +281,14 @@ func TestHashedAddresses(t *testing.T) {
 		{"ban", `{"key":"` + client + `","seconds":60}`, 204, core.ReasonBanned, 0},
 		{"unban", `{"key":"::ffff:` + client + `"}`, 204, core.ReasonLimits, 3},
 		{"unban", `{"key":"` + client + `"}`, 404, core.ReasonLimits, 3},
+		{"ban", `{"key":"` + client + `/32","seconds":60}`, 204, core.ReasonBanned, 0},
+		{"unban", `{"key":"` + client + `"}`, 204, core.ReasonLimits, 3},
+		{"ban", `{"key":"` + client + `"}`, 400, core.ReasonLimits, 3},
+		{"reset", `{"policy":"none","key":"` + client + `"}`, 404, core.ReasonLimits, 3},
+		{"unblock", `{"key":"` + client + `"}`, 404, core.ReasonLimits, 3},
+		{"block", `{"key":"` + client + `","seconds":-1}`, 400, core.ReasonLimits, 3},
+		{"exempt", `{"key":"` + client + `/32","seconds":60}`, 204, core.ReasonLimits, 3},
+		{"unexempt", `{"key":"` + client + `"}`, 204, core.ReasonLimits, 3},
 		{"reset", `{"policy":"api","key":"` + client + `"}`, 204, core.ReasonLimits, 5},
 	} {
 		if a := s.ask(t, "POST", "api/"+step.action, step.body); a.StatusCode != step.status {

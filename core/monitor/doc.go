@@ -98,7 +98,7 @@
 // x-api-key=<digest>: see "Who is counted" in package core. With
 // [core.WithHashedAddresses], an address in a ban, an unban or a reset stands for the key
 // that its client is counted by. A block or an exemption of an address is a rule on a
-// network, and keeps the address.
+// network, and keeps the address. The log line of an action has the key.
 //
 // # In a framework
 //

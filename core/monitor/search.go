@@ -73,18 +73,26 @@ func (h *Handler) digestOf(text string) string {
 }
 
 // counted returns the key that requests of an address in clear are counted by, where the
-// limiter hashes addresses. Every other key is what it is, and so is an address that a
-// program makes a key of itself.
+// limiter hashes addresses. It reads the prefix of one client, such as 2001:db8::/64, as
+// an address too. Every other key is what it is, and so is an address that a program
+// makes a key of itself.
 func (h *Handler) counted(ctx context.Context, key string) string {
+	identity := h.limiter.Seam().Identity
+	if !identity.Hashed {
+		return key
+	}
 	addr, err := netip.ParseAddr(key)
-	if err != nil || !h.limiter.Seam().Identity.Hashed {
+	if prefix, e := netip.ParsePrefix(key); e == nil && (prefix.IsSingleIP() || prefix.Addr().Is6() && prefix.Bits() >= identity.Bits) {
+		addr, err = prefix.Addr(), nil
+	}
+	if err != nil {
 		return key
 	}
 	now := h.now(ctx).Now
 	if len(h.find(now, func(k foundKey) bool { return k.Key == key })) > 0 {
 		return key
 	}
-	return h.limiter.Seam().Identity.AddressKey(addr)
+	return identity.AddressKey(addr)
 }
 
 // guesses are the keys that text may be counted by.
