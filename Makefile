@@ -18,8 +18,9 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # These are in files that the race detector leaves out: nothing runs beside them.
-# Row 30, TestFarServer and the tests of bans come within a few milliseconds of the timeout,
-# and fail on a busy machine: make faults has the row, and the tests are run by hand.
+# Row 30, TestFarServer and the tests of bans are not in this list. They come within a few
+# milliseconds of the timeout and fail on a busy machine. make faults runs row 30. Run the
+# tests by hand.
 ABOUT_TIME = ^TestRow3[1-4]|^TestBurst|^TestBusyProcess|^TestImpatientCallers|^TestFrozenServer|^TestIdleConnections|^TestQuestionsWhen|^TestSlowServer
 
 .PHONY: test
@@ -85,7 +86,7 @@ histories: redis ## 100,000 histories of leases against the model, 5,000 of them
 	LEASE_HISTORIES=100000 go test -count 1 -timeout 60m -run Histories -v ./core/internal/lease
 
 .PHONY: simulate
-simulate: ## simulate what Redis sees of 10 to 2,000 processes with leases: core/benchmarks/leases (ten minutes)
+simulate: ## simulate the load of 10 to 2,000 processes with leases on Redis: core/benchmarks/leases (ten minutes)
 	go run ./core/benchmarks/leases -out core/benchmarks/leases
 
 .PHONY: lint

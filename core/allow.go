@@ -47,8 +47,8 @@ type Request struct {
 	Before      Result
 	BeforeRoute string
 
-	looked bool      // NeedsClient has looked for rules
-	came   time.Time // when it began, as of begin
+	looked bool      // NeedsClient has waited for changed rules
+	came   time.Time // when the decision began: see begin
 }
 
 // NeedsClient reports whether rules are on networks, so that [Limiter.Decide] reads
@@ -84,7 +84,7 @@ func (l *Limiter) Decide(ctx context.Context, r Request, charges []Charge, dst [
 	if len(charges) == 1 {
 		err = l.decideAlone(ctx, &r, charges[0], &decisions[0])
 	} else {
-		err = l.decideTogether(ctx, &r, slices.Clone(charges), decisions) // the caller's stay as they are
+		err = l.decideTogether(ctx, &r, slices.Clone(charges), decisions) // do not change the caller's charges
 	}
 	if err != nil {
 		return nil, err
@@ -92,9 +92,9 @@ func (l *Limiter) Decide(ctx context.Context, r Request, charges []Charge, dst [
 	return dst, nil
 }
 
-// decideAlone decides on one charge, in d, which is zero. With an error d means nothing.
-// It is decideTogether without the memory that several charges need:
-// BenchmarkMemoryAllow.
+// decideAlone decides on one charge, and writes the decision to d, which is zero. After
+// an error d has no meaning. It does what decideTogether does, without the allocations
+// for several charges: see BenchmarkMemoryAllow.
 func (l *Limiter) decideAlone(ctx context.Context, r *Request, a Charge, d *Decision) error {
 	charges := [...]Charge{a}
 	came, v := l.look(ctx, r)
@@ -113,7 +113,7 @@ func (l *Limiter) decideAlone(ctx context.Context, r *Request, a Charge, d *Deci
 	return err
 }
 
-// decideTogether decides on several charges, in decisions, which are zero.
+// decideTogether decides on several charges, and writes to decisions, which are zero.
 func (l *Limiter) decideTogether(ctx context.Context, r *Request, charges []Charge, decisions []Decision) error {
 	came, v := l.look(ctx, r)
 	v, err := l.prepareAll(ctx, v, charges)
@@ -128,8 +128,8 @@ func (l *Limiter) decideTogether(ctx context.Context, r *Request, charges []Char
 	return err
 }
 
-// prepareAll completes charges, or says what is wrong with one of them, and returns the
-// view that they are of: v, or the one after a policy was registered.
+// prepareAll completes charges, and returns the view to decide with: v, or a later one
+// after a policy was registered. It returns an error if a charge is wrong.
 func (l *Limiter) prepareAll(ctx context.Context, v *view, charges []Charge) (*view, error) {
 	for i := range charges {
 		a := &charges[i]
@@ -137,7 +137,7 @@ func (l *Limiter) prepareAll(ctx context.Context, v *view, charges []Charge) (*v
 			return nil, err
 		}
 		for _, other := range charges[:i] {
-			// By the name, since an override makes one log of all policies that have it.
+			// Compare the names: an override gives all policies of one name the same log.
 			if other.Key == a.Key && other.Policy.name == a.Policy.name {
 				return nil, fmt.Errorf("%w: policy %s", errDuplicatePolicy, a.Policy.name)
 			}
@@ -149,8 +149,8 @@ func (l *Limiter) prepareAll(ctx context.Context, v *view, charges []Charge) (*v
 	return v, nil
 }
 
-// network returns the network that rules are matched with, or the zero Prefix if none
-// needs it.
+// network returns the network of a client, to match rules with. It returns the zero
+// Prefix if the client is not known, or if no rule is on a network.
 func (v *view) network(client netip.Addr) netip.Prefix {
 	if !client.IsValid() || !v.onNetworks() {
 		return netip.Prefix{}
@@ -171,7 +171,8 @@ func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client
 	by, asked := l.store, a.onLog()
 	var u store.Usage
 	if asked.Log.Lease > 0 && l.leaser != nil {
-		// First, since it needs no server: also while none answers.
+		// Leases come first: they need no server, so they also serve while no server
+		// responds.
 		least, most := a.Cost, a.Cost
 		if a.most > 0 {
 			least, most = 1, a.most
@@ -246,9 +247,8 @@ func offDecision(a Charge) Decision {
 	}
 }
 
-// judge fills in the decisions that are made without asking a log. open are the
-// questions left to ask: asks itself if these are all, and none when the request is
-// denied.
+// judge fills in the decisions that need no log. open has the charges that are left for
+// the store: asks itself if all are left, and none if the request is denied.
 func (v *view) judge(asks []Charge, client netip.Prefix, decisions []Decision) (open []Charge) {
 	answered, denied := false, false
 	for i, a := range asks {
@@ -293,7 +293,7 @@ func (l *Limiter) takeAll(ctx context.Context, came time.Time, open []Charge, de
 		return policyError(open[0].Policy, context.DeadlineExceeded)
 	}
 	if err != nil {
-		open = slices.Clone(open) // the memory is asked for its share of them
+		open = slices.Clone(open) // takeWithoutStore changes them to the process's share
 		if usages, by, err = l.takeWithoutStore(ctx, open, err); err != nil {
 			return err
 		}

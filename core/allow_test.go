@@ -177,7 +177,7 @@ func TestAllowAllAndRules(t *testing.T) {
 	}
 }
 
-// Rules on networks are matched with the client's address, in whatever form it is.
+// Rules on networks are matched with the client's address in each of its forms.
 func TestRulesMatchClient(t *testing.T) {
 	l, _ := newLimiter(t)
 	if l.NeedsClient(t.Context(), &core.Request{}) {
@@ -207,8 +207,8 @@ func TestRulesMatchClient(t *testing.T) {
 	}
 }
 
-// After an idle time, rules on networks that were set meanwhile need the client, and a
-// request waits once for a look.
+// After an idle time, a request waits once to read changed rules. NeedsClient knows of
+// the rules on networks that were set meanwhile.
 func TestNeedsClientAfterIdleTime(t *testing.T) {
 	for name, hangs := range map[string]bool{"a store that answers": false, "a store that hangs": true} {
 		t.Run(name, func(t *testing.T) {
@@ -248,7 +248,7 @@ func TestNeedsClientAfterIdleTime(t *testing.T) {
 	}
 }
 
-// Decide appends to the caller's memory, which is cleared of what it had.
+// Decide appends to the caller's slice, and clears what was in its free capacity.
 func TestDecideAppends(t *testing.T) {
 	l, _ := newLimiter(t)
 	p, q := core.NewPolicy("p", core.PerMinute(5)), core.NewPolicy("q", core.PerMinute(5))

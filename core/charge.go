@@ -21,12 +21,12 @@ type Charge struct {
 	most int64 // of AllowUpTo, from 2; 0 for all of Cost or none
 }
 
-// onLog returns the charge as a store is asked for it.
+// onLog returns the charge in the form for a store.
 func (c *Charge) onLog() store.Charge {
 	return store.Charge{Log: c.Policy.log, Key: c.Key, Cost: c.Cost}
 }
 
-// onLogs returns charges as a store is asked for them.
+// onLogs returns charges in the form for a store.
 func onLogs(charges []Charge) []store.Charge {
 	asked := make([]store.Charge, len(charges))
 	for i := range charges {
@@ -35,7 +35,7 @@ func onLogs(charges []Charge) []store.Charge {
 	return asked
 }
 
-// noUnits stands for a cost of 0 where a [Charge] would read 0 as 1.
+// noUnits stands for a cost of 0, since 0 in a [Charge] means 1.
 const noUnits = math.MinInt64
 
 // costError returns an [ErrCost] for a cost that p never admits.

@@ -112,8 +112,8 @@
 //
 // Leases are for hot keys: a gateway, the account of a big customer, a limit for a whole
 // service. They gain nothing for clients that send a request now and then, or for a Max
-// below 16. The repository's core/benchmarks/leases/README.md shows what a Redis server
-// sees of 10 to 2,000 processes with leases. A d above a sixtieth of the window costs
+// below 16. The repository's core/benchmarks/leases/README.md shows the load of 10 to
+// 2,000 processes with leases on a Redis server. A d above a sixtieth of the window costs
 // more. In a model with a demand of 90% of the limit, 0.2% to 0.8% of requests were
 // denied at a sixtieth, and 11% at a quarter.
 //
@@ -226,9 +226,9 @@
 // # Personal data
 //
 // An address, a user and the digest of a credential name a person. The name of a log in
-// Redis has none of them, only a digest. The digest has no secret, so whoever reads Redis
-// can find an address by trying all addresses. Keys themselves are in rules until
-// somebody deletes them or they end, and in the feed and page of the monitor.
+// Redis has none of them, only a digest. The digest has no secret, so anyone who can read
+// Redis can find an address by trying all addresses. Keys themselves are in rules, until
+// the rules are deleted or end, and in the feed and page of the monitor.
 //
 // With [WithHashedAddresses] no key has an address. A rule on a network has the address
 // of the network. The monitor's log lines about wrong passwords name a client by its key.

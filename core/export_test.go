@@ -5,7 +5,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// Errors of a program that is wrong, which none tests for.
+// Errors that a wrong program gets. No program tests for them.
 var (
 	ErrNoPolicy        = errNoPolicy
 	ErrDuplicatePolicy = errDuplicatePolicy

@@ -215,7 +215,7 @@ type Down struct {
 	Error  string    `json:"error"` // how it last failed before that; it may name the server
 }
 
-// outcomes count what became of questions that the store did not answer.
+// outcomes counts how charges were decided when the store did not respond.
 type outcomes struct{ failures, closed, open, local, overloaded atomic.Int64 }
 
 func (o *outcomes) count(mode FailureMode) {

@@ -13,7 +13,7 @@ import (
 // former is a log that a policy had before a change, or that another process registered.
 type former struct {
 	log   *store.Log
-	until time.Time // it holds nothing that counts after that
+	until time.Time // after this time, no entry of the log counts
 }
 
 // lateWrites is how long after a change others may still write to the earlier log:
@@ -59,9 +59,9 @@ func (v *view) noteFormer(log *store.Log, until time.Time) bool {
 	return !ok
 }
 
-// withFormer returns p with the earlier logs of its name. Logs that other policies of the name
-// write in this process are theirs. A change beyond store.MaxEarlier logs waits: the policy is
-// what it was.
+// withFormer returns p with the earlier logs of its name. A log that another policy of
+// the name writes in this process is not an earlier log of p. A change beyond
+// store.MaxEarlier logs waits: the policy stays as it was.
 func (v *view) withFormer(p, was *Policy) *Policy {
 	var all []former
 	for name, f := range v.former {
@@ -104,7 +104,7 @@ func (l *Limiter) dropFormer(now time.Time) {
 	l.show(newView(v, v.replaced, v.ruleset))
 }
 
-// logNamed returns the log of a name; nil for a name of another version's.
+// logNamed returns the log with a name, or nil for a name in the form of another version.
 func logNamed(name string) *store.Log {
 	at := strings.LastIndexByte(name, ':')
 	if at < 0 || len(name) < at+3 {

@@ -79,8 +79,8 @@ func holdsFor(t *testing.T, r Rule, key string, address []byte, now time.Time) {
 	}
 }
 
-// The text of a rule is read as the rule that it is, or not at all: a rule with
-// more to it than this version knows would be about more clients than it says.
+// A rule's text is read in full or rejected. If an unknown field were ignored, the rule
+// could apply to more clients than its author meant.
 func FuzzReadRule(f *testing.F) {
 	for _, text := range []string{
 		"", "0", "null", "{}",
@@ -112,7 +112,7 @@ func FuzzReadRule(f *testing.F) {
 		}
 		stored, err := json.Marshal(r)
 		if err != nil {
-			return // no rule that SetRule takes: the limiter passes it over
+			return // SetRule rejects such a rule, and the limiter ignores it
 		}
 		if again, err := readRule(string(stored)); err != nil || !reflect.DeepEqual(again, r) {
 			t.Fatalf("%+v is read again as %+v, %v", r, again, err)

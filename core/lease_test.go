@@ -53,7 +53,8 @@ func TestLeasedLog(t *testing.T) {
 	if own := log.WithoutLease(); own.Name != plain.Name || own.Longest != time.Hour || own.Limits[0].Window != time.Minute || own.Lease != 0 {
 		t.Errorf("without leases: %+v", own)
 	}
-	// Turning leases on is a change of log; for a store without them it is none.
+	// A policy with leases has another log. A store without leases uses the same log as
+	// before.
 	changed := log.After(plain)
 	if len(changed.Earlier) != 1 || len(changed.WithoutLease().Earlier) != 0 {
 		t.Errorf("%+v and %+v", changed, changed.WithoutLease())
@@ -84,8 +85,8 @@ func TestLeaseBelow16(t *testing.T) {
 	}
 }
 
-// TestLeaseWithOtherLimits: a lease is shortened by limits that it is too long for, and is
-// itself again without them.
+// TestLeaseWithOtherLimits: limits for which a lease is too long shorten the lease. With
+// the first limits it has its own length again.
 func TestLeaseWithOtherLimits(t *testing.T) {
 	p := NewPolicy("p", PerMinute(100), Lease(time.Second))
 	for _, c := range []struct {

@@ -40,7 +40,7 @@ type Limiter struct {
 	closed bool
 
 	rulesInterval time.Duration
-	decided       background.Activity   // for which changed rules are looked for
+	decided       background.Activity   // decisions since the last check for changed rules
 	quiet         atomic.Pointer[quiet] // nil while the rules that are known are new
 
 	registration registration
@@ -157,7 +157,8 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	return decisionOf(a, u), nil
 }
 
-// begin returns when a question to a store begins, as far as its circuit has to know.
+// begin returns when a decision begins. It returns the zero Time without a deadline,
+// since the circuit does not need the time then.
 func begin(ctx context.Context) (begun time.Time) {
 	if _, ok := ctx.Deadline(); ok {
 		begun = time.Now()
@@ -165,9 +166,9 @@ func begin(ctx context.Context) (begun time.Time) {
 	return begun
 }
 
-// expired reports whether the caller's deadline was over when it came. Then nobody waits
-// for the answer. A deadline that the limiter's own waits have used up is the limiter's
-// concern, and its failure mode decides.
+// expired reports whether the caller's deadline was over at came. Then nobody waits for
+// the decision. If the limiter's own waits have used up the deadline, the failure mode
+// decides.
 func expired(ctx context.Context, came time.Time) bool {
 	at, ok := ctx.Deadline()
 	return ok && !came.Before(at)

@@ -51,7 +51,7 @@ func (s *localStore) take(asks []Charge, places []int, usages []store.Usage) (St
 	return takeFrom(local, asks, places, usages)
 }
 
-// takeFrom is take, for questions that are under this process's share.
+// takeFrom does what take does, for charges that already have this process's share.
 func takeFrom(local Store, asks []Charge, places []int, usages []store.Usage) (Store, error) {
 	asked := make([]store.Charge, len(places))
 	for i, place := range places {

@@ -23,7 +23,7 @@ type Policy struct {
 	name   string
 	limits []Limit
 	traits
-	log *store.Log // what a store is asked by; no other policy has it
+	log *store.Log // the policy in the form for a store; no other policy has the same Log
 
 	fields field.Policy
 }

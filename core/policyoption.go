@@ -22,7 +22,7 @@ type traits struct {
 	slices     int           // of a coarse log; 0 for one entry a request
 	lease      time.Duration // 0 for none
 	shadow     bool
-	off        bool        // by a rule of kind Switch alone
+	off        bool        // set only by a rule of kind Switch
 	fieldName  string      // "" is the policy's name
 	failure    FailureMode // "" is the limiter's
 }
@@ -142,10 +142,11 @@ func (p *Policy) checkTraits() (option string, err error) {
 	return "", nil
 }
 
-// leaseShare is how much longer the shortest window is than a lease, at least.
+// leaseShare is the smallest ratio of the shortest window to a lease.
 const leaseShare = 16
 
-// minLeased is the smallest Max for which units are taken ahead: an eighth is two.
+// minLeased is the smallest Max for which units are taken ahead: an eighth of it is two
+// units.
 const minLeased = 16
 
 func (p *Policy) checkLease() error {

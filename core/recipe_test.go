@@ -220,9 +220,10 @@ func ExampleLimiter_Allow_redisRate() {
 	// Output: true 9 0s 10/minute
 }
 
-// A gateway counts all requests to a backend under one key. With a lease it takes what it
-// uses in about a second by one call to Redis, and hands it out itself. The limit holds for
-// all gateways together. A lease gains nothing for keys with a request now and then.
+// A gateway counts all requests to a backend under one key. With a lease, one call to
+// Redis takes the units that a gateway uses in about a second, and the gateway hands them
+// out itself. The limit holds for all gateways together. A lease gains nothing for keys
+// with a request now and then.
 func ExampleLease() {
 	limiter := core.New(core.NewMemory()) // which needs no leases; redisstream.New takes them
 	defer limiter.Close()                 // returns what is left

@@ -17,9 +17,9 @@ const (
 	// registerInterval is how often a limiter that decides registers its logs.
 	registerInterval = 20 * time.Second
 
-	// registerTimeout bounds a registration. The first decisions of a process wait for as
-	// long, since they wait for a connection themselves. Those on a policy that is met later
-	// wait for as long as the store may take to answer.
+	// registerTimeout bounds a registration. The first decisions of a process wait that
+	// long, since they also wait for a connection. The first decisions on a later policy
+	// wait for the store's timeout.
 	registerTimeout = time.Second
 )
 
@@ -27,7 +27,7 @@ const (
 type registration struct {
 	store  store.Registrar     // nil if the store has no registry
 	wake   chan struct{}       // has a value when there are new logs
-	due    background.Activity // after which the logs are registered again
+	due    background.Activity // decisions since the last registration
 	over   atomic.Bool         // the first registration is over
 	failed bool                // a failure was logged; used by watchLogs alone
 }

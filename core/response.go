@@ -29,11 +29,12 @@ const (
 	HeadersDraft06
 )
 
-// Fields returns what the response fields say of the policy. It is for package adapter.
+// Fields returns the constant part of the response fields of the policy. It is for
+// package adapter.
 func (p *Policy) Fields() *field.Policy { return &p.fields }
 
-// buildFields prepares all of the fields that does not change. The first limit goes by
-// the policy's field name, the others by the name and their window.
+// buildFields prepares the constant part of the fields. The first limit has the policy's
+// field name. The others have that name and their window.
 func (p *Policy) buildFields() {
 	items := make([]field.Item, len(p.limits))
 	for i, l := range p.limits {
@@ -155,10 +156,10 @@ func (p Problem) Body() []byte {
 	return body
 }
 
-// retrySeconds is the Retry-After of a denial, at least 1.
+// retrySeconds returns the Retry-After of a denial, at least 1.
 func retrySeconds(d *Decision) int64 { return max(1, field.Seconds(d.RetryAfter)) }
 
-// deniedDetail says which limit denied and how long to wait:
+// deniedDetail returns a text with the limit that denied and the time to wait:
 // "5 requests per 10s; retry in 7s".
 func deniedDetail(d *Decision) string {
 	switch d.Reason {

@@ -118,7 +118,7 @@ func parseRule(kept store.Rule) (Rule, error) {
 }
 
 // readRule reads the text of a rule. A field that this version does not know is an error,
-// since it may say whom the rule is not about.
+// since it may exclude clients from the rule.
 func readRule(text string) (r Rule, err error) {
 	d := json.NewDecoder(strings.NewReader(text))
 	d.DisallowUnknownFields()

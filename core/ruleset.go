@@ -31,8 +31,8 @@ type ruleset struct {
 // length is a length of networks, and how many there are of it.
 type length struct{ bits, networks int }
 
-// after returns the rules after changes, in which rules are new or different. Those
-// that can't be read are as good as deleted.
+// after returns the rules after changes. rules are the new or different rules in c that
+// could be read. A rule that could not be read is deleted.
 func (s ruleset) after(c store.RuleChanges, rules []Rule) ruleset {
 	if c.All {
 		s = ruleset{clock: s.clock}
@@ -284,8 +284,8 @@ func cutID(id string) (kind RuleKind, about, name string) {
 	return RuleKind(first), about, name
 }
 
-// keyNetwork returns the address or prefix that a key is, as adapters make them, or the
-// zero Prefix.
+// keyNetwork returns the network of a key that is an address or a prefix, in the form of
+// adapters. It returns the zero Prefix for other keys.
 func keyNetwork(key string) netip.Prefix {
 	if addr, err := netip.ParseAddr(key); err == nil {
 		return oneAddress(clientip.Plain(addr))

@@ -50,7 +50,8 @@ const (
 	// WithRulesInterval sets more.
 	freshFor = time.Second
 
-	// usualAnswer is how long a decision waits for a look in a store that is not [store.Bounded].
+	// usualAnswer is how long a decision waits for changed rules if the store is not
+	// [store.Bounded].
 	usualAnswer = 100 * time.Millisecond
 )
 
@@ -75,7 +76,7 @@ func (l *Limiter) current(ctx context.Context) *view {
 	return l.view.Load()
 }
 
-// answerTime returns how long the store may take to answer.
+// answerTime returns how long the store may take to respond.
 func (l *Limiter) answerTime() time.Duration {
 	if s, ok := l.store.(store.Bounded); ok && s.Timeout() > 0 {
 		return s.Timeout()

@@ -102,8 +102,8 @@ func WithSettle(used func(c *fiber.Ctx, status int) int64) Option {
 // response fields, Retry-After among them, are set by then; an error goes to Fiber's
 // ErrorHandler. It takes precedence over [WithFrameworkErrors].
 //
-// The function answers banned and blocked clients too, for whom no limit is to blame. Take
-// the status from [core.ProblemFor] of d.Err(): 429, or 403 for a blocked client.
+// The function also responds to banned and blocked clients, which no limit has denied.
+// Take the status from [core.ProblemFor] of d.Err(): 429, or 403 for a blocked client.
 func WithDenied(denied func(*fiber.Ctx, core.Decision) error) Option {
 	return framework.WithDenied(denied)
 }

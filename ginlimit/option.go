@@ -101,8 +101,8 @@ func WithSettle(used func(c *gin.Context, status int) int64) Option {
 // response fields, Retry-After among them, are set by then; the context is aborted
 // afterwards. It takes precedence over [WithFrameworkErrors].
 //
-// The function answers banned and blocked clients too, for whom no limit is to blame. Take
-// the status from [core.ProblemFor] of d.Err(): 429, or 403 for a blocked client.
+// The function also responds to banned and blocked clients, which no limit has denied.
+// Take the status from [core.ProblemFor] of d.Err(): 429, or 403 for a blocked client.
 func WithDenied(denied func(*gin.Context, core.Decision)) Option {
 	return framework.WithDenied(noError(denied))
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// maxSettling bounds the corrections that are under way in the background. Beyond
-// it requests stay charged.
+// maxSettling bounds the corrections in flight in the background. Requests beyond it stay
+// charged.
 const maxSettling = 4096
 
-// errSettling is the error of a correction that maxSettling leaves no room for.
+// errSettling is the error of a correction beyond maxSettling.
 var errSettling = errors.New("adapter: too many corrections at once")
 
 // SettleRequest corrects what the decisions on one request took to the units that it
@@ -21,11 +21,11 @@ var errSettling = errors.New("adapter: too many corrections at once")
 // decisions that took nothing or are already settled.
 //
 // With a store that bounds its answers, as the Redis store does, the decisions and the
-// corrections share the store's timeout: the request waits for the corrections only for
-// what the decisions have left of that time. Nothing is left if the decisions waited
-// longer, in the queue of a busy process. The corrections then continue in the
-// background, and [core.Limiter.Close] waits for them. A request stays charged if its
-// process ends before its correction is made.
+// corrections share the store's timeout: the request waits for the corrections only in
+// the time that the decisions have left. Nothing is left if the decisions waited longer,
+// in the queue of a busy process. The corrections then continue in the background, and
+// [core.Limiter.Close] waits for them. A request stays charged if its process ends before
+// its correction is made.
 //
 // The limiter logs what fails, at most once a minute.
 func SettleRequest(ctx context.Context, l *core.Limiter, decisions []core.Decision, used int64, waited time.Duration) {
@@ -58,11 +58,11 @@ func SettleRequest(ctx context.Context, l *core.Limiter, decisions []core.Decisi
 	}
 }
 
-// settleTimeout returns how long the store may take for a correction of the
-// decisions; 0 when it is not asked, or does not say.
+// settleTimeout returns how long the store may take to correct the decisions. It returns
+// 0 if the store is not called or has no bound.
 func settleTimeout(l *core.Limiter, decisions []core.Decision, used int64) time.Duration {
 	for i := range decisions {
-		// Without a store it was this process's memory that has decided.
+		// This process's memory has made a fallback decision, so the store is not called.
 		d := &decisions[i]
 		if d.Counted && d.Source != core.SourceFallback && used != d.Cost && d.Policy.Log().Refundable() {
 			return l.Seam().Timeout
@@ -79,8 +79,8 @@ func settleAll(ctx context.Context, l *core.Limiter, decisions []core.Decision, 
 	}
 }
 
-// logUnsettled logs that a charge was not corrected. A handler that took longer than
-// the policy's grace is the policy's business, and no alarm.
+// logUnsettled logs that a charge was not corrected. A handler that took longer than the
+// policy's grace is logged at debug level, since the policy chooses the grace.
 func logUnsettled(ctx context.Context, l *core.Limiter, d *core.Decision, err error) {
 	seam := l.Seam()
 	rarely, level := &seam.Settling.Failed, slog.LevelWarn

@@ -11,7 +11,7 @@ import (
 // HeaderSetter sets response fields.
 type HeaderSetter interface{ SetHeader(name, value string) }
 
-// The names of the fields, in the form that net/http has them in.
+// The names of the fields, in the canonical form of net/http.
 var (
 	fieldsIETF    = [2]string{"Ratelimit-Policy", "Ratelimit"}
 	fieldsX       = [3]string{"X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset"}
@@ -110,8 +110,8 @@ func ofFields(s core.LimitState) field.State {
 	return field.State{Remaining: s.Remaining, Reset: s.Reset, Violated: s.Violated}
 }
 
-// shown reports whether clients are told of the decision: it is one, made by limits
-// that they can meet.
+// shown reports whether the response fields show the decision. They leave out the zero
+// Decision, shadow mode, and decisions made without a log.
 func shown(d *core.Decision) bool {
 	return d.Policy != nil && !d.Policy.Log().Shadow && d.Source != core.SourceNone
 }

@@ -108,10 +108,10 @@ type Exchange interface {
 	Again() bool
 }
 
-// Values returns the values of a field of a net/http request, in order. A server of
-// net/http puts field names into the canonical form, which name must have. Code that
-// fills in a header by hand may not, so Values looks up a missing name without regard
-// to case.
+// Values returns the values of a field of a net/http request, in order. name must be in
+// the canonical form, which a server of net/http gives to all field names. Code that
+// fills in a header by hand may use another form, so Values looks up a missing name
+// without regard to case.
 func Values(header http.Header, name string) []string {
 	if values, ok := header[name]; ok {
 		return values

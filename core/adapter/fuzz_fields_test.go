@@ -117,7 +117,7 @@ func fuzzedDecision(p *core.Policy, used []byte) core.Decision {
 	return d
 }
 
-// told is a store that finds what it is told.
+// told is a store that returns the usages that a test gives it.
 type told struct {
 	core.Store
 	usage store.Usage

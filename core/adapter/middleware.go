@@ -120,7 +120,7 @@ func (m *Middleware[C]) decide(c C, x Exchange, outer *Record) (*Record, error) 
 	if m.settles() {
 		r.makeSpecial().settling = []any{m}
 	}
-	charges := r.oneAsk[:0] // which needs no memory for one policy
+	charges := r.oneAsk[:0] // does not allocate for one policy
 	if len(m.counts) > 1 {
 		charges = make([]core.Charge, 0, len(m.counts))
 	}

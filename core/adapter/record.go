@@ -48,9 +48,9 @@ func (r *Record) makeSpecial() *special {
 	return r.special
 }
 
-// request returns what core is told of the request. r is the new record of a limit, and
-// outer the one of the limits outside, or nil. What they found counts for the same
-// limiter.
+// request returns the facts about a request for core. r is the new record of a limit, and
+// outer is the record of the limits outside, or nil. The result in outer counts if both
+// have the same limiter and the same request.
 func (r *Record) request(x Exchange, outer *Record, limiter *core.Limiter) core.Request {
 	q := core.Request{Route: x.Route()}
 	if outer != nil && outer.limiter == limiter {

@@ -24,8 +24,8 @@ func (e *everything) Observe(o core.Observation) {
 	fmt.Fprintf(e, "%+v\n", o)
 }
 
-// checkHashedAddresses checks that addresses are in no key and in nothing that is seen,
-// and that clients are still kept out by their network and by their key.
+// checkHashedAddresses checks that no key, observation or log line has an address. Rules
+// on networks and keys must still block clients.
 func checkHashedAddresses(t *testing.T, s suite) {
 	const client, other = "203.0.113.7", "2001:db8:1:2::9"
 	var seen everything

@@ -8,8 +8,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// checkDefaults checks that limits have the options of their preset, then their own, and
-// none of each other's.
+// checkDefaults checks that a limit has the options of its preset, then its own options,
+// and no options of another limit.
 func checkDefaults(t *testing.T, s suite) {
 	limiter, _ := newLimiter(t)
 	policy := func(name string) *core.Policy { return core.NewPolicy(name, core.PerMinute(5)) }

@@ -16,11 +16,11 @@ import (
 
 const leaseCallers = 64
 
-// leasePeers are measured beside leases.
+// leasePeers are the limiters that are measured beside leases.
 var leasePeers = []string{us, "redis_rate", "ulule/limiter", "sorted set"}
 
-// measureLease finds how many requests are admitted in a second with leases, of one hot
-// key and of 10,000 keys by Zipf's law, where no limit is reached.
+// measureLease measures how many requests a second are admitted with leases, for one hot
+// key and for 10,000 keys by Zipf's law. No limit is reached.
 func measureLease(b *bench) error {
 	leased := us + ", lease 1s"
 	warm, span := b.pick(1, 3), b.pick(1, 10)
@@ -55,7 +55,7 @@ func measureLease(b *bench) error {
 	return nil
 }
 
-// zipfKeys draws from n keys, of which the i-th has a share like i^-1.1.
+// zipfKeys draws from n keys. The share of the i-th key is proportional to i^-1.1.
 func zipfKeys(n, draws int) []string {
 	sums, sum := make([]float64, n), 0.0
 	for i := range sums {

@@ -65,7 +65,7 @@ type router struct {
 func (r *router) Use(m func(http.Handler) http.Handler) { r.middleware = append(r.middleware, m) }
 func (r *router) Get(h http.Handler)                    { r.Handler = wrap(h, r.middleware) }
 
-// Options are given once for all routes. Those of a route come after them.
+// Options are given once for all routes. A route's own options come after them.
 func ExampleDefaults() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -445,7 +445,7 @@ func ExampleWithTier() {
 	defer limiter.Close()
 	free := core.NewPolicy("free", core.PerHour(10))
 	pro := core.NewPolicy("pro", core.PerHour(1000))
-	limiter.Register(pro) // New registers free
+	limiter.Register(pro) // New registers the policy free
 
 	handler := httplimit.New(limiter, free, httplimit.WithTier(func(r *http.Request) *core.Policy {
 		if r.Header.Get("X-Plan") == "pro" { // in earnest, the plan of the user
@@ -525,7 +525,7 @@ type usedKey struct{}
 
 func used(r *http.Request) *int64 { return r.Context().Value(usedKey{}).(*int64) }
 
-// A blocked client is denied with 403, so the status is that of the problem.
+// A blocked client is denied with 403, so take the status from the problem.
 func ExampleWithDenied() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()

@@ -100,8 +100,8 @@ func WithSettle(used func(r *http.Request, status int) int64) Option {
 // document. The function must write the response, or the client sees an empty 200. The
 // response fields, Retry-After among them, are set by then.
 //
-// The function answers banned and blocked clients too, for whom no limit is to blame. Take
-// the status from [core.ProblemFor] of d.Err(): 429, or 403 for a blocked client.
+// The function also responds to banned and blocked clients, which no limit has denied.
+// Take the status from [core.ProblemFor] of d.Err(): 429, or 403 for a blocked client.
 func WithDenied(denied func(http.ResponseWriter, *http.Request, core.Decision)) Option {
 	return framework.WithDenied(withWriter(denied))
 }

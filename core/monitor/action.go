@@ -26,8 +26,8 @@ type request struct {
 	counted string // what Handler.counted makes of Key
 }
 
-// action answers a POST by doing something, which is logged, with who did it. The log has
-// the key that requests are counted by, which shows no address where addresses are hashed.
+// action responds to a POST: it calls do, and logs the action and the peer that sent it.
+// do can replace the key of the request: see counted.
 func (h *Handler) action(do func(*http.Request, *request) error) http.Handler {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
@@ -74,7 +74,7 @@ func (h *Handler) action(do func(*http.Request, *request) error) http.Handler {
 	return protection.Handler(handler)
 }
 
-// peer names who acts, for the log.
+// peer returns the name of the client, for the log.
 func (h *Handler) peer(r *http.Request) string {
 	if h.limiter.Seam().Identity.Hashed {
 		return clientOf(h.limiter, r)

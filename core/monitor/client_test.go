@@ -233,7 +233,8 @@ func TestKeyWithoutRedis(t *testing.T) {
 	}
 }
 
-// With hashed addresses, a client is found by its address, and nothing shows it.
+// With hashed addresses, a search by address finds a client, and nothing shows the
+// address.
 func TestHashedAddresses(t *testing.T) {
 	const client = "203.0.113.7"
 	var log lines
@@ -302,7 +303,7 @@ func TestHashedAddresses(t *testing.T) {
 	if strings.Contains(log.String(), client) {
 		t.Errorf("the log shows the address: %s", log.String())
 	}
-	// A ban that a program has set on an address as a key ends by that.
+	// If a program has banned an address as a key, an unban of the address ends that ban.
 	if err := limiter.Ban(t.Context(), client, time.Minute); err != nil {
 		t.Fatal(err)
 	}

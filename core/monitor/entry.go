@@ -72,7 +72,7 @@ func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
 	}
 	t.Refundable, t.Lease = p.Log().Grace.Milliseconds(), p.Log().Lease.Milliseconds()
 	if slice := p.Log().Slice; slice > 0 {
-		t.Slices = int((p.Log().Longest + slice - 1) / slice) // as many make slices of that length again
+		t.Slices = int((p.Log().Longest + slice - 1) / slice) // this number makes slices of the same length
 	}
 	return t
 }

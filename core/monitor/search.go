@@ -49,11 +49,12 @@ func (h *Handler) search(w http.ResponseWriter, r *http.Request) {
 	answer(w, f)
 }
 
-// hexDigest is a digest as keys of credentials have it, with its name.
+// hexDigest matches a name and a digest, as in the keys of credentials.
 var hexDigest = regexp.MustCompile(`([^=:,\s]+)=([0-9a-f]{32})`)
 
-// digestOf is the digest of a credential, which may be preceded by its name, as in
-// "x-api-key=...". It is "" for an address in clear, and for what has a digest in it already.
+// digestOf returns the digest of a credential, which may follow its name, as in
+// "x-api-key=...". It returns "" for an address in plain text, and for a text that has a
+// digest.
 func (h *Handler) digestOf(text string) string {
 	if addr, err := netip.ParseAddr(text); err == nil && h.limiter.Seam().Identity.Hashed {
 		_, digest, _ := strings.Cut(h.limiter.Seam().Identity.AddressKey(addr), "=")
@@ -72,10 +73,9 @@ func (h *Handler) digestOf(text string) string {
 	return strings.TrimPrefix(key, "x=")
 }
 
-// counted returns the key that requests of an address in clear are counted by, where the
-// limiter hashes addresses. It reads the prefix of one client, such as 2001:db8::/64, as
-// an address too. Every other key is what it is, and so is an address that a program
-// makes a key of itself.
+// counted returns the key that requests from an address are counted by, if the limiter
+// hashes addresses. It returns any other key as it is, also an address that a program
+// uses as a key.
 func (h *Handler) counted(ctx context.Context, key string) string {
 	identity := h.limiter.Seam().Identity
 	if !identity.Hashed {

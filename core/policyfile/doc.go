@@ -64,8 +64,8 @@
 //
 // # Changes while running
 //
-// [Watch] replaces the limiter's policies when the file changes. What was
-// counted goes on to count. Some changes begin new logs beside
-// the earlier ones, which the watcher's log line says: with another longest window, one
-// limit instead of several, and settings such as refund and lease. See [core.Limiter.Replace].
+// [Watch] replaces the limiter's policies when the file changes. What was counted
+// continues to count. Some changes begin new logs beside the earlier ones: another
+// longest window, one limit instead of several, and settings such as refund and lease.
+// The watcher's log line says so. See [core.Limiter.Replace].
 package policyfile

@@ -14,7 +14,8 @@ const (
 	// process resets is soon seen to be empty.
 	cacheAtMost = time.Second
 
-	// leasedAtMost bounds it for a leased log, to which other processes return units.
+	// leasedAtMost bounds the time for a leased log, since other processes return units
+	// to it.
 	leasedAtMost = 100 * time.Millisecond
 
 	// cacheShards and cachedInShard bound what is cached: 16,384 denials.
@@ -58,8 +59,8 @@ func newCache() *cache {
 }
 
 // cacheable reports whether denials of the policy stay true until an entry leaves. They
-// do not where units are given back, to an earlier log also, or where a smaller cost
-// might fit. Those on a leased log are cached briefly nevertheless.
+// do not if units can be given back, also to an earlier log, or if a smaller cost might
+// fit. Denials on a leased log are cached all the same, but briefly.
 func cacheable(p *store.Log) bool {
 	return (p.Layout != store.Refunded || p.Lease > 0) && !p.VariableCost && !refundsEarlier(p)
 }

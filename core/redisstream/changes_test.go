@@ -102,7 +102,7 @@ func TestChangesUnderLoad(t *testing.T) {
 	limits := [][]core.Limit{
 		{core.Per(40, window), core.Per(30, window+50*time.Millisecond)}, {core.Per(40, 2*window)}, {core.Per(20, window+1*time.Millisecond)},
 	}
-	logs := map[string]bool{} // of any moment: the smallest limit can be without room until its log has expired
+	logs := map[string]bool{} // all that were seen: the log of the smallest limit can expire before it has room again
 	for i := 0; time.Now().Before(stop); i++ {
 		if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: limits[i%len(limits)]}); err != nil {
 			t.Error(err)

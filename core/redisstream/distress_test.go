@@ -305,10 +305,10 @@ func TestQuestionsWhenConnectionsAreLost(t *testing.T) {
 	}
 }
 
-// A server that takes 95 ms an answer, one after the other, decides what it can. The rest
-// is refused as it comes. Hardly a script is sent that has to wait behind another, since
-// it would come too late: only while the time of a script is not known, and after one that
-// was not answered in time.
+// A server that responds to one script after the other, each in 95 ms, decides what it
+// can. Other requests are rejected as they arrive. Few scripts wait behind another, since
+// they would be late: only while the time of a script is not known, and after a script
+// without a response in time.
 func TestSlowServer(t *testing.T) {
 	for name, slowFrom := range map[string]int{"from the start": 0, "later": 1000} {
 		t.Run(name, func(t *testing.T) {
@@ -331,7 +331,7 @@ func TestSlowServer(t *testing.T) {
 					one.Lock()
 				}
 				defer one.Unlock()
-				time.Sleep(92 * time.Millisecond) // and the script itself takes some 3 ms
+				time.Sleep(92 * time.Millisecond) // the script itself takes about 3 ms
 				return redistest.Fate{}
 			})
 			rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, ContextTimeoutEnabled: true})

@@ -59,8 +59,8 @@ end
 
 -- reader returns a function of a time: for each limit the units used in the log in the
 -- window that ends then, and when the first of them leave. It also returns when the
--- log is empty for the policy. What a lease took was used by its end, so it counts for that
--- much longer.
+-- log is empty for the policy. Units of a lease can be used until the lease ends, so they
+-- count for that much longer.
 local function reader(log, layout, own, lease)
   local cut = {}
   for i, window in ipairs(windows) do cut[i] = math.min(window + lease, own) end

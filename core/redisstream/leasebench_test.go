@@ -15,7 +15,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// zipf draws from n keys, of which the i-th has a share like i^-1.1.
+// zipf draws from n keys. The share of the i-th key is proportional to i^-1.1.
 func zipf(n int) []int32 {
 	sums := make([]float64, n)
 	sum := 0.0
@@ -32,12 +32,10 @@ func zipf(n int) []int32 {
 	return drawn
 }
 
-// BenchmarkLeases has 64 callers ask for the time of a run, with and without leases, after
-// three seconds: one hot key, and 10,000 keys by Zipf's law.
+// BenchmarkLeases measures 64 callers for N seconds, after three seconds of warm-up. They
+// use one hot key, or 10,000 keys by Zipf's law, with and without leases.
 //
 //	go test -run '^$' -bench Leases -benchtime 10x ./redisstream
-//
-// N is the seconds.
 func BenchmarkLeases(b *testing.B) {
 	for _, keys := range []int{1, 10_000} {
 		names := make([]string, keys)
@@ -90,7 +88,7 @@ func BenchmarkLeases(b *testing.B) {
 	}
 }
 
-// BenchmarkLeased is one caller of a hot key.
+// BenchmarkLeased measures one caller of a hot key.
 func BenchmarkLeased(b *testing.B) {
 	l := newLeasing(b, redistest.Start(b))
 	p := core.NewPolicy("p", core.PerMinute(1_000_000_000_000), core.Lease(time.Second))
@@ -105,7 +103,7 @@ func BenchmarkLeased(b *testing.B) {
 	}
 }
 
-// BenchmarkLeasePace is one caller that asks 100,000 times a second.
+// BenchmarkLeasePace measures one caller with 100,000 requests a second.
 func BenchmarkLeasePace(b *testing.B) {
 	l := newLeasing(b, redistest.Start(b))
 	p := core.NewPolicy("p", core.PerMinute(1_000_000_000_000), core.Lease(time.Second))
@@ -129,8 +127,8 @@ func BenchmarkLeasePace(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)*999/1000].Nanoseconds()), "ns-p99.9")
 }
 
-// BenchmarkLeaseSaturated is a limit that binds: 100,000 in 10 s, asked for by four
-// processes, for N times the window.
+// BenchmarkLeaseSaturated measures four processes that share a full limit of 100,000 in
+// 10 s, for N times the window.
 func BenchmarkLeaseSaturated(b *testing.B) {
 	p := core.NewPolicy("p", core.Per(100_000, 10*time.Second), core.Lease(100*time.Millisecond))
 	s := saturate(b, p, 4, b.N)

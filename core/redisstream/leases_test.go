@@ -18,12 +18,12 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// leasing is a process on a server, with what it sends.
+// leasing is a process on a server, with counts of what it sends.
 type leasing struct {
 	*core.Limiter
 	store   *Store
-	calls   atomic.Int64 // that take
-	ahead   atomic.Int64 // units that they ask for ahead
+	calls   atomic.Int64 // calls that take units
+	ahead   atomic.Int64 // units that the calls want to take ahead
 	returns atomic.Int64 // units returned
 }
 
@@ -61,7 +61,7 @@ func (l *leasing) allow(t testing.TB, p *core.Policy, key string) core.Decision 
 	return d
 }
 
-// warm asks until a lease serves the key, and leaves units.
+// warm sends requests until a lease serves the key and has units left.
 func (l *leasing) warm(t testing.TB, p *core.Policy, key string) {
 	t.Helper()
 	for range 200 {
@@ -86,7 +86,7 @@ func stateAt(d core.Decision, limit int) core.LimitState {
 	return core.LimitState{}
 }
 
-// used returns the units that the server counts.
+// used returns the units that the log at the server counts.
 func (l *leasing) used(t testing.TB, p *core.Policy, key string) int64 {
 	t.Helper()
 	d, err := l.Peek(t.Context(), p, key)
@@ -116,7 +116,7 @@ func TestLeased(t *testing.T) {
 			t.Fatalf("request %d: %+v", i, d)
 		}
 		if want := 100_000 - int64(i) - 1; d.Remaining != want {
-			t.Fatalf("request %d: %d remaining, want %d: nobody else asks", i, d.Remaining, want)
+			t.Fatalf("request %d: %d remaining, want %d: there is no other process", i, d.Remaining, want)
 		}
 		if d.ResetAfter <= 0 || d.ResetAfter > time.Minute+time.Second || stateAt(d, 0).Reset <= 0 {
 			t.Fatalf("request %d: %+v, %+v", i, d, stateAt(d, 0))
@@ -136,7 +136,7 @@ func TestLeased(t *testing.T) {
 	}
 }
 
-// TestLeaseClose: after Close the server counts what was used.
+// TestLeaseClose: after Close the server counts exactly the units that were used.
 func TestLeaseClose(t *testing.T) {
 	server := redistest.Start(t)
 	l, other := newLeasing(t, server), newLeasing(t, server)
@@ -214,14 +214,14 @@ func TestLeaseEnds(t *testing.T) {
 	}
 }
 
-// saturation is what came of processes that ask for more than a limit.
+// saturation is the result of processes that use up a limit.
 type saturation struct {
 	admitted, denied int
 	share            float64 // of Max per W+d
-	worst            int     // uses in a window, of those that are surely in it
+	worst            int     // the most uses that are surely in one window
 }
 
-// saturate has processes with eight callers each ask for a key, for so many times W+d.
+// saturate runs processes with eight callers each on one key. It runs for times*(W+d).
 func saturate(t testing.TB, p *core.Policy, processes, times int) (s saturation) {
 	server := redistest.Start(t)
 	limit := p.Limits()[0]
@@ -293,8 +293,8 @@ func TestLeaseExact(t *testing.T) {
 	}
 }
 
-// TestLeaseWithoutServer: what was taken ahead is handed out until it ends, and then the
-// failure mode holds.
+// TestLeaseWithoutServer: a lease serves requests until it ends. Then the failure mode
+// decides.
 func TestLeaseWithoutServer(t *testing.T) {
 	server := redistest.Start(t)
 	rdb := redis.NewClient(server.Options())
@@ -340,7 +340,8 @@ func TestLeaseWithoutServer(t *testing.T) {
 	}
 }
 
-// TestLeaseAll: units that were taken for a request which another policy denies go back.
+// TestLeaseAll: if another policy denies a request, the units taken for the request go
+// back to the lease.
 func TestLeaseAll(t *testing.T) {
 	l := newLeasing(t, redistest.Start(t))
 	hot := core.NewPolicy("hot", core.PerMinute(10_000), core.Lease(time.Second))
@@ -375,7 +376,8 @@ func TestLeaseAll(t *testing.T) {
 	}
 }
 
-// TestLeaseDenied: a denial is cached briefly, and its RetryAfter gets in.
+// TestLeaseDenied: a denial is cached briefly, and a request after its RetryAfter is
+// admitted.
 func TestLeaseDenied(t *testing.T) {
 	l := newLeasing(t, redistest.Start(t))
 	p := core.NewPolicy("p", core.Per(16, 400*time.Millisecond), core.Lease(25*time.Millisecond))
@@ -402,7 +404,7 @@ func TestLeaseDenied(t *testing.T) {
 	}
 }
 
-// TestLeaseReturnForgets: a return drops the denials that it can have made untrue.
+// TestLeaseReturnForgets: a return drops cached denials, which may be wrong after it.
 func TestLeaseReturnForgets(t *testing.T) {
 	l := newLeasing(t, redistest.Start(t))
 	p := core.NewPolicy("p", core.PerMinute(1000), core.Lease(time.Second))
@@ -438,7 +440,7 @@ func TestLeaseRules(t *testing.T) {
 		t.Errorf("a banned client with a lease: %+v", d)
 	}
 	l.warm(t, p, "other")
-	// Too few for a lease, and a window too short for its length.
+	// A Max too small for a lease, and a window too short for its length.
 	if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: p.Name(), Limits: []core.Limit{core.PerSecond(5)}}); err != nil {
 		t.Fatal(err)
 	}
@@ -472,7 +474,7 @@ func TestLeaseShadow(t *testing.T) {
 	}
 }
 
-// TestLeaseCosts: units are handed out for costs too.
+// TestLeaseCosts: a lease also serves requests with a cost.
 func TestLeaseCosts(t *testing.T) {
 	l := newLeasing(t, redistest.Start(t))
 	p := core.NewPolicy("p", core.PerMinute(10_000), core.PerHour(100_000), core.Lease(time.Second), core.VariableCost())
@@ -484,7 +486,7 @@ func TestLeaseCosts(t *testing.T) {
 			t.Fatalf("cost %d: %+v, %v", cost, d, err)
 		}
 		sum += cost
-		// What a lease was too small for is returned a moment later.
+		// Units of a lease that was too small for a request are returned a moment later.
 		if most := 10_000 - sum; d.Remaining > most || d.Remaining < most-100 || stateAt(d, 1).Remaining != d.Remaining+90_000 {
 			t.Fatalf("%d and %d remaining after %d", d.Remaining, stateAt(d, 1).Remaining, sum)
 		}
@@ -494,7 +496,8 @@ func TestLeaseCosts(t *testing.T) {
 	}
 }
 
-// TestLeaseUpTo: as many as there are, from a lease, from the log, or none.
+// TestLeaseUpTo: a request gets as many units as there are, from a lease, from the log,
+// or none.
 func TestLeaseUpTo(t *testing.T) {
 	l := newLeasing(t, redistest.Start(t))
 	for name, options := range map[string][]core.PolicyOption{
@@ -528,8 +531,8 @@ func TestLeaseUpTo(t *testing.T) {
 	}
 }
 
-// TestLeaseEarlier: after leases were turned on or off, what the other log holds counts,
-// for as long as a unit of it can have been used.
+// TestLeaseEarlier: after leases are turned on or off, the other log still counts. A unit
+// counts as long as its use can be in the window.
 func TestLeaseEarlier(t *testing.T) {
 	leasedPolicy := core.NewPolicy("p", core.Per(16, 300*time.Millisecond), core.Lease(18*time.Millisecond))
 	plain := core.NewPolicy("p", core.Per(16, 300*time.Millisecond))
@@ -556,7 +559,8 @@ func TestLeaseEarlier(t *testing.T) {
 	}
 }
 
-// TestLeaseSeenOnce compares a key that is seen once with one of a counted log.
+// TestLeaseSeenOnce compares the memory of a key that is seen once, with and without
+// leases.
 func TestLeaseSeenOnce(t *testing.T) {
 	l := newLeasing(t, redistest.Start(t))
 	bytes := func(p *core.Policy) int64 {
@@ -577,8 +581,8 @@ func TestLeaseSeenOnce(t *testing.T) {
 	}
 }
 
-// TestLeaseHolderKilled: a process that dies costs what its own lease had left, until the
-// window and the lease are over.
+// TestLeaseHolderKilled: a process that dies loses only the units of its own lease, until
+// the window and the lease are over.
 func TestLeaseHolderKilled(t *testing.T) {
 	server := redistest.Start(t)
 	const max, window, length = 400, 800 * time.Millisecond, 50 * time.Millisecond
@@ -595,7 +599,7 @@ func TestLeaseHolderKilled(t *testing.T) {
 		}
 	}
 	left := killed.left(p, "k")
-	killed.store.transport.closed.Store(true) // from now on it sends nothing
+	killed.store.transport.closed.Store(true) // the process sends nothing from now on
 	admitted := func() (n int64) {
 		for other.allow(t, p, "k").Allowed {
 			n++
@@ -615,8 +619,8 @@ func TestLeaseHolderKilled(t *testing.T) {
 	}
 }
 
-// TestLeaseReturnsApart: units go back to keys in several slots, also through a client that
-// does not know of them.
+// TestLeaseReturnsApart: units are returned to keys in several slots, also through a
+// client that does not know the slots.
 func TestLeaseReturnsApart(t *testing.T) {
 	l := newLeasing(t, redistest.Cluster(t, 1).Nodes[0])
 	p := core.NewPolicy("p", core.PerMinute(1000), core.Lease(time.Second))
@@ -636,7 +640,7 @@ func TestLeaseReturnsApart(t *testing.T) {
 	}
 }
 
-// TestLeaseBytes: what a key takes in this process, with the key itself.
+// TestLeaseBytes measures the memory of a key in this process, with the key itself.
 func TestLeaseBytes(t *testing.T) {
 	s := New(redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}))
 	t.Cleanup(func() { s.transport.rdb.Close() })

@@ -10,7 +10,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// leaseScript runs refunded.lua as a lease under a clock.
+// leaseScript runs refunded.lua in the mode lease, under a test clock.
 type leaseScript struct {
 	testing.TB
 	rdb    *redis.Client
@@ -36,7 +36,7 @@ func (s *leaseScript) run(now int64, args ...any) []int64 {
 	return reply
 }
 
-// lease asks for some units ahead and for wants, three numbers each.
+// lease takes up to ahead units ahead, and units for wants. Each want is three numbers.
 func (s *leaseScript) lease(now, ahead int64, wants ...any) []int64 {
 	s.Helper()
 	args := append([]any{"lease", ahead, 1000, 0}, s.limits...)
@@ -53,8 +53,8 @@ func (s *leaseScript) wants(got []int64, want ...int64) {
 
 const leaseNow = 1_800_000_000_000
 
-// TestLeaseSize: at most a quarter of what is left, and an eighth of each limit, is taken
-// ahead. Near the limit, nothing is.
+// TestLeaseSize: at most a quarter of the units that are left, and an eighth of each
+// limit, are taken ahead. Near the limit, no units are taken ahead.
 func TestLeaseSize(t *testing.T) {
 	s := newLeaseScript(t, 100, 1000)
 	s.wants(s.lease(leaseNow, 5, 1, 1, 1), 100, 5, 1000, 6, 1000, leaseNow, 6)
@@ -70,19 +70,20 @@ func TestLeaseSize(t *testing.T) {
 	two.wants(two.lease(leaseNow, 1000, 1, 1, 1), 80, 10, 1000, 11, 1000, 11, 500, leaseNow, 11)
 }
 
-// TestLeaseOrder: requests get what is there in order of arrival, each if there is room
+// TestLeaseOrder: requests get units in order of arrival, each request if there is room
 // for it.
 func TestLeaseOrder(t *testing.T) {
 	s := newLeaseScript(t, 100, 1000)
 	s.lease(leaseNow, 0, 90, 1, 1)
-	// Three of 1, one of 9, which has no room, one of up to 5, and three of 1.
+	// Three requests of 1 unit, one of 9, which has no room, one of up to 5, and three of
+	// 1.
 	s.wants(s.lease(leaseNow+10, 0, 3, 1, 1, 1, 9, 9, 1, 1, 5, 3, 1, 1), 10, 0, 1000, 100, 990, leaseNow+10, 100, 9, 990, 1, 990)
 	s.wants(s.lease(leaseNow+20, 0, 2, 1, 5), 0, 0, 990, 100, 980, 0, 0, 1, 980)
 	s.wants(s.lease(leaseNow+1000, 0, 1, 91, 91, 1, 1, 7), 90, 0, 1000, 17, 10, leaseNow+1000, 107, 91, 10)
 }
 
-// TestLeaseReturn: what comes back within the grace can be taken again, and what comes
-// later cannot.
+// TestLeaseReturn: units that are returned within the grace can be taken again. A later
+// return has no effect.
 func TestLeaseReturn(t *testing.T) {
 	s := newLeaseScript(t, 20, 1000)
 	s.wants(s.lease(leaseNow, 2, 18, 1, 1), 20, 0, 1000, 18, 1000, leaseNow, 18)

@@ -93,7 +93,7 @@ func (q *queue) push(t *waiter) {
 	l.append(t, ofItsLine)
 }
 
-// putBack puts a waiter before all others: one that has waited and was not served.
+// putBack puts a waiter in front of all others, since it has waited and was not served.
 func (q *queue) putBack(t *waiter) {
 	l := q.join(t)
 	q.prepend(t, byArrival)

@@ -24,18 +24,18 @@
 --          while the slot moves to another node, which allows one key only
 -- ARGV[1]  take; look, to take nothing; room, to ask only whether there is room;
 --          correct, to correct what was taken; lease, to take for several requests,
---          each if there is room for it then, and some units ahead of others
+--          each if there is room for it, and then some units ahead of requests
 -- ARGV[2]  how many units: the cost; the correction, which is below 0 to give
---          back and above 0 to charge; of a lease, the most units ahead
+--          back and above 0 to charge; in mode lease, the most units to take ahead
 -- ARGV[3]  the longest window, milliseconds
 -- ARGV[4]  the total at which a new log starts: one that no other log of the
 --          same key has had, so that no entry passes for one of a log that is gone
 -- To decide:
 -- ARGV[5], ARGV[6], ...  for each limit: units in a window, window in milliseconds
 -- To lease, after the limits:
--- for requests that follow one another, three each: how many, the fewest and the most
---          units that each of them gets
--- the last how many such threes there are
+-- for each group of consecutive requests, three numbers: how many requests, and the
+--          fewest and the most units for each of them
+-- the last the number of groups
 -- To correct:
 -- ARGV[5]  how long after the request units can be given back, milliseconds
 -- ARGV[6]  the ID of the request's entry
@@ -44,11 +44,11 @@
 -- in milliseconds: until the cost would fit, until the log is empty; then for
 -- each limit: units used, and milliseconds until some come free; then the time
 -- and the total of the new entry, 0 and 0 when there is none.
--- Reply to a lease: the units that every limit had room for, the units taken ahead, and
--- then as to a decision from the time until the log is empty on; then for each number of
--- units that a request was denied: the number, and milliseconds until they would fit.
--- Ahead is taken at most a quarter of what is left then, and an eighth of each limit.
--- All that is taken is one entry.
+-- Reply to a lease: the units that every limit had room for, and the units taken ahead.
+-- Then, as in the reply to a decision, from the time until the log is empty to the end.
+-- Then for each denied number of units: the number, and milliseconds until it would fit.
+-- At most a quarter of the units left, and an eighth of each limit, are taken ahead.
+-- All units taken are one entry.
 -- Reply to a correction: 1, or 0 when it is too late or the entry is not there;
 -- then nothing has changed.
 
@@ -58,7 +58,7 @@ local modulus = 4503599627370496
 
 local log, mode = KEYS[1], ARGV[1]
 local units, longest, start = ARGV[2] + 0, ARGV[3] + 0, ARGV[4] + 0
-local limits = mode == 'lease' and #ARGV - 1 - 3 * ARGV[#ARGV] or #ARGV -- the last argument of theirs
+local limits = mode == 'lease' and #ARGV - 1 - 3 * ARGV[#ARGV] or #ARGV -- the last argument of the limits
 
 -- What an entry says, but for its time and total.
 local function cost(entry) return tonumber(entry[2][2]) end
@@ -161,7 +161,7 @@ local function enter(late)
     call('PEXPIRE', log, life)
     return sum
   end
-  -- Whole nodes of expired entries go; which of them are left does not matter.
+  -- Trim only whole nodes: expired entries that are left do not count.
   call('XADD', log, 'MINID', '~', id(now - longest + 1), entry, 'c', taken, 'b', text(b), 'k', text(k), 'd', text(d), 'p', text(p))
   return sum
 end
@@ -193,7 +193,7 @@ if mode == 'lease' then
   end
   if space < 0 then space = 0 end
 
-  -- What the requests get, in order.
+  -- Serve the requests in order.
   local left, denied = space, {}
   for i = limits + 1, #ARGV - 1, 3 do
     local count, least, most = ARGV[i] + 0, ARGV[i + 1] + 0, ARGV[i + 2] + 0
@@ -230,7 +230,7 @@ if mode == 'lease' then
   end
   if last then reply[3] = newest + longest - time end
 
-  -- When those would fit that were denied, none before an entry leaves.
+  -- Find when the denied requests would fit: not before an entry leaves.
   for _, least in ipairs(denied) do
     local from = now + 1
     units = least

@@ -81,7 +81,7 @@ type ruleChanges struct {
 	store   *Store
 	version string
 	all     bool
-	rules   map[string]store.Rule // by ID; the zero Rule is deleted
+	rules   map[string]store.Rule // by ID; the zero Rule for a deleted rule
 }
 
 // readAll reads all rules, a page at a time, in the order in which they were changed.

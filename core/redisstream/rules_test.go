@@ -325,7 +325,7 @@ func TestRulesReachOtherProcesses(t *testing.T) {
 	within("restored", func(d core.Decision) bool { return d.Limit == core.PerHour(1_000_000) })
 }
 
-// kept returns the rule as a limiter has a store keep it.
+// kept returns the rule in the form that a limiter gives to a store.
 func kept(r core.Rule) store.Rule {
 	text, err := json.Marshal(r)
 	if err != nil {

@@ -50,7 +50,7 @@ type server struct {
 	building   int
 	attempts   uint64    // to connect, so far
 	fresh      uint64    // attempts before this one say nothing any more
-	wanted     time.Time // when somebody found no connection, and none was made since; or zero
+	wanted     time.Time // when a request found no connection; zero once a connection was made
 	met        bool      // there was a connection once
 	failed     error     // of the last attempt to connect, nil after a success
 	retry      time.Time // when the next attempt may begin after one that failed
@@ -109,7 +109,7 @@ func (v *server) admit(t *waiter) error {
 		t.since = now
 		v.queue.push(t)
 	} else {
-		v.queue.putBack(t) // it has waited already, for a connection
+		v.queue.putBack(t) // it has already waited for a connection
 	}
 	v.pump()
 	if v.queue.size > 0 && !v.ticking {

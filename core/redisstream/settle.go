@@ -18,9 +18,9 @@ func appendCorrection(args []any, p *store.Log, entry store.EntryID, correction 
 	return append(args, modeCorrect, correction, p.Longest.Milliseconds(), start(), graceOf(p).Milliseconds(), id)
 }
 
-// graceOf returns how long after they were taken units can come back to a log. What is left
-// of a lease comes soon after its end. A single return that comes much later would hide
-// timely ones for as long as the longest window: see refunded.lua.
+// graceOf returns how long units can be given back after they were taken. A process
+// returns the units of a lease soon after the lease ends. One return that is much later
+// would hide timely returns for as long as the longest window: see refunded.lua.
 func graceOf(p *store.Log) time.Duration { return max(p.Grace, 2*p.Lease) }
 
 // Settle implements [store.Store].

@@ -107,17 +107,17 @@ type Leaser interface {
 	TakeAllLeased(charges []Charge) ([]Usage, bool)
 }
 
-// Partial is a [Store] that can admit a part of what is asked for, in one step. For
-// other stores use [TakePart].
+// Partial is a [Store] that can admit a part of a cost, in one step. For other stores use
+// [TakePart].
 type Partial interface {
 	// TakeUpTo takes as many units as there are, from 1 to most. It returns the cost
 	// that it has decided on, which is 1 for a denial.
 	TakeUpTo(ctx context.Context, log *Log, key string, most int64) (u Usage, cost int64, err error)
 }
 
-// TakePart takes as many units as there are, from 1 to most, by several calls of Take: it
-// asks for what the log has room for, and in the end for 1. It returns the cost that was
-// decided on, which is 1 for a denial.
+// TakePart takes as many units as there are, from 1 to most, by several calls of Take. It
+// tries as many units as the log has room for, and in the end 1. It returns the cost that
+// was decided on, which is 1 for a denial.
 func TakePart(ctx context.Context, s Store, log *Log, key string, most int64) (u Usage, cost int64, err error) {
 	for cost = most; ; {
 		u, err = s.Take(ctx, log, key, cost)

@@ -23,7 +23,7 @@ type Usage struct {
 	// the server would answer.
 	Cached bool
 
-	// RetryAfter is the time until the units asked for would fit; 0 if Allowed.
+	// RetryAfter is the time until the cost would fit; 0 if Allowed.
 	RetryAfter time.Duration
 
 	// ResetAfter is the time until the newest entry leaves the log's longest window;

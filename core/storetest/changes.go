@@ -55,8 +55,8 @@ type changing struct {
 	now     *store.Log
 	earlier []*store.Log
 	logs    logs
-	denied  map[*store.Log]logs // as they were when Take last denied, by the policy
-	real    int64               // by a clock that never steps
+	denied  map[*store.Log]logs // the logs when Take last denied, for each policy
+	real    int64               // the time of a clock that never steps
 }
 
 // logs are the models of logs by their names.

@@ -12,7 +12,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// use is what a request has used, and when.
+// use is the units that a request has used, and when.
 type use struct {
 	at    time.Time
 	units int64
@@ -28,9 +28,9 @@ func usedIn(uses []use, window time.Duration, now time.Time) (units int64) {
 	return units
 }
 
-// leases compares random histories of a leased log with the definition: no window of the
-// policy's length has more uses than its limit, whoever took their units and when. A
-// store without leases decides as if there were none.
+// leases checks random histories of a leased log: no window of the policy's length has
+// more uses than its limit, whenever the units were taken. A store without leases must
+// decide as for a policy without leases.
 func (h Harness) leases(t *testing.T) {
 	for name, costs := range map[string]bool{"Requests": false, "Costs": true} {
 		t.Run(name, func(t *testing.T) {
@@ -53,7 +53,7 @@ func (h Harness) leases(t *testing.T) {
 				if costs {
 					options = append(options, core.VariableCost())
 				}
-				// With leases of a length, of the shortest, and without.
+				// Leases of length d, leases of the shortest length, and no leases.
 				lengths := []time.Duration{d, ms, 0}
 				logs := make([]*store.Log, len(lengths))
 				for i, length := range lengths {
@@ -94,7 +94,8 @@ func (h Harness) leases(t *testing.T) {
 	}
 }
 
-// upTo: a request gets as many units as there are, and at most what it can use.
+// upTo checks that a request gets as many units as there is room for, and at most as many
+// as it can use.
 func (h Harness) upTo(t *testing.T) {
 	take := func(s *subject, p *store.Log, most int64) (store.Usage, int64) {
 		s.Helper()

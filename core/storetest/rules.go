@@ -201,8 +201,8 @@ func (h Harness) rulesFollowed(t *testing.T) {
 	}
 }
 
-// rulesAtAnyNumber: there is room for store.MaxRules and no more, and one who follows
-// reads what has changed.
+// rulesAtAnyNumber checks that there is room for store.MaxRules and no more, and that a
+// reader of changes gets only the changes.
 func (h Harness) rulesAtAnyNumber(t *testing.T) {
 	s := h.subject(t)
 	one, late := s.follower(), s.follower()

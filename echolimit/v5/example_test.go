@@ -38,7 +38,7 @@ func ExampleNew() {
 	// 429 "api";r=97;t=3600, "strict";r=0;t=3600
 }
 
-// Options are given once for all routes. Those of a route come after them.
+// Options are given once for all routes. A route's own options come after them.
 func ExampleDefaults() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -437,7 +437,7 @@ func ExampleWithTier() {
 	defer limiter.Close()
 	free := core.NewPolicy("free", core.PerHour(10))
 	pro := core.NewPolicy("pro", core.PerHour(1000))
-	limiter.Register(pro) // New registers free
+	limiter.Register(pro) // New registers the policy free
 
 	e := echo.New()
 	e.Use(echolimit.New(limiter, free, echolimit.WithTier(func(c *echo.Context) *core.Policy {
@@ -514,7 +514,7 @@ func ExampleWithSettle() {
 	// 429 "tokens";r=100;t=3600
 }
 
-// A blocked client is denied with 403, so the status is that of the problem.
+// A blocked client is denied with 403, so take the status from the problem.
 func ExampleWithDenied() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()

@@ -222,8 +222,8 @@ func (b *burst) exceeded(what string, admitted []atomic.Int64, limit int64) (exc
 	return excess
 }
 
-// oneByOne has a server that takes 95 ms an answer, one after the other: 3 of them for the
-// script itself.
+// oneByOne makes a server respond to one script after the other, each in 95 ms. The
+// script itself takes 3 ms of these.
 func oneByOne(proxy *redistest.Proxy) {
 	var one sync.Mutex
 	proxy.Rule(func(words []string) redistest.Fate {

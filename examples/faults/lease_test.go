@@ -28,14 +28,15 @@ const (
 
 var leasedPolicy = core.NewPolicy("leased", core.Per(leasedMax, leasedWindow), core.Lease(leasedFor))
 
-// leaseUses are the requests that processes were admitted with, by when they asked and
-// were answered.
+// leaseUses has the times at which admitted requests were sent and decided, for all
+// processes.
 type leaseUses struct {
 	sync.Mutex
 	asked, answered []int64 // Unix nanoseconds
 }
 
-// startLease starts a process that asks for one key, and notes what it is admitted with.
+// startLease starts a process that sends requests for one key, and adds its admitted
+// requests to uses.
 func startLease(t *testing.T, addr string, uses *leaseUses) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -53,7 +54,7 @@ func startLease(t *testing.T, addr string, uses *leaseUses) *exec.Cmd {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			var asked, answered int64
 			if _, err := fmt.Sscan(lines.Text(), &asked, &answered); err != nil {
-				continue // a line that a killed process has not ended
+				continue // a killed process has not completed the line
 			}
 			uses.Lock()
 			uses.asked, uses.answered = append(uses.asked, asked), append(uses.answered, answered)
@@ -68,7 +69,8 @@ func startLease(t *testing.T, addr string, uses *leaseUses) *exec.Cmd {
 	return cmd
 }
 
-// leaseWorker asks until it is killed, and writes when it was admitted.
+// leaseWorker sends requests until it is killed, and writes the times of admitted
+// requests.
 func leaseWorker() {
 	limiter := core.New(redisstream.New(patient(&redis.Options{Addr: os.Getenv("FAULTS_REDIS")})), core.WithFailureMode(core.FailClosed))
 	for range 4 {
@@ -87,8 +89,8 @@ func leaseWorker() {
 	select {}
 }
 
-// Processes with leases are killed, stopped for longer than a lease and cut off, and lose
-// replies, while others go on.
+// Processes with leases are killed, stopped for longer than a lease, and cut off from the
+// server. They also lose replies. Other processes continue to run.
 func TestRow38_LeaseHolders(t *testing.T) {
 	r := row(t, 38)
 	server := redistest.Start(t)
@@ -115,7 +117,7 @@ func TestRow38_LeaseHolders(t *testing.T) {
 		proxy.Up()
 	}
 	_ = far.Process.Kill()
-	time.Sleep(2 * (leasedWindow + leasedFor)) // for what was lost to come back
+	time.Sleep(2 * (leasedWindow + leasedFor)) // until lost units come free
 	from := time.Now().Add(-leasedWindow - leasedFor).UnixNano()
 	uses.Lock()
 	defer uses.Unlock()
@@ -123,7 +125,7 @@ func TestRow38_LeaseHolders(t *testing.T) {
 	slices.Sort(uses.answered)
 	worst := 0
 	for _, at := range uses.asked {
-		// Those that are surely in a window that begins here.
+		// Count the requests that are surely in the window that begins at this time.
 		last, _ := slices.BinarySearch(uses.answered, at+int64(leasedWindow-time.Millisecond))
 		first, _ := slices.BinarySearch(uses.asked, at)
 		worst = max(worst, last-first)

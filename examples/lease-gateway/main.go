@@ -1,15 +1,15 @@
 // Command lease-gateway is a gateway to a backend with one hot limit: 100,000 requests a
-// minute for the whole backend, whichever gateway they come through.
+// minute for the whole backend, for all gateways together.
 //
 //	BACKEND=http://127.0.0.1:9000 REDIS_URL=redis://127.0.0.1:6379 go run ./examples/lease-gateway
 //
 // Every request has the same key, so without a lease each would be a call to Redis. With
-// [core.Lease] a gateway takes what it uses in about a second by one call, and hands it
-// out itself. The limit holds for all gateways together.
+// [core.Lease], one call takes the units that a gateway uses in about a second, and the
+// gateway hands them out itself. The limit still holds for all gateways together.
 //
-// Do not use a lease for limits whose keys have a request now and then, such as one per
-// client address on the same route: they gain nothing from it. Here that limit is a policy
-// of its own, without a lease.
+// Do not use a lease if each key has only a request now and then, as in a limit per
+// client address: the lease gains nothing. Here the limit per client is a policy of its
+// own, without a lease.
 package main
 
 import (
@@ -57,7 +57,7 @@ func main() {
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		fail(1, err)
 	}
-	// Returns what the leases have left, for the other gateways.
+	// Close returns the units that the leases have left, for other gateways.
 	if err := limiter.Close(); err != nil {
 		fail(1, err)
 	}

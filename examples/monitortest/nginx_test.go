@@ -75,7 +75,7 @@ func startNginx(t *testing.T, upstream string) *nginx {
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&conf, "%s_temp_path %s/%s;\n", kind, dir, kind)
 	}
-	// All ports are taken before the first is given back, or one could be given twice.
+	// Take all ports before the first is released, so that no port is given twice.
 	var listeners []net.Listener
 	for _, p := range proxies {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -1,4 +1,4 @@
-// Leases simulates what a Redis server sees of many processes with leases:
+// Leases simulates the load of many processes with leases on a Redis server:
 //
 //	go run ./core/benchmarks/leases -out core/benchmarks/leases   # ten minutes
 //
@@ -29,7 +29,7 @@ const (
 	returnMicros  = 25
 )
 
-// setup is what is simulated.
+// setup describes one simulation.
 type setup struct {
 	processes, keys int
 	zipf            bool
@@ -60,7 +60,7 @@ func main() {
 		}
 		for _, keys := range []setup{{keys: 1, plenty: true}, {keys: 1}, {keys: 1000, zipf: true}, {keys: 100_000, zipf: true}, {keys: 100_000}} {
 			if processes == 2000 && keys.keys == 100_000 && !keys.zipf {
-				continue // takes too long, and is as with 500
+				continue // takes too long, and has the ratios of 500 processes
 			}
 			for _, d := range []time.Duration{0, 10 * time.Millisecond, 100 * time.Millisecond, longest, window / 4} {
 				setups = append(setups, setup{processes, keys.keys, keys.zipf, keys.plenty, d})

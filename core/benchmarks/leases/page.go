@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// micros returns the server's time that a second of a setup takes, in µs.
+// micros returns the server's time for one second of a setup, in µs.
 func micros(s setup, f figures) float64 {
 	if s.length == 0 {
 		return f.Calls * countedMicros
@@ -23,14 +23,14 @@ func write(w io.Writer, setups []setup, all []figures) {
 	fmt.Fprintf(w, `# Leases: what Redis sees
 
 %s
-let each process take units of hot keys ahead of requests. This page answers what a Redis server sees then, and from how
-many processes on it is saturated. `+"`make simulate`"+` makes it, with the code that decides in production, under simulated
-time.
+let each process take units of hot keys ahead of requests. This page shows the load on a Redis server then, and how many
+processes saturate the server. `+"`make simulate`"+` writes this page. The simulation runs the production code of leases under
+simulated time.
 
-Each process has %d requests a second. The window is %v. A key may have ten times the mean of what keys are asked for,
-at least 16, so that by Zipf's law (1.1) the busiest ones reach the limit. The key that is full may have half of what it is
-asked for. A lease is from 10 ms to a quarter of the window, although a policy can have a sixteenth at most
-(%v). A call takes %v. Denials are cached as by the store. The server's time counts %d µs for a decision without
+Each process gets %d requests a second. The window is %v. The limit of a key is ten times the mean demand of a key, and at
+least 16. By Zipf's law (exponent 1.1), the busiest keys reach their limit. The limit of the full key is half of its demand.
+Leases of 10 ms to a quarter of the window are simulated; a policy can have a lease of up to a sixteenth
+(%v). A call takes %v. Denials are cached as in the Redis store. The server takes %d µs for a decision without
 leases, %d µs for a lease and %d µs for a return.
 
 `, "[Leases](https://pkg.go.dev/github.com/streamlimit/streamlimit/core#hdr-Leases)", perPod, window, longest, trip, countedMicros, leaseMicros, returnMicros)
@@ -55,8 +55,8 @@ leases, %d µs for a lease and %d µs for a return.
 many requests it has. With a longer window, leases can be longer and the calls fewer. The figures for %v show how that
 goes; a policy with this window can't have it.
 
-A limit that is always full costs more: each process asks ten times a second whether units have come back. That is so for
-the busiest keys of the Zipf mixes here. Keys that a process sees less than once in a lease cost more with leases than
+A limit that is always full costs more: each process checks ten times a second whether units have come free. The busiest
+keys of the Zipf mixes here have such limits. Keys that a process sees less than once in a lease cost more with leases than
 without.
 
 `, without, longest, with, calls, window/4)

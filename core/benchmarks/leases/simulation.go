@@ -14,12 +14,12 @@ import (
 type figures struct {
 	Requests float64 // a second
 	Calls    float64 // a second, of the takes
-	Returns  float64 // keys a second that units were returned to
-	Share    float64 // of the limit, for the keys that are asked for more; NaN if there is none
+	Returns  float64 // a second: keys to which units were returned
+	Share    float64 // admitted part of the limit, for keys whose demand is above it; NaN without such keys
 	Starved  time.Duration
 }
 
-// log is a key's log at the server. A return shortens the entry that it is of.
+// log is a key's log at the server. A return reduces the units of its entry.
 type log struct {
 	entries []*entry
 	used    int64
@@ -68,8 +68,8 @@ func newSimulation(s setup) *simulation {
 		}
 		w.shares[i] = sum
 	}
-	// A key that is to be full may have half of what it is asked for. Otherwise the mean is
-	// asked for a tenth of the limit, so by Zipf's law the busiest keys reach it.
+	// The limit of the full key is half of its demand. Otherwise the mean demand is a
+	// tenth of the limit, so by Zipf's law the busiest keys reach the limit.
 	share := 10.0
 	if s.keys == 1 && !s.plenty {
 		share = 0.5
@@ -119,7 +119,7 @@ func (w *simulation) expire(l *log) {
 	l.entries = l.entries[n:]
 }
 
-// decide is the script.
+// decide does what the script does.
 func (w *simulation) decide(c *lease.Call[int32, *entry]) (r lease.Reply[*entry]) {
 	l := &w.logs[c.Key]
 	w.expire(l)
@@ -182,8 +182,8 @@ func (w *simulation) admit(p *process, key int32, units int64) {
 	}
 }
 
-// refuse notes for how long a process was admitted to the busiest key no more, while
-// others were.
+// refuse records how long a process got no units of the busiest key while others got
+// some.
 func (w *simulation) refuse(p *process, key int32) {
 	if key == 0 && w.counting && w.anyone > p.last {
 		w.starved = max(w.starved, w.anyone-p.last)
@@ -195,7 +195,7 @@ func (w *simulation) key() int32 {
 	return int32(min(at, len(w.shares)-1)) //nolint:gosec // there are fewer keys
 }
 
-// run measures after one window and a lease.
+// run starts to measure after one window and one lease.
 func (w *simulation) run() (f figures) {
 	gap := time.Duration(float64(time.Second) / (perPod * float64(w.setup.processes)))
 	from := window + w.length
@@ -216,7 +216,7 @@ func (w *simulation) run() (f figures) {
 	f = figures{Requests: float64(requests) / seconds, Calls: float64(w.calls) / seconds, Returns: float64(w.returns) / seconds, Starved: w.starved}
 	var admitted, most float64
 	for key, n := range asked {
-		if n > 5*w.max/2 { // surely more than the limit: 2 in this time
+		if n > 5*w.max/2 { // surely above the limit, which is 2*max in this time
 			admitted += float64(w.admitted[key])
 			most += float64(2 * w.max)
 		}
@@ -225,7 +225,7 @@ func (w *simulation) run() (f figures) {
 	return f
 }
 
-// runUntil lets the network and the timers go on until a time.
+// runUntil runs the network and the timers up to a time.
 func (w *simulation) runUntil(at time.Duration) {
 	for len(w.events) > 0 && w.events[0].at <= at {
 		e := heap.Pop(&w.events).(event)

@@ -74,8 +74,8 @@ func (t *target) limiter(ctx context.Context) (*core.Limiter, *redisstream.Store
 	return limiterOn(store), store, nil
 }
 
-// limiterOn returns a limiter on the store, which logs nothing. Closing it closes the
-// store.
+// limiterOn returns a limiter on the store. The limiter logs nothing. Its Close closes
+// the store.
 func limiterOn(store core.Store) *core.Limiter {
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	return core.New(store, core.WithFailureMode(core.FailClosed), core.WithLogger(quiet))

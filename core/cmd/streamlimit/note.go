@@ -27,8 +27,8 @@ var hashed = regexp.MustCompile(`^[0-9a-f]{32}$`)
 // joined is the start of a key of several parts: the length of the first.
 var joined = regexp.MustCompile(`^[0-9]+:`)
 
-// noteForm says that requests are hardly counted by a key, if it looks like a credential
-// in clear.
+// noteForm warns if a key looks like a credential in plain text, since adapters count by
+// the digest.
 func noteForm(notes io.Writer, key string) {
 	name, value, named := strings.Cut(key, "=")
 	_, notAddress := netip.ParseAddr(key)
@@ -47,7 +47,8 @@ func noteForm(notes io.Writer, key string) {
 		"A key without a name, of ByConstant or of your own, is right as it is.")
 }
 
-// noteUnknown says that a rule is on a policy that processes do not tell of, but of others.
+// noteUnknown warns if processes have reported other policies, but not the policy of a
+// rule.
 func noteUnknown(notes io.Writer, name, rule string, others []string) {
 	fmt.Fprintf(notes, "No process has told of a policy %q within the last hour (%s): the %s waits for one.\n", name, list(others), rule)
 }

@@ -11,13 +11,13 @@ import (
 // Tasks are goroutines that end together. The zero Tasks has none.
 type Tasks struct {
 	mu      sync.Mutex
-	ctx     context.Context // ends when they have to; nil until the first
+	ctx     context.Context // ends when the tasks must end; nil before the first task
 	cancel  context.CancelFunc
 	ended   bool
 	running sync.WaitGroup
 }
 
-// Start runs a task until End is called. It reports whether the task runs: none starts
+// Start runs a task until End is called. It reports whether the task runs: no task starts
 // after End.
 func (t *Tasks) Start(task func(context.Context)) bool {
 	t.mu.Lock()
@@ -43,7 +43,7 @@ func (t *Tasks) End() {
 	t.running.Wait()
 }
 
-// Sleep waits, and reports whether ctx has not ended meanwhile.
+// Sleep waits for d, and returns true. It returns false as soon as ctx ends.
 func Sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -13,35 +13,36 @@ import (
 )
 
 const (
-	// probeInterval is how often a store is asked in the background while a circuit
-	// is open and there are decisions.
+	// probeInterval is how often a server is probed while its circuit is open and there
+	// are decisions.
 	probeInterval = 250 * time.Millisecond
 
-	// idleProbeInterval is how often it is asked at least. The interval doubles up to
-	// that while nothing is decided.
+	// idleProbeInterval is the longest interval between probes. The interval doubles up
+	// to it while there are no decisions.
 	idleProbeInterval = 10 * time.Second
 
-	// probeTimeout bounds the wait for that; a store has a timeout of its own,
-	// usually a shorter one.
+	// probeTimeout bounds the time of a probe. The store's own timeout is usually
+	// shorter.
 	probeTimeout = time.Second
 )
 
-// Circuit keeps requests from waiting for a server that does not answer. While its
-// breaker is open, the store is not asked for requests. A goroutine then asks for what
-// was asked last, without taking anything, and the first answer closes the breaker.
+// Circuit keeps requests from waiting for a server that does not respond. While its
+// breaker is open, requests are not sent to the server. A goroutine then probes the
+// server with the charge that failed last, and takes nothing. The first response closes
+// the breaker.
 type Circuit struct {
 	all     *Circuits
 	server  string
 	breaker Breaker
 	down    atomic.Pointer[Down] // nil unless the breaker is open
-	refused background.Activity  // for which the probe hurries
+	refused background.Activity  // decisions without the server, which make probes more frequent
 
 	mu     sync.Mutex
-	failed store.Charge // the last question that the server failed to answer
-	err    error        // and how
+	failed store.Charge // the last charge that the server failed to decide
+	err    error        // the error of that failure
 }
 
-// Down is a server that is not asked.
+// Down is a server that gets no requests.
 type Down struct {
 	Server string // "" where the store has one
 	Since  time.Time
@@ -50,7 +51,7 @@ type Down struct {
 	refusal error // of each request meanwhile
 }
 
-// Open reports whether the server is not asked.
+// Open reports whether the server gets no requests.
 func (c *Circuit) Open() bool { return c.down.Load() != nil }
 
 // Refuses returns a [store.ErrDown] while the breaker is open.
@@ -62,12 +63,12 @@ func (c *Circuit) Refuses() error {
 	return nil
 }
 
-// slowly is the time after which a question without an answer is a failure of the
-// store, although it was the caller's own deadline that ended the wait.
+// slowly is the time after which a call without a response is a failure of the store,
+// even if the caller's own deadline ended the wait.
 const slowly = 50 * time.Millisecond
 
-// Learn counts how the store has answered a question that begun then. A store that
-// reports outcomes itself knows better.
+// Learn counts the outcome of a call that began at begun. It does nothing if the store
+// reports outcomes itself.
 func (c *Circuit) Learn(ctx context.Context, begun time.Time, asked store.Charge, err error) {
 	if c.all.stop != nil {
 		return
@@ -81,7 +82,7 @@ func (c *Circuit) Learn(ctx context.Context, begun time.Time, asked store.Charge
 func (c *Circuit) count(asked store.Charge, err error) {
 	switch {
 	case c.down.Load() != nil, errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrOverloaded):
-		// The probe alone asks now, or it says nothing about the server.
+		// Only the probe counts now, or the error says nothing about the server.
 	case Answered(err):
 		failing := c.breaker.Failing()
 		c.breaker.Succeed(time.Now())
@@ -101,7 +102,7 @@ func (c *Circuit) count(asked store.Charge, err error) {
 	}
 }
 
-// Answered reports whether a store has answered, if only with an error.
+// Answered reports whether a store has responded, even with an error.
 func Answered(err error) bool {
 	if err == nil {
 		return true
@@ -120,7 +121,7 @@ func (c *Circuit) lastFailure() (store.Charge, error) {
 	return c.failed, c.err
 }
 
-// probe asks until there is an answer, and logs when it begins and ends.
+// probe calls the server until it responds, and logs when the probe begins and ends.
 func (c *Circuit) probe(ctx context.Context, d *Down) {
 	logger := c.all.Logger
 	if d.Server != "" {
@@ -146,8 +147,8 @@ func (c *Circuit) probe(ctx context.Context, d *Down) {
 		"after", time.Since(d.Since).Round(time.Millisecond))
 }
 
-// pause waits for the probe's interval if there are decisions, and for idle otherwise.
-// It reports whether there were any, and whether ctx has not ended.
+// pause waits for probeInterval if there are decisions, and for idle otherwise. It
+// reports whether there were decisions. ok is false if ctx has ended.
 func (c *Circuit) pause(ctx context.Context, idle time.Duration) (decisions, ok bool) {
 	if !background.Sleep(ctx, probeInterval) {
 		return false, false
@@ -165,8 +166,8 @@ func (c *Circuit) pause(ctx context.Context, idle time.Duration) (decisions, ok 
 	}
 }
 
-// ask asks for what was asked last, which is what the server must be able to
-// answer.
+// ask peeks with the charge that failed last, since the server must be able to decide
+// that.
 func (c *Circuit) ask(ctx context.Context) error {
 	a, _ := c.lastFailure()
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)

@@ -18,7 +18,7 @@ type Options struct {
 	Tasks  *background.Tasks // run the probes
 }
 
-// Circuits are those of the servers of a store.
+// Circuits has one circuit for each server of a store.
 type Circuits struct {
 	Options
 	sharder  store.Sharder  // nil if all logs are in one place
@@ -50,7 +50,7 @@ func (c *Circuits) Stop() {
 	}
 }
 
-// Of returns the circuit of the server that has a question's log.
+// Of returns the circuit of the server that has the log of a charge.
 func (c *Circuits) Of(asked store.Charge) *Circuit {
 	if c.sharder == nil {
 		return c.one
@@ -66,13 +66,13 @@ func (c *Circuits) Of(asked store.Charge) *Circuit {
 	return known.(*Circuit)
 }
 
-// Failed logs that a store that answers has failed to answer a question, at most once a
-// minute. A circuit logs when its server does not answer any more.
+// Failed logs, at most once a minute, that a store which responds has failed to decide.
+// When a server stops responding, its circuit logs that.
 func (c *Circuits) Failed(policy string, err error, what string) {
 	c.failures.Log(context.Background(), c.Logger, slog.LevelWarn, "the store has failed to answer"+what, "policy", policy, "error", err)
 }
 
-// Down returns the servers that don't answer.
+// Down returns the servers that do not respond.
 func (c *Circuits) Down() (all []Down) {
 	add := func(one *Circuit) {
 		if d := one.down.Load(); d != nil {

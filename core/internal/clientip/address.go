@@ -1,5 +1,5 @@
 // Package clientip reads the addresses of clients: from a connection, from what proxies
-// write about it, and from settings. Its functions keep nothing.
+// write about it, and from settings. Its functions have no state.
 package clientip
 
 import (
@@ -41,11 +41,11 @@ var (
 
 // BehindNAT64 returns the IPv4 address of a client that comes through a
 // translator (NAT64, SIIT). Its IPv6 address is in a prefix that all clients of
-// the translator share, and that nobody else on the Internet can answer from.
+// the translator share, and from which nobody else on the Internet can respond.
 //
-// The IPv4 address must be a global one, as RFC 6052 wants it. A private one
-// means another host in each network, and rules and limits for that host are not
-// for the client of a translator.
+// The IPv4 address must be global, as RFC 6052 requires. A private address is another
+// host in each network, so rules and limits for it are not meant for the client of a
+// translator.
 func BehindNAT64(a netip.Addr) (netip.Addr, bool) {
 	if !nat64.Contains(a) && !translated.Contains(a) {
 		return netip.Addr{}, false
@@ -55,20 +55,20 @@ func BehindNAT64(a netip.Addr) (netip.Addr, bool) {
 	return inside, inside.IsGlobalUnicast() && !inside.IsPrivate() && !shared.Contains(inside)
 }
 
-// Prefix returns the prefix that a client is counted by: an IPv4 address
-// alone, and the given bits of an IPv6 address, but for prefixes whose addresses
-// are not those of one network:
+// Prefix returns the prefix that a client is counted by: one IPv4 address, or the first
+// bits of an IPv6 address. These IPv6 prefixes are exceptions, since their addresses do
+// not belong to one network:
 //
-//   - A translator writes all bits of an address in its prefix, so that they are
-//     one host. [BehindNAT64] finds most. The position of the IPv4 address in the
-//     local prefix 64:ff9b:1::/48 is not known, and it may be a private one.
+//   - A translator uses all bits of an address in its prefix, so each address is one
+//     host. [BehindNAT64] finds most of them. In the local prefix 64:ff9b:1::/48, the
+//     position of the IPv4 address is not known, and the address may be private.
 //   - 6to4 gives the holder of one IPv4 address a /48, with 65,536 of the usual
-//     /64. It is counted by the /48, and not by the IPv4 address: any relay can
-//     claim to pass on another's packets (RFC 7526), and would use up a budget or
-//     an exemption that is not its own.
-//   - Teredo lets the client choose most bits, and its address inside is only as
-//     good as the relay, too. All of its clients are counted together: nothing
-//     ships with it any more, so that few are left.
+//     /64. The client is counted by the /48, and not by the IPv4 address. Any relay can
+//     claim to pass on packets of another address (RFC 7526), and would use the budget or
+//     the exemption of that address.
+//   - Teredo lets the client choose most bits, and a relay can claim any address inside,
+//     too. All clients of Teredo are counted together. Few are left, since systems no
+//     longer enable Teredo.
 func Prefix(a netip.Addr, bits int) netip.Prefix {
 	if inside, ok := BehindNAT64(a); ok {
 		a = inside
@@ -86,8 +86,8 @@ func Prefix(a netip.Addr, bits int) netip.Prefix {
 	return netip.PrefixFrom(a, bits).Masked()
 }
 
-// PlainPrefix returns the prefix as [Plain] returns addresses, without bits beyond its
-// length.
+// PlainPrefix does for a prefix what [Plain] does for an address. It clears the bits
+// beyond the length of the prefix.
 func PlainPrefix(p netip.Prefix) netip.Prefix {
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Trust says which peers pass on the requests of others, and where they write whose.
+// Trust has the peers that pass on requests of clients, and the field in which they name
+// the client.
 type Trust struct {
 	Proxies []netip.Prefix
 	Unix    bool   // trusts a peer without an address
@@ -30,9 +31,9 @@ func (t *Trust) Trusts(addr netip.Addr) bool {
 }
 
 // Client returns the client that trusted proxies passed on a request for: the first
-// address from the right of the chain that is not a trusted proxy. An element that is not
-// an address ends the search at the last address before it, which is peer at first.
-// lines are the values of the field, in order.
+// address from the right of the chain that is not a trusted proxy. The search starts at
+// peer. An element that is not an address ends the search at the last address before the
+// element. lines are the values of the field, in order.
 func (t *Trust) Client(peer netip.Addr, lines []string) netip.Addr {
 	client := peer
 	for _, line := range slices.Backward(lines) {
@@ -55,9 +56,9 @@ func (t *Trust) Client(peer netip.Addr, lines []string) netip.Addr {
 
 // cutLast cuts off the part after the last separator that is not in a quoted
 // string (RFC 9110, 5.6.4), and trims it: the elements of Forwarded (RFC 7239)
-// may quote text of the client's, such as the host. It reads from the right, so
-// that nothing a client sends, such as quotes left open, changes how what a proxy
-// adds after it is read. ok is false when the part has open quotes itself.
+// may quote text of the client's, such as the host. cutLast reads from the right. So
+// nothing that a client sends, such as an open quote, changes how the addition of a proxy
+// after it is read. ok is false if the part itself has an open quote.
 func cutLast(s string, separator byte) (before, last string, ok bool) {
 	quoted := false
 	for i := len(s) - 1; i >= 0; i-- {
@@ -81,8 +82,8 @@ const ForwardedField = "Forwarded"
 
 // parseHop reads one hop of the chain: the for parameter of Forwarded (RFC
 // 7239), or the whole element of any other field. Both may carry a port, which may
-// be obfuscated. The words "unknown" and "_hidden" that stand for an address are
-// none.
+// be obfuscated. The words "unknown" and "_hidden" are not addresses, although they stand
+// for one.
 func parseHop(header, element string) (netip.Addr, bool) {
 	if header == ForwardedField {
 		element = forwardedFor(element)

@@ -9,7 +9,7 @@ import (
 // ProblemType is the media type of a problem document.
 const ProblemType = "application/problem+json"
 
-// Policy is what the fields say of a policy, prepared once.
+// Policy has the part of the fields that is constant for a policy.
 type Policy struct {
 	Items []Item // one for each limit
 	Text  string // the RateLimit-Policy field of this policy alone
@@ -30,15 +30,15 @@ func NewItem(name string, most int64, window time.Duration) Item {
 	return Item{Name: name, Quota: quota}
 }
 
-// NewPolicy returns what the fields say of a policy with the items, which it keeps.
+// NewPolicy returns the constant part of the fields for a policy with the items.
 func NewPolicy(items []Item) Policy {
 	p := Policy{Items: items}
 	p.Text = string(p.Append(nil, nil))
 	return p
 }
 
-// Append appends the items of p to a RateLimit-Policy field. seen has the names that the
-// field has so far, or is nil where none can be twice.
+// Append appends the items of p to a RateLimit-Policy field. seen has the names in the
+// field so far. It is nil if no name can occur twice.
 func (p *Policy) Append(b []byte, seen map[string]bool) []byte {
 	for _, item := range p.Items {
 		b = AppendName(b, item.Name, seen)
@@ -67,7 +67,7 @@ func AppendName(b []byte, name string, seen map[string]bool) []byte {
 	return append(b, '"')
 }
 
-// Seconds rounds up to whole seconds, so that waiting them out is enough.
+// Seconds rounds d up to whole seconds, so that a wait of the result is long enough.
 func Seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 // State is the state of one limit after a decision.
@@ -77,7 +77,7 @@ type State struct {
 	Violated  bool
 }
 
-// Binds reports whether s says more about what the client may do next than o.
+// Binds reports whether s restricts the client's next request more than o.
 func (s State) Binds(o State) bool {
 	switch {
 	case s.Violated != o.Violated:

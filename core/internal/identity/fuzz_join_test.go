@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A joined key says what it was made of, so that no two lists make the same.
+// A joined key shows its parts, so that no two lists of parts make the same key.
 func FuzzJoin(f *testing.F) {
 	f.Add("a:b", "c", "")
 	f.Add("a", "b:c", "")
@@ -31,7 +31,7 @@ func FuzzJoin(f *testing.F) {
 	})
 }
 
-// partsOf undoes Join; nil for what Join does not make.
+// partsOf returns the parts of a joined key, or nil if Join does not make such a key.
 func partsOf(key string) (parts []string) {
 	for first := true; key != ""; first = false {
 		if !first {

@@ -28,7 +28,7 @@ const (
 	warnLoopback  = "STREAMLIMIT_W013"
 )
 
-// Request is what an identity reads of a request.
+// Request has the parts of a request that an identity reads.
 type Request interface {
 	// Peer returns the address at the other end of the connection, or the zero Addr if
 	// it has none (a Unix socket). It is never taken from a header.

@@ -15,7 +15,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/internal/identity"
 )
 
-// request is an identity.Request by hand.
+// request is an identity.Request that a test fills in.
 type request struct {
 	peer   string
 	header textproto.MIMEHeader

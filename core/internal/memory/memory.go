@@ -1,5 +1,5 @@
-// Package memory is the store that keeps logs in a process's memory. It answers exactly
-// as the Redis store does, for this process alone.
+// Package memory is the store that keeps logs in a process's memory. It makes the same
+// decisions as the Redis store, for this process alone.
 package memory
 
 import (
@@ -29,8 +29,8 @@ type Store struct {
 	swept  chan struct{} // closed when the sweeper has ended
 }
 
-// New makes a store with room for so many keys that lives by a clock. If the clock is
-// nil, the store's clock never steps, whatever happens to the machine's.
+// New returns a store with room for maxKeys keys and with a clock. If clock is nil, the
+// store's clock never steps, even if the machine's clock does.
 func New(maxKeys int, clock func() time.Time) *Store {
 	if clock == nil {
 		clock = steadyClock()
@@ -52,7 +52,8 @@ func New(maxKeys int, clock func() time.Time) *Store {
 	return m
 }
 
-// steadyClock follows the monotonic clock from the wall clock's time now.
+// steadyClock returns a clock that starts at the wall clock's time and then follows the
+// monotonic clock.
 func steadyClock() func() time.Time {
 	start := time.Now()
 	return func() time.Time { return start.Add(time.Since(start)) }
@@ -77,7 +78,7 @@ func (m *Store) Take(ctx context.Context, p *store.Log, key string, cost int64) 
 	id := logID{log: p.Name, key: key}
 	s := m.shard(id)
 	if !s.take(p, id, cost, m.now, &u) {
-		// Perhaps there are expired keys that the sweeper has not met yet.
+		// Expired keys may be left that the sweeper has not removed yet.
 		m.forgetExpired()
 		if !s.take(p, id, cost, m.now, &u) {
 			return store.Usage{}, store.ErrFull
@@ -277,6 +278,6 @@ func (m *Store) shard(id logID) *shard {
 }
 
 func (m *Store) index(id logID) int {
-	// All logs of a key are in one shard: few keys have several.
+	// All logs of a key are in one shard. Few keys have several logs.
 	return int(maphash.String(m.seed, id.key) & uint64(len(m.shards)-1)) //nolint:gosec // below the number of shards
 }

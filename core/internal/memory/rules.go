@@ -12,8 +12,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// keptChanges is how many changes of its rules a store keeps at least. A limiter
-// that knows an older version gets all rules.
+// keptChanges is the least number of changes of rules that a store keeps. A limiter that
+// knows an older version gets all rules.
 const keptChanges = 10_000
 
 // rules are the rules in a store.

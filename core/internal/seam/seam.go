@@ -1,5 +1,5 @@
-// Package seam is what a limiter lends to the packages of this module that adapters and
-// the monitor are made of.
+// Package seam has what a limiter gives to other packages of this module, such as adapter
+// and monitor.
 package seam
 
 import (
@@ -11,20 +11,20 @@ import (
 	"github.com/streamlimit/streamlimit/core/internal/warning"
 )
 
-// Seam is a limiter's. It does not change, but for the counts in it.
+// Seam belongs to one limiter. Only the counts in it change.
 type Seam struct {
 	Identity *identity.Identity
 	Warnings *warning.Once // with the limiter's logger
 
-	// Observers are the limiter's.
+	// Observers are the observers of the limiter.
 	Observers []any
 
 	// Timeout is the time that the store's server has for one response; 0 means no
 	// bound.
 	Timeout time.Duration
 
-	// Background runs a task that the limiter's Close waits for, and reports whether it
-	// does: after Close none starts. Close cancels the task's context.
+	// Background runs a task. It reports false after the limiter's Close, when no task
+	// starts. Close cancels the task's context and waits for the task.
 	Background func(task func(context.Context)) bool
 
 	Settling Settling

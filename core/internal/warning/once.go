@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// Once writes the lines of a limiter about how it is set up, and none of them twice.
+// Once writes a limiter's warnings about its setup, and each warning only once.
 type Once struct {
 	Logger *slog.Logger
-	said   sync.Map // of codes, and of codes with what they are about
+	said   sync.Map // the keys are codes, and pairs of a code and a policy
 }
 
 // Say writes a line, unless one with the code was written before.
@@ -19,7 +19,7 @@ func (o *Once) Say(code, message string, args ...any) {
 }
 
 // SayOf writes a line about a policy, unless one about it with the code was written
-// before. There are no more lines than a limiter remembers policies.
+// before. A limiter bounds the policies that it keeps, so the number of lines is bounded.
 func (o *Once) SayOf(code, policy, message string, args ...any) {
 	if _, said := o.said.LoadOrStore([2]string{code, policy}, true); !said {
 		Log(o.Logger, code, message, append([]any{"policy", policy}, args...)...)
