@@ -18,7 +18,7 @@ type Charge struct {
 	Key    string
 	Cost   int64 // units; 0 is 1
 
-	most int64 // of AllowUpTo, from 2; 0 for all of Cost or none
+	most int64 // the most units for AllowUpTo, from 2; 0 to admit all of Cost or nothing
 }
 
 // onLog returns the charge in the form for a store.
@@ -66,16 +66,15 @@ func (p *Policy) fits(cost int64) bool {
 	return true
 }
 
-// maxKeyLength is the longest key, in bytes, that is kept as it is. Longer ones
-// are replaced by a digest, so that no request decides how much memory its
-// key takes.
+// maxKeyLength is the longest key, in bytes, that is kept as it is. A digest replaces a
+// longer key, so that no request decides how much memory its key takes.
 const maxKeyLength = 128
 
 // hashedPrefix marks the digests of keys. Short keys that start with it are
 // replaced too, so that no key can pass for the digest of another.
 const hashedPrefix = "sha256="
 
-// boundedKey is the key, or its digest when it is long or no text.
+// boundedKey returns the key, or its digest if the key is long or is not valid UTF-8.
 func boundedKey(key string) string {
 	if len(key) <= maxKeyLength && !strings.HasPrefix(key, hashedPrefix) && utf8.ValidString(key) {
 		return key
@@ -84,8 +83,8 @@ func boundedKey(key string) string {
 	return hashedPrefix + hex.EncodeToString(sum[:identity.DigestBytes])
 }
 
-// shownKey is the key as decisions show it. The digest of a long key stands for
-// that key here, and only where nothing is counted: see boundedKey.
+// shownKey returns the key as decisions show it. It takes the digest of a long key for
+// that key. Do not use shownKey to count: see boundedKey.
 func shownKey(key string) string {
 	digest, ok := strings.CutPrefix(key, hashedPrefix)
 	if ok && len(digest) == 2*identity.DigestBytes && strings.Trim(digest, "0123456789abcdef") == "" {

@@ -212,7 +212,7 @@ func (l *Limiter) Health() Health {
 type Down struct {
 	Server string    `json:"server,omitempty"` // its address, where the store has several, or ""
 	Since  time.Time `json:"since"`
-	Error  string    `json:"error"` // how it last failed before that; it may name the server
+	Error  string    `json:"error"` // the last failure before Since; it may name the server
 }
 
 // outcomes counts how charges were decided when the store did not respond.

@@ -26,7 +26,7 @@ type Observation struct {
 	Result     Result
 	Reason     Reason        // "" without a decision
 	Source     Source        // SourceNone without a decision
-	Limit      Limit         // the one that binds
+	Limit      Limit         // the limit that binds
 	Remaining  int64         // units left of that limit
 	RetryAfter time.Duration // of a denial
 	Took       time.Duration // to decide

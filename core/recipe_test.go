@@ -41,7 +41,8 @@ func (brokenStore) TakeAll(context.Context, []store.Charge) ([]store.Usage, erro
 }
 
 // A test replaces two methods of the memory store to see what a service does while its
-// Redis is down. A decision calls Take, and one by several policies calls TakeAll.
+// Redis is down. A decision by one policy calls Take, and a decision by several policies
+// calls TakeAll.
 func ExampleStore_broken() {
 	limiter := core.New(brokenStore{core.NewMemory()})
 	defer limiter.Close()

@@ -8,9 +8,9 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// Store keeps the logs and decides on them. Package core has one that keeps them in
-// this process's memory, [NewMemory]; package redisstream has one that keeps them in
-// Redis. Package store is for authors of stores.
+// Store keeps the logs and decides on them. [NewMemory] returns a store in this process's
+// memory. Package redisstream has a store in Redis. Package store is for authors of
+// stores.
 type Store = store.Store
 
 // Source is where a decision came from. Its String returns "memory", "redis",
@@ -48,8 +48,8 @@ func WithMaxKeys(n int) MemoryOption {
 	return func(c *memoryConfig) { c.maxKeys = n }
 }
 
-// WithClock sets the clock, for tests. Without it the store's clock never steps,
-// whatever happens to the machine's.
+// WithClock sets the clock, for tests. Without WithClock, the store's clock never steps,
+// even if the machine's clock does.
 func WithClock(now func() time.Time) MemoryOption {
 	if now == nil {
 		panic("core: WithClock: nil clock: leave the option out for the real one")
@@ -57,14 +57,14 @@ func WithClock(now func() time.Time) MemoryOption {
 	return func(c *memoryConfig) { c.now = now }
 }
 
-// NewMemory makes a store in this process's memory. It answers exactly as the Redis
-// store does, for this process alone. Close it to end its one goroutine.
+// NewMemory makes a store in this process's memory. It makes the same decisions as the
+// Redis store, for this process alone. Close the store to end its one goroutine.
 //
-// It is bounded. When it reaches the maximum number of keys, it deletes the keys whose
-// entries have all left their windows. It keeps keys with live entries, since a client
-// whose key is deleted gets a new budget. While all keys are live, a request with a new
-// key gets [store.ErrFull], and known keys work as before. A log has no more entries
-// than its longest window has milliseconds, or its limit has units.
+// The store is bounded. When it reaches the maximum number of keys, it deletes the keys
+// whose entries have all left their windows. It keeps keys with live entries, since a
+// client whose key is deleted gets a new budget. While all keys are live, a request with
+// a new key gets [store.ErrFull], and known keys work as before. A log has no more
+// entries than its longest window has milliseconds, or its limit has units.
 func NewMemory(options ...MemoryOption) Store {
 	c := memoryConfig{maxKeys: defaultMaxKeys}
 	for _, o := range options {

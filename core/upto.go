@@ -22,8 +22,8 @@ func (l *Limiter) AllowUpTo(ctx context.Context, p *Policy, key string, most int
 	return d, nil
 }
 
-// takeUpTo asks a store for up to most units, and returns how many it took. The number
-// is 1 if it took none, as for the denial of one unit.
+// takeUpTo takes up to most units from a store, and returns how many it took. If it took
+// none, it returns 1, the cost of the denial.
 func takeUpTo(ctx context.Context, by Store, a store.Charge, most int64) (u store.Usage, cost int64, err error) {
 	for _, l := range a.Log.Limits {
 		most = min(most, l.Max)

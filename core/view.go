@@ -7,8 +7,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// maxKnown bounds the policies that a limiter keeps. A program has a few; one
-// that makes policies for each request must not pile them up.
+// maxKnown bounds the policies that a limiter keeps. A program has a few policies. A
+// program that makes policies for each request must not fill the memory with them.
 const maxKnown = 1024
 
 // view is what policies and rules are at some time. It never changes: a change
@@ -206,9 +206,8 @@ func (l *Limiter) Register(policies ...*Policy) {
 
 // Replace installs policies in place of those with the same names, in this
 // process, from the next decision on. Use it after a settings file has
-// changed, for example. A policy that was replaced before and is not named
-// any more is itself again. A [RuleOverride] of a policy's limits also
-// applies to its replacement.
+// changed, for example. A policy that an earlier call replaced, and this call does not,
+// is restored. A [RuleOverride] of a policy's limits also applies to its replacement.
 //
 // What was counted before a change of limits continues to count, here as after a
 // [RuleOverride] or a new deployment. So no window as long as the shortest in force,

@@ -41,7 +41,7 @@ func SettleRequest(ctx context.Context, l *core.Limiter, decisions []core.Decisi
 		return
 	}
 	done := make(chan struct{})
-	settle := func(context.Context) { // which is canceled by Close
+	settle := func(context.Context) { // with a context that Close cancels
 		defer close(done)
 		defer underWay.Add(-1)
 		settleAll(ctx, l, decisions, used)

@@ -90,8 +90,8 @@ func appendStates(b []byte, d *core.Decision, seen map[string]bool, retryAfter i
 	return b
 }
 
-// setLegacy sets the three fields of the older forms. They have room for one
-// limit: the one that binds.
+// setLegacy sets the three fields of the older forms. They have room for one limit, so
+// they show the limit that binds.
 func setLegacy(names *[3]string, decisions []core.Decision, to HeaderSetter) {
 	var binding core.LimitState
 	for i := range decisions {

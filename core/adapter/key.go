@@ -185,8 +185,8 @@ func AddressKey(limiter *core.Limiter, addr netip.Addr) (string, error) {
 //	key, err := adapter.CredentialKey(limiter, "x-api-key", apiKey)
 //
 // The name is that of the header field in lower case for ByHeader, "bearer" or "basic"
-// for ByBearer and ByBasicUser, and the one given to BySecret. A name that nobody is
-// counted by makes a key that nobody has. An empty value is a [core.ErrNoKey].
+// for ByBearer and ByBasicUser, and the one given to BySecret. A name that no policy
+// counts by makes a key that no request has. An empty value is a [core.ErrNoKey].
 func CredentialKey(limiter *core.Limiter, name, value string) (string, error) {
 	return limiter.Seam().Identity.Digest(name, value)
 }

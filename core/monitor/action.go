@@ -131,7 +131,7 @@ func (h *Handler) unban(r *http.Request, asked *request) error {
 	}
 	found, err := h.limiter.Unban(r.Context(), asked.counted)
 	if err == nil && !found && asked.Key != asked.counted {
-		found, err = h.limiter.Unban(r.Context(), asked.Key) // a program has banned it
+		found, err = h.limiter.Unban(r.Context(), asked.Key) // a program has banned the address as a key
 	}
 	if err == nil && !found {
 		return core.Refuse(http.StatusNotFound, "the key is not banned")

@@ -142,7 +142,7 @@ func TestChangesWhileASlotMoves(t *testing.T) {
 			}
 			key := fmt.Sprint(i, " to ", j)
 			before, last := newLog("p", first...), newLog("p", second...)
-			after := last.After(before, newLog("p", core.PerSecond(5))) // whose log does not exist
+			after := last.After(before, newLog("p", core.PerSecond(5))) // the log of 5 per second does not exist
 			sum := 0
 			ask := func(p *store.Log, n int, together bool) {
 				t.Helper()

@@ -47,9 +47,9 @@
 //
 // A policy with [core.Lease] has logs whose windows are longer by the lease. By one
 // script call, a process takes units for all waiting requests, and some ahead. It returns
-// what is left at the end, for up to 64 keys in a call. A key has at most one call in
-// flight. A process keeps up to 65,536 keys, at about 400 bytes each, until they have
-// been idle for twice the lease. Requests of further keys are decided one by one.
+// the units that are left at the end, for up to 64 keys in a call. A key has at most one
+// call in flight. A process keeps up to 65,536 keys, at about 400 bytes each, until they
+// have been idle for twice the lease. Requests of further keys are decided one by one.
 //
 // A lease ends d after its call was sent, by the monotonic clock or the wall clock of the
 // process, whichever is first. A process that is stopped for longer returns nothing: the
@@ -58,8 +58,8 @@
 // more.
 //
 // A request that finds the lease empty waits for the call in flight. If that call was
-// sent before the request came and brings too little, the request waits for one more. So
-// it waits for at most twice the time of a decision.
+// sent before the request arrived and brings too few units, the request waits for one
+// more call. So a request waits for at most twice the time of a decision.
 //
 // Denials on leased logs are cached for at most d, and for at most 100 ms. While earlier
 // logs of a policy count, nothing is taken ahead.
@@ -149,8 +149,8 @@
 //
 // A limit keeps its log if only its Max changes. While a counted log holds over
 // 100,000 entries, and more than 1,000 more than a lowered limit admits, RetryAfter
-// can be too short, since the script does not look through so many. The same holds
-// for any counted log without the command copy, and while its slot moves.
+// can be too short, since the script does not read that many entries. The same holds for
+// any counted log without the command copy, and while its slot moves.
 //
 // Another change begins another log, and the earlier ones count in the same script call:
 // see [store.Log.After]. Such a decision costs more until the earlier logs are empty;
@@ -217,6 +217,6 @@
 //
 // Replication is asynchronous. A failover loses the entries that the lost primary had not
 // sent to the replica that takes over. The window can then admit that many units above
-// the limit. The entry of a lease can hold up to an eighth of a limit. Nothing else is
-// lost.
+// the limit. The entry of a lease can hold up to an eighth of a limit. No other entries
+// are lost.
 package redisstream

@@ -198,7 +198,7 @@ func TestLeaseCloseFar(t *testing.T) {
 	}
 }
 
-// TestLeaseEnds: what is left goes back when the lease ends.
+// TestLeaseEnds: units that are left are returned when the lease ends.
 func TestLeaseEnds(t *testing.T) {
 	server := redistest.Start(t)
 	l, other := newLeasing(t, server), newLeasing(t, server)

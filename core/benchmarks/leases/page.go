@@ -50,17 +50,17 @@ leases, %d µs for a lease and %d µs for a return.
 			with, calls = saturated(s, f), (f.Calls+f.Returns)/float64(s.processes)
 		}
 	}
-	fmt.Fprintf(w, `One primary is saturated by about %.0f processes that ask for a key which is never full, without leases. With leases of
-%v, the longest that a policy with this window can have, it takes about %.0f. Each process then sends Redis %.1f calls a second, however
-many requests it has. With a longer window, leases can be longer and the calls fewer. The figures for %v show how that
-goes; a policy with this window can't have it.
+	fmt.Fprintf(w, `Without leases, about %.0f processes that use one key saturate one primary, if the key is never full. With leases of
+%v, the longest for this window, about %.0f do: each process sends Redis %.1f calls a second, whatever the number of its
+requests. A longer window allows longer leases, with fewer calls. No policy with this window can have the lease of %v; its
+figures show the trend.
 
 A limit that is always full costs more: each process checks ten times a second whether units have come free. The busiest
 keys of the Zipf mixes here have such limits. Keys that a process sees less than once in a lease cost more with leases than
 without.
 
 `, without, longest, with, calls, window/4)
-	fmt.Fprint(w, "## All figures\n\nThe share is that of Max in each Window+d, of the keys that are asked for more. Starved is the longest time in which a\nprocess got nothing of the busiest key while others got some.\n\n")
+	fmt.Fprint(w, "## All figures\n\nThe share is the part of Max that is admitted in each Window+d, for keys whose demand is above Max. Starved is the longest\ntime in which a process got no units of the busiest key while others got some.\n\n")
 	fmt.Fprintln(w, "| processes | keys | lease | requests/s | calls/s | returns/s | Redis time | share | starved |\n| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for i, s := range setups {
 		f := all[i]

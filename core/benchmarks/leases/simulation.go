@@ -10,7 +10,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/internal/lease"
 )
 
-// figures are what a simulation has measured.
+// figures are the results of a simulation.
 type figures struct {
 	Requests float64 // a second
 	Calls    float64 // a second, of the takes
@@ -30,7 +30,7 @@ type entry struct {
 	units int64
 }
 
-// process is one of those that share the limits.
+// process is one of the processes that share the limits.
 type process struct {
 	table  *lease.Table[int32, *entry]
 	denied map[int32]time.Duration // until when a denial is cached

@@ -44,9 +44,9 @@ type Circuit struct {
 
 // Down is a server that gets no requests.
 type Down struct {
-	Server string // "" where the store has one
+	Server string // "" if the store has one server
 	Since  time.Time
-	Err    error // how it last failed before that
+	Err    error // the last failure before Since
 
 	refusal error // of each request meanwhile
 }

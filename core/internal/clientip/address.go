@@ -1,5 +1,5 @@
-// Package clientip reads the addresses of clients: from a connection, from what proxies
-// write about it, and from settings. Its functions have no state.
+// Package clientip reads the addresses of clients: from a connection, from the header
+// fields of proxies, and from settings. Its functions have no state.
 package clientip
 
 import (

@@ -11,8 +11,8 @@ import (
 // logID names a log in memory.
 type logID struct{ log, key string }
 
-// shard is some of the logs of a Store. Its methods need the lock, unless they
-// take it.
+// shard holds some of the logs of a Store. The caller of a method must hold the lock,
+// unless the method takes it.
 type shard struct {
 	mu     sync.Mutex
 	keys   *quota // of all shards together

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A line is written once for each code and policy, with what is needed to look it up.
+// A line is written once for each code and policy, with a link to its explanation.
 func TestOnce(t *testing.T) {
 	var text bytes.Buffer
 	count := func(what string) (n int) {
