@@ -82,8 +82,8 @@ func (v *server) newBatch(waiters []*waiter) *batch {
 	return batch
 }
 
-// unsentUntil returns until when a batch may wait to be sent: the client may find that its
-// connections are dead, and make one.
+// unsentUntil returns until when a batch may wait to be sent. The client may find its
+// connections dead, and make another.
 func (v *server) unsentUntil(b *batch) time.Time {
 	wait := v.batcher.connectionWait()
 	until := b.oldest.Add(wait)

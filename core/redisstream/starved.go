@@ -15,16 +15,17 @@ const (
 	// starved.
 	lateTimer = 4 * time.Millisecond
 
-	// lateCaller is how late a caller that waits for a reply itself must be to have missed
-	// it: it can't look a last time. In bursts that missed theirs it was 14 to 220 ms.
+	// lateCaller is how late a caller must be that reads its own reply, to count as
+	// starved. It can't look a last time. Such callers were 14 to 220 ms late in bursts
+	// of 9,000 goroutines.
 	lateCaller = 14 * time.Millisecond
 
 	// longestLook bounds a last look. Only a process that is starved for so long
 	// waits that long for a reply which may have arrived.
 	longestLook = 2 * time.Second
 
-	// starvedSteps is how often a goroutine waits for a processor, about, until a connection
-	// is there or an answer is with its caller. Each such wait takes as long as a timer is late.
+	// starvedSteps is about how many times a request waits for a processor until it has a
+	// connection, or its caller the answer. Each wait takes as long as timers are late.
 	starvedSteps = 4
 
 	// starvedBounds is how many wait bounds a waiter may wait in a starved process, at most.
@@ -37,7 +38,7 @@ const (
 // starvation remembers when this process was last seen to be starved, and how much.
 type starvation struct {
 	until atomic.Int64 // since epoch
-	worst atomic.Int64 // how late something was until then, at most
+	worst atomic.Int64 // the greatest lateness that was noted until then
 }
 
 // note takes how late something came that should have been punctual, and reports

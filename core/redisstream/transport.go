@@ -40,7 +40,7 @@ type transport struct {
 // keeps its connection.
 const listenLonger = time.Second
 
-// glance is how long a client that comes to read too late looks for the reply.
+// glance is how long the client looks for a reply if it begins to read after the deadline.
 const glance = 5 * time.Millisecond
 
 // connectTimeout bounds the wait for the first answer on a new connection. The
@@ -75,8 +75,8 @@ var epoch = time.Now()
 var errCalledOff = errors.New("called off before it was sent")
 
 // Deadline implements [context.Context] for the client. The client asks for it before it
-// writes, and again before it reads. In a starved process so much time can lie between
-// that the reply is there and the deadline is over: it looks at the connection all the same.
+// writes, and again before it reads. In a starved process the deadline can end between
+// the two, while the reply arrives: the client looks at the connection nevertheless.
 func (f *request) Deadline() (time.Time, bool) {
 	if at, sent := f.sentAt(); sent {
 		due := at.Add(f.listen)
