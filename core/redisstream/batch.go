@@ -39,7 +39,7 @@ func (v *server) atOnce(ctx context.Context, c *charge, most int, sc *script, ca
 	reply, err = b.transport.send(&batch.request, sc, call())
 	over := time.Since(batch.begun) - timeout
 	if b.starvation.note(over) && over >= lateCaller && late(err) && batch.wasSent() {
-		err = errStarved // the reply may have been there, and the client can't look again
+		err = errStarved // the reply may have arrived, and the client can't look again
 	}
 	v.mu.Lock()
 	v.finish(&batch, c, err)
@@ -142,7 +142,7 @@ func (v *server) runBatches(batch *batch) {
 	}
 }
 
-// due returns when the time of a batch is over, as far as is known.
+// due returns when the time of a batch ends, as far as this process knows.
 func (v *server) due(batch *batch) time.Time {
 	if at, sent := batch.sentAt(); sent {
 		return at.Add(v.batcher.transport.timeout)

@@ -35,8 +35,8 @@ func (v *server) rested() {
 	}
 }
 
-// unconnected returns why nobody waits for a connection: the last attempt has
-// failed, or the first one takes too long.
+// unconnected returns why requests do not wait for a connection: the last attempt has
+// failed, or the first attempt takes too long.
 func (v *server) unconnected(now time.Time) error {
 	if v.wanted.IsZero() {
 		v.wanted = now
@@ -61,7 +61,7 @@ func (b *batcher) connectionWait() time.Duration {
 func (v *server) tooLate(err error) error {
 	last := v.answered
 	if last.IsZero() {
-		last = v.finishedAt // since there is a connection
+		last = v.finishedAt // the time from which there is a connection
 	}
 	if v.silent == nil && v.batcher.starvation.now() && time.Since(last) < 2*v.batcher.first {
 		return errWaited

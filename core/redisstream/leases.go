@@ -25,24 +25,25 @@ type leases struct {
 	end     context.CancelFunc
 
 	mu     sync.Mutex
-	calls  sync.WaitGroup // those in flight, and returns
+	calls  sync.WaitGroup // calls in flight, and returns
 	closed bool
 }
 
-// leased names a lease. Another policy of the same log has leases of its own.
+// leased is the key of a lease. Each policy has its own leases, also if policies share a
+// log.
 type leased struct {
 	log *store.Log
 	key string
 }
 
-// logState is a log as a call found it, with the units of the call.
+// logState is the state of a log after a call, with the units of the call.
 type logState struct {
 	reset  time.Duration
 	entry  store.EntryID
 	limits []store.LimitUsage
 }
 
-// modeLease takes units for several requests, and some ahead.
+// modeLease is the mode that takes units for several requests, and some units ahead.
 var modeLease any = "lease"
 
 const (
@@ -65,8 +66,8 @@ func newLeases(s *Store) *leases {
 	return l
 }
 
-// hasLeases reports whether decisions on a log come from leases. They do not while earlier
-// logs count.
+// hasLeases reports whether decisions on a log come from leases. Decisions do not come
+// from leases while earlier logs count.
 func hasLeases(p *store.Log) bool { return p.Lease > 0 && len(p.Earlier) == 0 }
 
 // termsOf returns what a log says about its leases.
@@ -88,8 +89,8 @@ func (l *leases) start(f func()) bool {
 	return !l.closed
 }
 
-// close returns all units, also those of calls in flight. It gives up after as long as a
-// caller waits.
+// close returns all units, also the units of calls in flight. It gives up after the time
+// that a caller waits.
 func (l *leases) close() {
 	l.table.Close() // its returns are in flight then
 	l.mu.Lock()
@@ -100,7 +101,7 @@ func (l *leases) close() {
 	l.calls.Wait()
 }
 
-// ask sends a call.
+// ask sends a call to the log.
 func (l *leases) ask(c *lease.Call[leased, logState]) {
 	sent := l.start(func() {
 		r, err := l.send(c)
@@ -175,8 +176,8 @@ func (l *leases) giveBack(all []lease.Return[leased, logState]) {
 	}
 }
 
-// sendBack returns units of logs in one place. An error loses them until they leave the
-// window. They are not sent again, since the script may have run.
+// sendBack returns units to logs in one place. After an error the units stay charged
+// until they leave the window: sendBack does not retry, since the script may have run.
 func (l *leases) sendBack(ctx context.Context, all []lease.Return[leased, logState]) {
 	charges := make([]charge, len(all))
 	logs := make([]string, len(all))
@@ -191,13 +192,13 @@ func (l *leases) sendBack(ctx context.Context, all []lease.Return[leased, logSta
 	}
 	_, err := l.store.batcher.run(ctx, charges[0], many, call)
 	if redis.HasErrorPrefix(err, "TRYAGAIN") || l.store.batcher.apart(err) {
-		// One script may use one log only. None has run.
+		// A script may use only one log here. No script has run.
 		for i, r := range all {
 			_, _ = l.store.batcher.ask(ctx, charges[i], appendCorrection(nil, charges[i].policy, r.State.entry, -r.Units))
 		}
 	}
 	for _, r := range all {
-		l.store.cache.forget(r.Key.log, r.Key.key) // it may have denied what fits now
+		l.store.cache.forget(r.Key.log, r.Key.key) // a cached denial may be wrong now
 	}
 }
 
@@ -234,7 +235,7 @@ func (s *Store) TakeAllLeased(charges []store.Charge) ([]store.Usage, bool) {
 	return usages, true
 }
 
-// usageOf returns a log as it is for a request that a lease serves.
+// usageOf returns the usage of a log for a request that a lease serves.
 func usageOf(p *store.Log, got lease.Taken[logState]) store.Usage {
 	u := store.Usage{Allowed: true, Source: store.SourceLease}
 	since := (got.At.Mono - got.Generation.Received.Mono).Truncate(time.Millisecond)
@@ -242,8 +243,8 @@ func usageOf(p *store.Log, got lease.Taken[logState]) store.Usage {
 	return u
 }
 
-// write writes what a call has found some time ago. left is what this process has left of the
-// units that the log counts.
+// write writes the state that an earlier call found. left is the number of units that the
+// log counts and this process has not used.
 func (s *logState) write(u *store.Usage, p *store.Log, left int64, since time.Duration) {
 	u.ResetAfter = s.reset - since
 	for i, l := range s.limits {
@@ -255,7 +256,7 @@ func (s *logState) write(u *store.Usage, p *store.Log, left int64, since time.Du
 	}
 }
 
-// addLeft adds what this process has left of a log to what the log has left.
+// addLeft adds the units that this process has left to the units that the log has left.
 func addLeft(u *store.Usage, p *store.Log, left, cost int64) {
 	for i := range p.Limits {
 		u.Limits[i].Used -= left
@@ -265,8 +266,8 @@ func addLeft(u *store.Usage, p *store.Log, left, cost int64) {
 	}
 }
 
-// takeLeased decides by a lease, or waits for one. It takes from least to most units. The
-// answer has none after a denial.
+// takeLeased decides by a lease, or waits for a lease. It takes from least to most units.
+// After a denial the answer has no units.
 func (s *Store) takeLeased(ctx context.Context, p *store.Log, key string, least, most int64) (store.Usage, lease.Answer[logState], error) {
 	k := leased{p, key}
 	if got, ok := s.leases.table.Take(k, least, most); ok {
@@ -297,8 +298,8 @@ func (s *Store) takeLeased(ctx context.Context, p *store.Log, key string, least,
 	return u, a, nil
 }
 
-// takeAllLeased decides on charges of which some are on leased logs: on those first, since
-// what they take can be put back.
+// takeAllLeased decides on charges when some are on leased logs. It decides on the leased
+// logs first, since their units can be put back.
 func (s *Store) takeAllLeased(ctx context.Context, asks []store.Charge) ([]store.Usage, error) {
 	usages := make([]store.Usage, len(asks))
 	answers := make([]lease.Answer[logState], len(asks))
@@ -311,7 +312,7 @@ func (s *Store) takeAllLeased(ctx context.Context, asks []store.Charge) ([]store
 		}
 	}
 	var rest []store.Charge
-	var places []int // of the rest, in asks
+	var places []int // the places in asks of the other charges
 	for i, c := range asks {
 		if !hasLeases(c.Log) {
 			rest, places = append(rest, c), append(places, i)
@@ -324,7 +325,7 @@ func (s *Store) takeAllLeased(ctx context.Context, asks []store.Charge) ([]store
 		}
 		usages[i], answers[i] = u, a
 		if !u.Allowed && !c.Log.Shadow {
-			// The others are asked what they have room for, to show it.
+			// Peek at the other logs, to show their state.
 			for j, c := range asks {
 				if j > i || !hasLeases(c.Log) {
 					if usages[j], err = s.Peek(ctx, c.Log, c.Key, c.Cost); err != nil {

@@ -28,14 +28,15 @@ const (
 	// connection, or its caller the answer. Each wait takes as long as timers are late.
 	starvedSteps = 4
 
-	// starvedBounds is how many wait bounds a waiter may wait in a starved process, at most.
+	// starvedBounds is the maximum number of wait bounds that a waiter waits in a starved
+	// process.
 	starvedBounds = 4
 
 	// starvedFor is how long the process counts as starved after the last sign.
 	starvedFor = 2 * time.Second
 )
 
-// starvation remembers when this process was last seen to be starved, and how much.
+// starvation records when this process was last starved, and how much.
 type starvation struct {
 	until atomic.Int64 // since epoch
 	worst atomic.Int64 // the greatest lateness that was noted until then
@@ -72,9 +73,10 @@ func (s *starvation) now() bool {
 // lastLook reports whether something has happened that should have happened by
 // due. It gives the goroutine that has to say so the time to run: one that is
 // ready to run waits behind all others, for 10 ms and more behind each that
-// computes. In an idle process this takes a millisecond. In a starved one a reply takes
-// several such waits: to be seen, to be read, and to be handed over. It gives up by the
-// given time; starved says that not all that was ready has run by then.
+// computes. In an idle process this takes a millisecond. In a starved process a reply
+// takes several such waits: the network is read, the reply is parsed, and its caller
+// wakes. lastLook gives up at by. starved reports that some goroutine that was ready had
+// not run by then.
 func (s *starvation) lastLook(due, by time.Time, happened func() bool) (seen, starved bool) {
 	begun := time.Now()
 	late := s.note(begun.Sub(due))

@@ -272,8 +272,8 @@ func (t *transport) process(ctx context.Context, cmd redis.Cmder) (err error) {
 	}()
 	err = t.rdb.Process(ctx, cmd)
 	if cluster, ok := t.rdb.(*redis.ClusterClient); ok && err != nil && !errors.Is(err, redis.Nil) && !errors.Is(err, errCalledOff) {
-		// By itself the client asks who has which slots only once a minute, and when a server
-		// redirects it: not when a server is down.
+		// The client reads the map of slots only once a minute, and when a server
+		// redirects it. It does not do so when a server is down.
 		if what, _ := stateOf(err); what == down {
 			cluster.ReloadState(ctx)
 		}

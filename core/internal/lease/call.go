@@ -2,13 +2,13 @@ package lease
 
 import "time"
 
-// Want is what some consecutive requests of a call need.
+// Want has the needs of some consecutive requests of a call.
 type Want struct {
 	Count       int64 // of requests
-	Least, Most int64 // units that each of them gets, or none
+	Least, Most int64 // units that each request gets, or it gets none
 }
 
-// Serve returns what the next of the requests gets of the room that is left.
+// Serve returns the units that the next request gets of the room that is left.
 func (w Want) Serve(room int64) int64 {
 	if room < w.Least {
 		return 0
@@ -16,22 +16,22 @@ func (w Want) Serve(room int64) int64 {
 	return min(w.Most, room)
 }
 
-// maxWants bounds the different wants of a call. A request with a want beyond those
-// takes part in the next call.
+// maxWants bounds the wants of a call. A request with a further want waits for the next
+// call.
 const maxWants = 16
 
-// Call asks a log for units. Waiting requests come first, in order of arrival, each if
-// there is room for it then. Some units ahead come after them.
+// Call asks a log for units. It serves waiting requests in order of arrival, each if
+// there is room for it. Then it takes some units ahead.
 type Call[K comparable, S any] struct {
 	Key   K
 	Wants []Want
-	Ahead int64 // at most so many more
+	Ahead int64 // the most units to take ahead
 
 	table   *Table[K, S]
 	lease   *lease[K, S]
 	sent    Moment
 	waiters []*Waiter[K, S]
-	stale   bool // the log was reset meanwhile
+	stale   bool // the log was reset after the call was sent
 }
 
 // Reply is the log's reply to a call. The server decides all of it at one moment.
@@ -42,21 +42,21 @@ type Reply[S any] struct {
 	Waits []Wait
 }
 
-// Wait is how long a denied request has to wait.
+// Wait is the time that a denied request must wait.
 type Wait struct {
 	Least int64 // units that the request needs
 	For   time.Duration
 }
 
-// Return is what goes back to a log: units that a call took and nobody has used.
+// Return is a return of units to a log: units that a call took and no request used.
 type Return[K comparable, S any] struct {
 	Key   K
 	State S // of the reply to the call
 	Units int64
 }
 
-// startCall begins a call for those who wait. The lease's lock is held. The caller sends
-// the call without it.
+// startCall begins a call for the waiting requests. The caller holds the lease's lock,
+// and sends the call after it has released the lock.
 func (t *Table[K, S]) startCall(l *lease[K, S], now Moment) *Call[K, S] {
 	c := &Call[K, S]{Key: l.key, table: t, lease: l, sent: now}
 	need := int64(0)
@@ -86,7 +86,7 @@ func (t *Table[K, S]) startCall(l *lease[K, S], now Moment) *Call[K, S] {
 	return c
 }
 
-// renew sends a call for the next lease, which nobody waits for.
+// renew sends a call for the next lease. No request waits for it.
 func (t *Table[K, S]) renew(l *lease[K, S], g *Generation[S], now Moment) {
 	l.mu.Lock()
 	c := t.startRenewal(l, g, now)
@@ -107,11 +107,11 @@ func (t *Table[K, S]) startRenewal(l *lease[K, S], g *Generation[S], now Moment)
 	return t.startCall(l, now)
 }
 
-// Done ends the call. After an error its units, if there are any, are never handed out.
+// Done ends the call. After an error, the units of the call are never handed out.
 func (c *Call[K, S]) Done(r Reply[S], err error) {
 	t, l := c.table, c.lease
 	l.mu.Lock()
-	now := t.Now() // the reply is here
+	now := t.Now() // when the reply arrived
 	l.call = nil
 	l.size.slow = now.Mono-c.sent.Mono > l.terms.Length/4
 	if err != nil {
@@ -135,7 +135,7 @@ func (c *Call[K, S]) Done(r Reply[S], err error) {
 	}
 }
 
-// receive hands out what a call has brought. The lease's lock is held.
+// receive hands out the units of a reply. The caller holds the lease's lock.
 func (t *Table[K, S]) receive(l *lease[K, S], c *Call[K, S], r Reply[S], now Moment) {
 	g := &Generation[S]{sent: c.sent, end: c.sent.add(l.terms.Length), State: r.State, Received: now}
 	spare, left := r.Ahead, r.Ahead
@@ -168,7 +168,7 @@ func (t *Table[K, S]) receive(l *lease[K, S], c *Call[K, S], r Reply[S], now Mom
 	if c.stale {
 		return
 	}
-	// Who came after the call was sent gets what is left, now.
+	// Requests that came after the call was sent get units that are left, at this moment.
 	g.size = spare
 	for len(l.waiting) > 0 && spare > 0 && !now.reached(g.end) {
 		w := l.waiting[0]
@@ -198,7 +198,7 @@ func (r *Reply[S]) wait(least int64) (time.Duration, bool) {
 
 // install makes units available until the lease ends.
 func (t *Table[K, S]) install(l *lease[K, S], g *Generation[S], units int64, now Moment) {
-	g.left.Add(units) // some may have been put back
+	g.left.Add(units) // units may have been put back already
 	g.low, g.renew = g.size/4, g.end
 	if g.size >= 4 {
 		g.renew = g.sent.add(l.terms.Length * 3 / 4)
@@ -222,8 +222,8 @@ func (t *Table[K, S]) install(l *lease[K, S], g *Generation[S], units int64, now
 	t.arm(now)
 }
 
-// advance ends the leases whose time is over, and moves to the next one if the current
-// one has fewer units than are needed. The lease's lock is held.
+// advance ends leases whose time is over. It moves to the next lease if the current lease
+// has fewer units than are needed. The caller holds the lease's lock.
 func (t *Table[K, S]) advance(l *lease[K, S], now Moment, least int64) {
 	if n := l.next; n != nil && now.reached(n.end) {
 		t.retire(l, n, now)
@@ -242,13 +242,13 @@ func (t *Table[K, S]) advance(l *lease[K, S], now Moment, least int64) {
 	}
 }
 
-// retire closes a lease, and queues what is left of it for return.
+// retire closes a lease, and queues its remaining units for return.
 func (t *Table[K, S]) retire(l *lease[K, S], g *Generation[S], now Moment) {
 	left := g.close()
 	if now.reached(g.end) {
 		l.size.shrink(g.size, left)
 	}
-	// The script ignores what comes later.
+	// The script ignores a later return.
 	if left > 0 && !now.reached(g.end.add(l.terms.Length)) {
 		t.agenda.giveBack(Return[K, S]{Key: l.key, State: g.State, Units: left})
 		t.arm(now)

@@ -20,7 +20,7 @@ func steady(processes int, length, trip int64, limits ...limit) *world {
 // ignore keeps requests from being put back.
 func ignore(Answer[found]) {}
 
-// ask has a process send a request every gap ms, until a time.
+// ask makes a process send a request every gap ms, until a time.
 func (p *process) asks(gap float64, until int64) {
 	at := gap * p.Float64()
 	begun := p.now
@@ -69,7 +69,7 @@ const (
 
 var oneLimit = limit{max: units, window: windowLength}
 
-// TestSaturated has eight processes that ask for twice the limit.
+// TestSaturated runs eight processes whose demand is twice the limit.
 func TestSaturated(t *testing.T) {
 	w := steady(8, leaseLength, 2, oneLimit)
 	begun, end := w.now, w.now+4*(windowLength+leaseLength)
@@ -84,7 +84,8 @@ func TestSaturated(t *testing.T) {
 	}
 }
 
-// TestIdleHolders has seven processes take leases and stop asking, and one that goes on.
+// TestIdleHolders: seven processes take leases and send no more requests. One process
+// continues.
 func TestIdleHolders(t *testing.T) {
 	w := steady(8, leaseLength, 2, oneLimit)
 	begun := w.now
@@ -136,8 +137,8 @@ func (w *world) spread(share float64, end int64) (held int64) {
 	return held
 }
 
-// TestAtTheLimit: a client at the limit is denied no more often than by single requests,
-// and by the units that leases hold.
+// TestAtTheLimit: a client at the limit gets at most as many denials as without leases,
+// plus the units that leases hold in each window.
 func TestAtTheLimit(t *testing.T) {
 	const windows = 4
 	single := steady(4, leaseLength, 2, oneLimit)
@@ -181,8 +182,8 @@ func TestFarServer(t *testing.T) {
 	}
 }
 
-// TestLateReturn: a return that comes late does not hide others from a short window for
-// as long as the longest.
+// TestLateReturn: a late return does not hide other returns from a short window for as
+// long as the longest window.
 func TestLateReturn(t *testing.T) {
 	run := func(b broken) int64 {
 		w := steady(4, leaseLength, 2, oneLimit, limit{max: 20 * units, window: 20 * windowLength})

@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// histories returns how many histories a test runs: 500, or as many as
-// LEASE_HISTORIES says.
+// histories returns the number of histories that a test runs: LEASE_HISTORIES, or 500.
 func histories(t testing.TB) int {
 	text := os.Getenv("LEASE_HISTORIES")
 	if text == "" {
@@ -22,8 +21,8 @@ func histories(t testing.TB) int {
 	return n
 }
 
-// history runs random processes on a random policy, with the faults of faults.md. It
-// returns an error if a window has more uses than its limit.
+// history runs random processes on a random policy, with faults. It returns an error if a
+// window has more uses than its limit.
 func history(seed uint64, b broken, s *script) (*world, error) {
 	r := rand.New(rand.NewPCG(seed, 16))
 	w := &world{Rand: r, logs: map[string]*serverLog{}, uses: map[string][]*use{}, broken: b, now: 10_000, script: s}
@@ -106,8 +105,8 @@ func history(seed uint64, b broken, s *script) (*world, error) {
 	if w.differs != nil {
 		return w, fmt.Errorf("history %d: %w", seed, w.differs)
 	}
-	// The largest limit in force so far: units of one that was lowered are used for the
-	// length of a lease, and count for a window.
+	// The largest limit in force so far: after a limit was lowered, its units are used
+	// for the length of a lease, and count for a window.
 	most := func(i int, _, to int64) int64 {
 		largest := w.limits[i].max
 		for _, c := range changes[i] {
@@ -137,8 +136,8 @@ func TestHistories(t *testing.T) {
 	t.Logf("%d requests, %d admitted, %d denied, %d calls", asked, admitted, denied, calls)
 }
 
-// TestConditions switches off each condition that the limits rest on. The histories must
-// find that, or they would not find a fault of the code either.
+// TestConditions switches off each condition that the limits need. The histories must
+// find this, or they would not find a fault in the code.
 func TestConditions(t *testing.T) {
 	for name, b := range map[string]broken{
 		"the log counts W+d":                    {shortWindow: true},

@@ -47,7 +47,7 @@ func (s *script) run(w *world, key string, args ...any) []int64 {
 	return reply
 }
 
-// decide has the server decide as well, and compares.
+// decide makes the server decide too, and compares the decisions.
 func (s *script) decide(w *world, limits []limit, c *Call[keyOf, found], want Reply[found]) error {
 	args := []any{"lease", c.Ahead, w.longestWindow(), 0}
 	for _, l := range limits {
@@ -70,7 +70,7 @@ func (s *script) decide(w *world, limits []limit, c *Call[keyOf, found], want Re
 	return nil
 }
 
-// correct has the server take units back as well.
+// correct makes the server take units back too.
 func (s *script) correct(w *world, r Return[keyOf, found], want bool) error {
 	got := s.run(w, r.Key.name, "correct", -r.Units, w.longestWindow(), 0, 2*w.length, r.State.entry.id)
 	if got[0] == 1 != want {

@@ -10,8 +10,8 @@ import (
 // the units of many go back in one call.
 const sweepPause = 5 * time.Millisecond
 
-// agenda knows when the sweep has to look at which lease, and what goes back with the
-// next sweep.
+// agenda has the times at which the sweep must check each lease, and the units that the
+// next sweep returns.
 type agenda[K comparable, S any] struct {
 	mu      sync.Mutex
 	leases  dueHeap[K, S]
@@ -23,7 +23,7 @@ type agenda[K comparable, S any] struct {
 	pause   time.Duration
 }
 
-// add schedules the sweep to look at a lease at a time, or earlier.
+// add makes the sweep check a lease at a time, or earlier.
 func (a *agenda[K, S]) add(l *lease[K, S], at time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -38,7 +38,7 @@ func (a *agenda[K, S]) add(l *lease[K, S], at time.Duration) {
 	}
 }
 
-// remove has the sweep not look at a lease any more.
+// remove removes a lease from the agenda.
 func (a *agenda[K, S]) remove(l *lease[K, S]) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -87,15 +87,15 @@ func (t *Table[K, S]) arm(now Moment) {
 	t.After(at-now.Mono, func() { t.sweep(round) })
 }
 
-// sweep ends the leases whose time is over, removes the keys that were idle, and returns
-// what was left.
+// sweep ends the leases whose time is over, removes idle keys, and returns units that
+// were left.
 func (t *Table[K, S]) sweep(round uint64) {
 	now := t.Now()
 	a := &t.agenda
 	a.mu.Lock()
 	if round != a.round {
 		a.mu.Unlock()
-		return // an earlier sweep was armed since
+		return // an earlier sweep was scheduled meanwhile
 	}
 	a.armed, a.last = false, now.Mono
 	a.mu.Unlock()
@@ -127,8 +127,8 @@ func (t *Table[K, S]) flush() {
 	}
 }
 
-// look returns when the sweep has to look again, or reports that the key was idle for
-// the length of a lease. The lease's lock is held.
+// look returns when the sweep must check the lease again. It reports whether the key was
+// idle for the length of a lease. The caller holds the lease's lock.
 func (l *lease[K, S]) look(now Moment) (at time.Duration, idle bool) {
 	at = l.sent.Mono + 2*l.terms.Length
 	if g := l.current.Load(); g != nil {
@@ -143,7 +143,7 @@ func (l *lease[K, S]) look(now Moment) (at time.Duration, idle bool) {
 	return at, false
 }
 
-// idle reports whether the lease holds nothing and nobody waits for it.
+// idle reports whether the lease has no units and no request waits for it.
 func (l *lease[K, S]) idle() bool {
 	return l.current.Load() == nil && l.next == nil && l.call == nil && len(l.waiting) == 0
 }

@@ -1,10 +1,10 @@
 // Package lease hands out units that a process took from a log ahead of its requests.
 //
-// A [Table] has a lease for each key. [Table.Take] answers from it without a call.
-// [Table.Join] queues a request for which the lease has no units, and [Table.Acquire]
-// waits for its answer. At most one call per key is in flight. It asks the log for what
-// all waiting requests need, and for some units ahead. What is left of a lease when it
-// ends goes back to the log.
+// A [Table] has a lease for each key. [Table.Take] takes units from the lease without a
+// call. [Table.Join] queues a request for which the lease has no units, and
+// [Table.Acquire] waits for its answer. At most one call per key is in flight. A call
+// takes the units that all waiting requests need, and some units ahead. Units that are
+// left when a lease ends are returned to the log.
 //
 // The package does not know the store. Its clock, its calls and its timer are
 // functions in [Config], so that the same code runs under a simulated clock and
@@ -18,8 +18,8 @@
 // limit. That rests on these rules:
 //
 //   - A lease ends d after its call was sent, by the monotonic clock or by the wall
-//     clock, whichever is first. A use reads the clocks after it has found the lease, and
-//     takes from that same lease.
+//     clock, whichever is first. A request reads the clocks after it has found the lease,
+//     and takes from that same lease.
 //   - Requests that waited when the call was sent are decided at the server's moment,
 //     however late the reply. Later ones are not.
 //   - A lease is closed before its units are returned, and they are returned once. A
@@ -58,7 +58,7 @@ func Now() Moment {
 
 // Terms are what a policy says about its leases.
 type Terms struct {
-	Length time.Duration // d: how long after its call was sent a lease ends
+	Length time.Duration // d: a lease ends that long after its call was sent
 	Ahead  int64         // the most units that one call takes ahead
 }
 
@@ -84,12 +84,11 @@ const (
 	// decided one by one, until others are idle.
 	keysInShard = 1024
 
-	// searched is how many keys of a full shard makeRoom checks to find an idle
-	// one.
+	// searched is the number of keys that makeRoom checks for an idle key.
 	searched = 8
 )
 
-// Table holds the leases of a process. S is the state of a log, as a call found it.
+// Table holds the leases of a process. S is the state of a log after a call.
 type Table[K comparable, S any] struct {
 	Config[K, S]
 	seed   maphash.Seed
@@ -131,25 +130,25 @@ func (t *Table[K, S]) find(k K) *lease[K, S] {
 	return l
 }
 
-// lease is what a process knows of one key.
+// lease is the state of one key in this process.
 type lease[K comparable, S any] struct {
 	current atomic.Pointer[Generation[S]] // requests take from it; nil for none
 
 	key   K
 	hash  uint64
 	terms Terms
-	spare bool // not in the table, which has no place for it: it takes nothing ahead
+	spare bool // not in the table, which is full; takes no units ahead
 
 	mu      sync.Mutex
 	next    *Generation[S]  // follows the current one
-	waiting []*Waiter[K, S] // in order of arrival, without those of the call
+	waiting []*Waiter[K, S] // in order of arrival, without requests of the call in flight
 	call    *Call[K, S]     // in flight; nil for none
 	size    size
 	called  bool
 	sent    Moment // when the last call was sent
 	gone    bool   // from the table
 
-	due   time.Duration // when the sweep looks at it; the agenda's lock guards these
+	due   time.Duration // when the sweep checks the lease; the agenda's lock guards due and place
 	place int           // in the agenda; -1 for none
 }
 
@@ -179,8 +178,8 @@ func (t *Table[K, S]) of(k K, terms Terms) *lease[K, S] {
 	return l
 }
 
-// makeRoom removes an idle key, and reports whether it has found one. The shard's lock is
-// held.
+// makeRoom removes an idle key, and reports whether there was one. The caller holds the
+// shard's lock.
 func (t *Table[K, S]) makeRoom(s *shard[K, S]) bool {
 	seen := 0
 	for hash, l := range s.keys { // in random order
@@ -201,7 +200,7 @@ func (t *Table[K, S]) makeRoom(s *shard[K, S]) bool {
 	return false
 }
 
-// forget removes a lease from the table. The lease's lock is held.
+// forget removes a lease from the table. The caller holds the lease's lock.
 func (t *Table[K, S]) forget(l *lease[K, S]) {
 	l.gone = true
 	s := t.shard(l.hash)
@@ -249,8 +248,8 @@ func (t *Table[K, S]) Left(k K) int64 {
 	return sum
 }
 
-// Close returns the units of all leases, and those of later replies. No call takes
-// anything ahead from then on.
+// Close returns the units of all leases, and the units of later replies. After Close, no
+// call takes units ahead.
 func (t *Table[K, S]) Close() {
 	t.closed.Store(true)
 	now := t.Now()

@@ -101,13 +101,13 @@ func TestOrderOfArrival(t *testing.T) {
 	}
 }
 
-// TestLargeBeforeSmall: units that a lease is short of for the first who waits do not go
-// to smaller requests that came later, while a call is in flight.
+// TestLargeBeforeSmall: if a lease has too few units for the first waiting request, later
+// and smaller requests do not get them while a call is in flight.
 func TestLargeBeforeSmall(t *testing.T) {
 	b := newBench()
 	b.asks("k", 1, 1)
 	large, small := b.asks("k", 50, 50), b.asks("k", 1, 1)
-	b.grant(20) // ahead, for nobody who waited when it was sent
+	b.grant(20) // units ahead: no request waited when the call was sent
 	if large.Units != -1 || small.Units != -1 {
 		t.Fatalf("answered %+v and %+v by 20 units", large, small)
 	}
@@ -265,7 +265,7 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// TestReturns: what is left of many leases goes back in one call, once.
+// TestReturns: the remaining units of many leases are returned once, in one call.
 func TestReturns(t *testing.T) {
 	b := newBench()
 	for i := range 50 {
@@ -298,7 +298,7 @@ func (b *bench) size() (n int) {
 	return n
 }
 
-// TestLateSweep: a process that stopped drops what the log would ignore.
+// TestLateSweep: a process that was stopped drops returns that the log would ignore.
 func TestLateSweep(t *testing.T) {
 	b := leased(10)
 	b.advance(2 * d)

@@ -2,7 +2,7 @@ package lease
 
 import "sync/atomic"
 
-// closed is what a closed lease has left. Such a lease hands out nothing.
+// closed is the value of left in a closed lease. A closed lease hands out no units.
 const closed = -1 << 62
 
 // Generation holds the units that one call took ahead.
@@ -10,23 +10,23 @@ type Generation[S any] struct {
 	left     atomic.Int64 // units; below 0 once it is closed
 	size     int64        // units at first
 	low      int64        // what is left when the next call is sent
-	renewing atomic.Bool  // the next call was sent, or none is wanted
+	renewing atomic.Bool  // the next call was sent, or no call is needed
 
 	sent  Moment
 	began Moment // when requests began to use it
-	renew Moment // a use after that sends the next call
+	renew Moment // a request after this moment sends the next call
 	end   Moment
 
 	State    S      // the log after the call, which counts all its units
 	Received Moment // when the reply arrived
 }
 
-// Taken is what a lease has handed out.
+// Taken has the units that a lease has handed out.
 type Taken[S any] struct {
-	Generation *Generation[S] // the lease; nil if it was nothing
+	Generation *Generation[S] // the lease; nil if no units were taken
 	Units      int64
-	Left       int64  // units that this process has left, which the state counts
-	At         Moment // when
+	Left       int64  // units that the state counts and this process has left
+	At         Moment // when the units were taken
 }
 
 // Take takes from least to most units of the key's lease, as many as it has. It reports
@@ -73,8 +73,8 @@ func (g *Generation[S]) take(now Moment, least, most int64) (got Taken[S], renew
 	return Taken[S]{g, taken, left, now}, renew
 }
 
-// PutBack puts back units that were taken for a request which is not admitted. They
-// are lost if the lease is closed.
+// PutBack puts back the units of a request that is not admitted. The units are lost if
+// the lease is closed.
 func (g *Generation[S]) PutBack(n int64) {
 	for {
 		had := g.left.Load()

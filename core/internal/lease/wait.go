@@ -6,7 +6,7 @@ import (
 )
 
 // Waiter is a request that waits for units. Answer is called once, unless the request
-// leaves before. It must not block.
+// leaves first. Answer must not block.
 type Waiter[K comparable, S any] struct {
 	Least, Most int64
 	Answer      func(Answer[S])
@@ -23,10 +23,10 @@ const (
 	answered
 )
 
-// Answer is what a waiter gets. A denial has no units.
+// Answer is the result for a waiter. A denial has no units.
 type Answer[S any] struct {
 	Taken[S]
-	Local      bool          // it was decided here and now, and not by the server
+	Local      bool          // this process decided now, and not the server
 	RetryAfter time.Duration // of a denial
 	Err        error         // of the call
 }
@@ -40,8 +40,8 @@ func (w *Waiter[K, S]) answer(a Answer[S]) {
 	}
 }
 
-// Join queues a request on the key's lease. It is answered at once if there are units,
-// and otherwise by the call in flight or the next one.
+// Join queues a request on the key's lease. Join answers at once if the lease has units.
+// Otherwise the call in flight or the next call answers.
 func (t *Table[K, S]) Join(k K, terms Terms, w *Waiter[K, S]) {
 	var c *Call[K, S]
 	for {
@@ -60,7 +60,7 @@ func (t *Table[K, S]) Join(k K, terms Terms, w *Waiter[K, S]) {
 	}
 }
 
-// join returns the call that is to be sent, if there is one.
+// join returns a call to send, or nil.
 func (t *Table[K, S]) join(l *lease[K, S], w *Waiter[K, S]) *Call[K, S] {
 	now := t.Now()
 	w.lease = l
@@ -82,8 +82,8 @@ func (t *Table[K, S]) join(l *lease[K, S], w *Waiter[K, S]) *Call[K, S] {
 	return t.startCall(l, now)
 }
 
-// Leave ends the wait of a request. It reports whether that was in time, and no answer
-// comes. Units that come for it serve others.
+// Leave ends the wait of a request. It returns true if the request gets no answer. Units
+// that arrive for the request then serve others.
 func (t *Table[K, S]) Leave(w *Waiter[K, S]) bool {
 	l := w.lease
 	l.mu.Lock()

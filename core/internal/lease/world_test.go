@@ -27,8 +27,8 @@ type world struct {
 	offset  int64 // of the server's clock
 
 	logs      map[string]*serverLog
-	script    *script // a real server that has to say the same; nil for none
-	differs   error   // what it has said instead
+	script    *script // a real server that must decide the same; nil for none
+	differs   error   // how the server has decided instead
 	processes []*process
 	uses      map[string][]*use
 	broken    broken
@@ -37,7 +37,7 @@ type world struct {
 	longest                        int64 // wait of a request
 }
 
-// broken switches conditions of the design off, one at a time.
+// broken switches off conditions of the design, one at a time.
 type broken struct {
 	shortWindow   bool // the log counts W instead of W+d
 	returnTwice   bool // a return is sent twice
@@ -47,7 +47,7 @@ type broken struct {
 	trustUnknown  bool // the units of a lost call are handed out
 	putBackClosed bool // a unit that comes back to a closed lease is handed out
 	staleClock    bool // a use does not read the clock
-	lateJoins     bool // who came after the call was sent is served by its moment
+	lateJoins     bool // a request after the call was sent is decided at the call's moment
 	noGrace       bool // late returns are accepted
 }
 
@@ -56,7 +56,7 @@ const epochOfWorlds = 1_800_000_000_000
 
 type limit struct{ max, window int64 }
 
-// use is what a request has used.
+// use has the units that a request has used.
 type use struct{ at, units int64 }
 
 // keyOf is a key under a version of its policy: another version has another lease.
@@ -65,7 +65,7 @@ type keyOf struct {
 	version int
 }
 
-// found is what a call of the model brings back.
+// found is the reply to a call of the model.
 type found struct {
 	at    int64 // the true time of the decision
 	entry *logEntry
@@ -138,7 +138,7 @@ func (w *world) log(name string) *serverLog {
 	return s
 }
 
-// decide is the script.
+// decide does what the script does.
 func (w *world) decide(limits []limit, c *Call[keyOf, found]) (r Reply[found]) {
 	s := w.log(c.Key.name)
 	now := max(w.now+w.offset, s.newest())
@@ -178,7 +178,7 @@ func (w *world) decide(limits []limit, c *Call[keyOf, found]) (r Reply[found]) {
 	return r
 }
 
-// correct is the script that takes units back.
+// correct does what the script does to take units back.
 func (w *world) correct(r Return[keyOf, found]) {
 	s := w.log(r.Key.name)
 	now := max(w.now+w.offset, s.newest())
@@ -236,7 +236,7 @@ func (p *process) clock() Moment {
 
 var errLost = errors.New("lost")
 
-// delay returns how long a message travels.
+// delay returns the time of a message in the network.
 func (w *world) delay() int64 {
 	if w.trip > 0 {
 		return w.trip / 2
@@ -319,7 +319,7 @@ func (p *process) terms() Terms {
 	return Terms{Length: time.Duration(p.length) * time.Millisecond, Ahead: least / 8}
 }
 
-// request is one request of a client. done is called with what it got.
+// request is one request of a client. done is called with the units that the request got.
 func (p *process) request(name string, least, most int64, done func(Answer[found])) (leave func()) {
 	began := p.now
 	p.asked++
@@ -336,7 +336,7 @@ func (p *process) request(name string, least, most int64, done func(Answer[found
 				u.at = a.Generation.State.at
 			}
 			if !a.Local && (u.at < began || u.at > p.now) {
-				p.uses[name] = append(p.uses[name], &use{at: p.now, units: 1 << 30}) // decided outside its wait
+				p.uses[name] = append(p.uses[name], &use{at: p.now, units: 1 << 30}) // the decision is outside the wait
 			}
 
 			p.uses[name] = append(p.uses[name], u)
@@ -363,7 +363,7 @@ func (p *process) request(name string, least, most int64, done func(Answer[found
 	return func() { p.table.Leave(w) }
 }
 
-// putBack is a request that another policy denies: it does not use its units.
+// putBack runs a request that another policy denies, so it does not use its units.
 func (p *process) putBack(name string, a Answer[found], u *use) {
 	p.after(p.delay(), func() {
 		u.units = 0
@@ -416,13 +416,13 @@ func (h *eventHeap) Pop() any {
 	return last
 }
 
-// after does something after a time.
+// after calls f after a time.
 func (w *world) after(ms int64, do func()) {
 	w.order++
 	heap.Push(&w.events, event{w.now + ms, w.order, do})
 }
 
-// after does something in a process, when it runs.
+// after calls f in a process, when the process runs.
 func (p *process) after(ms int64, do func()) {
 	var run func()
 	run = func() {
@@ -437,7 +437,7 @@ func (p *process) after(ms int64, do func()) {
 	p.world.after(ms, run)
 }
 
-// run lets the world go on until a time.
+// run runs the world up to a time.
 func (w *world) run(until int64) {
 	for len(w.events) > 0 && w.events[0].at <= until {
 		e := heap.Pop(&w.events).(event)
