@@ -163,8 +163,12 @@ func (v *view) network(client netip.Addr) netip.Prefix {
 // tells what a decision costs more than the store's.
 func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client netip.Prefix, a Charge, d *Decision) (err error) {
 	if v.judges() || a.Policy.Mode() != ModeOn {
+		if a.Policy.Mode() != ModeOn {
+			a = a.whole()
+		}
 		if answer, ok := v.answer(a, client); ok {
 			*d = answer
+			d.grantWhole(a)
 			return nil
 		}
 	}
@@ -207,6 +211,7 @@ func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client
 	}
 	d.decide(a, &u)
 	d.complete(&u, by, true)
+	d.grantWhole(a)
 	return nil
 }
 

@@ -75,18 +75,21 @@ func failing(t *testing.T, options ...core.Option) (*core.Limiter, *failingStore
 	return l, store
 }
 
-// AllowUpTo takes one unit at a time while the store does not answer, also before the
-// circuit breaker opens.
+// In this process's memory, AllowUpTo takes one unit at a time while the store does not
+// answer, also before the circuit breaker opens. FailOpen grants all units.
 func TestAllowUpToWithoutStore(t *testing.T) {
 	for mode, want := range map[core.FailureMode]int{core.FailLocal: 15, core.FailOpen: 20, core.FailClosed: 0} {
 		l, _ := failing(t, core.WithFailureMode(mode), (&lines{}).option())
 		p := core.NewPolicy("p", core.PerHour(15), core.VariableCost())
-		allowed := 0
+		allowed, cost := 0, int64(1)
+		if mode == core.FailOpen {
+			cost = 10
+		}
 		for i := range 20 {
 			d, err := l.AllowUpTo(t.Context(), p, "k", 10)
 			switch {
 			case mode == core.FailClosed && err != nil:
-			case err != nil || d.Cost != 1:
+			case err != nil || d.Cost != cost:
 				t.Errorf("%s, request %d: %+v, %v", mode, i, d, err)
 			case d.Allowed:
 				allowed++

@@ -160,3 +160,29 @@ func TestAllowUpTo(t *testing.T) {
 		t.Errorf("up to 1: %+v, %v", d, err)
 	}
 }
+
+// TestAllowUpToWithoutLimit: a request that no limit holds for gets all that it can use.
+func TestAllowUpToWithoutLimit(t *testing.T) {
+	shadow := NewPolicy("shadow", PerMinute(10), VariableCost(), Shadow())
+	off := NewPolicy("off", PerMinute(10), VariableCost())
+	exempt := NewPolicy("exempt", PerMinute(10), VariableCost())
+	l := New(NewMemory())
+	defer l.Close()
+	if err := l.Switch(t.Context(), "off", ModeOff); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SetRule(t.Context(), Rule{Kind: RuleExempt, Key: "vip"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		policy *Policy
+		key    string
+	}{{shadow, "k"}, {shadow, "k"}, {off, "k"}, {exempt, "vip"}} {
+		if d, err := l.AllowUpTo(t.Context(), c.policy, c.key, 8); err != nil || !d.Allowed || d.Cost != 8 {
+			t.Errorf("%s: %+v, %v, want 8 units", c.policy, d, err)
+		}
+	}
+	if d, err := l.AllowUpTo(t.Context(), shadow, "k", 8); err != nil || !d.WouldDeny || d.Cost != 8 || d.Counted {
+		t.Errorf("a full log in shadow mode: %+v, %v", d, err)
+	}
+}

@@ -10,8 +10,9 @@ import (
 // are, and the decision's Cost is their number. If there are none, the decision is a
 // denial of cost 1. A policy needs [VariableCost] for more than 1 unit.
 //
-// Use it for work that can be done in part, such as a batch of messages. While the store
-// does not answer, [FailLocal] admits 1 unit.
+// Use it for work that can be done in part, such as a batch of messages. A request that no
+// limit holds for gets all of most: a policy in shadow mode or off, an exempt client, and
+// [FailOpen] while the store does not answer. [FailLocal] admits 1 unit then.
 func (l *Limiter) AllowUpTo(ctx context.Context, p *Policy, key string, most int64) (d Decision, err error) {
 	if most <= 1 {
 		return l.AllowN(ctx, p, key, most) // for less than 1 an ErrCost
@@ -20,6 +21,21 @@ func (l *Limiter) AllowUpTo(ctx context.Context, p *Policy, key string, most int
 		return Decision{}, err
 	}
 	return d, nil
+}
+
+// whole returns the charge for all units or none.
+func (a Charge) whole() Charge {
+	if a.most > 0 {
+		a.Cost, a.most = a.most, 0
+	}
+	return a
+}
+
+// grantWhole makes a decision that admits the request without a limit one on all units.
+func (d *Decision) grantWhole(a Charge) {
+	if a.most > 0 && d.Allowed && !d.Counted {
+		d.Cost = a.most
+	}
 }
 
 // takeUpTo takes up to most units from a store, and returns how many it took. If it took
