@@ -26,9 +26,10 @@ for tag in $tagged; do
 	modules+=("$module@$number")
 done
 proxies="file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)" # what this repository has downloaded is not downloaded again
-# The cache stays where it is, so that the next run compiles only these modules anew.
-rm -rf .tools/modules{,/cache/download}/github.com/streamlimit
-export GOWORK=off GOTOOLCHAIN=local GOFLAGS="-mod=mod -modcacherw" GOMODCACHE=$PWD/.tools/modules GOBIN=$scratch/bin
+# The module cache is new, because Go remembers the files of a version at a place, and each commit
+# has the same version. With -trimpath the place is not in what is compiled, so the next run
+# compiles only these modules anew.
+export GOWORK=off GOTOOLCHAIN=local GOFLAGS="-mod=mod -modcacherw -trimpath" GOMODCACHE=$scratch/modules GOBIN=$scratch/bin
 (
 	cd "$scratch"
 	GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0="url.file://$OLDPWD/.tools/release.insteadOf" GIT_CONFIG_VALUE_0=https://$root \
@@ -183,7 +184,7 @@ func main() {
 }
 GO
 
-(cd "$scratch" && GOFLAGS=-modcacherw go install "$root/core/cmd/streamlimit@$version" >log 2>&1) || { cat "$scratch/log" >&2 && fail "go install of the tool failed"; }
+(cd "$scratch" && GOFLAGS="-modcacherw -trimpath" go install "$root/core/cmd/streamlimit@$version" >log 2>&1) || { cat "$scratch/log" >&2 && fail "go install of the tool failed"; }
 [[ $("$GOBIN/streamlimit" help) == *"streamlimit top"* ]] || fail "the tool shows no help"
 
 echo "released and used: ${modules[*]#"$root/"}"

@@ -72,6 +72,7 @@ git commit -qam "all: release $version"
 git show --stat --format='%s' HEAD
 
 tags=()
+released=$(git symbolic-ref -q --short HEAD || git rev-parse HEAD)
 for module in $modules; do
 	tag=$(prefix_of "$module")$(version_of "$module")
 	directory=${module#"$root/"}
@@ -80,7 +81,7 @@ for module in $modules; do
 		for sibling in $modules; do go mod edit -dropreplace="$sibling" "$directory/go.mod"; done
 		git commit -qam "$directory: remove replace from $tag, for go install"
 		git tag -a -m "$tag" "$tag"
-		git checkout -q -
+		git checkout -q "$released"
 	else
 		git tag -a -m "$tag" "$tag"
 	fi
