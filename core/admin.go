@@ -108,21 +108,6 @@ func (l *Limiter) Unban(ctx context.Context, key string) (bool, error) {
 	return l.DeleteRule(ctx, Rule{Kind: RuleBan, Key: key}.ID())
 }
 
-// Switch switches the policy called name, or [AllPolicies], to a mode, for all processes
-// on the same store: a kill switch. [ModeOff] lets requests pass uncounted, [ModeShadow]
-// counts them and denies none. [ModeOn] deletes the rule: a policy is then as it was
-// made, unless a switch of all policies holds. While a policy is off or in shadow mode,
-// responses do not have its fields. Clients that a rule blocks or bans stay out. For a
-// switch that ends by itself, set a [Rule] with Until.
-func (l *Limiter) Switch(ctx context.Context, name string, to Mode) error {
-	r := Rule{Kind: RuleSwitch, Policy: name, Mode: to}
-	if to == ModeOn {
-		_, err := l.DeleteRule(ctx, r.ID())
-		return err
-	}
-	return l.SetRule(ctx, r)
-}
-
 // SetRule adds a rule, or replaces the one with the same ID. It holds in this process
 // when SetRule returns, and in the others within a second. A new rule beyond
 // [store.MaxRules] is a [store.ErrTooManyRules]. The cost of SetRule does not depend on

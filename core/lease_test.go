@@ -168,7 +168,7 @@ func TestAllowUpToWithoutLimit(t *testing.T) {
 	exempt := NewPolicy("exempt", PerMinute(10), VariableCost())
 	l := New(NewMemory())
 	defer l.Close()
-	if err := l.Switch(t.Context(), "off", ModeOff); err != nil {
+	if err := l.SetRule(t.Context(), Rule{Kind: RuleSwitch, Policy: "off", Mode: ModeOff}); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.SetRule(t.Context(), Rule{Kind: RuleExempt, Key: "vip"}); err != nil {

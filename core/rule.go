@@ -66,7 +66,9 @@ type Rule struct {
 	Limits []Limit `json:"limits,omitempty"`
 
 	// Mode is what a Switch switches Policy to, [ModeShadow] or [ModeOff]. A switch of
-	// one policy takes precedence over one of [AllPolicies].
+	// one policy takes precedence over one of [AllPolicies]. While a policy is off or in
+	// shadow mode, responses do not have its fields. Delete the rule to switch the policy
+	// on.
 	Mode Mode `json:"mode,omitempty"`
 
 	// Until is when the rule ends, by the store's clock and in whole milliseconds. With

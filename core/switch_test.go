@@ -102,22 +102,21 @@ func TestSwitchReachesOthersAndEnds(t *testing.T) {
 				}
 			}
 		}
-		for _, to := range []core.Mode{core.ModeOff, core.ModeShadow, core.ModeOn, core.ModeOff} {
-			if err := one.Switch(t.Context(), core.AllPolicies, to); err != nil {
-				t.Fatal(err)
-			}
+		for _, to := range []core.Mode{core.ModeOff, core.ModeShadow} {
+			setRules(t, one, core.Rule{Kind: core.RuleSwitch, Policy: core.AllPolicies, Mode: to})
 			mode(to)
+		}
+		for _, found := range []bool{true, false} {
+			got, err := one.DeleteRule(t.Context(), core.Rule{Kind: core.RuleSwitch, Policy: core.AllPolicies}.ID())
+			if err != nil || got != found {
+				t.Errorf("deleting the switch: %v, %v, want %v", got, err, found)
+			}
+			mode(core.ModeOn)
 		}
 		setRules(t, one, core.Rule{Kind: core.RuleSwitch, Policy: core.AllPolicies, Mode: core.ModeOff, Until: time.Now().Add(time.Minute)})
 		mode(core.ModeOff)
 		time.Sleep(59 * time.Second)
 		mode(core.ModeOn)
-		if err := one.Switch(t.Context(), "p", "dim"); err == nil {
-			t.Error("a switch to an unknown mode is not an error")
-		}
-		if err := one.Switch(t.Context(), "p", core.ModeOn); err != nil {
-			t.Errorf("switching on what is on: %v", err)
-		}
 	})
 }
 
@@ -146,9 +145,7 @@ func TestSwitchWhileStoreFails(t *testing.T) {
 	defer l.Close()
 	p := core.NewPolicy("p", core.PerMinute(1))
 	for _, mode := range []core.Mode{core.ModeShadow, core.ModeOff} {
-		if err := l.Switch(t.Context(), "p", mode); err != nil {
-			t.Fatal(err)
-		}
+		setRules(t, l, core.Rule{Kind: core.RuleSwitch, Policy: "p", Mode: mode})
 		if d, err := l.Allow(t.Context(), p, "k"); err != nil || !d.Allowed {
 			t.Errorf("%s: %+v, %v", mode, d, err)
 		}

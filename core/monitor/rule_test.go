@@ -77,7 +77,7 @@ func TestManyRules(t *testing.T) {
 	s := newSite(t, shared)
 	const listed, hidden = "client-19998", "client-19999" // by ID, both are among the last
 	s.allow(t, api, listed, 3)
-	if err := s.limiter.Switch(t.Context(), core.AllPolicies, core.ModeShadow); err != nil {
+	if err := s.limiter.SetRule(t.Context(), core.Rule{Kind: core.RuleSwitch, Policy: core.AllPolicies, Mode: core.ModeShadow}); err != nil {
 		t.Fatal(err)
 	}
 	var now state
@@ -99,7 +99,7 @@ func TestManyRules(t *testing.T) {
 	if len(k.Rules) != 2 || k.Rules[0].Kind != "block" || k.Rules[1].Kind != "switch" {
 		t.Errorf("rules on a key: %+v", k.Rules)
 	}
-	if err := s.limiter.Switch(t.Context(), core.AllPolicies, core.ModeOn); err != nil {
+	if _, err := s.limiter.DeleteRule(t.Context(), core.Rule{Kind: core.RuleSwitch, Policy: core.AllPolicies}.ID()); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "that the switch has ended", func() bool {
