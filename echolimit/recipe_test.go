@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
@@ -40,4 +43,103 @@ func ExampleNew_cors() {
 	// GET 200 https://shop.example
 	// OPTIONS 204 https://shop.example
 	// GET 429 https://shop.example
+}
+
+// Users are counted by their ID, each under the policy of their plan. Clients without an
+// account are counted by address, under the policy that New has.
+func ExampleWithTier_plan() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	anonymous := core.NewPolicy("anonymous", core.PerHour(10))
+	plans := map[string]*core.Policy{
+		"free": core.NewPolicy("free", core.PerHour(100)),
+		"pro":  core.NewPolicy("pro", core.PerHour(1000)),
+	}
+	authenticate := func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			user, plan, _ := strings.Cut(c.Request().Header.Get("X-Token"), "/") // yours verifies a token
+			c.Set("user", user)
+			c.Set("plan", plan)
+			return next(c)
+		}
+	}
+	user := echolimit.ByFunc("user", func(c echo.Context) (string, error) { return c.Get("user").(string), nil })
+
+	e := echo.New()
+	e.Use(authenticate, echolimit.New(limiter, anonymous,
+		echolimit.WithKey(echolimit.ByFirst(user, echolimit.ByAddress())),
+		echolimit.WithTier(func(c echo.Context) *core.Policy { return plans[c.Get("plan").(string)] })))
+	e.GET("/", func(c echo.Context) error {
+		d, _ := echolimit.FromContext(c)
+		return c.String(http.StatusOK, d.Key)
+	})
+
+	fmt.Println(try(e, "/", "X-Token", "ann/pro"))
+	fmt.Println(try(e, "/", "X-Token", "bob/free"))
+	fmt.Println(try(e, "/"))
+	// Output:
+	// 200 "pro";r=999;t=3600
+	// user=ann
+	// 200 "free";r=99;t=3600
+	// user=bob
+	// 200 "anonymous";r=9;t=3600
+	// 192.0.2.1
+}
+
+// One format for every refusal: 429, and 403 of a blocked client, by WithDenied; 400, 401
+// and 503 by WithErrorHandler.
+func ExampleWithDenied_allRefusals() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	// A request can violate several limits: the client has to wait for all of them.
+	search := core.NewPolicy("search", core.PerMinute(1), core.PerHour(1))
+
+	answer := func(c echo.Context, p core.Problem) error {
+		if p.RetryAfter > 0 {
+			c.Response().Header().Set("Retry-After", strconv.FormatInt(p.RetryAfter, 10))
+		}
+		return c.JSON(p.Status, map[string]any{"error": p.Detail, "limits": p.Violated})
+	}
+	refusals := []echolimit.Option{
+		echolimit.WithDenied(func(c echo.Context, _ core.Decision) error {
+			return answer(c, core.ProblemFor(core.Denied(echolimit.Decisions(c))))
+		}),
+		echolimit.WithErrorHandler(func(c echo.Context, err error) error { return answer(c, core.ProblemFor(err)) }),
+	}
+
+	e := echo.New()
+	byKey := echolimit.WithKey(echolimit.ByHeader("X-API-Key"))
+	e.GET("/", hello, echolimit.New(limiter, search, append(refusals, byKey)...))
+
+	fmt.Println(try(e, "/", "X-API-Key", "alice's"))
+	fmt.Println(try(e, "/", "X-API-Key", "alice's"))
+	fmt.Println(get(e, "/").Code)
+	// Output:
+	// 200 "search";r=0;t=60, "search-hour";r=0;t=3600
+	// hello
+	// 429 "search";r=0;t=60, "search-hour";r=0;t=3600
+	// {"error":"1 request per hour; retry in 3600s","limits":["search","search-hour"]}
+	// 401
+}
+
+// A test of your own handlers needs neither Redis nor time: it gives the memory store a
+// clock. Tests in a bubble of testing/synctest need no clock.
+func ExampleNew_testing() {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	limiter := core.New(core.NewMemory(core.WithClock(func() time.Time { return now })))
+	defer limiter.Close()
+
+	e := echo.New() // yours, with the test's limiter
+	e.Use(echolimit.New(limiter, core.NewPolicy("api", core.PerHour(1))))
+	e.GET("/", hello)
+
+	try(e, "/")
+	now = now.Add(time.Hour - time.Millisecond)
+	try(e, "/")
+	now = now.Add(time.Millisecond)
+	try(e, "/")
+	// Output:
+	// 200 "api";r=0;t=3600
+	// 429 "api";r=0;t=1
+	// 200 "api";r=0;t=3600
 }
