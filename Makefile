@@ -52,7 +52,7 @@ test-servers: redis ## test with the installed server and with those of `make se
 	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 .PHONY: bench-servers
-bench-servers: redis ## measure the scripts on the servers of test-servers, as a table (about 10 minutes)
+bench-servers: redis ## measure the scripts on the servers of test-servers, as a table (about 6 minutes)
 	@.ci/bench-servers.sh >core/benchmarks/results/servers.md.new
 	@mv core/benchmarks/results/servers.md.new core/benchmarks/results/servers.md && cat core/benchmarks/results/servers.md
 

@@ -24,6 +24,19 @@ for ((round = 1; round <= rounds; round++)); do
 	done
 done
 
+cat <<'TEXT'
+# The scripts on other servers
+
+TEXT
+echo "Made by \`make bench-servers\` on $(date -u +%Y-%m-%d): the median of $rounds rounds, in which the servers take turns."
+cat <<'TEXT'
+Only ratios carry over to other machines.
+
+`Script` is the server's time for a decision, in µs. `warm` finds a log that no entry leaves, `leaving` one from which
+an entry leaves with each decision, `new` none, `denied` a full one, and `changed` one beside an earlier log of other
+limits. `Memory` is the server's memory for a client's first request, and for each later one.
+
+TEXT
 awk -F '\t' -v names="$(IFS=,; echo "${names[*]}")" '
 	{ key = $1 SUBSEP $2; values[key] = values[key] " " $3; if (!($2 in seen)) { seen[$2] = 1; rows[++n] = $2 } }
 	function median(list,   all, count, i, j, v) {
