@@ -2,6 +2,7 @@ package redisstream
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -103,6 +104,27 @@ func TestDenialsAreBounded(t *testing.T) {
 	d.forgetAll()
 	if _, ok := d.get(p, "1"); ok {
 		t.Error("it is not forgotten")
+	}
+}
+
+// A cached denial allocates nothing.
+func TestAllocationsOfADenial(t *testing.T) {
+	l := core.New(New(redistest.Start(t).Client(), patient))
+	defer l.Close()
+	p := core.NewPolicy("p", core.PerHour(1))
+	deny := func() {
+		if _, err := l.Allow(t.Context(), p, "192.0.2.1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deny()
+	fewest := math.Inf(1)
+	for range 5 { // a denial is cached for a second, and what runs beside the test allocates
+		deny()
+		fewest = min(fewest, testing.AllocsPerRun(300, deny))
+	}
+	if fewest != 0 {
+		t.Errorf("%v allocations, want 0", fewest)
 	}
 }
 

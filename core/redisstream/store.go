@@ -187,6 +187,9 @@ func (s *Store) askUsage(ctx context.Context, c charge, args []any) (store.Usage
 // Shard implements [store.Sharder]: it returns the address of the server that has
 // the log, in a Cluster or Ring.
 func (s *Store) Shard(p *store.Log, key string) string {
+	if !s.batcher.topology.sharded() {
+		return "" // without the log's key, which takes longer than a cached denial
+	}
 	return s.batcher.topology.address(s.logKey(p, key))
 }
 

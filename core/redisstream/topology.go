@@ -106,10 +106,13 @@ func (t *topology) client(log string) *redis.Client {
 	return server
 }
 
+// sharded reports whether logs may be on several servers.
+func (t *topology) sharded() bool { return t.cluster != nil || t.ring != nil }
+
 // address returns the address of the server that has the log. It is "" for a
 // single server, in a wrapper that hides it, and until the servers were asked.
 func (t *topology) address(log string) string {
-	if t.cluster == nil && t.ring == nil {
+	if !t.sharded() {
 		return ""
 	}
 	server := t.client(log)
