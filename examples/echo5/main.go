@@ -65,9 +65,10 @@ func newRouter(limits *service.Limits, store string) *echo.Echo {
 	e.GET("/whoami", func(c *echo.Context) error {
 		key, err := address(c)
 		if err != nil {
-			return c.JSON(service.Failed(err))
+			return c.JSON(service.Failed(c.Response().Header().Set, err))
 		}
-		return c.JSON(service.WhoAmI(limiter.Peek(c.Request().Context(), policies.Protected, key)))
+		d, err := limiter.Peek(c.Request().Context(), policies.Protected, key)
+		return c.JSON(service.WhoAmI(c.Response().Header().Set, d, err))
 	})
 
 	// What is decided, live, of all processes on the same store.
@@ -97,7 +98,7 @@ func decode[T any](next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c *echo.Context) error {
 		value, err := service.Decode[T](c.Request().Body)
 		if err != nil {
-			return c.JSON(service.Failed(err))
+			return c.JSON(service.Failed(c.Response().Header().Set, err))
 		}
 		c.Set("body", value)
 		return next(c)

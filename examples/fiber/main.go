@@ -69,9 +69,10 @@ func newRouter(limits *service.Limits, store string) *fiber.App {
 	app.Get("/whoami", func(c *fiber.Ctx) error {
 		key, err := address(c)
 		if err != nil {
-			return sendJSON(c)(service.Failed(err))
+			return sendJSON(c)(service.Failed(c.Set, err))
 		}
-		return sendJSON(c)(service.WhoAmI(limiter.Peek(c.UserContext(), policies.Protected, key)))
+		d, err := limiter.Peek(c.UserContext(), policies.Protected, key)
+		return sendJSON(c)(service.WhoAmI(c.Set, d, err))
 	})
 
 	// What is decided, live, of all processes on the same store.
@@ -101,7 +102,7 @@ func tokens(c *fiber.Ctx) (int64, error) { return body[service.Completion](c).To
 func decode[T any](c *fiber.Ctx) error {
 	value, err := service.Decode[T](bytes.NewReader(c.BodyRaw()))
 	if err != nil {
-		return sendJSON(c)(service.Failed(err))
+		return sendJSON(c)(service.Failed(c.Set, err))
 	}
 	c.Locals("body", value)
 	return c.Next()

@@ -66,10 +66,11 @@ func newRouter(limits *service.Limits, store string) *gin.Engine {
 	router.GET("/whoami", func(c *gin.Context) {
 		key, err := address(c)
 		if err != nil {
-			c.JSON(service.Failed(err))
+			c.JSON(service.Failed(c.Header, err))
 			return
 		}
-		c.JSON(service.WhoAmI(limiter.Peek(c.Request.Context(), policies.Protected, key)))
+		d, err := limiter.Peek(c.Request.Context(), policies.Protected, key)
+		c.JSON(service.WhoAmI(c.Header, d, err))
 	})
 
 	// What is decided, live, of all processes on the same store.
@@ -98,7 +99,7 @@ func tokens(c *gin.Context) (int64, error) { return body[service.Completion](c).
 func decode[T any](c *gin.Context) {
 	value, err := service.Decode[T](c.Request.Body)
 	if err != nil {
-		c.AbortWithStatusJSON(service.Failed(err))
+		c.AbortWithStatusJSON(service.Failed(c.Header, err))
 		return
 	}
 	c.Set("body", value)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -87,10 +88,11 @@ type Budget struct {
 	Source     string `json:"source"`      // "redis" or "memory"
 }
 
-// WhoAmI answers with a peeked decision, or with what kept it from being made.
-func WhoAmI(d core.Decision, err error) (status int, body any) {
+// WhoAmI answers with a peeked decision, or with what kept it from being made. setHeader
+// sets a field of the response.
+func WhoAmI(setHeader func(name, value string), d core.Decision, err error) (status int, body any) {
 	if err != nil {
-		return Failed(err)
+		return Failed(setHeader, err)
 	}
 	return http.StatusOK, Budget{
 		Key: d.Key, Policy: d.Policy.Name(), Limit: d.Limit.Max, Remaining: d.Remaining,
@@ -100,10 +102,16 @@ func WhoAmI(d core.Decision, err error) (status int, body any) {
 
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// Failed answers a request that err kept from being handled, as a limit would.
-func Failed(err error) (status int, body any) {
+// Failed answers a request that err kept from being handled, as a limit would. setHeader
+// sets a field of the response.
+func Failed(setHeader func(name, value string), err error) (status int, body any) {
 	p := core.ProblemFor(err)
+	if p.RetryAfter > 0 {
+		setHeader("Retry-After", strconv.FormatInt(p.RetryAfter, 10))
+	}
 	return p.Status, p
 }
 
-func refuse(status int, detail string) (int, any) { return Failed(core.Refuse(status, detail)) }
+func refuse(status int, detail string) (int, any) {
+	return status, core.ProblemFor(core.Refuse(status, detail))
+}
