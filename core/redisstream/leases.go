@@ -113,7 +113,26 @@ func (l *leases) ask(c *lease.Call[leased, logState]) {
 }
 
 func (l *leases) send(c *lease.Call[leased, logState]) (lease.Reply[logState], error) {
+	if units, ok := c.Alone(); ok {
+		return l.store.askAlone(context.Background(), c.Key.log, c.Key.key, units)
+	}
 	return l.store.askLease(context.Background(), c.Key.log, c.Key.key, c.Ahead, c.Wants...)
+}
+
+// askAlone takes units for one request, as without leases.
+func (s *Store) askAlone(ctx context.Context, p *store.Log, key string, units int64) (r lease.Reply[logState], err error) {
+	c := s.charge(p, key, units)
+	u, err := s.askUsage(ctx, c, appendDecision(nil, &c, modeTake))
+	if err != nil {
+		return r, err
+	}
+	r.State = logState{reset: u.ResetAfter, entry: u.Entry, limits: slices.Clone(u.Limits[:len(p.Limits)])}
+	if u.Allowed {
+		r.Room = units
+	} else {
+		r.Waits = []lease.Wait{{Least: units, For: u.RetryAfter}}
+	}
+	return r, nil
 }
 
 // askLease takes units for requests, and up to ahead more.
@@ -269,6 +288,9 @@ func addLeft(u *store.Usage, p *store.Log, left, cost int64) {
 // takeLeased decides by a lease, or waits for a lease. It takes from least to most units.
 // After a denial the answer has no units.
 func (s *Store) takeLeased(ctx context.Context, p *store.Log, key string, least, most int64) (store.Usage, lease.Answer[logState], error) {
+	if err := ctx.Err(); err != nil {
+		return store.Usage{}, lease.Answer[logState]{}, err
+	}
 	k := leased{p, key}
 	if got, ok := s.leases.table.Take(k, least, most); ok {
 		return usageOf(p, got), lease.Answer[logState]{Taken: got}, nil
@@ -277,7 +299,7 @@ func (s *Store) takeLeased(ctx context.Context, p *store.Log, key string, least,
 		return store.Usage{}, lease.Answer[logState]{}, prefixed(store.ErrClosed)
 	}
 	cached := cacheable(p)
-	if cached && ctx.Err() == nil {
+	if cached {
 		if u, ok := s.cache.get(p, key); ok {
 			return u, lease.Answer[logState]{}, nil
 		}

@@ -34,6 +34,16 @@ type Call[K comparable, S any] struct {
 	stale   bool // the log was reset after the call was sent
 }
 
+// Alone returns the units of a call that serves one request and takes nothing ahead, and
+// reports whether the call is one. Such a call is a decision as without leases, which
+// costs the server less.
+func (c *Call[K, S]) Alone() (units int64, ok bool) {
+	if c.Ahead > 0 || len(c.Wants) != 1 || c.Wants[0].Count != 1 || c.Wants[0].Least != c.Wants[0].Most {
+		return 0, false
+	}
+	return c.Wants[0].Least, true
+}
+
 // Reply is the log's reply to a call. The server decides all of it at one moment.
 type Reply[S any] struct {
 	Room  int64 // units that every limit had room for, before the call took any

@@ -49,16 +49,27 @@ func (s *script) run(w *world, key string, args ...any) []int64 {
 
 // decide makes the server decide too, and compares the decisions.
 func (s *script) decide(w *world, limits []limit, c *Call[keyOf, found], want Reply[found]) error {
-	args := []any{"lease", c.Ahead, w.longestWindow(), 0}
+	units, alone := c.Alone()
+	args := []any{"take", units, w.longestWindow(), 0}
+	if !alone {
+		args[0], args[1] = "lease", c.Ahead
+	}
 	for _, l := range limits {
 		args = append(args, l.max, l.window+w.extra())
 	}
-	for _, want := range c.Wants {
-		args = append(args, want.Count, want.Least, want.Most)
+	if !alone {
+		for _, want := range c.Wants {
+			args = append(args, want.Count, want.Least, want.Most)
+		}
+		args = append(args, len(c.Wants))
 	}
-	got := s.run(w, c.Key.name, append(args, len(c.Wants))...)
+	got := s.run(w, c.Key.name, args...)
 	n := 3 + 2*len(limits)
-	if room := max(0, want.Room); got[0] != room || got[1] != want.Ahead {
+	if alone {
+		if fits := want.Room >= units; got[0] == 1 != fits {
+			return fmt.Errorf("at %d: the server admits %d units: %v, the model %v", w.now, units, got[0] == 1, fits)
+		}
+	} else if room := max(0, want.Room); got[0] != room || got[1] != want.Ahead {
 		return fmt.Errorf("at %d: the server has room for %d and takes %d ahead, the model %d and %d", w.now, got[0], got[1], room, want.Ahead)
 	}
 	if entry := want.State.entry; entry != nil {

@@ -98,11 +98,11 @@ func (t *Table[K, S]) Leave(w *Waiter[K, S]) bool {
 // Acquire takes units for a request, and waits for them until the context ends. A denial
 // is an answer without units.
 func (t *Table[K, S]) Acquire(ctx context.Context, k K, terms Terms, least, most int64) (Answer[S], error) {
-	if got, ok := t.Take(k, least, most); ok {
-		return Answer[S]{Taken: got, Local: true}, nil
-	}
 	if err := ctx.Err(); err != nil {
 		return Answer[S]{}, err
+	}
+	if got, ok := t.Take(k, least, most); ok {
+		return Answer[S]{Taken: got, Local: true}, nil
 	}
 	answer := make(chan Answer[S], 1)
 	w := &Waiter[K, S]{Least: least, Most: most, Answer: func(a Answer[S]) { answer <- a }}
