@@ -174,7 +174,7 @@ func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client
 	}
 	by, asked := l.store, a.onLog()
 	var u store.Usage
-	if asked.Log.Lease > 0 && l.leaser != nil {
+	if asked.Log.Lease > 0 && l.leaser != nil && ctx.Err() == nil {
 		// Leases come first: they need no server, so they also serve while no server
 		// responds.
 		least, most := a.Cost, a.Cost

@@ -2,6 +2,7 @@ package redisstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -133,6 +134,32 @@ func TestLeased(t *testing.T) {
 	}
 	if l.Close(); l.returns.Load() < left {
 		t.Errorf("Close returned %d of %d units", l.returns.Load(), left)
+	}
+}
+
+// TestLeaseCanceled: a request whose context is done gets no unit of a lease.
+func TestLeaseCanceled(t *testing.T) {
+	l := newLeasing(t, redistest.Start(t))
+	p, other := core.NewPolicy("p", core.PerMinute(100_000), core.Lease(time.Second)), core.NewPolicy("other", core.PerMinute(10))
+	l.warm(t, p, "k")
+	left := l.left(p, "k")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, ask := range map[string]func() error{
+		"Allow":     func() error { _, err := l.Allow(ctx, p, "k"); return err },
+		"AllowUpTo": func() error { _, err := l.AllowUpTo(ctx, p, "k", 1); return err },
+		"AllowAll": func() error {
+			_, err := l.AllowAll(ctx, core.Charge{Policy: p, Key: "k"}, core.Charge{Policy: other, Key: "k"})
+			return err
+		},
+		"Take": func() error { _, err := l.store.Take(ctx, p.Log(), "k", 1); return err },
+	} {
+		if err := ask(); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v, want context.Canceled", name, err)
+		}
+	}
+	if now := l.left(p, "k"); now < left {
+		t.Errorf("%d units left, want %d", now, left)
 	}
 }
 
