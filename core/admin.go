@@ -18,12 +18,22 @@ func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 	if err != nil {
 		return err
 	}
-	for _, log := range append(slices.Clone(a.Policy.log.Earlier), a.Policy.log) {
-		if err := l.store.Reset(ctx, log, a.Key); err != nil {
-			return policyError(a.Policy, err)
+	for _, key := range l.bothKeys(a.Key) {
+		for _, log := range append(slices.Clone(a.Policy.log.Earlier), a.Policy.log) {
+			if err := l.store.Reset(ctx, log, key); err != nil {
+				return policyError(a.Policy, err)
+			}
 		}
 	}
 	return nil
+}
+
+// bothKeys returns the former key if there is one, and the key.
+func (l *Limiter) bothKeys(key string) []string {
+	if former := l.identity.Former(key); former != "" {
+		return []string{former, key}
+	}
+	return []string{key}
 }
 
 // Entries returns the requests in the log of p and key that still count, newest first,
@@ -36,11 +46,15 @@ func (l *Limiter) Entries(ctx context.Context, p *Policy, key string, most int) 
 	if most < 1 {
 		return nil, fmt.Errorf("core: Entries: %d entries: ask for at least 1", most)
 	}
-	entries, err := l.store.Entries(ctx, a.Policy.log, a.Key, most)
+	key, err = l.fullerKey(ctx, a)
+	if err != nil {
+		return nil, policyError(a.Policy, err)
+	}
+	entries, err := l.store.Entries(ctx, a.Policy.log, key, most)
 	for _, log := range a.Policy.log.Earlier {
 		if err == nil {
 			var more []store.Entry
-			more, err = l.store.Entries(ctx, log, a.Key, most)
+			more, err = l.store.Entries(ctx, log, key, most)
 			entries = append(entries, more...)
 		}
 	}
@@ -51,6 +65,25 @@ func (l *Limiter) Entries(ctx context.Context, p *Policy, key string, most int) 
 		slices.SortStableFunc(entries, func(a, b store.Entry) int { return b.Time.Compare(a.Time) })
 	}
 	return entries[:min(most, len(entries))], nil
+}
+
+// fullerKey returns the key or the former key of a charge: the one whose log has all that
+// the other has.
+func (l *Limiter) fullerKey(ctx context.Context, a Charge) (string, error) {
+	former := a.onLog()
+	if former.Key = l.identity.Former(a.Key); former.Key == "" {
+		return a.Key, nil
+	}
+	looks, _, err := l.peekAll(ctx, []store.Charge{a.onLog(), former})
+	if err != nil {
+		return "", err
+	}
+	for i, limit := range looks[1].Limits {
+		if limit.Used > looks[0].Limits[i].Used {
+			return former.Key, nil
+		}
+	}
+	return a.Key, nil
 }
 
 // log names the log of p and key.
@@ -105,7 +138,15 @@ func (l *Limiter) Now(ctx context.Context) (time.Time, error) {
 
 // Unban ends a ban, and reports whether there was one.
 func (l *Limiter) Unban(ctx context.Context, key string) (bool, error) {
-	return l.DeleteRule(ctx, Rule{Kind: RuleBan, Key: key}.ID())
+	found := false
+	for _, key := range l.bothKeys(shownKey(key)) {
+		one, err := l.DeleteRule(ctx, Rule{Kind: RuleBan, Key: key}.ID())
+		if err != nil {
+			return found, err
+		}
+		found = found || one
+	}
+	return found, nil
 }
 
 // SetRule adds a rule, or replaces the one with the same ID. It holds in this process

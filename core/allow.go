@@ -172,6 +172,9 @@ func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client
 			return nil
 		}
 	}
+	if l.formerKey(&a) != "" {
+		return l.decideOnBoth(ctx, came, a, d)
+	}
 	by, asked := l.store, a.onLog()
 	var u store.Usage
 	if asked.Log.Lease > 0 && l.leaser != nil && ctx.Err() == nil {
@@ -289,7 +292,7 @@ func (v *view) judge(asks []Charge, client netip.Prefix, decisions []Decision) (
 // in the same order.
 func (l *Limiter) takeAll(ctx context.Context, came time.Time, open []Charge, decisions []Decision) error {
 	by := l.store
-	usages, err := l.askAll(ctx, open)
+	usages, onFormer, err := l.askAll(ctx, open)
 	if errors.Is(err, store.ErrCrossSlot) {
 		l.warnings.apart(err)
 		return err
@@ -302,6 +305,7 @@ func (l *Limiter) takeAll(ctx context.Context, came time.Time, open []Charge, de
 		if usages, by, err = l.takeWithoutStore(ctx, open, err); err != nil {
 			return err
 		}
+		onFormer = nil
 	}
 	taken := true
 	for i, a := range open {
@@ -314,14 +318,14 @@ func (l *Limiter) takeAll(ctx context.Context, came time.Time, open []Charge, de
 		}
 		decisions[next] = decisionOf(a, usages[i])
 		decisions[next].complete(&usages[i], by, taken)
+		decisions[next].noteFormer(onFormer, i)
 	}
 	return nil
 }
 
-// askAll asks the store, unless one of the servers that it takes is known not to
+// askStore asks the store, unless one of the servers that it takes is known not to
 // answer.
-func (l *Limiter) askAll(ctx context.Context, asks []Charge) ([]store.Usage, error) {
-	asked := onLogs(asks)
+func (l *Limiter) askStore(ctx context.Context, asked []store.Charge) ([]store.Usage, error) {
 	for _, a := range asked {
 		if err := l.circuits.Of(a).Refuses(); err != nil {
 			if l.leaser != nil {

@@ -74,7 +74,11 @@ func BenchmarkRules(b *testing.B) {
 
 // BenchmarkDigest is the key of a request with an API key.
 func BenchmarkDigest(b *testing.B) {
-	for name, options := range map[string][]core.Option{"SHA-256": nil, "HMAC": {core.WithKeySecret([]byte("secret"))}} {
+	for name, options := range map[string][]core.Option{
+		"SHA-256": nil,
+		"HMAC":    {core.WithKeySecret([]byte("secret"))},
+		"rotated": {core.WithKeySecret([]byte("secret"), []byte("former"))},
+	} {
 		b.Run(name, func(b *testing.B) {
 			limiter := core.New(core.NewMemory(), options...)
 			defer limiter.Close()

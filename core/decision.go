@@ -65,6 +65,7 @@ type Decision struct {
 type receipt struct {
 	entry   store.EntryID
 	store   Store
+	former  *formerEntry // nil if only one log has the entry: see WithKeySecret
 	settled atomic.Bool
 }
 

@@ -207,7 +207,8 @@
 //
 // Credentials such as API keys are counted by a digest: the name of the credential and
 // 128 bits of the HMAC-SHA-256 of its value under the secret of [WithKeySecret], or of
-// its SHA-256 without one. The value itself is not stored or logged. Functions AddressKey
+// its SHA-256 without one. The value itself is not stored or logged. While that secret is
+// rotated, a client has a second key under the former secret. Functions AddressKey
 // and CredentialKey of package adapter return the key of a client, for example to ban the
 // client.
 //

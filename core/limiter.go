@@ -85,7 +85,11 @@ func New(s Store, options ...Option) *Limiter {
 	if l.identity.Hashed && !l.identity.Keyed() {
 		panic("core: New: WithHashedAddresses without a secret: give core.WithKeySecret one too, since anybody can try all addresses")
 	}
-	l.view.Store(newView(&view{}, nil, ruleset{clock: s.RuleTime}))
+	rules := ruleset{clock: s.RuleTime}
+	if l.identity.Rotates() {
+		rules.formerKey = l.identity.Former
+	}
+	l.view.Store(newView(&view{}, nil, rules))
 	l.circuits = breaker.New(breaker.Options{Store: s, Logger: w.Logger, Mode: string(l.failure), Tasks: &l.tasks})
 	l.seam = seam.Seam{Identity: l.identity, Warnings: &w.Once, Background: l.tasks.Start}
 	for _, o := range l.observers {
@@ -140,13 +144,11 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 		return d, nil
 	}
 	asked := a.onLog()
-	circuit := l.circuits.Of(asked)
-	begun := begin(ctx)
-	err = circuit.Refuses()
-	var u store.Usage
-	if err == nil {
-		u, err = l.store.Peek(ctx, asked.Log, asked.Key, asked.Cost)
-		circuit.Learn(ctx, begun, asked, err)
+	u, err := l.peek(ctx, asked)
+	if asked.Key = l.formerKey(&a); asked.Key != "" && err == nil {
+		var onFormer store.Usage
+		onFormer, err = l.peek(ctx, asked)
+		u = fuller(u, onFormer)
 	}
 	if err != nil {
 		if expired(ctx, came) {
@@ -155,6 +157,17 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 		return l.peekWithoutStore(ctx, a, err)
 	}
 	return decisionOf(a, u), nil
+}
+
+// peek asks the store for the state of one log.
+func (l *Limiter) peek(ctx context.Context, asked store.Charge) (u store.Usage, err error) {
+	circuit := l.circuits.Of(asked)
+	begun := begin(ctx)
+	if err = circuit.Refuses(); err == nil {
+		u, err = l.store.Peek(ctx, asked.Log, asked.Key, asked.Cost)
+		circuit.Learn(ctx, begun, asked, err)
+	}
+	return u, err
 }
 
 // begin returns when a decision begins. It returns the zero Time without a deadline,
@@ -183,7 +196,10 @@ func (l *Limiter) prepare(v *view, a *Charge) error {
 	if a.Key == "" {
 		return fmt.Errorf("%w: policy %s", ErrNoKey, a.Policy.name)
 	}
-	a.Key = boundedKey(a.Key)
+	if bounded := boundedKey(a.Key); bounded != a.Key {
+		l.identity.Link(bounded, boundedKey(l.identity.Former(a.Key)))
+		a.Key = bounded
+	}
 	if a.Cost == 0 {
 		a.Cost = 1
 	}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/textproto"
+	"slices"
 	"strings"
 
 	"github.com/streamlimit/streamlimit/core/internal/clientip"
@@ -65,12 +66,46 @@ func WithIPv6Prefix(bits int) Option {
 // logs need the same secret. An empty secret is the same as none: plain
 // SHA-256, which is enough for long random API keys.
 //
-// Another secret makes other keys. Each client then has a new budget once, and bans of
-// keys with a digest have to be set again. Processes with the old and the new secret, as
-// in a rolling deployment, count separately: a client can have up to twice its limit
-// until the longest window after the change is over.
-func WithKeySecret(secret []byte) Option {
-	return func(l *Limiter) { l.identity.SetSecret(secret) }
+// Another secret makes other keys. To rotate the secret without a new budget for any
+// client, give the former one too for a while:
+//
+//  1. Deploy core.WithKeySecret(secret, former) to all processes.
+//  2. Wait for the longest window of your policies after the last process without the
+//     new secret has ended.
+//  3. Deploy core.WithKeySecret(secret).
+//
+// With both secrets, a request is charged on the log of its new key and on that of its
+// former key, all or nothing. It needs room on both. A process with the former secret
+// alone charges the log of the former key. So this log has all requests until the last
+// such process ends. The log of the new key has all requests from then on, and one window
+// later it has all that count. So no limit is exceeded while the processes of two
+// consecutive deployments run side by side. Either deployment can be rolled back.
+//
+// Decisions and observers show the new key and the fuller log. A rule on either key
+// holds in processes with both secrets. Before step 3, set the rules on former keys
+// anew: "streamlimit digest" prints both keys of a credential. Keys without a digest do
+// not change. Further details:
+//
+//   - [Limiter.Peek], Reset, Entries, Settle and Unban concern both logs. The limiter
+//     finds the former key of the last 131,072 clients, or more, that this process has
+//     made keys for. Any other key has one log.
+//   - On one Redis server a decision is one round trip. On a Cluster, the two logs are
+//     on two servers. A decision on a policy without [Refundable] or [Lease] takes up to
+//     three round trips there. If another request takes the room in between, a unit is
+//     lost: the client gets less, and never more.
+//   - A policy in shadow mode counts on the log of the new key alone.
+//   - Denials of a Redis store are not cached. A memory store holds two logs for each
+//     client.
+//
+// Give at most one former secret, or WithKeySecret panics. An empty one is the same as
+// none, so adding the first secret gives each client a new budget once. So does changing
+// the secret without a former one. Processes with either secret count separately then: a
+// client can have up to twice its limit until one longest window after the change.
+func WithKeySecret(secret []byte, former ...[]byte) Option {
+	if len(former) > 1 {
+		panic("core: WithKeySecret: several former secrets: end one rotation before the next")
+	}
+	return func(l *Limiter) { l.identity.SetSecret(secret, slices.Concat(former...)) }
 }
 
 // WithHashedAddresses keeps addresses of clients out of keys, and so out of the store, the

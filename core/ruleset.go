@@ -19,6 +19,10 @@ type ruleset struct {
 	clock   func() time.Time // the store's, by which rules end
 	count   int
 
+	// formerKey returns the key of a client under the former secret, or "". It is nil
+	// without such a secret: see [WithKeySecret].
+	formerKey func(key string) string
+
 	policies trie.Map[string, []Rule] // overrides and switches, by name of policy
 
 	// Rules on clients, by key and by network, and the lengths that the networks
@@ -35,7 +39,7 @@ type length struct{ bits, networks int }
 // could be read. A rule that could not be read is deleted.
 func (s ruleset) after(c store.RuleChanges, rules []Rule) ruleset {
 	if c.All {
-		s = ruleset{clock: s.clock}
+		s = ruleset{clock: s.clock, formerKey: s.formerKey}
 	}
 	s.version = c.Version
 	for _, id := range c.Deleted {
@@ -182,6 +186,11 @@ func (s *ruleset) on(key string, client netip.Prefix) (r Rule, now time.Time, ok
 	found := search{clock: s.clock}
 	if rules, ok := s.keys.Get(key); ok {
 		found.consider(rules)
+	}
+	if s.formerKey != nil {
+		if rules, ok := s.keys.Get(s.formerKey(key)); ok {
+			found.consider(rules)
+		}
 	}
 	if client.IsValid() && s.onNetworks() {
 		s.onNetwork(client, &found)

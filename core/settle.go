@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -43,10 +44,18 @@ func (l *Limiter) Settle(ctx context.Context, d Decision, used int64) error {
 
 func (l *Limiter) settle(ctx context.Context, d Decision, correction int64) error {
 	r := d.receipt
-	if r.store == l.store { // and not the memory that has decided without it
-		if err := l.circuits.Of(store.Charge{Log: d.Policy.log, Key: d.Key}).Refuses(); err != nil {
+	err := l.settleEntry(ctx, r.store, d.Policy.log, d.Key, r.entry, correction)
+	if r.former != nil {
+		err = cmp.Or(err, l.settleEntry(ctx, r.store, d.Policy.log, r.former.key, r.former.entry, correction))
+	}
+	return err
+}
+
+func (l *Limiter) settleEntry(ctx context.Context, s Store, log *store.Log, key string, entry store.EntryID, correction int64) error {
+	if s == l.store { // and not the memory that has decided without it
+		if err := l.circuits.Of(store.Charge{Log: log, Key: key}).Refuses(); err != nil {
 			return err
 		}
 	}
-	return r.store.Settle(ctx, d.Policy.log, d.Key, r.entry, correction)
+	return s.Settle(ctx, log, key, entry, correction)
 }

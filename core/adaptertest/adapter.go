@@ -152,6 +152,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"TrustedProxies", checkTrustedProxies, ""},
 		{"ForwardedHeader", checkForwardedHeader, ""},
 		{"HashedAddresses", checkHashedAddresses, ""},
+		{"KeyRotation", checkKeyRotation, ""},
 		{"FieldNames", checkFieldNames, ""},
 		{"Also", checkAlso, ""},
 		{"AlsoDecisions", checkAlsoDecisions, ""},

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/textproto"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -382,5 +383,61 @@ func TestJoin(t *testing.T) {
 		if key, err := identity.Join(parts...); !errors.Is(err, core.ErrNoKey) {
 			t.Errorf("Join(%q) = %q, %v, want ErrNoKey", parts, key, err)
 		}
+	}
+}
+
+// The former key has other digests in the places of those that were made, and nothing
+// else changes.
+func TestFormer(t *testing.T) {
+	id := identified(t, core.WithKeySecret([]byte("s2"), []byte("s1")))
+	before := identified(t, core.WithKeySecret([]byte("s1")))
+	a, _ := id.Digest("x-api-key", "a")
+	formerA, _ := before.Digest("x-api-key", "a")
+	b, _ := id.Digest("session", "b")
+	formerB, _ := before.Digest("session", "b")
+	unknown, _ := identified(t, core.WithKeySecret([]byte("s2"))).Digest("x-api-key", "c")
+	for key, want := range map[string]string{
+		a:                                 formerA,
+		"42:" + a + ",40:" + b:            "42:" + formerA + ",40:" + formerB,
+		"tenant=7/" + a + "/" + a:         "tenant=7/" + formerA + "/" + formerA,
+		unknown + "," + a:                 unknown + "," + formerA,
+		unknown:                           "",
+		formerA:                           "",
+		strings.ToUpper(a):                "",
+		a[:len(a)-1]:                      "",
+		a[len("x-api-key="):]:             "",
+		"":                                "",
+		"=":                               "",
+		"203.0.113.7":                     "",
+		"user=ann":                        "",
+		"user=" + a[:20] + "=" + a:        "user=" + a[:20] + "=" + formerA,
+		"user=" + strings.Repeat("z", 32): "",
+	} {
+		if got := id.Former(key); got != want {
+			t.Errorf("the former key of %q is %q, want %q", key, got, want)
+		}
+	}
+	if got := before.Former(a); got != "" || before.Rotates() || !id.Rotates() {
+		t.Errorf("without a former secret: %q", got)
+	}
+}
+
+// Digests made lately are found, and the memory for others is bounded.
+func TestFormerIsBounded(t *testing.T) {
+	const most = 1 << 17 // at least
+	id := identified(t, core.WithKeySecret([]byte("s2"), []byte("s1")))
+	keys := make([]string, 2*most+2)
+	for i := range keys {
+		keys[i], _ = id.Digest("k", strconv.Itoa(i))
+		if i%1000 == 0 && id.Former(keys[max(0, i-most+1)]) == "" {
+			t.Fatalf("a digest is not found %d digests later", most-1)
+		}
+	}
+	if id.Former(keys[0]) != "" {
+		t.Error("the first of all is still there")
+	}
+	id.Digest("k", "0")
+	if id.Former(keys[0]) == "" {
+		t.Error("a digest that was made again is not found")
 	}
 }
