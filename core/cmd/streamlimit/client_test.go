@@ -81,10 +81,21 @@ func TestDigestIsTheServices(t *testing.T) {
 			}
 		}
 	}
-	var answer struct{ Key string }
+	var answer, rotated struct{ Key, Former string }
 	toolAnswers(t, "k\n", "digest", "-json").decode(t, &answer)
-	if !strings.HasPrefix(answer.Key, "x-api-key=") {
+	if !strings.HasPrefix(answer.Key, "x-api-key=") || answer.Former != "" {
 		t.Errorf("%+v", answer)
+	}
+	// While the secret is rotated, it prints both keys.
+	t.Setenv("TEST_KEY_SECRET_FORMER", "salt")
+	const both = "digest -secret TEST_KEY_SECRET -former TEST_KEY_SECRET_FORMER"
+	toolAnswers(t, "k\n", strings.Fields(both+" -json")...).decode(t, &rotated)
+	former := toolAnswers(t, "k\n", strings.Fields("digest -secret TEST_KEY_SECRET_FORMER")...)
+	if now := toolAnswers(t, "k\n", strings.Fields("digest -secret TEST_KEY_SECRET")...); now.out != rotated.Key+"\n" || former.out != rotated.Former+"\n" {
+		t.Errorf("%+v, want %q and %q", rotated, now.out, former.out)
+	}
+	if r := toolAnswers(t, "k\n", strings.Fields(both)...); r.out != rotated.Key+"\n"+rotated.Former+"\n" {
+		t.Errorf("%q, want the keys of %+v", r.out, rotated)
 	}
 	toolAnswers(t, "\n", "digest").want(t, exitFailure, "standard input has no credential")
 }

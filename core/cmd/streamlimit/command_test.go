@@ -71,6 +71,7 @@ func TestWrongUse(t *testing.T) {
 		{"exempt -key k -for -1m", "-for is -1m0s"},
 		{"digest -name a:b", "-name is"},
 		{"digest -secret NO_SUCH_VARIABLE", "the environment has no NO_SUCH_VARIABLE"},
+		{"digest -former NO_SUCH_VARIABLE", "the environment has no NO_SUCH_VARIABLE"},
 		{"override -limits 5/second", "-policy is missing"},
 		{"override -policy api", "-limits is missing"},
 		{"override -policy api -limits 5/fortnight", "5/fortnight"},

@@ -27,40 +27,57 @@ A service that has core.WithKeySecret makes other digests: the secret is read fr
 the environment variable that -secret names.
 
 	streamlimit digest -name x-api-key < key.txt
-	KEY_SECRET=... streamlimit digest -secret KEY_SECRET`,
+	KEY_SECRET=... streamlimit digest -secret KEY_SECRET
+
+While a secret is rotated, -former names the variable that has the former one. The key
+under that follows on a second line.
+
+	streamlimit digest -secret KEY_SECRET -former KEY_SECRET_FORMER`,
 	flags: func(f *flag.FlagSet) action {
 		name := f.String("name", "x-api-key", "the `name` before the digest")
 		secret := f.String("secret", "", "the `variable` of the environment that has the secret of core.WithKeySecret; unless set, there is none")
+		former := f.String("former", "", "the `variable` of the environment that has the former secret, while a secret is rotated")
 		asJSON := f.Bool("json", false, "write JSON")
 		return func(_ context.Context, s streams) error {
 			if *name == "" || strings.ContainsAny(*name, "=: \t") {
 				return usage("-name is %q: it is one such as x-api-key", *name)
 			}
-			var options []core.Option
-			if *secret != "" {
-				value := os.Getenv(*secret)
-				if value == "" {
-					return usage("-secret: the environment has no %s", *secret)
+			for _, variable := range []string{*secret, *former} {
+				if variable != "" && os.Getenv(variable) == "" {
+					return usage("the environment has no %s", variable)
 				}
-				options = append(options, core.WithKeySecret([]byte(value)))
 			}
 			credential, err := readCredential(s)
 			if err != nil {
 				return err
 			}
-			limiter := core.New(core.NewMemory(), options...)
-			defer limiter.Close()
-			key, err := adapter.CredentialKey(limiter, *name, credential)
+			key, err := digestKey(*name, credential, *secret)
 			if err != nil {
 				return errors.New("standard input has no credential")
 			}
-			if *asJSON {
-				return writeJSON(s.out, map[string]any{"key": key})
+			answer := map[string]any{"key": key}
+			if *former != "" {
+				if answer["former"], err = digestKey(*name, credential, *former); err != nil {
+					return err
+				}
 			}
-			_, err = fmt.Fprintln(s.out, key)
+			if *asJSON {
+				return writeJSON(s.out, answer)
+			}
+			if _, err = fmt.Fprintln(s.out, key); err == nil && *former != "" {
+				_, err = fmt.Fprintln(s.out, answer["former"])
+			}
 			return err
 		}
 	},
+}
+
+// digestKey returns the key of a credential under the secret in a variable; "" for no
+// secret.
+func digestKey(name, credential, variable string) (string, error) {
+	limiter := core.New(core.NewMemory(), core.WithKeySecret([]byte(os.Getenv(variable))))
+	defer limiter.Close()
+	return adapter.CredentialKey(limiter, name, credential)
 }
 
 // maxCredential bounds what is read, in bytes.
