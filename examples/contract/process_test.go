@@ -131,13 +131,13 @@ func TestHelpAndTakenAddress(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	for _, framework := range frameworks {
-		help := program.Command(t, framework, "KEY_SECRET=pepper")
+		help := program.Command(t, framework, "KEY_SECRET=pepper", "KEY_SECRET_FORMER=pepper")
 		help.Args = append(help.Args, "-h")
 		out, err := help.Output()
 		if err != nil {
 			t.Errorf("%s -h: %v", framework, err)
 		}
-		for _, name := range []string{"ADDR", "REDIS_URL", "POLICIES", "TRUSTED_PROXIES", "KEY_SECRET"} {
+		for _, name := range []string{"ADDR", "REDIS_URL", "POLICIES", "TRUSTED_PROXIES", "KEY_SECRET", "KEY_SECRET_FORMER"} {
 			if !strings.Contains(string(out), name) {
 				t.Errorf("%s -h does not name %s", framework, name)
 			}

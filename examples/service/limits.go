@@ -38,7 +38,7 @@ func (s Settings) NewLimits() (*Limits, error) {
 	recorder := monitor.NewRecorder(store)
 	limiter := core.New(store,
 		core.WithTrustedProxies(s.TrustedProxies...),
-		core.WithKeySecret(s.KeySecret),
+		core.WithKeySecret(s.KeySecret, s.FormerSecret),
 		core.WithObserver(recorder),
 	)
 	l := &Limits{Limiter: limiter, Policies: builtIn(), recorder: recorder}

@@ -21,6 +21,7 @@ type Settings struct {
 	PolicyFile     string // policies in place of the built-in ones; "" for none
 	TrustedProxies []netip.Prefix
 	KeySecret      []byte // for digests of API keys; empty is none
+	FormerSecret   []byte // the key secret before, while it is rotated; empty is none
 
 	MonitorPassword string // "" prints a link to the monitor with a random token instead
 }
@@ -33,6 +34,7 @@ var variables = []struct{ flag, env, standard, usage string }{
 	{"trusted-proxies", "TRUSTED_PROXIES", "", "believe the X-Forwarded-For of peers in these `CIDRs`, separated by commas"},
 	{"monitor-password", "MONITOR_PASSWORD", "", "serve the monitor at /ratelimit/ to whoever has this `password`; without one, to whoever follows the link that is printed at start"},
 	{"key-secret", "KEY_SECRET", "", "hash API keys with this `secret`"},
+	{"key-secret-former", "KEY_SECRET_FORMER", "", "while the key secret is rotated, also count by the `secret` before it"},
 }
 
 // policyPrefix begins the variables that give a policy other limits, such as
@@ -76,6 +78,7 @@ func Load(args []string, getenv func(string) string) (Settings, error) {
 		PolicyFile: *values["policies"],
 		KeySecret:  []byte(*values["key-secret"]),
 
+		FormerSecret:    []byte(*values["key-secret-former"]),
 		MonitorPassword: *values["monitor-password"],
 	}
 	if err := checkAddr(s.Addr); err != nil {
