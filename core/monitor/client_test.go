@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -313,5 +314,50 @@ func TestHashedAddresses(t *testing.T) {
 	peer, err := adapter.AddressKey(limiter, netip.MustParseAddr("127.0.0.1"))
 	if text := log.String(); err != nil || strings.Contains(text, "127.0.0.1") || !strings.Contains(text, "peer=\""+peer) {
 		t.Errorf("the log has %s, want peer %s", text, peer)
+	}
+}
+
+// While the key secret is rotated, the page of a key shows the fuller log, and the rules
+// on the former key.
+func TestKeyWhileSecretIsRotated(t *testing.T) {
+	logs := core.NewMemory()
+	recorder := monitor.NewRecorder(logs)
+	old := core.New(logs, core.WithKeySecret([]byte("old")))
+	limiter := core.New(logs, core.WithObserver(recorder), core.WithKeySecret([]byte("new"), []byte("old")))
+	page := monitor.New(limiter, recorder, monitor.WithAuthorize(anyone))
+	s := &site{Server: httptest.NewServer(http.StripPrefix("/ratelimit", page)), limiter: limiter, recorder: recorder}
+	defer old.Close()
+	defer limiter.Close()
+	defer s.Close()
+	defer recorder.Close()
+	keyOf := func(l *core.Limiter) string {
+		key, err := adapter.CredentialKey(l, "x-api-key", "ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	for range 2 {
+		if _, err := old.Allow(t.Context(), api, keyOf(old)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.allow(t, api, keyOf(limiter), 1)
+	if err := limiter.SetRule(t.Context(), core.Rule{Kind: core.RuleExempt, Key: keyOf(old)}); err != nil {
+		t.Fatal(err)
+	}
+	var shown struct {
+		Key     string
+		Limits  []struct{ Used int64 }
+		Entries []struct{ Cost int64 }
+		Rules   []struct{ Key string }
+	}
+	s.get(t, "api/key?policy=api&key="+url.QueryEscape(keyOf(limiter)), &shown)
+	units := int64(0)
+	for _, e := range shown.Entries {
+		units += e.Cost
+	}
+	if shown.Key != keyOf(limiter) || len(shown.Limits) == 0 || shown.Limits[0].Used != 3 || units != 3 || len(shown.Rules) != 1 || shown.Rules[0].Key != keyOf(old) {
+		t.Errorf("%+v", shown)
 	}
 }

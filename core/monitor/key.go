@@ -115,7 +115,8 @@ func (h *Handler) inspect(ctx context.Context, p *core.Policy, key string) (*sho
 	if err != nil {
 		return nil, err
 	}
-	usage, err := h.recorder.logs.Peek(ctx, d.Policy.Log(), d.Key, 1)
+	former := h.limiter.Seam().Identity.Former(d.Key)
+	usage, err := h.usage(ctx, d.Policy.Log(), d.Key, former)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +133,7 @@ func (h *Handler) inspect(ctx context.Context, p *core.Policy, key string) (*sho
 		shown.Entries = append(shown.Entries, shownEntry{e.Time.UnixMilli(), e.Cost, e.Refund})
 	}
 	for _, one := range h.allRules() {
-		if one.Concerns(shown.Policy, shown.Key) {
+		if one.Concerns(shown.Policy, shown.Key) || former != "" && one.Concerns(shown.Policy, former) {
 			shown.Rules = append(shown.Rules, one)
 		} else if one.Network != "" && !isNetwork(shown.Key) {
 			shown.Networks = true
@@ -140,6 +141,23 @@ func (h *Handler) inspect(ctx context.Context, p *core.Policy, key string) (*sho
 	}
 	shown.Lately, shown.Elsewhere = h.lately(shown.Policy, shown.Key, now.Now)
 	return shown, nil
+}
+
+// usage returns the state of a key's log. While the key secret is rotated, the key has a
+// former one, and one of the two logs has all that the other has: see
+// [core.WithKeySecret].
+func (h *Handler) usage(ctx context.Context, log *store.Log, key, former string) (store.Usage, error) {
+	usage, err := h.recorder.logs.Peek(ctx, log, key, 1)
+	if err != nil || former == "" {
+		return usage, err
+	}
+	onFormer, err := h.recorder.logs.Peek(ctx, log, former, 1)
+	for i := range log.Limits {
+		if onFormer.Limits[i].Used > usage.Limits[i].Used {
+			return onFormer, err
+		}
+	}
+	return usage, err
 }
 
 // lately is what was decided on a key in the last minute, under a policy and under
