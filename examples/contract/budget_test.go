@@ -139,6 +139,11 @@ func TestNoSecretReachesRedis(t *testing.T) {
 	if names := logs(); len(names) != 2 {
 		t.Errorf("logs %v after a request under another secret, want two", names)
 	}
+	// With the former secret beside it, the client has the same budget.
+	s = start(t, "gin", trustUs, "REDIS_URL=redis://"+redis.Addr, "KEY_SECRET=newer", "KEY_SECRET_FORMER=other")
+	if a := c.want(t, s, 200, "GET /stocks/AAPL/history"); !strings.Contains(a.header.Get("RateLimit"), `"stocks";r=98;`) {
+		t.Errorf("RateLimit %q while the secret is rotated, want 98 left", a.header.Get("RateLimit"))
+	}
 
 	feed := "streamlimit:{monitor}"
 	for end := time.Now().Add(10 * time.Second); redis.Client().Exists(t.Context(), feed).Val() == 0; time.Sleep(50 * time.Millisecond) {
@@ -154,7 +159,7 @@ func TestNoSecretReachesRedis(t *testing.T) {
 		if name == feed && !strings.Contains(dump, "stocks") {
 			t.Errorf("the dump of %s can't be read", name)
 		}
-		for _, secret := range []string{c.key, "pepper", c.address} {
+		for _, secret := range []string{c.key, "pepper", "newer", c.address} {
 			if strings.Contains(name+dump, secret) {
 				t.Errorf("%q holds %q", name, secret)
 			}
