@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
 func Example() {
@@ -104,4 +105,29 @@ func ExampleWithTrustedProxies() {
 	)
 	defer limiter.Close()
 	// Output:
+}
+
+// A process with both secrets takes over from one with the former secret, and the client
+// keeps its budget.
+func ExampleWithKeySecret() {
+	store := core.NewMemory()
+	former, secret := []byte("former secret"), []byte("new secret")
+	before := core.New(store, core.WithKeySecret(former))
+	during := core.New(store, core.WithKeySecret(secret, former))
+	defer before.Close()
+	defer during.Close()
+
+	api := core.NewPolicy("api", core.PerMinute(100))
+	for _, limiter := range []*core.Limiter{before, during} {
+		key, err := adapter.CredentialKey(limiter, "x-api-key", "API key of the client")
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		d, err := limiter.Allow(context.Background(), api, key)
+		fmt.Println(d.Allowed, d.Remaining, err)
+	}
+	// Output:
+	// true 99 <nil>
+	// true 98 <nil>
 }
