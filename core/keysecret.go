@@ -75,7 +75,7 @@ func (l *Limiter) askAll(ctx context.Context, asks []Charge) (usages []store.Usa
 }
 
 // onFormerLogs returns the charges on second logs, and the places of the charges that
-// they belong to. There is room behind them for all charges.
+// they belong to.
 func (l *Limiter) onFormerLogs(asks []Charge) (formers []store.Charge, places []int) {
 	if !l.identity.Rotates() {
 		return nil, nil
