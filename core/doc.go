@@ -117,6 +117,13 @@
 // more. In a model with a demand of 90% of the limit, 0.2% to 0.8% of requests were
 // denied at a sixtieth, and 11% at a quarter.
 //
+// # Waiting
+//
+// A server denies a request that has no room. A worker, or a client of somebody else's
+// service, waits: [Limiter.Wait] returns when its request is admitted, or fails at once if
+// the deadline of its context is too early. Calls that wait on one key share their
+// decisions in each process.
+//
 // # Changes while running
 //
 // [Limiter.Replace] installs other policies in place of those with the same names, in

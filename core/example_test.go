@@ -131,3 +131,39 @@ func ExampleWithKeySecret() {
 	// true 99 <nil>
 	// true 98 <nil>
 }
+
+// A worker waits for its turn, but not beyond its deadline.
+func ExampleLimiter_Wait() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	mails := core.NewPolicy("mails", core.Per(2, 100*time.Millisecond))
+
+	begun := time.Now()
+	for range 4 {
+		if err := limiter.Wait(context.Background(), mails, "smtp.example.com"); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	fmt.Println(time.Since(begun) >= 100*time.Millisecond)
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	err := limiter.Wait(ctx, mails, "smtp.example.com")
+	var limited *core.LimitedError
+	fmt.Println(errors.Is(err, context.DeadlineExceeded), errors.As(err, &limited))
+	// Output:
+	// true
+	// true true
+}
+
+// A request to a language model takes as many units as it has tokens.
+func ExampleLimiter_WaitN() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	tokens := core.NewPolicy("tokens", core.PerMinute(10_000), core.VariableCost())
+
+	err := limiter.WaitN(context.Background(), tokens, "model", 2500)
+	fmt.Println(err)
+	// Output: <nil>
+}

@@ -34,3 +34,10 @@ func (r Rule) Stored() store.Rule {
 	}
 	return kept
 }
+
+// Lines returns the number of keys with calls that wait.
+func (l *Limiter) Lines() int {
+	l.lines.mu.Lock()
+	defer l.lines.mu.Unlock()
+	return len(l.lines.open)
+}

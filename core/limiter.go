@@ -46,6 +46,7 @@ type Limiter struct {
 	registration registration
 	unregistered atomic.Pointer[unregistered] // nil if all policies were registered
 
+	lines *lines // of calls that wait
 	tasks background.Tasks
 	seam  seam.Seam
 }
@@ -71,6 +72,7 @@ func New(s Store, options ...Option) *Limiter {
 		failure:  FailLocal,
 		local:    localStore{share: 1},
 
+		lines:         newLines(),
 		rulesInterval: defaultRulesInterval,
 		decided:       background.NewActivity(),
 		registration:  newRegistration(s),
@@ -213,8 +215,9 @@ func (l *Limiter) prepare(v *view, a *Charge) error {
 func (l *Limiter) Ping(ctx context.Context) error { return l.store.Ping(ctx) }
 
 // Close ends the limiter's goroutines and waits for them, the corrections of adapters
-// included, and closes the store. Closing twice is not an error.
+// included, and closes the store. Calls of Wait fail. Closing twice is not an error.
 func (l *Limiter) Close() error {
+	l.lines.close()
 	l.circuits.Stop()
 	l.tasks.End()
 	l.mu.Lock()
