@@ -122,7 +122,7 @@
 // A server denies a request that has no room. A worker, or a client of somebody else's
 // service, waits: [Limiter.Wait] returns when its request is admitted, or fails at once if
 // the deadline of its context is too early. Calls that wait on one key share their
-// decisions in each process.
+// decisions in each process. NewTransport of package httplimit does it for an http.Client.
 //
 // # Changes while running
 //

@@ -17,6 +17,9 @@
 // Fiber. A client has the same key in all of them, so that services share limits
 // in Redis.
 //
+// [Transport] is for the other side: an http.Client whose requests keep to the limits of
+// somebody else's service, for all processes together.
+//
 // # Order of middleware
 //
 // Middleware that wraps another is outside of it. From the outside to the inside:
