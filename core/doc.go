@@ -153,6 +153,11 @@
 // t later than the response's Retry-After is left out. The fields are set before the
 // handler, so a refund shows in the next response.
 //
+// The units of a policy are requests. If they are not, the option [Unit] names them, and
+// RateLimit-Policy says so:
+//
+//	RateLimit-Policy: "tokens";q=100000;w=60;qu="tokens"
+//
 // [HeadersX] and [HeadersDraft06] are other forms. They have room for one limit, the one
 // that binds. Their Reset counts seconds from now, not Unix time.
 //

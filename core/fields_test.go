@@ -74,6 +74,47 @@ func TestFields(t *testing.T) {
 		[]core.Decision{first, allow(t, l, hour, "k", 1)}, core.HeadersIETF)
 }
 
+// The unit of a policy is in its fields and its denials, if it is not requests.
+func TestUnit(t *testing.T) {
+	for _, c := range []struct {
+		options   []core.PolicyOption
+		unit, qu  string
+		one, more string // in a denial
+	}{
+		{nil, "requests", "", "1 request per", "2 requests per"},
+		{[]core.PolicyOption{core.Unit("requests")}, "requests", "", "1 request per", "2 requests per"},
+		{[]core.PolicyOption{core.Unit("mails")}, "mails", `;qu="mails"`, "1 mail per", "2 mails per"},
+		{[]core.PolicyOption{core.VariableCost()}, "units", "", "1 unit per", "2 units per"},
+		{[]core.PolicyOption{core.VariableCost(), core.Unit("units")}, "units", "", "1 unit per", "2 units per"},
+		{[]core.PolicyOption{core.VariableCost(), core.Unit("requests")}, "requests", "", "1 request per", "2 requests per"},
+		{[]core.PolicyOption{core.Unit("tokens"), core.VariableCost()}, "tokens", `;qu="tokens"`, "1 token per", "2 tokens per"},
+		{[]core.PolicyOption{core.Unit("content-bytes"), core.VariableCost()}, "content-bytes", `;qu="content-bytes"`, "1 content-byte per", "2 content-bytes per"},
+	} {
+		for most, want := range map[int64]string{1: c.one, 2: c.more} {
+			l, _ := newLimiter(t)
+			p := core.NewPolicy("p", append(c.options, core.PerMinute(most), core.PerHour(1000))...)
+			if p.Unit() != c.unit {
+				t.Errorf("unit %q, want %q", p.Unit(), c.unit)
+			}
+			d := allow(t, l, p, "k", 1)
+			got := fields([]core.Decision{d}, core.HeadersIETF)
+			if want := fmt.Sprintf(`RateLimit-Policy: "p";q=%d;w=60%s, "p-hour";q=1000;w=3600%s`+"\n", most, c.qu, c.qu); !strings.HasPrefix(got, want) {
+				t.Errorf("%s, want %s", got, want)
+			}
+			for d.Allowed {
+				d = allow(t, l, p, "k", 1)
+			}
+			if detail := core.ProblemFor(d.Err()).Detail; !strings.HasPrefix(detail, want) {
+				t.Errorf("%s, want %s", detail, want)
+			}
+			changed, err := p.With(core.PerSecond(7))
+			if err != nil || changed.Unit() != c.unit {
+				t.Errorf("with another limit: %v, %v", changed.Unit(), err)
+			}
+		}
+	}
+}
+
 func TestDeniedProblem(t *testing.T) {
 	l, clock := newLimiter(t)
 	strict := core.NewPolicy("strict", core.Per(5, 10*time.Second))

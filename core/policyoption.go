@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -24,6 +25,7 @@ type traits struct {
 	shadow     bool
 	off        bool        // set only by a rule of kind Switch
 	fieldName  string      // "" is the policy's name
+	unit       string      // "" is the one of defaultUnit
 	failure    FailureMode // "" is the limiter's
 }
 
@@ -97,6 +99,13 @@ func FieldName(name string) PolicyOption {
 	return policyOption(func(t *traits) { t.fieldName = name })
 }
 
+// Unit sets the name of the policy's units, in the plural, such as "tokens" or
+// "content-bytes". The default is "requests". With [VariableCost] it is "units", and the
+// response fields name no unit, which clients take for requests. So set the unit of such a
+// policy. The name appears in response fields (qu), problem documents, the monitor and the
+// command line tool. It is made of the same characters as the policy's name.
+func Unit(name string) PolicyOption { return policyOption(func(t *traits) { t.unit = name }) }
+
 // OnStoreFailure sets the policy's failure mode: what happens to its requests when the
 // store does not answer. The default is the mode of [WithFailureMode].
 //
@@ -114,6 +123,9 @@ func (p *Policy) checkTraits() (option string, err error) {
 	}
 	if err := validateName(p.fieldName); err != nil {
 		return "FieldName", err
+	}
+	if option, err := p.checkUnit(); err != nil {
+		return option, err
 	}
 	if p.failure != "" && !p.failure.valid() {
 		return "OnStoreFailure", errors.New("no such mode: use core.FailClosed, core.FailOpen or core.FailLocal")
@@ -140,6 +152,27 @@ func (p *Policy) checkTraits() (option string, err error) {
 		return "Lease", p.checkLease()
 	}
 	return "", nil
+}
+
+// unitRequests is the unit that response fields leave out.
+const unitRequests = "requests"
+
+// checkUnit leaves the unit empty if it is the default.
+func (p *Policy) checkUnit() (option string, err error) {
+	switch {
+	case p.unit == "concurrent-requests":
+		return "Unit", errors.New("concurrent-requests is for limits on requests in flight: name what a request takes")
+	case p.unit == p.defaultUnit():
+		p.unit = ""
+	}
+	return "Unit", validateName(p.unit)
+}
+
+func (p *Policy) defaultUnit() string {
+	if p.costs {
+		return "units"
+	}
+	return unitRequests
 }
 
 // leaseShare is the smallest ratio of the shortest window to a lease.
@@ -191,6 +224,10 @@ func (p *Policy) checkSlices() error {
 
 // FieldName returns the policy's name in the response fields and problem documents.
 func (p *Policy) FieldName() string { return p.fieldName }
+
+// Unit returns the name of the policy's units: that of the option [Unit], or else
+// "requests", or "units" with [VariableCost].
+func (p *Policy) Unit() string { return cmp.Or(p.unit, p.defaultUnit()) }
 
 // Mode returns how the policy's limits are enforced. It is [ModeOff] only for a
 // policy that [Limiter.Policy] or a decision returns while a [RuleSwitch] holds.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/streamlimit/streamlimit/core/internal/field"
 )
@@ -42,9 +43,17 @@ func (p *Policy) buildFields() {
 		if i > 0 {
 			name += "-" + windowText(l.Window)
 		}
-		items[i] = field.NewItem(name, l.Max, l.Window)
+		items[i] = field.NewItem(name, l.Max, l.Window, p.qu())
 	}
 	p.fields = field.NewPolicy(items)
+}
+
+// qu returns the unit as response fields name it; "" for requests, which they leave out.
+func (p *Policy) qu() string {
+	if p.unit == unitRequests {
+		return ""
+	}
+	return p.unit
 }
 
 // The problem types that standards register for what a limiter answers.
@@ -169,16 +178,14 @@ func deniedDetail(d *Decision) string {
 		return "this client is banned; retry in " + strconv.FormatInt(retrySeconds(d), 10) + "s"
 	}
 	l := d.Limit
-	unit := " request"
-	if d.Policy.costs {
-		unit = " unit"
+	unit := d.Policy.Unit()
+	if l.Max == 1 {
+		unit = strings.TrimSuffix(unit, "s")
 	}
 	b := make([]byte, 0, 64)
 	b = strconv.AppendInt(b, l.Max, 10)
+	b = append(b, ' ')
 	b = append(b, unit...)
-	if l.Max != 1 {
-		b = append(b, 's')
-	}
 	b = append(b, " per "...)
 	b = append(b, windowText(l.Window)...)
 	b = append(b, "; retry in "...)

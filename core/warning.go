@@ -44,6 +44,7 @@ func differences(a, b *Policy) (names []string) {
 	add(a.lease != b.lease, "Lease")
 	add(a.shadow != b.shadow, "Shadow")
 	add(a.fieldName != b.fieldName, "FieldName")
+	add(a.unit != b.unit, "Unit")
 	add(a.failure != b.failure, "OnStoreFailure")
 	return names
 }

@@ -55,6 +55,7 @@ type Traits struct {
 	Refundable int64        `json:"refundable,omitempty"` // within milliseconds
 	Slices     int          `json:"slices,omitempty"`     // of a coarse log
 	Lease      int64        `json:"lease,omitempty"`      // milliseconds; see [core.Lease]
+	Unit       string       `json:"unit,omitempty"`       // of [core.Unit]; "" for requests, or for units of no name
 }
 
 // traitsOf are the traits of a policy by the limiter, if that is known.
@@ -71,10 +72,20 @@ func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
 		t.Layout = "refunded"
 	}
 	t.Refundable, t.Lease = p.Log().Grace.Milliseconds(), p.Log().Lease.Milliseconds()
+	t.Unit = unitOf(p)
 	if slice := p.Log().Slice; slice > 0 {
 		t.Slices = int((p.Log().Longest + slice - 1) / slice) // this number makes slices of the same length
 	}
 	return t
+}
+
+// unitOf returns the name of a policy's units, or "" if it says no more than the policy's
+// cost.
+func unitOf(p *core.Policy) string {
+	if unit := p.Unit(); unit != "requests" && unit != "units" {
+		return unit
+	}
+	return ""
 }
 
 // Policy returns a policy with these traits. It has the same logs as in the processes
@@ -104,6 +115,9 @@ func (t Traits) Policy(name string) (*core.Policy, error) {
 	}
 	if t.Lease > 0 {
 		options = append(options, core.Lease(time.Duration(t.Lease)*time.Millisecond))
+	}
+	if t.Unit != "" {
+		options = append(options, core.Unit(t.Unit))
 	}
 	return core.ParsePolicy(name, nil, options...)
 }

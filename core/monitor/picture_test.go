@@ -106,6 +106,7 @@ func TestTraits(t *testing.T) {
 		core.NewPolicy("coarse", core.Per(5, 10*time.Second), core.Coarse(64)),
 		core.NewPolicy("odd", core.Per(5, 7*time.Millisecond), core.Coarse(5)),
 		core.NewPolicy("leased", core.PerMinute(500), core.Lease(time.Second)),
+		core.NewPolicy("tokens", core.PerMinute(500), core.VariableCost(), core.Unit("tokens")),
 	} {
 		back, err := traitsOf(p, nil).Policy(p.Name())
 		if err != nil {
@@ -113,7 +114,7 @@ func TestTraits(t *testing.T) {
 			continue
 		}
 		if back.Log().Name != p.Log().Name || fmt.Sprint(back.Limits()) != fmt.Sprint(p.Limits()) || back.Log().Slice != p.Log().Slice ||
-			back.Log().Shadow != p.Log().Shadow || back.Log().VariableCost != p.Log().VariableCost || back.Log().Grace != p.Log().Grace {
+			back.Log().Shadow != p.Log().Shadow || back.Log().VariableCost != p.Log().VariableCost || back.Log().Grace != p.Log().Grace || back.Unit() != p.Unit() {
 			t.Errorf("%s came back as %s, slices of %v", p.Log().Name, back.Log().Name, back.Log().Slice)
 		}
 	}
@@ -145,6 +146,7 @@ func TestTraitsMakeThePolicyAgain(t *testing.T) {
 		{core.PerSecond(1), core.PerHour(5), core.Refundable(0), core.Shadow()},
 		{core.PerHour(5), core.Coarse(7)},
 		{core.PerMinute(500), core.VariableCost(), core.Lease(time.Second)},
+		{core.PerMinute(500), core.Unit("mails")},
 	} {
 		p := core.NewPolicy("p", options...)
 		again, err := traitsOf(p, nil).Policy("p")

@@ -59,6 +59,9 @@ func describe(p *core.Policy) string {
 	if p.FieldName() != p.Name() {
 		parts = append(parts, "header "+p.FieldName())
 	}
+	if unit := p.Unit(); unit != "requests" && unit != "units" {
+		parts = append(parts, "unit "+unit)
+	}
 	if mode := p.FailureMode(); mode != "" {
 		parts = append(parts, "failure "+string(mode))
 	}

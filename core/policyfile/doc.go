@@ -10,6 +10,7 @@
 //	    limits: 10000/minute   # or a list
 //	    shadow: true           # counts and reports, denies nothing; false enforces
 //	    header: llm            # the policy's name in the response fields
+//	    unit: tokens           # the name of the units; requests unless it is set
 //	    failure: open          # when the store does not answer: open, closed or local
 //	    cost: true             # requests may cost more than 1 unit
 //	    refund: 10s            # units can be given back for so long; true is half the longest window
@@ -21,7 +22,7 @@
 //	    slices: 64             # logs of at most 65 entries; 0 is an entry for each request
 //
 // Limits are written as [core.ParseLimit] reads them. The settings are documented at
-// [core.Shadow] and [core.Enforce], [core.FieldName], [core.OnStoreFailure],
+// [core.Shadow] and [core.Enforce], [core.FieldName], [core.Unit], [core.OnStoreFailure],
 // [core.VariableCost], [core.Refundable], [core.Coarse] and [core.Lease].
 //
 // # Policies of the program

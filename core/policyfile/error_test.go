@@ -117,7 +117,7 @@ func TestLineOfErrors(t *testing.T) {
 
 func TestWrongSettings(t *testing.T) {
 	check(t, []wrongFile{
-		{"mapping", "policies:\n  stocks:\n    limit: 5/s\n", `p.yaml:3: stocks: unknown setting "limit": there are limits, shadow, header, failure, cost, refund, slices, lease.`},
+		{"mapping", "policies:\n  stocks:\n    limit: 5/s\n", `p.yaml:3: stocks: unknown setting "limit": there are limits, shadow, header, unit, failure, cost, refund, slices, lease.`},
 		{"merge", "policies:\n  stocks:\n    <<: {shadow: true}\n", `p.yaml:3: stocks: unknown setting "<<"`},
 		{"twice", "policies:\n  stocks:\n    shadow: true\n    limits: 1/s\n    shadow: true\n", `p.yaml:5: stocks: "shadow" is there twice, first in line 3: keep one.`},
 		{"limit", "policies:\n  search:\n    shadow: true\n    limits:\n      - 20/fortnight\n", `p.yaml:5: search: "20/fortnight": unknown unit, use s, m, h, d or a Go duration.`},
@@ -134,6 +134,8 @@ func TestWrongSettings(t *testing.T) {
 		{"header true", "policies:\n  stocks:\n    header: true\n", `p.yaml:3: stocks: header: "true": write the name`},
 		{"header characters", "policies:\n  stocks:\n    limits: 1/s\n    header: a b\n", `p.yaml:4: stocks: header: name "a b": ' ' is not allowed: use letters, digits, '.', '_' and '-'.`},
 		{"header length", "policies:\n  stocks:\n    header: " + strings.Repeat("x", 65) + "\n", `p.yaml:3: stocks: header: name of 65 bytes is too long: use at most 64.`},
+		{"unit list", "policies:\n  stocks:\n    unit: [a]\n", `p.yaml:3: stocks: unit: write the name of the policy's units, such as tokens.`},
+		{"unit characters", "policies:\n  stocks:\n    limits: 1/s\n    unit: a b\n", `p.yaml:4: stocks: unit: name "a b": ' ' is not allowed: use letters, digits, '.', '_' and '-'.`},
 		{"failure", "policies:\n  stocks:\n    failure: opne\n", `p.yaml:3: stocks: failure: "opne": write open, closed or local.`},
 		{"failure default", "policies:\n  stocks:\n    failure: default\n", `p.yaml:3: stocks: failure: "default": write open, closed or local.`},
 		{"failure true", "policies:\n  stocks:\n    failure: true\n", `p.yaml:3: stocks: failure: "true": write open, closed or local.`},

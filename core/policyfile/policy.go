@@ -100,7 +100,7 @@ func (c *change) policy() (p *core.Policy, err error) {
 }
 
 // settingOf has the settings by the options of core that they become.
-var settingOf = map[string]string{"FieldName": "header", "Refundable": "refund", "Coarse": "slices", "Lease": "lease"}
+var settingOf = map[string]string{"FieldName": "header", "Unit": "unit", "Refundable": "refund", "Coarse": "slices", "Lease": "lease"}
 
 // translate says in the words of the file what core does not accept.
 func (c *change) translate(err error) error {

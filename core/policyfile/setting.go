@@ -9,7 +9,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-const settingNames = "limits, shadow, header, failure, cost, refund, slices, lease"
+const settingNames = "limits, shadow, header, unit, failure, cost, refund, slices, lease"
 
 // settings takes over the settings of a policy in the long form.
 func (c *change) settings(mapping *ast.MappingNode) error {
@@ -41,6 +41,8 @@ func (c *change) setting(p pair) error {
 		return err
 	case "header":
 		return c.header(p)
+	case "unit":
+		return c.unit(p)
 	case "failure":
 		return c.failure(p)
 	case "cost":
@@ -83,6 +85,15 @@ func (c *change) header(p pair) error {
 		return c.advise(p, "the name that response fields give the policy, such as "+c.name)
 	}
 	c.add(core.FieldName(name))
+	return nil
+}
+
+func (c *change) unit(p pair) error {
+	name, ok := scalar(p.value)
+	if !ok || name == "" {
+		return c.advise(p, "the name of the policy's units, such as tokens")
+	}
+	c.add(core.Unit(name))
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
@@ -62,6 +63,7 @@ type inspection struct {
 	Allowed    bool           `json:"allowed"` // whether a request of cost 1 would be
 	Reason     string         `json:"reason"`
 	RetryAfter int64          `json:"retryAfter"`
+	Unit       string         `json:"unit"`
 	Limits     []use          `json:"limits"`
 	Rules      []monitor.Rule `json:"rules"`
 	Entries    []logged       `json:"entries"`
@@ -109,7 +111,7 @@ func inspect(ctx context.Context, limiter *core.Limiter, store fedStore, p *core
 	}
 	i := &inspection{
 		Now: now.UnixMilli(), Policy: p.Name(), Key: d.Key,
-		Allowed: d.Allowed, Reason: string(d.Reason), RetryAfter: d.RetryAfter.Milliseconds(),
+		Allowed: d.Allowed, Reason: string(d.Reason), RetryAfter: d.RetryAfter.Milliseconds(), Unit: d.Policy.Unit(),
 		Rules: []monitor.Rule{}, Entries: []logged{},
 	}
 	for _, r := range rules {
@@ -151,6 +153,9 @@ func (i *inspection) write(w io.Writer) error {
 			free = "in " + short(milli(l.FreeIn))
 		}
 		rows = append(rows, []string{l.Limit.String(), decimal(l.Used), decimal(l.Left), free})
+	}
+	if i.Unit != "requests" && i.Unit != "units" {
+		rows[0][0] = "LIMIT OF " + strings.ToUpper(i.Unit)
 	}
 	if err := table(w, rows); err != nil {
 		return err

@@ -53,7 +53,8 @@ func TestInspectShowsUseRefundsAndBans(t *testing.T) {
 		t.Errorf("%+v: want what the log says, though the key is banned", l)
 	}
 	tool(t, server, "inspect", "-policy", "costs", "-key", client).want(t, exitOK,
-		"a request is denied for", "(banned)", "ban "+client+" until", "100/minute", "1000/hour", "REFUND")
+		"a request is denied for", "(banned)", "ban "+client+" until", "LIMIT OF TOKENS", "100/minute", "1000/hour", "REFUND")
+	tool(t, server, "policies").want(t, exitOK, "counts tokens")
 }
 
 func TestInspectSaysWhenUnitsComeFree(t *testing.T) {

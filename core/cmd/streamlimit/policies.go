@@ -84,6 +84,9 @@ func further(p monitor.Policy) string {
 			words = append(words, fmt.Sprintf(format, n))
 		}
 	}
+	if p.Unit != "" {
+		words = append(words, "counts "+clean(p.Unit))
+	}
 	if p.Shadow {
 		words = append(words, "shadow")
 	}

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 
 var (
 	api   = core.NewPolicy("api", core.PerMinute(5))
-	costs = core.NewPolicy("costs", core.PerMinute(100), core.PerHour(1000), core.VariableCost(), core.Refundable(0))
+	costs = core.NewPolicy("costs", core.PerMinute(100), core.PerHour(1000), core.VariableCost(), core.Refundable(0), core.Unit("tokens"))
 )
 
 // service is a process that limits, and tells of it.

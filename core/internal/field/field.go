@@ -18,14 +18,17 @@ type Policy struct {
 // Item is one limit in the fields.
 type Item struct {
 	Name  string // unique in its policy
-	Quota string // ;q=10;w=1
+	Quota string // ;q=10;w=1;qu="tokens"
 }
 
-// NewItem returns the item of a limit.
-func NewItem(name string, most int64, window time.Duration) Item {
+// NewItem returns the item of a limit on units, whose name is "" for requests.
+func NewItem(name string, most int64, window time.Duration, units string) Item {
 	quota := ";q=" + strconv.FormatInt(most, 10)
 	if window%time.Second == 0 {
 		quota += ";w=" + strconv.FormatInt(int64(window/time.Second), 10)
+	}
+	if units != "" {
+		quota += `;qu="` + units + `"` // a name, in which nothing needs escaping
 	}
 	return Item{Name: name, Quota: quota}
 }

@@ -52,7 +52,7 @@ function buttons(name, now) {
   return { element: el('div', { class: 'buttons' }, change, back), update };
 }
 
-const wordsOf = (p) => [...(p.limits ?? []).map((l) => [l, 'limit']), p.overridden && ['overridden', 'warn'], p.shadow && ['shadow: denies nothing', 'warn'], p.off && ['off: counts nothing', 'warn']].filter(Boolean);
+const wordsOf = (p) => [...(p.limits ?? []).map((l) => [l, 'limit']), p.unit && [`counts ${p.unit}`], p.overridden && ['overridden', 'warn'], p.shadow && ['shadow: denies nothing', 'warn'], p.off && ['off: counts nothing', 'warn']].filter(Boolean);
 
 function showTags(tags, words) {
   if (tags.textContent !== words.map(([w]) => w).join('')) tags.replaceChildren(...words.map(([w, kind = '']) => el('span', { class: `tag ${kind}` }, w)));

@@ -121,7 +121,7 @@ export class Replay {
     this.head.setAttribute('x2', x);
     this.slider.value = t;
     const count = this.count(t);
-    const text = `${number(count)} of ${number(this.limitMax)} used at ${time(t, true)}${count >= this.limitMax ? ': full' : ''}`;
+    const text = `${number(count)} of ${number(this.limitMax)} ${this.key.unit ? `${this.key.unit} ` : ''}used at ${time(t, true)}${count >= this.limitMax ? ': full' : ''}`;
     setText(this.readout, text);
     this.slider.setAttribute('aria-valuetext', text);
     for (const mark of this.marks.children) mark.classList.toggle('later', Number(mark.dataset.t) > t);
