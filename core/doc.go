@@ -159,7 +159,15 @@
 //	RateLimit-Policy: "tokens";q=100000;w=60;qu="tokens"
 //
 // [HeadersX] and [HeadersDraft06] are other forms. They have room for one limit, the one
-// that binds. Their Reset counts seconds from now, not Unix time.
+// that binds. Their Reset counts seconds from now, not Unix time. [HeadersByUnit] has room
+// for one limit of each unit, as clients of language models expect:
+//
+//	X-RateLimit-Limit-Requests: 60
+//	X-RateLimit-Remaining-Requests: 59
+//	X-RateLimit-Reset-Requests: 1m0s
+//	X-RateLimit-Limit-Tokens: 100000
+//	X-RateLimit-Remaining-Tokens: 98750
+//	X-RateLimit-Reset-Tokens: 1m0s
 //
 // A denied request gets 429, Retry-After in whole seconds, and a problem document (RFC
 // 9457). A banned client gets 429 with the time that is left, and a blocked client 403:

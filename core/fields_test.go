@@ -66,6 +66,16 @@ func TestFields(t *testing.T) {
 		"X-RateLimit-Limit: 1\nX-RateLimit-Remaining: 0\nX-RateLimit-Reset: 7\n",
 		[]core.Decision{hourly, denied}, core.HeadersX)
 
+	tokens := core.NewPolicy("tokens", core.PerSecond(500), core.Per(900, 6*time.Minute), core.VariableCost(), core.Unit("tokens"))
+	check("by unit, each with the limit that binds",
+		"X-RateLimit-Limit-Requests: 1\nX-RateLimit-Remaining-Requests: 0\nX-RateLimit-Reset-Requests: 7s\n"+
+			"X-RateLimit-Limit-Tokens: 500\nX-RateLimit-Remaining-Tokens: 100\nX-RateLimit-Reset-Tokens: 1s\n",
+		[]core.Decision{second, allow(t, l, tokens, "k", 400), denied}, core.HeadersByUnit)
+	clock.advance(time.Second)
+	check("by unit, the longer limit",
+		"X-RateLimit-Limit-Tokens: 900\nX-RateLimit-Remaining-Tokens: 50\nX-RateLimit-Reset-Tokens: 5m59s\n",
+		[]core.Decision{allow(t, l, tokens, "k", 450)}, core.HeadersByUnit)
+
 	// Another policy that has one of the names already.
 	hour := core.NewPolicy("search-hour", core.PerMinute(7))
 	check("names are unique in a field",

@@ -28,6 +28,11 @@ const (
 	// HeadersDraft06 are RateLimit-Limit, -Remaining and -Reset as in
 	// revisions 00 to 06 of the same draft.
 	HeadersDraft06
+	// HeadersByUnit are X-RateLimit-Limit-Requests, -Remaining-Requests and
+	// -Reset-Requests, and the same for each other [Unit] of the policies, such as
+	// X-RateLimit-Limit-Tokens. Clients of language models read them. Reset is the time
+	// until more units come free, as a duration of Go such as 6m0s or 250ms.
+	HeadersByUnit
 )
 
 // Fields returns the constant part of the response fields of the policy. It is for
@@ -45,7 +50,7 @@ func (p *Policy) buildFields() {
 		}
 		items[i] = field.NewItem(name, l.Max, l.Window, p.qu())
 	}
-	p.fields = field.NewPolicy(items)
+	p.fields = field.NewPolicy(items, p.Unit())
 }
 
 // qu returns the unit as response fields name it; "" for requests, which they leave out.

@@ -34,7 +34,7 @@ func TestFieldsOfProxiedResponse(t *testing.T) {
 	defer limiter.Close()
 	app := fiber.New()
 	app.Use(fiberlimit.New(limiter, refundable("outer")))
-	limit := fiberlimit.New(limiter, refundable("inner"), fiberlimit.WithHeaders(core.HeadersIETF, core.HeadersX))
+	limit := fiberlimit.New(limiter, refundable("inner"), fiberlimit.WithHeaders(core.HeadersByUnit, core.HeadersX))
 	app.Get("/do", limit, func(c *fiber.Ctx) error { return proxy.Do(c, upstream.URL) })
 	app.Get("/forward", limit, proxy.Forward(upstream.URL))
 	app.Get("/own", limit, func(c *fiber.Ctx) error { return c.SendStatus(http.StatusAccepted) })
@@ -51,7 +51,8 @@ func TestFieldsOfProxiedResponse(t *testing.T) {
 			t.Errorf("%s: status %d, RateLimit: %q, want %q", path, w.Code, got, want)
 		}
 		const policies = `"outer";q=100;w=3600, "inner";q=100;w=3600`
-		if !slices.Contains(w.Header().Values("RateLimit-Policy"), policies) || len(w.Header().Values("X-RateLimit-Limit")) != 1 {
+		if !slices.Contains(w.Header().Values("RateLimit-Policy"), policies) || w.Header().Get("X-RateLimit-Limit-Requests") != "100" ||
+			len(w.Header().Values("X-RateLimit-Remaining-Requests")) != 1 || len(w.Header().Values("X-RateLimit-Limit")) != 1 {
 			t.Errorf("%s: fields %v", path, w.Header())
 		}
 	}

@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"iter"
 	"slices"
 	"strconv"
 
@@ -18,14 +19,19 @@ var (
 	fieldsDraft06 = [3]string{"Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset"}
 )
 
-// fieldNames returns the names of a form's fields, in the order in which [SetHeaders]
-// sets them.
-func fieldNames(form core.HeaderForm) []string {
+// fieldNames returns the names of a form's fields for decisions, in the order in which
+// [SetHeaders] sets them.
+func fieldNames(form core.HeaderForm, decisions []core.Decision) (names []string) {
 	switch form {
 	case core.HeadersX:
 		return fieldsX[:]
 	case core.HeadersDraft06:
 		return fieldsDraft06[:]
+	case core.HeadersByUnit:
+		for d := range byUnit(visible(decisions)) {
+			names = append(names, d.Policy.Fields().ByUnit[:]...)
+		}
+		return names
 	}
 	return fieldsIETF[:]
 }
@@ -37,12 +43,7 @@ func fieldNames(form core.HeaderForm) []string {
 // retryAfter is the response's Retry-After in seconds, 0 for none. It must not be
 // earlier than a t in the same response, so a later t is left out.
 func SetHeaders(decisions []core.Decision, forms []core.HeaderForm, retryAfter int64, to HeaderSetter) {
-	for i := range decisions {
-		if !shown(&decisions[i]) {
-			decisions = slices.DeleteFunc(slices.Clone(decisions), func(d core.Decision) bool { return !shown(&d) })
-			break
-		}
-	}
+	decisions = visible(decisions)
 	if len(decisions) == 0 {
 		return
 	}
@@ -54,6 +55,41 @@ func SetHeaders(decisions []core.Decision, forms []core.HeaderForm, retryAfter i
 			setLegacy(&fieldsX, decisions, to)
 		case core.HeadersDraft06:
 			setLegacy(&fieldsDraft06, decisions, to)
+		case core.HeadersByUnit:
+			for d, binding := range byUnit(decisions) {
+				names := &d.Policy.Fields().ByUnit
+				to.SetHeader(names[0], strconv.FormatInt(binding.Limit.Max, 10))
+				to.SetHeader(names[1], strconv.FormatInt(binding.Remaining, 10))
+				to.SetHeader(names[2], binding.Reset.String())
+			}
+		}
+	}
+}
+
+// visible returns the decisions that the response fields show.
+func visible(decisions []core.Decision) []core.Decision {
+	for i := range decisions {
+		if !shown(&decisions[i]) {
+			return slices.DeleteFunc(slices.Clone(decisions), func(d core.Decision) bool { return !shown(&d) })
+		}
+	}
+	return decisions
+}
+
+// byUnit returns the first decision on each unit, and the state of the limit that binds
+// among all on that unit.
+func byUnit(decisions []core.Decision) iter.Seq2[*core.Decision, core.LimitState] {
+	unit := func(d *core.Decision) string { return d.Policy.Fields().ByUnit[0] }
+	return func(yield func(*core.Decision, core.LimitState) bool) {
+		for i := range decisions {
+			first := &decisions[i]
+			same := func(d core.Decision) bool { return unit(&d) == unit(first) }
+			if slices.ContainsFunc(decisions[:i], same) {
+				continue
+			}
+			if !yield(first, bindingOf(decisions[i:], same)) {
+				return
+			}
 		}
 	}
 }
@@ -93,17 +129,26 @@ func appendStates(b []byte, d *core.Decision, seen map[string]bool, retryAfter i
 // setLegacy sets the three fields of the older forms. They have room for one limit, so
 // they show the limit that binds.
 func setLegacy(names *[3]string, decisions []core.Decision, to HeaderSetter) {
-	var binding core.LimitState
+	binding := bindingOf(decisions, func(core.Decision) bool { return true })
+	to.SetHeader(names[0], strconv.FormatInt(binding.Limit.Max, 10))
+	to.SetHeader(names[1], strconv.FormatInt(binding.Remaining, 10))
+	to.SetHeader(names[2], strconv.FormatInt(field.Seconds(binding.Reset), 10))
+}
+
+// bindingOf returns the state of the limit that binds, of the decisions for which of returns
+// true. The first decision must be one of them.
+func bindingOf(decisions []core.Decision, of func(core.Decision) bool) (binding core.LimitState) {
 	for i := range decisions {
+		if !of(decisions[i]) {
+			continue
+		}
 		for j, s := range decisions[i].States() {
 			if i == 0 && j == 0 || ofFields(s).Binds(ofFields(binding)) {
 				binding = s
 			}
 		}
 	}
-	to.SetHeader(names[0], strconv.FormatInt(binding.Limit.Max, 10))
-	to.SetHeader(names[1], strconv.FormatInt(binding.Remaining, 10))
-	to.SetHeader(names[2], strconv.FormatInt(field.Seconds(binding.Reset), 10))
+	return binding
 }
 
 func ofFields(s core.LimitState) field.State {

@@ -101,8 +101,8 @@ func (f Framework[C]) WithFrameworkErrors() Option[C] {
 // WithHeaders sets the response fields. Without a form there are none.
 func (f Framework[C]) WithHeaders(forms ...core.HeaderForm) Option[C] {
 	for _, form := range forms {
-		f.must(form <= core.HeadersDraft06, "WithHeaders",
-			"no such form: use core.HeadersIETF, core.HeadersX or core.HeadersDraft06")
+		f.must(form <= core.HeadersByUnit, "WithHeaders",
+			"no such form: use core.HeadersIETF, core.HeadersX, core.HeadersDraft06 or core.HeadersByUnit")
 	}
 	forms = slices.Clone(forms)
 	return func(o *config[C]) { o.headers = forms }

@@ -165,14 +165,19 @@ func warnAskedTwice(limiter *core.Limiter, policy *core.Policy) {
 // setFields sets the response fields anew for all decisions so far, by way of f.
 // retryAfter is the response's Retry-After in seconds, 0 for none.
 func (r *Record) setFields(f *fields, x Exchange, retryAfter int64) {
-	shown := r.decisions
-	if special := r.specials(); len(special.hidden) > 0 {
-		hidden := func(d core.Decision) bool { return slices.Contains(special.hidden, d.Policy) }
-		shown = slices.DeleteFunc(r.Decisions(), hidden)
-	}
 	f.to = x
-	SetHeaders(shown, r.forms, retryAfter, f)
+	SetHeaders(r.shown(), r.forms, retryAfter, f)
 	f.to = nil
+}
+
+// shown returns the decisions but for those of middleware that sets no response fields.
+func (r *Record) shown() []core.Decision {
+	special := r.specials()
+	if len(special.hidden) == 0 {
+		return r.decisions
+	}
+	hidden := func(d core.Decision) bool { return slices.Contains(special.hidden, d.Policy) }
+	return slices.DeleteFunc(r.Decisions(), hidden)
 }
 
 // Restore sets again the response fields of an admitted request that were set before
@@ -185,7 +190,7 @@ func (r *Record) Restore(has func(name, value string) bool, add func(name, value
 	}
 	values := r.own.values
 	for _, form := range r.forms {
-		for _, name := range fieldNames(form) {
+		for _, name := range fieldNames(form, r.shown()) {
 			if len(values) == 0 {
 				return
 			}

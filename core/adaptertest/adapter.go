@@ -131,6 +131,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"OnePolicyTwoKeys", checkOnePolicyTwoKeys, ""},
 		{"AskedTwiceWarning", checkAskedTwice, ""},
 		{"FieldForms", checkForms, ""},
+		{"FieldsByUnit", checkFieldsByUnit, ""},
 		{"FieldName", checkFieldName, ""},
 		{"HiddenPolicy", checkHiddenPolicy, ""},
 		{"RetryAfterAndReset", checkRetryAfterAndReset, ""},

@@ -62,7 +62,7 @@ func checkMisuse[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"WithTier: nil function", "leave the option out", func() { a.WithTier(nil) }},
 		{"WithDenied: nil function", "leave the option out", func() { a.WithDenied(nil) }},
 		{"WithErrorHandler: nil function", "leave the option out", func() { a.WithErrorHandler(nil) }},
-		{"WithHeaders: no such form", "core.HeadersIETF", func() { a.WithHeaders(core.HeadersDraft06 + 1) }},
+		{"WithHeaders: no such form", "core.HeadersIETF", func() { a.WithHeaders(core.HeadersByUnit + 1) }},
 		{`ByHeader: "" is no name`, "X-API-Key", func() { a.ByHeader("") }},
 		{"New: nil policy", "core.NewPolicy", func() { a.New(limiter, new(core.Policy)) }},
 		{`ByHeader: "Host"`, "ByFunc", func() { a.ByHeader("host") }},

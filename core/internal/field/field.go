@@ -2,6 +2,7 @@
 package field
 
 import (
+	"net/textproto"
 	"strconv"
 	"time"
 )
@@ -13,6 +14,10 @@ const ProblemType = "application/problem+json"
 type Policy struct {
 	Items []Item // one for each limit
 	Text  string // the RateLimit-Policy field of this policy alone
+
+	// ByUnit are the names of the fields for the limit, the rest and the reset of the
+	// policy's unit, in the canonical form of net/http.
+	ByUnit [3]string
 }
 
 // Item is one limit in the fields.
@@ -33,9 +38,13 @@ func NewItem(name string, most int64, window time.Duration, units string) Item {
 	return Item{Name: name, Quota: quota}
 }
 
-// NewPolicy returns the constant part of the fields for a policy with the items.
-func NewPolicy(items []Item) Policy {
+// NewPolicy returns the constant part of the fields for a policy with the items and the
+// unit.
+func NewPolicy(items []Item, unit string) Policy {
 	p := Policy{Items: items}
+	for i, name := range [...]string{"X-Ratelimit-Limit-", "X-Ratelimit-Remaining-", "X-Ratelimit-Reset-"} {
+		p.ByUnit[i] = textproto.CanonicalMIMEHeaderKey(name + unit)
+	}
 	p.Text = string(p.Append(nil, nil))
 	return p
 }
