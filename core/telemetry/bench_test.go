@@ -27,8 +27,8 @@ func TestObserveAllocates(t *testing.T) {
 	}
 }
 
-// What a decision costs more with metrics, beside the cheapest there is: a denial
-// in memory.
+// BenchmarkDecision measures how much metrics add to a decision. It uses the cheapest
+// decision, a denial in memory.
 func BenchmarkDecision(b *testing.B) {
 	for name, options := range map[string][]core.Option{
 		"plain":    nil,

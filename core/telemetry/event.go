@@ -7,8 +7,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// addEvent adds a decision to the request's span. The error's text is left to
-// the log, since that of another store might say more than it should.
+// addEvent adds a decision to the request's span. It leaves the error's text to the log,
+// since the error of another store may contain a key or an address.
 func addEvent(o *core.Observation) {
 	span := trace.SpanFromContext(o.Context)
 	if !span.IsRecording() {

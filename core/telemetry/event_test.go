@@ -15,11 +15,11 @@ import (
 	"github.com/streamlimit/streamlimit/core/httplimit"
 )
 
-// event is what an event says, without the time that is left.
+// event returns the attributes of an event, except the remaining time.
 func event(t *testing.T, e trace.Event) (attributes []attribute.KeyValue, retryAfter float64) {
 	t.Helper()
 	if e.Name != "streamlimit.decision" {
-		t.Errorf("the event is %q", e.Name)
+		t.Errorf("event name %q", e.Name)
 	}
 	for _, a := range e.Attributes {
 		if a.Key == "retry_after" {
@@ -69,7 +69,7 @@ func TestEvents(t *testing.T) {
 	for i, e := range events {
 		got, retryAfter := event(t, e)
 		if !slices.Equal(got, want[i]) {
-			t.Errorf("event %d says %v,\nwant %v", i, got, want[i])
+			t.Errorf("event %d has %v,\nwant %v", i, got, want[i])
 		}
 		denied := want[i][1].Value.AsString() == "denied"
 		if in := retryAfter > 3500 && retryAfter <= 3600; in != denied || !denied && retryAfter != 0 {
@@ -78,7 +78,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// An adapter asks with the request's context, whose span it is.
+// TestEventOnRequest: an adapter passes the request's context, so the event belongs to
+// the request's span.
 func TestEventOnRequest(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	tracer := trace.NewTracerProvider(trace.WithSpanProcessor(spans)).Tracer("test")
@@ -99,14 +100,13 @@ func TestEventOnRequest(t *testing.T) {
 		for j, policy := range []string{"api", "user"} {
 			got, _ := event(t, events[j])
 			if remaining := []int64{2, 9}[j] - 1 - int64(i); got[0].Value.AsString() != policy || got[6].Value.AsInt64() != remaining {
-				t.Errorf("span %s, event %d says %v, want %s with %d left", span.Name(), j, got, policy, remaining)
+				t.Errorf("span %s, event %d has %v, want %s with %d left", span.Name(), j, got, policy, remaining)
 			}
 		}
 	}
 }
 
-// A span that is not sampled gets nothing, and the decision is counted all the
-// same.
+// TestNotSampled: a span that is not sampled gets no event. The decision is counted.
 func TestNotSampled(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	tracer := trace.NewTracerProvider(trace.WithSpanProcessor(spans), trace.WithSampler(trace.NeverSample())).Tracer("test")

@@ -12,7 +12,7 @@ import (
 )
 
 func Example() {
-	reader := metric.NewManualReader() // in earnest, one that exports
+	reader := metric.NewManualReader() // in production, use a reader that exports
 	provider := metric.NewMeterProvider(metric.WithReader(reader))
 	observer, err := telemetry.New(telemetry.WithMeterProvider(provider))
 	if err != nil {

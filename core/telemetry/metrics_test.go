@@ -55,7 +55,7 @@ func TestRequests(t *testing.T) {
 	want := map[label]int64{}
 	for _, policy := range []string{"api", "trial", "open", "closed"} {
 		sources := []string{"memory", "fallback"}
-		if policy == "open" || policy == "closed" { // which the store never decided for
+		if policy == "open" || policy == "closed" { // the store decided for neither
 			sources = sources[1:]
 		}
 		for _, source := range sources {
@@ -76,7 +76,7 @@ func TestRequests(t *testing.T) {
 	want[label{"trial", "shadow_denied", "memory"}] = 2
 	want[label{"open", "allowed", "none"}] = 1
 	want[label{"closed", "error", "none"}] = 2
-	for _, name := range []string{"streamlimit.requests", "streamlimit.units"} { // of cost 1
+	for _, name := range []string{"streamlimit.requests", "streamlimit.units"} { // each cost 1
 		if got := m.counter(name); !maps.Equal(got, want) {
 			t.Errorf("%s counted %v,\nwant    %v", name, got, want)
 		}
@@ -86,7 +86,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// In an outage the metrics say what clients see: 200 200 200 429 429.
+// In an outage the metrics match the responses to clients: 200 200 200 429 429.
 func TestOutage(t *testing.T) {
 	m := newMeter(t)
 	l, store := newLimiter(t, m.observer())
@@ -120,7 +120,7 @@ func TestOverloaded(t *testing.T) {
 	}
 }
 
-// Units are what requests cost.
+// TestUnits counts the cost of requests as units.
 func TestUnits(t *testing.T) {
 	m := newMeter(t)
 	l, _ := newLimiter(t, m.observer())
@@ -139,7 +139,7 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// Several policies at once are a request of each.
+// Several policies at once count one request each.
 func TestAllowAll(t *testing.T) {
 	m := newMeter(t)
 	l, _ := newLimiter(t, m.observer())
@@ -169,7 +169,7 @@ func TestDuration(t *testing.T) {
 	for _, point := range data.DataPoints {
 		label := labelOf(t, point.Attributes)
 		if int64(point.Count) != requests[label] {
-			t.Errorf("%v: %d durations of %d requests", label, point.Count, requests[label])
+			t.Errorf("%v: %d durations for %d requests", label, point.Count, requests[label])
 		}
 		delete(requests, label)
 		if b := point.Bounds; b[0] != 0.00001 || b[len(b)-1] != 1 || !slices.IsSorted(b) || !slices.Contains(b, 0.1) {
@@ -178,12 +178,12 @@ func TestDuration(t *testing.T) {
 	}
 	for label, n := range requests {
 		if n != 0 {
-			t.Errorf("%v: no duration of %d requests", label, n)
+			t.Errorf("%v: no duration for %d requests", label, n)
 		}
 	}
 }
 
-// What was measured is seconds.
+// Durations are in seconds.
 func TestDurationInSeconds(t *testing.T) {
 	m := newMeter(t)
 	o := m.observer()
@@ -194,7 +194,7 @@ func TestDurationInSeconds(t *testing.T) {
 	}
 }
 
-// Nowhere is a key, or a route, or what a store's error says.
+// No metric or event contains a key, a route, or the text of a store's error.
 func TestNoKey(t *testing.T) {
 	m := newMeter(t)
 	spans := tracetest.NewSpanRecorder()

@@ -11,8 +11,8 @@ import (
 
 const scope = "github.com/streamlimit/streamlimit/core/telemetry"
 
-// buckets are the upper bounds of the durations, in seconds: from a decision
-// in memory to well past a store's timeout.
+// buckets are the upper bounds of the durations, in seconds. They range from a decision
+// in memory to well above a store's timeout.
 var buckets = []float64{
 	0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005,
 	0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
@@ -40,14 +40,14 @@ func New(opts ...Option) (*Observer, error) {
 		metric.WithDescription("Requests that a policy decided on, by policy, result and source."))
 	o.units, errs[1] = meter.Int64Counter("streamlimit.units",
 		metric.WithUnit("{unit}"),
-		metric.WithDescription("Units that requests asked for, by policy, result and source."))
+		metric.WithDescription("The cost of requests in units, by policy, result and source."))
 	o.duration, errs[2] = meter.Float64Histogram("streamlimit.decision.duration",
 		metric.WithUnit("s"),
 		metric.WithDescription("How long decisions took, by policy, result and source."),
 		metric.WithExplicitBucketBoundaries(buckets...))
 	_, errs[3] = meter.Int64ObservableUpDownCounter("streamlimit.store.down",
 		metric.WithUnit("{server}"),
-		metric.WithDescription("Servers of the store that don't answer, and are not asked for requests."),
+		metric.WithDescription("Servers of the store that do not answer and get no requests."),
 		metric.WithInt64Callback(o.watched.observe))
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("telemetry: %w", err)
@@ -55,7 +55,7 @@ func New(opts ...Option) (*Observer, error) {
 	return o, nil
 }
 
-// Observe measures one decision.
+// Observe records one decision.
 func (o *Observer) Observe(one core.Observation) {
 	l := o.policies.of(one.Policy.Name()).of(one.Context, &one, o.requests, o.units)
 	o.requests.Add(one.Context, 1, l.add...)

@@ -38,9 +38,9 @@ func WithMeterProvider(provider metric.MeterProvider) Option {
 	return func(o *options) { o.provider = provider }
 }
 
-// WithMaxPolicies sets how many policies have metrics of their own: the first ones that
-// decide. The default is 100. The rest are counted together as policy "other", since
-// each policy adds a hundred time series for each source.
+// WithMaxPolicies sets how many policies have metrics of their own: the first policies
+// that decide. The default is 100. All other policies count together as policy "other",
+// since each policy adds a hundred time series for each source.
 func WithMaxPolicies(n int) Option {
 	if n < 1 {
 		panic(fmt.Sprintf("telemetry: WithMaxPolicies: %d: use at least 1", n))

@@ -16,24 +16,24 @@ import (
 // other is the policy of decisions beyond the bound.
 const other = "other"
 
-// results and sources are what decisions are told apart by. A source that is not here
-// counts as the last.
+// results and sources are the values of the two attributes. An unknown source counts as
+// the last one.
 var (
 	results = [...]core.Result{core.ResultAllowed, core.ResultDenied, core.ResultShadowDenied, core.ResultOverloaded, core.ResultError}
 	sources = [...]core.Source{core.SourceRedis, core.SourceLease, core.SourceMemory, core.SourceFallback, core.SourceNone}
 )
 
-// fromNone are the results that are possible without asking a log: by a rule, by an
-// open failure mode, and without a decision. From a log they are those up to
+// fromNone are the results that are possible without a log: by a rule, by an open failure
+// mode, and by a failed decision. The results that are possible with a log are the first
 // fromLogs.
 var fromNone = []core.Result{core.ResultAllowed, core.ResultDenied, core.ResultOverloaded, core.ResultError}
 
 const fromLogs = 3
 
-// attributes are what one policy's measurements carry, by source and result in the
-// order above, made once so that a measurement allocates nothing.
+// attributes are the attributes of one policy's measurements, by source and result in the
+// order above. They are made once, so that a measurement does not allocate.
 type attributes [len(sources)]struct {
-	begun  atomic.Bool // whether its counters are there, at 0 if nothing else
+	begun  atomic.Bool // its counters exist, even if they are 0
 	result [len(results)]labels
 }
 
@@ -56,8 +56,9 @@ func newAttributes(policy string) *attributes {
 	return all
 }
 
-// of returns the labels of a decision. The first one from a source, and with it those
-// of a failing store, start their counters at 0, so that a rate sees the first denial.
+// of returns the labels of a decision. The first decision from a source starts the
+// counters of that source at 0, so that a rate includes the first denial. It also starts
+// the counters for a failing store.
 func (a *attributes) of(ctx context.Context, one *core.Observation, counters ...metric.Int64Counter) *labels {
 	source := sourceIndex(one.Source)
 	if !a[source].begun.Load() {
@@ -92,14 +93,14 @@ func sourceIndex(source core.Source) int {
 	return len(sources) - 1
 }
 
-// policies are those met so far. The map is replaced, never changed, so reading
-// takes no lock.
+// policies are the policies so far. The map is replaced and never changed, so that
+// readers need no lock.
 type policies struct {
 	known  atomic.Pointer[map[string]*attributes]
 	others *attributes
 	max    int
 
-	mu sync.Mutex // of whoever replaces the map
+	mu sync.Mutex // held to replace the map
 }
 
 func newPolicies(n int) *policies {
@@ -125,7 +126,7 @@ func (p *policies) of(name string) *attributes {
 	return a
 }
 
-// find returns nil for a policy that is still to be met.
+// find returns the attributes of a policy, or nil for a new policy.
 func (p *policies) find(name string) *attributes {
 	known := *p.known.Load()
 	if a := known[name]; a != nil || len(known) < p.max {

@@ -12,7 +12,7 @@ import (
 
 func policy(i int) *core.Policy { return core.NewPolicy(fmt.Sprintf("p%d", i), core.PerHour(1)) }
 
-// The first policies have metrics of their own, and the others share them.
+// The first policies have metrics of their own. The others share one set.
 func TestMaxPolicies(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -42,7 +42,8 @@ func TestMaxPolicies(t *testing.T) {
 			if a, d := counts[label{"other", "allowed", "memory"}], counts[label{"other", "denied", "memory"}]; a != 50 || d != 100 {
 				t.Errorf("other: %d allowed and %d denied, want 50 and 100", a, d)
 			}
-			// Of memory and fallback three results, and without a log four.
+			// Memory and fallback have three results each, and decisions without a log
+			// have four.
 			if want := 10 * (c.max + 1); len(counts) != want {
 				t.Errorf("%d label sets, want %d", len(counts), want)
 			}
@@ -50,8 +51,8 @@ func TestMaxPolicies(t *testing.T) {
 	}
 }
 
-// Many goroutines meet policies at once: nothing is lost, and no more policies
-// than allowed get metrics of their own.
+// Many goroutines use new policies at once. No decision is lost, and at most max policies
+// get metrics of their own.
 func TestConcurrent(t *testing.T) {
 	const goroutines, each, policies, most = 16, 400, 40, 25
 	m := newMeter(t)

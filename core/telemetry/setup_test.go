@@ -17,7 +17,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/telemetry"
 )
 
-// meter is where an observer's metrics go.
+// meter collects an observer's metrics.
 type meter struct {
 	t      *testing.T
 	reader *metric.ManualReader
@@ -41,7 +41,7 @@ func (m meter) observer(options ...telemetry.Option) *telemetry.Observer {
 	return o
 }
 
-// collect is all there is, in its one scope.
+// collect returns all metrics. They have one scope.
 func (m meter) collect() metricdata.ScopeMetrics {
 	m.t.Helper()
 	var all metricdata.ResourceMetrics
@@ -65,10 +65,10 @@ func (m meter) metric(name string) metricdata.Metrics {
 	return metricdata.Metrics{}
 }
 
-// label is what a series is told apart by.
+// label identifies a series.
 type label struct{ policy, result, source string }
 
-// requests is the counter by label.
+// requests returns the counts of requests by label.
 func (m meter) requests() map[label]int64 { return m.counter("streamlimit.requests") }
 
 func (m meter) counter(name string) map[label]int64 {
@@ -80,7 +80,7 @@ func (m meter) counter(name string) map[label]int64 {
 	return counts
 }
 
-// labelOf fails the test if there is another attribute.
+// labelOf returns the label of a set. It fails the test if the set has another attribute.
 func labelOf(t *testing.T, set attribute.Set) label {
 	t.Helper()
 	policy, hasPolicy := set.Value("policy")
@@ -94,7 +94,7 @@ func labelOf(t *testing.T, set attribute.Set) label {
 
 var errStore = errors.New("no route to host")
 
-// failingStore is a store that fails when it is told to.
+// failingStore is a store that fails on demand.
 type failingStore struct {
 	core.Store
 	failing atomic.Bool
@@ -114,7 +114,7 @@ func (s *failingStore) Peek(ctx context.Context, p *store.Log, key string, cost 
 	return s.Store.Peek(ctx, p, key, cost)
 }
 
-// newLimiter is on a store that can fail.
+// newLimiter returns a limiter and its store, which can fail.
 func newLimiter(t *testing.T, o *telemetry.Observer) (*core.Limiter, *failingStore) {
 	store := &failingStore{Store: core.NewMemory()}
 	l := core.New(store, core.WithObserver(o), core.WithLogger(slog.New(slog.DiscardHandler)))
@@ -122,8 +122,8 @@ func newLimiter(t *testing.T, o *telemetry.Observer) (*core.Limiter, *failingSto
 	return l, store
 }
 
-// traffic is decisions of each result, by the key "client-7" on the store and
-// by "client-8" without.
+// traffic makes decisions of each result, by key "client-7" with the store and by key
+// "client-8" without it.
 func traffic(ctx context.Context, l *core.Limiter, store *failingStore) {
 	allow := func(p *core.Policy, key string, n int) {
 		for range n {

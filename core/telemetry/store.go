@@ -9,8 +9,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Watch measures the health of a limiter's store from now on, until the meter provider
-// is shut down.
+// Watch measures the health of a limiter's store, from now until the meter provider is
+// shut down.
 func (o *Observer) Watch(limiter *core.Limiter) {
 	if limiter == nil {
 		panic("telemetry: Watch: nil limiter: make one with core.New")
@@ -29,8 +29,8 @@ func (w *watched) add(limiter *core.Limiter) {
 	w.limiters = append(w.limiters, limiter)
 }
 
-// observe is called at each collection. It sums up, since of several values with
-// the same attributes a collection may keep one.
+// observe reports a sum at each collection, since a collection may keep only one of
+// several values with the same attributes.
 func (w *watched) observe(_ context.Context, to metric.Int64Observer) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

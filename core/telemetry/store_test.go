@@ -8,7 +8,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
-// down is the metric's value, or -1 if there is none.
+// down returns the metric's value, or -1 if it has none.
 func down(m meter) int64 {
 	m.t.Helper()
 	for _, one := range m.collect().Metrics {
@@ -24,7 +24,7 @@ func down(m meter) int64 {
 	return -1
 }
 
-// The stores of all watched limiters are one number.
+// The metric is the sum over the stores of all watched limiters.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMeter(t)
@@ -34,7 +34,7 @@ func TestWatch(t *testing.T) {
 		third, thirdStore := newLimiter(t, o)
 		_, _ = first.Allow(t.Context(), api, "k")
 		if n := down(m); n != -1 {
-			t.Errorf("%d servers down of no limiter", n)
+			t.Errorf("%d servers down without a limiter", n)
 		}
 		o.Watch(first)
 		o.Watch(second)
@@ -66,7 +66,7 @@ func TestWatch(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		want(0)
 		for _, l := range []interface{ Close() error }{first, second, third} {
-			_ = l.Close() // its goroutines are the bubble's
+			_ = l.Close() // its goroutines belong to the bubble
 		}
 	})
 }
