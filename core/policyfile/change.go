@@ -8,9 +8,9 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// changes names the policies that are not what they were, each with what it was
-// and is; "none" when there are none. Policies that are not in before or after
-// are those that are known.
+// changes lists the policies that have changed, each with its old and new settings. It
+// returns "none" if nothing has changed. The old or new settings of a policy that is
+// missing in before or after are the known ones.
 func changes(known, before, after []*core.Policy) string {
 	var texts []string
 	for _, p := range latest(slices.Concat(before, after)) {
@@ -35,7 +35,7 @@ func changes(known, before, after []*core.Policy) string {
 	return strings.Join(texts, "; ")
 }
 
-// named is the policy of a name in the first list that has one; nil if none has.
+// named returns the policy called name from the first list that has it, or nil.
 func named(name string, lists ...[]*core.Policy) *core.Policy {
 	for _, policies := range lists {
 		for _, p := range policies {
@@ -47,7 +47,7 @@ func named(name string, lists ...[]*core.Policy) *core.Policy {
 	return nil
 }
 
-// describe is all that can be set of a policy.
+// describe returns all settings of a policy.
 func describe(p *core.Policy) string {
 	var parts []string
 	for _, l := range p.Limits() {

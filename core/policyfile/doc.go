@@ -36,11 +36,9 @@
 // Without policies of the program every name makes a new policy, which needs
 // limits.
 //
-// # Errors
-//
-// Everything in a file must have a meaning, since a service that skips a misspelled
-// name would run with unintended limits. Errors are one line. They say where the
-// mistake is, and what to write instead:
+// Everything in a file must have a meaning. A service that skips a misspelled name would
+// run with unintended limits. An error is one line. It has the place of the mistake, and
+// what to write instead:
 //
 //	policies.yaml:7: search: "20/fortnight": unknown unit, use s, m, h, d or a Go duration
 //
@@ -63,10 +61,8 @@
 //
 // since the last of several policies with one name applies.
 //
-// # Changes while running
-//
-// [Watch] replaces the limiter's policies when the file changes. What was counted
-// continues to count. Some changes begin new logs beside the earlier ones: another
-// longest window, one limit instead of several, and settings such as refund and lease.
-// The watcher's log line says so. See [core.Limiter.Replace].
+// [Watch] replaces the limiter's policies when the file changes. Requests that were
+// counted before a change still count after it. Some changes start new logs beside the
+// earlier ones: another longest window, one limit instead of several, and settings such
+// as refund and lease. The watcher's log line names them. See [core.Limiter.Replace].
 package policyfile

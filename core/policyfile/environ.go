@@ -45,7 +45,7 @@ func Environ(prefix string, lookup func(string) (string, bool), known ...*core.P
 	return policies, nil
 }
 
-// variableName is POLICY_LOGIN_BY_USER for login.by-user.
+// variableName returns the variable of a policy: POLICY_LOGIN_BY_USER for login.by-user.
 func variableName(prefix, name string) string {
 	return prefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(name))
 }

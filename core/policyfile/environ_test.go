@@ -7,7 +7,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// environment looks up variables.
+// environment returns a function that looks up variables.
 func environment(variables map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		text, ok := variables[name]

@@ -11,8 +11,8 @@ import (
 
 type wrongFile struct{ name, text, want string }
 
-// check wants errors of one line that begin with want, or are want when it ends
-// with a full stop, which they don't have.
+// check checks that each error is one line. It must begin with test.want, or equal it if
+// test.want ends with a full stop, which errors don't have.
 func check(t *testing.T, tests []wrongFile, known ...*core.Policy) {
 	t.Helper()
 	for _, test := range tests {
@@ -48,12 +48,12 @@ func TestWrongFile(t *testing.T) {
 		{"nested list", "policies:\n  stocks: [[5/s]]\n", `p.yaml:2: stocks: write a limit such as 100/minute`},
 		{"null in a list", "policies:\n  stocks: [5/s, ~]\n", `p.yaml:2: stocks: write a limit such as 100/minute`},
 		{"block text", "policies:\n  stocks: |\n    1/s\n", `p.yaml:2: stocks: write a limit such as 100/minute`},
-		{"unknown policy", "policies:\n  stocks: 1/s\n  stonks: 1/s\n", `p.yaml:3: unknown policy "stonks": there are protected, strict, search, stocks, login, tokens.`},
-		{"other case", "policies:\n  Stocks: 1/s\n", `p.yaml:2: unknown policy "Stocks": there are protected`},
+		{"unknown policy", "policies:\n  stocks: 1/s\n  stonks: 1/s\n", `p.yaml:3: unknown policy "stonks": the policies are protected, strict, search, stocks, login, tokens.`},
+		{"other case", "policies:\n  Stocks: 1/s\n", `p.yaml:2: unknown policy "Stocks": the policies are protected`},
 		{"unknown key", "policies: {}\nlimits: {}\n", `p.yaml:2: unknown setting "limits": the only one is policies.`},
-		{"policies twice", "policies: {}\npolicies: {}\n", `p.yaml:2: "policies" is there twice, first in line 1: keep one.`},
-		{"twice", "policies:\n  stocks: 1/s\n  stocks: 2/s\n", `p.yaml:3: "stocks" is there twice, first in line 2: keep one.`},
-		{"twice in other quotes", "policies:\n  stocks: 1/s\n  \"stocks\": 2/s\n", `p.yaml:3: "stocks" is there twice`},
+		{"policies twice", "policies: {}\npolicies: {}\n", `p.yaml:2: "policies" is set twice, first in line 1: keep one.`},
+		{"twice", "policies:\n  stocks: 1/s\n  stocks: 2/s\n", `p.yaml:3: "stocks" is set twice, first in line 2: keep one.`},
+		{"twice in other quotes", "policies:\n  stocks: 1/s\n  \"stocks\": 2/s\n", `p.yaml:3: "stocks" is set twice`},
 		{"syntax", "policies:\n  stocks: [1/s\n", `p.yaml:2: `},
 		{"indentation", "policies:\n  stocks: 1/s\n search: 2/s\n", `p.yaml:3: `},
 		{"tab", "policies:\n\tstocks: 1/s\n", `p.yaml:2: a tab: indent with spaces.`},
@@ -77,14 +77,14 @@ func TestWrongFile(t *testing.T) {
 		{"policies empty", "policies:\n", `p.yaml:1: policies: write names with their limits`},
 		{"two documents", "policies: {}\n---\npolicies: {}\n", `p.yaml:1: 2 YAML documents: write one`},
 		{"two documents in another way", "policies: {}\n...\npolicies: {}\n", `p.yaml:1: 2 YAML documents: write one`},
-		{"binary", "\x00\x01\xff", `p.yaml:1: byte 0x00 is no text: write YAML in UTF-8.`},
-		{"Latin-1", "policies:\n  # \xe9\n", `p.yaml:2: byte 0xe9 is no text`},
-		{"UTF-16", "p\x00o\x00l\x00", `p.yaml:1: byte 0x00 is no text`},
+		{"binary", "\x00\x01\xff", `p.yaml:1: byte 0x00 is not text: write YAML in UTF-8.`},
+		{"Latin-1", "policies:\n  # \xe9\n", `p.yaml:2: byte 0xe9 is not text`},
+		{"UTF-16", "p\x00o\x00l\x00", `p.yaml:1: byte 0x00 is not text`},
 	}, program()...)
 }
 
-// Errors have the line that an editor shows, whatever ends lines, and wherever
-// comments stand.
+// Errors have the line number that an editor shows, with all line endings and wherever
+// comments are.
 func TestLineOfErrors(t *testing.T) {
 	const comments = "# one\n\n  # two\n"
 	for _, text := range []string{
@@ -117,9 +117,9 @@ func TestLineOfErrors(t *testing.T) {
 
 func TestWrongSettings(t *testing.T) {
 	check(t, []wrongFile{
-		{"mapping", "policies:\n  stocks:\n    limit: 5/s\n", `p.yaml:3: stocks: unknown setting "limit": there are limits, shadow, header, unit, failure, cost, refund, slices, lease.`},
+		{"mapping", "policies:\n  stocks:\n    limit: 5/s\n", `p.yaml:3: stocks: unknown setting "limit": the settings are limits, shadow, header, unit, failure, cost, refund, slices, lease.`},
 		{"merge", "policies:\n  stocks:\n    <<: {shadow: true}\n", `p.yaml:3: stocks: unknown setting "<<"`},
-		{"twice", "policies:\n  stocks:\n    shadow: true\n    limits: 1/s\n    shadow: true\n", `p.yaml:5: stocks: "shadow" is there twice, first in line 3: keep one.`},
+		{"twice", "policies:\n  stocks:\n    shadow: true\n    limits: 1/s\n    shadow: true\n", `p.yaml:5: stocks: "shadow" is set twice, first in line 3: keep one.`},
 		{"limit", "policies:\n  search:\n    shadow: true\n    limits:\n      - 20/fortnight\n", `p.yaml:5: search: "20/fortnight": unknown unit, use s, m, h, d or a Go duration.`},
 		{"limits without one", "policies:\n  search:\n    limits: []\n", `p.yaml:3: policy "search" has no limit: add one, such as 100/minute.`},
 		{"limits null", "policies:\n  search:\n    limits:\n", `p.yaml:3: search: limits: write a limit such as 100/minute, or a list of them.`},
@@ -140,8 +140,8 @@ func TestWrongSettings(t *testing.T) {
 		{"failure default", "policies:\n  stocks:\n    failure: default\n", `p.yaml:3: stocks: failure: "default": write open, closed or local.`},
 		{"failure true", "policies:\n  stocks:\n    failure: true\n", `p.yaml:3: stocks: failure: "true": write open, closed or local.`},
 		{"cost number", "policies:\n  stocks:\n    cost: 5\n", `p.yaml:3: stocks: cost: "5": write true or false.`},
-		{"cost that is needed", "policies:\n  tokens:\n    cost: false\n", `p.yaml:3: tokens: cost: the program needs it of this policy: write true, or leave it out.`},
-		{"refund that is needed", "policies:\n  tokens:\n    refund: false\n", `p.yaml:3: tokens: refund: the program needs it of this policy: write true, or leave it out.`},
+		{"cost that is needed", "policies:\n  tokens:\n    cost: false\n", `p.yaml:3: tokens: cost: the program needs this setting: write true, or leave it out.`},
+		{"refund that is needed", "policies:\n  tokens:\n    refund: false\n", `p.yaml:3: tokens: refund: the program needs this setting: write true, or leave it out.`},
 		{"refund unit", "policies:\n  stocks:\n    refund: 10\n", `p.yaml:3: stocks: refund: "10": write how long units can be given back, such as 10s or 1m30s, or true for half the longest window.`},
 		{"refund zero", "policies:\n  stocks:\n    refund: 0s\n", `p.yaml:3: stocks: refund: "0s": write how long`},
 		{"refund negative", "policies:\n  stocks:\n    refund: -5s\n", `p.yaml:3: stocks: refund: "-5s": write how long`},
@@ -189,7 +189,7 @@ func TestUnknownPolicyOfMany(t *testing.T) {
 	}, known...)
 }
 
-// Nothing up to the largest size may take long, or more stack than there is.
+// No text up to the largest size may take long, or overflow the stack.
 func TestLargeGarbage(t *testing.T) {
 	var indented strings.Builder
 	for i := 0; indented.Len() < MaxSize; i++ {
@@ -224,7 +224,7 @@ func TestManyPolicies(t *testing.T) {
 		t.Errorf("%d policies, %v", len(policies), err)
 	}
 	_, err = Parse("p.yaml", []byte(text.String()+strings.Repeat("  x: 5/s\n", 5000)))
-	if err == nil || err.Error() != "p.yaml:6668: more than 20000 pieces of YAML up to here: write fewer policies" {
+	if err == nil || err.Error() != "p.yaml:6668: more than 20000 tokens of YAML up to here: write fewer policies" {
 		t.Errorf("got %v", err)
 	}
 }

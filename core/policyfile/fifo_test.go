@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A pipe in the place of the file has no end, and nobody waits for one.
+// A pipe in place of the file never ends. Nothing waits for it.
 func TestPipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "p.yaml")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {

@@ -11,14 +11,15 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// located is how an error of the file p.yaml begins.
+// located matches the start of an error about the file p.yaml.
 var located = regexp.MustCompile(`^p\.yaml:([1-9][0-9]*): .`)
 
-// longest bounds errors, which quote up to 100 bytes twice, four characters each.
+// longest bounds the length of errors, which quote up to 100 bytes twice, at four
+// characters each.
 const longest = 1000
 
-// What a file says is read as the same when it is written in another way; what
-// it can't say is an error of one short line, with the line in the file.
+// FuzzParse: a file that is written in another way gives the same policies. A file that
+// is wrong gives an error of one short line, with the line number in the file.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"",
@@ -43,11 +44,11 @@ func FuzzParse(f *testing.F) {
 					t.Fatalf("error %q", e)
 				}
 				if line, _ := strconv.Atoi(at[1]); line > 1+strings.Count(text, "\n")+strings.Count(text, "\r") {
-					t.Fatalf("error %q of %q, which has no such line", e, text)
+					t.Fatalf("error %q for %q, which does not have that line", e, text)
 				}
 				continue
 			}
-			// What was read, written in one way, is read as the same.
+			// The policies, written in one way, are read as the same policies.
 			again, err := Parse("again", []byte(file(policies)), known...)
 			if err != nil || show(again) != show(policies) {
 				t.Fatalf("%s\nread again: %s, %v", show(policies), show(again), err)
@@ -85,8 +86,8 @@ func file(policies []*core.Policy) string {
 	return b.String()
 }
 
-// What a variable says of a policy is what a file with the same limits says, and
-// the error names the variable.
+// FuzzEnviron: a variable and a file with the same limits give the same policy. The error
+// names the variable.
 func FuzzEnviron(f *testing.F) {
 	for _, value := range []string{"", " ", "5/s", "20/second, 200/minute", "20/second\t200/minute\n,", "1/s,1/s", "1/fortnight", "5/s;6/m", "1/s\x00", "\xff"} {
 		f.Add(value)
@@ -107,7 +108,7 @@ func FuzzEnviron(f *testing.F) {
 		}
 		if len(policies) == 0 {
 			if strings.Trim(value, ", \t\n") != "" {
-				t.Fatalf("%q is no policy and no error", value)
+				t.Fatalf("%q gives neither a policy nor an error", value)
 			}
 			return
 		}

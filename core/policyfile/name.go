@@ -6,17 +6,18 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// maxListed is how many names an error lists; of more it shows the nearest.
+// maxListed bounds the names that an error lists. For more names it shows the nearest.
 const maxListed = 12
 
-// find is the known policy of the name, nil when every good name is new.
+// find returns the known policy of the name. It returns nil if all valid names are
+// allowed.
 func (r *reader) find(p pair) (*core.Policy, error) {
 	if len(r.known) == 0 {
-		_, err := core.ParsePolicy(clip(p.key), []string{"1/s"}) // is the name good?
+		_, err := core.ParsePolicy(clip(p.key), []string{"1/s"}) // is the name valid?
 		if err != nil {
 			return nil, r.at(p.line, "%v", within(err))
 		}
-		return nil, nil //nolint:nilnil // every good name is new
+		return nil, nil //nolint:nilnil // all valid names are allowed
 	}
 	names := make([]string, len(r.known))
 	for i, k := range r.known {
@@ -29,10 +30,10 @@ func (r *reader) find(p pair) (*core.Policy, error) {
 	if len(names) > maxListed {
 		return nil, r.at(p.line, "unknown policy %q: the nearest of %d is %s", name, len(names), nearest(name, names))
 	}
-	return nil, r.at(p.line, "unknown policy %q: there are %s", name, strings.Join(names, ", "))
+	return nil, r.at(p.line, "unknown policy %q: the policies are %s", name, strings.Join(names, ", "))
 }
 
-// nearest is the name that takes the fewest edits to get from wrong.
+// nearest returns the name with the fewest edits to wrong.
 func nearest(wrong string, names []string) string {
 	best, least := "", -1
 	for _, name := range names {
@@ -43,7 +44,7 @@ func nearest(wrong string, names []string) string {
 	return best
 }
 
-// edits is the Levenshtein distance in bytes.
+// edits returns the Levenshtein distance in bytes.
 func edits(a, b string) int {
 	row := make([]int, len(b)+1) // distances of a[:i] to b[:j]
 	for j := range row {

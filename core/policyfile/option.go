@@ -16,7 +16,7 @@ type options struct {
 	interval time.Duration
 	signals  []os.Signal
 	prefix   string
-	lookup   func(string) (string, bool) // nil for no environment
+	lookup   func(string) (string, bool) // nil without an environment
 	read     func(path string) ([]byte, error)
 }
 
@@ -31,9 +31,9 @@ func newOptions(opts []Option) options {
 	return o
 }
 
-// WithEnviron gives the environment precedence over the file. It reads limits in
-// variables as [Environ] does, also for policies that only the file names, each time
-// the file is read. A wrong variable is an error, like a wrong file.
+// WithEnviron gives the environment precedence over the file. Each time the file is read,
+// the watcher also reads limits in variables, as [Environ] does. This includes policies
+// that only the file names. A wrong variable is an error, like a wrong file.
 func WithEnviron(prefix string, lookup func(string) (string, bool)) Option {
 	if lookup == nil {
 		panic("policyfile: WithEnviron: nil lookup: use os.LookupEnv")

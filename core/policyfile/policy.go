@@ -9,7 +9,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// policy is what the file makes of one name.
+// policy returns the policy that the file describes under one name.
 func (r *reader) policy(p pair) (*core.Policy, error) {
 	known, err := r.find(p)
 	if err != nil {
@@ -27,25 +27,24 @@ func (r *reader) policy(p pair) (*core.Policy, error) {
 	return c.policy()
 }
 
-// change is what a file or a variable says of one policy.
+// change is the change of one policy by a file or a variable.
 type change struct {
 	*reader
 	name  string
-	known *core.Policy // nil for a new one
-	line  int          // 0 for none
+	known *core.Policy // nil for a new policy
+	line  int          // 0 without a line
 
 	options   []core.PolicyOption
 	hasLimits bool
 	lines     map[string]int // of the settings
 }
 
-// wrong is an error about the policy.
+// wrong returns an error about the policy.
 func (c *change) wrong(line int, format string, args ...any) error {
 	return c.at(line, "%s: %s", c.name, fmt.Sprintf(format, args...))
 }
 
-// limits takes over one limit, or a list of them. Advice is what to write where
-// there is neither.
+// limits sets one limit, or a list of limits. If p has neither, the error is advice.
 func (c *change) limits(p pair, advice string) error {
 	nodes := []ast.Node{p.value}
 	if list, ok := p.value.(*ast.SequenceNode); ok {
@@ -69,7 +68,7 @@ func (c *change) limits(p pair, advice string) error {
 	return nil
 }
 
-// parseLimit reads a limit; its error begins with the text.
+// parseLimit reads a limit. Its error begins with the text.
 func parseLimit(text string) (core.Limit, error) {
 	text = clip(text)
 	l, err := core.ParseLimit(text)
@@ -83,7 +82,7 @@ func (c *change) noLimit(line int) error {
 	return c.at(line, "policy %q has no limit: add one, such as 100/minute", c.name)
 }
 
-// policy makes the policy.
+// policy returns the changed policy.
 func (c *change) policy() (p *core.Policy, err error) {
 	switch {
 	case c.known != nil:
@@ -99,10 +98,10 @@ func (c *change) policy() (p *core.Policy, err error) {
 	return p, nil
 }
 
-// settingOf has the settings by the options of core that they become.
+// settingOf maps an option of core to the setting in the file.
 var settingOf = map[string]string{"FieldName": "header", "Unit": "unit", "Refundable": "refund", "Coarse": "slices", "Lease": "lease"}
 
-// translate says in the words of the file what core does not accept.
+// translate rewrites an error of core in the words of the file.
 func (c *change) translate(err error) error {
 	var wrong *core.PolicyError
 	if !errors.As(err, &wrong) || wrong.Option == "" {
@@ -110,13 +109,13 @@ func (c *change) translate(err error) error {
 	}
 	setting := settingOf[wrong.Option]
 	line, ok := c.lines[setting]
-	if !ok { // it is the program's
+	if !ok { // the setting comes from the program
 		line = c.line
 	}
 	return c.wrong(line, "%s: %v", setting, wrong.Err)
 }
 
-// within returns what is wrong, without what a program would be told beside it.
+// within returns the cause of a policy error, without the advice for programs.
 func within(err error) error {
 	var wrong *core.PolicyError
 	if errors.As(err, &wrong) {
@@ -125,7 +124,7 @@ func within(err error) error {
 	return err
 }
 
-// scalar is the text of a node that a limit or a name can be.
+// scalar returns the text of a node that can be a limit or a name.
 func scalar(n ast.Node) (string, bool) {
 	switch n.Type() {
 	case ast.StringType, ast.IntegerType, ast.FloatType:
@@ -134,7 +133,8 @@ func scalar(n ast.Node) (string, bool) {
 	return "", false
 }
 
-// quoted begins advice on a node with its text, if it is a scalar.
+// quoted returns the text of a scalar node in quotes, to begin advice. For other nodes it
+// returns "".
 func quoted(n ast.Node) string {
 	if _, ok := scalar(n); !ok && n.Type() != ast.BoolType {
 		return ""
@@ -142,7 +142,7 @@ func quoted(n ast.Node) string {
 	return fmt.Sprintf("%q: ", clip(written(n)))
 }
 
-// unread completes advice on a node of a kind that is not read.
+// unread returns the end of advice on a node of a kind that is not supported.
 func unread(n ast.Node) string {
 	switch n.Type() {
 	case ast.AnchorType, ast.AliasType, ast.TagType:

@@ -6,9 +6,9 @@ import "github.com/streamlimit/streamlimit/core"
 const MaxSize = 1 << 20
 
 // Read returns the policies that the file at path names, in its order. The package
-// documentation describes the format. With known policies, the file's policies are
-// changes to those of the same names, and other names are errors. The file must be a
-// regular one. An error is returned when it can't be read within 5 seconds.
+// documentation describes the format. With known policies, the file changes the policies
+// of the same names, and other names are errors. The file must be a regular one. Read
+// returns an error if reading takes more than 5 seconds.
 //
 // It panics on a nil policy.
 func Read(path string, known ...*core.Policy) ([]*core.Policy, error) {
@@ -19,8 +19,7 @@ func Read(path string, known ...*core.Policy) ([]*core.Policy, error) {
 	return Parse(path, text, known...)
 }
 
-// Parse is like [Read], for text that comes from elsewhere. Its errors begin with name,
-// such as a path.
+// Parse is like [Read], but reads text. Its errors begin with name, such as a path.
 func Parse(name string, text []byte, known ...*core.Policy) ([]*core.Policy, error) {
 	r := newReader(name, known)
 	pairs, err := r.policyPairs(text)

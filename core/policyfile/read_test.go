@@ -12,7 +12,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// program is the policies of a program.
+// program returns the policies of a program.
 func program() []*core.Policy {
 	return []*core.Policy{
 		core.NewPolicy("protected", core.Per(10, time.Minute)),
@@ -24,7 +24,7 @@ func program() []*core.Policy {
 	}
 }
 
-// show is all policies in one line.
+// show returns all policies in one line.
 func show(policies []*core.Policy) string {
 	texts := make([]string, len(policies))
 	for i, p := range policies {
@@ -129,7 +129,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// The file in the package documentation is a good one.
+// The file in the package documentation is valid.
 func TestDocumentation(t *testing.T) {
 	source, err := os.ReadFile("doc.go")
 	if err != nil {

@@ -10,15 +10,15 @@ import (
 
 // reader makes policies from text.
 type reader struct {
-	name  string         // what errors begin with: a path or a variable
-	known []*core.Policy // one of each name; none when every name is good
+	name  string         // start of errors: a path or a variable
+	known []*core.Policy // one of each name; empty if all valid names are allowed
 }
 
 func newReader(name string, known []*core.Policy) *reader {
 	return &reader{name: name, known: latest(known)}
 }
 
-// at is an error at a line, or without one for 0.
+// at returns an error at a line, or an error without a line for 0.
 func (r *reader) at(line int, format string, args ...any) error {
 	message := oneLine(fmt.Sprintf(format, args...))
 	if line == 0 {
@@ -27,7 +27,7 @@ func (r *reader) at(line int, format string, args ...any) error {
 	return fmt.Errorf("%s:%d: %s", r.name, line, message)
 }
 
-// oneLine takes out what a log would not show on the same line.
+// oneLine removes characters that would break the line of a log.
 func oneLine(s string) string {
 	return strings.Map(func(c rune) rune {
 		if unicode.IsPrint(c) {
@@ -37,7 +37,7 @@ func oneLine(s string) string {
 	}, s)
 }
 
-// maxShown is how many bytes of a text from the file an error shows.
+// maxShown bounds the bytes of the file's text that an error shows.
 const maxShown = 100
 
 // clip shortens text for errors.
@@ -48,8 +48,8 @@ func clip(s string) string {
 	return strings.ToValidUTF8(s[:maxShown], "") + "…"
 }
 
-// latest is the policies without those that a later one of the same name
-// replaces, each where its name was first.
+// latest returns the policies. A later policy replaces an earlier one of the same name,
+// in the place of the first.
 func latest(policies []*core.Policy) []*core.Policy {
 	place := make(map[string]int, len(policies))
 	var last []*core.Policy

@@ -11,7 +11,7 @@ import (
 
 const settingNames = "limits, shadow, header, unit, failure, cost, refund, slices, lease"
 
-// settings takes over the settings of a policy in the long form.
+// settings sets the settings of a policy in the long form.
 func (c *change) settings(mapping *ast.MappingNode) error {
 	pairs, err := c.pairs(mapping, c.name+": ")
 	if err != nil {
@@ -54,12 +54,12 @@ func (c *change) setting(p pair) error {
 	case "lease":
 		return c.lease(p)
 	}
-	return c.wrong(p.line, "unknown setting %q: there are %s", clip(p.key), settingNames)
+	return c.wrong(p.line, "unknown setting %q: the settings are %s", clip(p.key), settingNames)
 }
 
 func (c *change) add(o core.PolicyOption) { c.options = append(c.options, o) }
 
-// advise is the error for a value that a setting can't have.
+// advise returns the error for a value that is not valid for a setting.
 func (c *change) advise(p pair, what string) error {
 	return c.wrong(p.line, "%s: %swrite %s%s", p.key, quoted(p.value), what, unread(p.value))
 }
@@ -74,9 +74,9 @@ func (c *change) toggle(p pair) (bool, error) {
 	return false, c.advise(p, "true or false")
 }
 
-// needed is the error for taking away what the program calls for.
+// needed returns the error for removing a setting that the program needs.
 func (c *change) needed(p pair) error {
-	return c.wrong(p.line, "%s: the program needs it of this policy: write true, or leave it out", p.key)
+	return c.wrong(p.line, "%s: the program needs this setting: write true, or leave it out", p.key)
 }
 
 func (c *change) header(p pair) error {
@@ -145,7 +145,7 @@ func (c *change) refund(p pair) error {
 func (c *change) slices(p pair) error {
 	text, _ := scalar(p.value)
 	n, err := strconv.Atoi(text)
-	if err != nil || strconv.Itoa(n) != text { // YAML has more ways to write a number
+	if err != nil || strconv.Itoa(n) != text { // YAML allows other forms of a number
 		return c.advise(p, "a whole number from 2 to 1000, such as 64, or 0 for none")
 	}
 	c.add(core.Coarse(n))

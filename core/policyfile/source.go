@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// readTimeout bounds how long the reading of a file may take. A local file takes
-// microseconds. One on a network whose server is gone may take for ever.
+// readTimeout bounds the time to read a file. A local file takes microseconds. A file on
+// a network whose server does not answer may take forever.
 const readTimeout = 5 * time.Second
 
 var errSlow = fmt.Errorf("not read within %v: is its file system there?", readTimeout)
 
-// source is a file that is read again and again. It is for one goroutine at a time.
+// source is a file that is read many times. One goroutine at a time may use it.
 type source struct {
 	path string
 	read func(path string) ([]byte, error) // readFile, outside tests
 
-	// pending is the result of a read that has not come back so far. Nothing can end
-	// such a read, so that there is never a second one beside it.
+	// pending is the result of a read that has not returned yet. Nothing can cancel such
+	// a read, so there is never a second one at the same time.
 	pending chan contents
 }
 
@@ -30,7 +30,7 @@ type contents struct {
 	err  error
 }
 
-// look reads the file as it is now, and gives up after readTimeout or when stop is
+// look reads the current file. It returns an error after readTimeout, or when stop is
 // closed.
 func (s *source) look(stop <-chan struct{}) ([]byte, error) {
 	timer := time.NewTimer(readTimeout)
@@ -47,7 +47,7 @@ func (s *source) look(stop <-chan struct{}) ([]byte, error) {
 		select {
 		case c := <-s.pending:
 			s.pending = nil
-			if late { // it may be what the file was before
+			if late { // the text may be older than this call
 				late = false
 				continue
 			}
@@ -60,8 +60,8 @@ func (s *source) look(stop <-chan struct{}) ([]byte, error) {
 	}
 }
 
-// readFile reads no more than shows that a file is too large. Only a regular file
-// has an end: a pipe waits for whoever writes to it.
+// readFile reads at most one byte more than the maximum size. It reads only a regular
+// file, since a pipe has no end.
 func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -81,7 +81,7 @@ func readFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, MaxSize+1))
 }
 
-// fileError names the path once.
+// fileError returns an error that names the path once.
 func fileError(path string, err error) error {
 	if err == nil {
 		return nil

@@ -16,7 +16,7 @@ var errClosed = errors.New("policyfile: the watcher is closed")
 
 // Replacer is what a [Watcher] gives policies to: a [*core.Limiter].
 type Replacer interface {
-	// Replace replaces all policies that it was given before.
+	// Replace replaces all policies of earlier calls.
 	Replace(policies ...*core.Policy)
 }
 
@@ -27,11 +27,10 @@ type Watcher struct {
 	known   []*core.Policy
 	options
 
-	// turn is held by whoever reads the file. It is apart from mu, since reading may
-	// take long.
+	// turn is held to read the file. It is separate from mu, since a read may take long.
 	turn  chan struct{}
 	file  source
-	taken reading // the last that was taken over, or was wrong
+	taken reading // the last reading that was applied or was wrong
 
 	mu       sync.Mutex
 	policies []*core.Policy // in force
@@ -41,24 +40,24 @@ type Watcher struct {
 	running sync.WaitGroup
 }
 
-// reading is what a file was at some time.
+// reading is the content of the file at one time.
 type reading struct{ text, failure string }
 
-// Watch reads the file at path as [Read] does, with known policies or with nil for any,
-// and replaces the limiter's policies. It does so again whenever the file has changed,
-// until [Watcher.Close]. An error means that the file is bad now, that no policy was
-// replaced, and that no file is watched.
+// Watch reads the file at path as [Read] does, with known policies or with nil for any.
+// It replaces the limiter's policies, and does so again after each change of the file,
+// until [Watcher.Close]. If Watch returns an error, the file is bad, no policy was
+// replaced, and no file is watched.
 //
 //	watcher, err := policyfile.Watch("policies.yaml", limiter, []*core.Policy{api, search},
 //		policyfile.WithSignals())
 //
-// A change is applied once the file has been the same in two checks, a second apart, so
-// that a half-written file is not applied. It does not matter whether the file was
-// written in place or renamed, or is behind symbolic links as in Kubernetes. A file
-// that becomes bad or is missing does not change the policies, and is logged once as an
-// error. So is a file that can't be read within 5 seconds, such as on a network that is
-// down. [Watcher.Policies] and [Watcher.Close] do not wait for it. A good file is
-// logged with what has changed.
+// Watch applies a change after two checks, a second apart, find the same file. So a
+// half-written file is not applied. The file may be written in place, renamed, or behind
+// symbolic links as in Kubernetes. A file that becomes bad or is missing does not change
+// the policies, and is logged once as an error. The same holds for a file that can't be
+// read within 5 seconds, such as on a network that is down. [Watcher.Policies] and
+// [Watcher.Close] do not wait for it. When a good file is applied, the log has its
+// changes.
 //
 // Watch panics on a nil limiter or policy.
 func Watch(path string, limiter Replacer, known []*core.Policy, opts ...Option) (*Watcher, error) {
@@ -86,8 +85,8 @@ func Watch(path string, limiter Replacer, known []*core.Policy, opts ...Option) 
 	return w, nil
 }
 
-// Reload reads the file now and replaces the limiter's policies, also when the file is
-// the same. An error leaves the policies as they are. The caller logs it.
+// Reload reads the file now and replaces the limiter's policies, even if the file is the
+// same. After an error the policies stay as they are. The watcher does not log the error.
 func (w *Watcher) Reload() error {
 	if !w.begin() {
 		return errClosed
@@ -96,7 +95,7 @@ func (w *Watcher) Reload() error {
 	return w.take(w.look())
 }
 
-// begin waits for the turn to read, and reports whether it has come before Close.
+// begin waits for the turn to read. It reports false if the watcher is closed first.
 func (w *Watcher) begin() bool {
 	select {
 	case w.turn <- struct{}{}:
@@ -115,7 +114,7 @@ func (w *Watcher) Policies() []*core.Policy {
 	return slices.Clone(w.policies)
 }
 
-// Close stops watching at once. The policies stay as they are. The error is nil.
+// Close stops watching at once. The policies stay as they are. Close returns nil.
 func (w *Watcher) Close() error {
 	w.mu.Lock()
 	if !w.closed {
@@ -128,7 +127,7 @@ func (w *Watcher) Close() error {
 }
 
 func (w *Watcher) run(signals <-chan os.Signal) {
-	var ticks <-chan time.Time // none without an interval
+	var ticks <-chan time.Time // nil without an interval
 	if w.interval > 0 {
 		ticker := time.NewTicker(w.interval)
 		defer ticker.Stop()
@@ -153,9 +152,9 @@ func (w *Watcher) run(signals <-chan os.Signal) {
 	}
 }
 
-// tick takes over a file that has changed and was the same when last seen. It
-// reads the file each time, which takes 30 µs: its time of change and size can
-// stay the same where the text does not.
+// tick applies a file that has changed and was the same in the last check. It reads the
+// file each time, which takes 30 µs, since the text can change while the file's time and
+// size stay the same.
 func (w *Watcher) tick(last reading) reading {
 	if !w.begin() {
 		return last
@@ -178,8 +177,8 @@ func (w *Watcher) look() (reading, error) {
 	return reading{text: string(text)}, nil
 }
 
-// take makes the policies of a reading those of the limiter, or says what is
-// wrong with it. It has what look returns.
+// take applies the policies of a reading to the limiter, or returns an error. Its
+// arguments are the results of look.
 func (w *Watcher) take(now reading, err error) error {
 	if errors.Is(err, errClosed) {
 		return err
@@ -203,7 +202,7 @@ func (w *Watcher) take(now reading, err error) error {
 	return nil
 }
 
-// parse makes the policies of a file's text and the environment.
+// parse returns the policies of a file's text and the environment.
 func (w *Watcher) parse(text string) ([]*core.Policy, error) {
 	policies, err := Parse(w.path, []byte(text), w.known...)
 	if err != nil || w.lookup == nil {
@@ -217,7 +216,7 @@ func (w *Watcher) parse(text string) ([]*core.Policy, error) {
 }
 
 func (w *Watcher) bad(err error) {
-	if errors.Is(err, errClosed) { // between Close and its goroutine's end
+	if errors.Is(err, errClosed) { // after Close, before its goroutine ends
 		return
 	}
 	w.logger.Error("streamlimit: policies stay as they are", "error", err)

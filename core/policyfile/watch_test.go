@@ -19,7 +19,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// replacer is a limiter that only remembers.
+// replacer is a limiter that records calls only.
 type replacer struct {
 	mu       sync.Mutex
 	policies []*core.Policy
@@ -45,7 +45,7 @@ func (r *replacer) want(t *testing.T, times int, policies string) {
 	}
 }
 
-// lines is a log. It forgets what it has shown.
+// lines is a log. A call of want removes the lines that it has checked.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -67,7 +67,8 @@ func (l *lines) want(t *testing.T, want string) {
 	l.text.Reset()
 }
 
-// logTo writes lines without time and with the base of the path.
+// logTo returns a logger that writes lines without the time, and with the base of the
+// path.
 func logTo(l *lines, dir string) Option {
 	return WithLogger(slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		switch a.Key {
@@ -100,7 +101,7 @@ func TestWatch(t *testing.T) {
 		limiter.want(t, 1, "stocks: 500/minute")
 		log.want(t, "")
 
-		// The same length and time of change.
+		// The new text has the same length and modification time.
 		info, _ := os.Stat(path)
 		write(t, path, "policies: {stocks: 600/minute}")
 		_ = os.Chtimes(path, info.ModTime(), info.ModTime())
@@ -114,7 +115,7 @@ func TestWatch(t *testing.T) {
 		limiter.want(t, 2, "stocks: 600/minute")
 		log.want(t, `level=ERROR error="p.yaml:3: search: \"20/fortnight\": unknown unit, use s, m, h, d or a Go duration"`)
 
-		// As editors write: another file is renamed.
+		// Editors rename another file to the path.
 		write(t, path+"~", "policies: {search: 20/second, tokens: {shadow: true, header: llm, failure: open}}")
 		if err := os.Rename(path+"~", path); err != nil {
 			t.Fatal(err)
@@ -145,8 +146,8 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// In Kubernetes the file is a link to ..data/p.yaml, and ..data a link to a
-// directory, which is replaced.
+// In Kubernetes the file is a link to ..data/p.yaml. ..data is a link to a directory,
+// which is replaced.
 func TestWatchConfigMap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -178,7 +179,7 @@ func TestWatchConfigMap(t *testing.T) {
 	})
 }
 
-// replace puts what a function makes in the place of a file, in one step.
+// replace replaces a file with the result of make, in one step.
 func replace(t *testing.T, path string, makeAt func(path string) error) {
 	t.Helper()
 	if err := errors.Join(makeAt(path+"~"), os.Rename(path+"~", path)); err != nil {
@@ -186,8 +187,8 @@ func replace(t *testing.T, path string, makeAt func(path string) error) {
 	}
 }
 
-// Editors save a file by renaming another one to it, or by moving it away and
-// writing a new one. Between the two there is none.
+// Editors save a file by renaming another one to it, or by moving it away and writing a
+// new one. In between, the file does not exist.
 func TestWatchEditors(t *testing.T) {
 	for name, save := range map[string]func(t *testing.T, path, text string){
 		"in place": func(t *testing.T, path, text string) { write(t, path, text) },
@@ -198,7 +199,7 @@ func TestWatchEditors(t *testing.T) {
 			if err := os.Rename(path, path+".bak"); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Second) // it is missed in one look
+			time.Sleep(time.Second) // one check finds no file
 			write(t, path, text)
 		},
 		"CRLF and a mark": func(t *testing.T, path, text string) {
@@ -217,7 +218,7 @@ func TestWatchEditors(t *testing.T) {
 				}
 				defer w.Close()
 				log.want(t, `level=INFO file=p.yaml changes="a: new, 1/second"`)
-				time.Sleep(500 * time.Millisecond) // between looks
+				time.Sleep(500 * time.Millisecond) // between checks
 				for i, text := range []string{"policies: {a: 2/s}", "policies: {a: 3/s}"} {
 					save(t, path, text)
 					time.Sleep(3 * time.Second)
@@ -232,11 +233,11 @@ func TestWatchEditors(t *testing.T) {
 	}
 }
 
-// stalled is a file on a mount whose server comes and goes.
+// stalled is a file on a mount whose server can stop answering.
 type stalled struct {
 	mu    sync.Mutex
-	gone  chan struct{} // closed when it is back; nil while it is there
-	reads int           // that have begun
+	gone  chan struct{} // closed when the server answers again; nil while it answers
+	reads int           // that have started
 }
 
 func (s *stalled) read(path string) ([]byte, error) {
@@ -247,7 +248,7 @@ func (s *stalled) read(path string) ([]byte, error) {
 	if gone != nil {
 		text, err := readFile(path)
 		<-gone
-		return text, err // as it was
+		return text, err // as it was at the start
 	}
 	return readFile(path)
 }
@@ -258,7 +259,7 @@ func (s *stalled) count() int {
 	return s.reads
 }
 
-// goAway has reads wait until back is called.
+// goAway makes reads block until back is called.
 func (s *stalled) goAway() (back func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -272,7 +273,7 @@ func (s *stalled) goAway() (back func()) {
 	}
 }
 
-// atOnce runs f, which must not wait for anything.
+// atOnce runs f, which must not block.
 func atOnce(t *testing.T, what string, f func()) {
 	t.Helper()
 	begun := time.Now()
@@ -307,7 +308,7 @@ func TestWatchDeadMount(t *testing.T) {
 			t.Errorf("Reload: %v", err)
 		}
 
-		// What the read that was stuck has got is too old for Reload.
+		// The result of the stuck read is too old for Reload.
 		write(t, path, "policies: {a: 2/s}")
 		reloaded := make(chan error)
 		go func() { reloaded <- w.Reload() }()
@@ -357,7 +358,7 @@ func TestWatchTakesNothingHalfWritten(t *testing.T) {
 		}
 		defer w.Close()
 		log.want(t, `level=INFO file=p.yaml changes="stocks: new, 1/second"`)
-		time.Sleep(500 * time.Millisecond) // between looks
+		time.Sleep(500 * time.Millisecond) // between checks
 		for _, text := range []string{"", "policies:\n  stocks: 20/1m", "policies:\n  stocks: 20/1m30s\n"} {
 			limiter.want(t, 1, "stocks: 1/second")
 			write(t, path, text)
@@ -414,7 +415,7 @@ func TestReload(t *testing.T) {
 	limiter.want(t, 3, "b: 1/second")
 }
 
-// A caller of Reload has its error; the watcher does not log the same again.
+// The caller of Reload gets the error, so the watcher does not log it.
 func TestReloadsErrorIsNotLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -489,7 +490,7 @@ func TestWatchWithEnviron(t *testing.T) {
 	}
 }
 
-// What was counted stays when the number of units changes.
+// Counted requests still count after the number of units changes.
 func TestChangedLimitKeepsWhatWasCounted(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -527,16 +528,16 @@ func TestChangedLimitKeepsWhatWasCounted(t *testing.T) {
 			for i := range int64(6) {
 				allow(true, 9-i)
 			}
-			say("policies: {api: 20/minute}") // 6 taken
+			say("policies: {api: 20/minute}") // 6 units are used
 			allow(true, 13)
-			say("policies: {api: 8/minute}") // 7 taken
+			say("policies: {api: 8/minute}") // 7 units are used
 			allow(true, 0)
 			allow(false, 0)
-			say("policies: {api: 4/minute}") // 8 taken
+			say("policies: {api: 4/minute}") // 8 units are used
 			allow(false, 0)
 			say("policies: {api: {limits: 9/minute, shadow: true, failure: open, header: a}}")
 			allow(true, 0)
-			say("policies: {}") // 9 taken of the program's 10
+			say("policies: {}") // 9 of the program's 10 units are used
 			allow(true, 0)
 			allow(false, 0)
 		})

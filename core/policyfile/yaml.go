@@ -13,10 +13,9 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// maxTokens is how many pieces of YAML a file may have, enough for 5,000
-// policies. The parser's time grows with the square of them, and its stack with
-// brackets in brackets: 20,000 take it up to half a second, while a megabyte of
-// brackets takes minutes.
+// maxTokens bounds the tokens of YAML in a file. It is enough for 5,000 policies. The
+// parser's time grows with the square of the tokens, and its stack with nested brackets.
+// 20,000 tokens take up to half a second, while a megabyte of brackets takes minutes.
 const maxTokens = 20_000
 
 const example = "policies: {stocks: 500/minute}"
@@ -24,11 +23,11 @@ const example = "policies: {stocks: 500/minute}"
 // pair is a key of a mapping with its value.
 type pair struct {
 	key   string
-	line  int // of the key
+	line  int // line of the key
 	value ast.Node
 }
 
-// policyPairs are what text says of each policy.
+// policyPairs returns the names in text with their values.
 func (r *reader) policyPairs(text []byte) ([]pair, error) {
 	top, err := r.document(text)
 	if err != nil {
@@ -53,14 +52,15 @@ func (r *reader) policyPairs(text []byte) ([]pair, error) {
 	return r.pairs(policies, "")
 }
 
-// pairs are what a mapping has, each key once. Errors begin with prefix.
+// pairs returns the pairs of a mapping. A key that is set twice is an error. Errors begin
+// with prefix.
 func (r *reader) pairs(mapping *ast.MappingNode, prefix string) ([]pair, error) {
 	pairs := make([]pair, 0, len(mapping.Values))
 	first := make(map[string]int, len(mapping.Values))
 	for _, v := range mapping.Values {
 		p := pair{key: written(v.Key), line: line(v.Key), value: v.Value}
 		if at, twice := first[p.key]; twice {
-			return nil, r.at(p.line, "%s%q is there twice, first in line %d: keep one", prefix, clip(p.key), at)
+			return nil, r.at(p.line, "%s%q is set twice, first in line %d: keep one", prefix, clip(p.key), at)
 		}
 		first[p.key] = p.line
 		pairs = append(pairs, p)
@@ -68,15 +68,15 @@ func (r *reader) pairs(mapping *ast.MappingNode, prefix string) ([]pair, error) 
 	return pairs, nil
 }
 
-// document is the mapping that text consists of.
+// document returns the one mapping in text.
 func (r *reader) document(text []byte) (*ast.MappingNode, error) {
 	if len(text) > MaxSize {
 		return nil, r.at(1, "larger than 1 MiB: write fewer policies")
 	}
-	text = bytes.TrimPrefix(text, []byte("\ufeff")) // some editors begin files with it
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // some editors write a byte order mark
 	text = unixLines(text)
 	if i := bytes.IndexFunc(text, notText); i >= 0 {
-		return nil, r.at(1+bytes.Count(text[:i], []byte("\n")), "byte 0x%02x is no text: write YAML in UTF-8", text[i])
+		return nil, r.at(1+bytes.Count(text[:i], []byte("\n")), "byte 0x%02x is not text: write YAML in UTF-8", text[i])
 	}
 	file, err := r.parse(string(text))
 	if err != nil {
@@ -92,8 +92,8 @@ func (r *reader) document(text []byte) (*ast.MappingNode, error) {
 	return top, nil
 }
 
-// unixLines returns text with the line breaks that the parser counts as editors do.
-// It counts others twice after a comment.
+// unixLines returns text with Unix line endings. The parser counts others twice after a
+// comment.
 func unixLines(text []byte) []byte {
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
 	return bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))
@@ -104,16 +104,15 @@ func notText(c rune) bool {
 }
 
 func (r *reader) parse(text string) (file *ast.File, err error) {
-	// A file that is read anew while a service runs must not end it, whatever
-	// the parser makes of it.
+	// A panic of the parser must not end a service that reads a file again.
 	defer func() {
 		if recover() != nil {
-			err = r.at(1, "not YAML that can be read: write %s", example)
+			err = r.at(1, "not valid YAML: write %s", example)
 		}
 	}()
 	tokens := lexer.Tokenize(text)
 	if len(tokens) > maxTokens {
-		return nil, r.at(tokens[maxTokens].Position.Line, "more than %d pieces of YAML up to here: write fewer policies", maxTokens)
+		return nil, r.at(tokens[maxTokens].Position.Line, "more than %d tokens of YAML up to here: write fewer policies", maxTokens)
 	}
 	file, err = parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // pairs finds them
 	var located yaml.Error
@@ -126,7 +125,7 @@ func (r *reader) parse(text string) (file *ast.File, err error) {
 	return nil, r.at(1, "%s", clip(err.Error()))
 }
 
-// advice is a message of the parser, unless there are better words.
+// advice returns a message of the parser, or a clearer one.
 func advice(message string) string {
 	if strings.HasPrefix(message, "tab character") || strings.HasPrefix(message, "found character '\t'") {
 		return "a tab: indent with spaces"
@@ -134,8 +133,8 @@ func advice(message string) string {
 	return message
 }
 
-// written is a scalar as it is written in the file, without quotes.
+// written returns a scalar as it stands in the file, without quotes.
 func written(n ast.Node) string { return n.GetToken().Value }
 
-// line is where a node starts.
+// line returns the line where a node starts.
 func line(n ast.Node) int { return n.GetToken().Position.Line }
