@@ -16,7 +16,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/monitor"
 )
 
-// newPage is a page that is asked without a server, with what the limiter logs.
+// newPage returns a page without a server, and the limiter's log.
 func newPage(t testing.TB, options ...monitor.Option) (http.Handler, *lines) {
 	t.Helper()
 	log := new(lines)
@@ -32,14 +32,14 @@ func newPage(t testing.TB, options ...monitor.Option) (http.Handler, *lines) {
 	return monitor.New(limiter, recorder, options...), log
 }
 
-// newTokenPage is a page without a password, with its token.
+// newTokenPage returns a page without a password, and its token.
 func newTokenPage(t testing.TB, options ...monitor.Option) (page http.Handler, token string, log *lines) {
 	t.Helper()
 	page, log = newPage(t, append(options, monitor.WithLink(func(query string) { token, _ = strings.CutPrefix(query, "?token=") }))...)
 	return page, token, log
 }
 
-// try asks the page from a peer, for a host.
+// try requests the page from a peer, for a host.
 func try(page http.Handler, method, path, peer, host string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequestWithContext(context.Background(), method, "/mount"+path, strings.NewReader(`{"key":"k","seconds":1}`))
 	r.RemoteAddr, r.Host = peer, host
@@ -58,8 +58,8 @@ const (
 
 var paths = []string{"/", "/app.js", "/api/state", "/api/key?policy=api&key=k", "/api/live", "/api", "/none", "", "//", "/index.html", "/../"}
 
-// Without a password or WithAuthorize a token is the only way in, wherever a
-// request comes from and whatever it claims.
+// Without a password or WithAuthorize the token is the only way in, for every peer and
+// all header fields.
 func TestTokenOnly(t *testing.T) {
 	page, token, log := newTokenPage(t)
 	if len(token) < 22 { // 128 bits in base64; rand.Text has 130 in 26
@@ -113,8 +113,7 @@ func TestTokenOnly(t *testing.T) {
 	}
 }
 
-// The link is logged once, and the token nowhere else: neither in other lines nor
-// in responses.
+// The link is logged once. The token is in no other log line or response.
 func TestLinkIsLogged(t *testing.T) {
 	page, log := newPage(t)
 	_, query, ok := strings.Cut(log.String(), `link="?token=`)
@@ -144,8 +143,8 @@ func TestLinkIsLogged(t *testing.T) {
 	}
 }
 
-// The link sets a cookie for the path that it was asked at, and redirects, relative
-// to it, to an address without the token.
+// The link sets a cookie for the path of the request. It redirects with a relative
+// address without the token.
 func TestLink(t *testing.T) {
 	page, token, _ := newTokenPage(t)
 	for _, c := range []struct {
@@ -170,12 +169,13 @@ func TestLink(t *testing.T) {
 			t.Errorf("%s: status %d, Location %q, Set-Cookie %q", c.path, w.Code, w.Header().Get("Location"), cookie)
 		}
 	}
-	// From another site a redirect would come without the cookie, so a script goes on.
+	// A redirect from another site would not send the cookie, so a script moves on.
 	w := try(page, "GET", "/?token="+token, elsewhere, "a.example", "Sec-Fetch-Site", "cross-site")
 	if w.Code != 200 || !strings.Contains(w.Header().Get("Set-Cookie"), token) || !strings.Contains(w.Body.String(), "location.replace(location.pathname + location.hash)") {
 		t.Errorf("status %d, %v, %s", w.Code, w.Header(), w.Body)
 	}
-	// And to the slash, with the token: the cookie would be for the directory above.
+	// The script also adds the slash, and keeps the token. The cookie would be for the
+	// directory above.
 	w = try(http.StripPrefix("/a/b", page), "GET", "/a/b?token="+token, elsewhere, "a.example")
 	if w.Code != 200 || w.Header().Get("Set-Cookie") != "" || !strings.Contains(w.Body.String(), `location.pathname + "/" + location.search`) {
 		t.Errorf("status %d, %v, %s", w.Code, w.Header(), w.Body)
@@ -188,7 +188,7 @@ func basic(password string) string {
 	return r.Header.Get("Authorization")
 }
 
-// With a password, whoever has it gets in from anywhere.
+// The password is accepted from any peer.
 func TestPassword(t *testing.T) {
 	page, log := newPage(t, monitor.WithPassword("secret"))
 	for range 50 { // the right one is not limited
@@ -220,7 +220,8 @@ func TestPassword(t *testing.T) {
 	}
 }
 
-// Guesses are counted by client. Nobody's guesses keep out who has the secret.
+// Guesses are counted by client. Guesses of others never keep out a client with the
+// secret.
 func TestGuesses(t *testing.T) {
 	password, log := newPage(t, monitor.WithPassword("secret"))
 	byToken, token, _ := newTokenPage(t)
@@ -264,7 +265,7 @@ func TestGuesses(t *testing.T) {
 		if status := guess("10.0.0.1:1", "X-Forwarded-For", "203.0.113.10"); status != 401 {
 			t.Errorf("another client of the proxy: status %d", status)
 		}
-		for i := range 25 { // who is no proxy can't be many
+		for i := range 25 { // a peer that is not a proxy can't change its address
 			if status := guess(elsewhere, "X-Forwarded-For", fmt.Sprintf("192.0.2.%d", i)); (status == 429) != (i >= 20) {
 				t.Errorf("guess %d: status %d", i, status)
 			}
@@ -282,7 +283,7 @@ func TestGuesses(t *testing.T) {
 	}
 }
 
-// BenchmarkGuess measures how many guesses a core judges.
+// BenchmarkGuess measures how many guesses a core checks.
 func BenchmarkGuess(b *testing.B) {
 	page, _ := newPage(b, monitor.WithPassword("secret"))
 	r := httptest.NewRequest("GET", "/api/state", nil)
@@ -302,7 +303,7 @@ func TestAuthorize(t *testing.T) {
 	}
 }
 
-// Only the page itself can act, and only if it may.
+// Only the page itself can act, and only with access to it.
 func TestActionsAreGuarded(t *testing.T) {
 	page, _ := newPage(t, monitor.WithAuthorize(anyone))
 	readOnly, _ := newPage(t, monitor.WithAuthorize(anyone), monitor.WithReadOnly())
@@ -335,8 +336,7 @@ func TestActionsAreGuarded(t *testing.T) {
 	}
 }
 
-// Responses can't be framed, cached, or taken for anything but what they are, and
-// lead nowhere but to relative addresses.
+// Responses can't be framed, cached, or read as another type. Their links are relative.
 func TestFieldsOfResponses(t *testing.T) {
 	page, _ := newPage(t, monitor.WithAuthorize(anyone))
 	mounted := http.StripPrefix("/a/b", page)
@@ -360,7 +360,7 @@ func TestFieldsOfResponses(t *testing.T) {
 	}
 }
 
-// The page refers to addresses relative to its own only.
+// The page uses only relative addresses.
 func TestRelativeAddresses(t *testing.T) {
 	page, _ := newPage(t, monitor.WithAuthorize(anyone))
 	absolute := regexp.MustCompile(`(href|src|action)=["']?(/|\w+:)|["'\x60]/[a-z]|url\(`)

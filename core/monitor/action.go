@@ -15,7 +15,7 @@ import (
 // maxBody bounds the body of an action, in bytes.
 const maxBody = 4 << 10
 
-// request is what an action is told.
+// request is the body of an action.
 type request struct {
 	Policy  string       `json:"policy"`
 	Key     string       `json:"key"`
@@ -23,7 +23,7 @@ type request struct {
 	Limits  []core.Limit `json:"limits"`
 	Mode    core.Mode    `json:"mode"`
 
-	counted string // what Handler.counted makes of Key
+	counted string // the result of Handler.counted for Key
 }
 
 // action responds to a POST: it calls do, and logs the action and the peer that sent it.
@@ -32,15 +32,15 @@ func (h *Handler) action(do func(*http.Request, *request) error) http.Handler {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
-			refuse(w, http.StatusMethodNotAllowed, "actions are sent with POST")
+			refuse(w, http.StatusMethodNotAllowed, "send actions with POST")
 			return
 		}
 		if h.readOnly {
 			refuse(w, http.StatusForbidden, "the monitor is read-only")
 			return
 		}
-		// Other sites can send forms, which are no JSON, and browsers ask first for
-		// anything else.
+		// Other sites can send forms, which are not JSON. For other types a browser sends
+		// a preflight first.
 		if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 			refuse(w, http.StatusUnsupportedMediaType, "the body must be application/json")
 			return
@@ -49,11 +49,11 @@ func (h *Handler) action(do func(*http.Request, *request) error) http.Handler {
 		body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 		body.DisallowUnknownFields()
 		if err := body.Decode(&asked); err != nil {
-			refuse(w, http.StatusBadRequest, "the body is not what is expected: "+err.Error())
+			refuse(w, http.StatusBadRequest, "the body is not valid: "+err.Error())
 			return
 		}
 		if _, err := body.Token(); !errors.Is(err, io.EOF) {
-			refuse(w, http.StatusBadRequest, "more follows the body")
+			refuse(w, http.StatusBadRequest, "the body has data after the JSON")
 			return
 		}
 		asked.counted = h.counted(r.Context(), asked.Key)
@@ -69,7 +69,7 @@ func (h *Handler) action(do func(*http.Request, *request) error) http.Handler {
 	})
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusForbidden, "another site may not act here")
+		refuse(w, http.StatusForbidden, "requests from other sites are not allowed")
 	}))
 	return protection.Handler(handler)
 }
@@ -107,13 +107,13 @@ const maxBan = 365 * 24 * time.Hour
 
 func (r *request) checkSeconds() error {
 	if !(r.Seconds >= 0.001 && r.Seconds <= maxBan.Seconds()) {
-		return core.Refuse(http.StatusBadRequest, "seconds is from 0.001 to 31536000, a year")
+		return core.Refuse(http.StatusBadRequest, "seconds must be from 0.001 to 31536000, a year")
 	}
 	return nil
 }
 
-// ending returns the end, by the store's clock, of a rule that lasts for the seconds
-// that are asked; never for 0.
+// ending returns the end, by the store's clock, of a rule that lasts for that many
+// seconds. For 0 the rule has no end.
 func (h *Handler) ending(ctx context.Context, asked *request) (time.Time, error) {
 	if asked.Seconds == 0 {
 		return time.Time{}, nil
@@ -131,7 +131,7 @@ func (h *Handler) unban(r *http.Request, asked *request) error {
 	}
 	found, err := h.limiter.Unban(r.Context(), asked.counted)
 	if err == nil && !found && asked.Key != asked.counted {
-		found, err = h.limiter.Unban(r.Context(), asked.Key) // a program has banned the address as a key
+		found, err = h.limiter.Unban(r.Context(), asked.Key) // a program has banned the address itself
 	}
 	if err == nil && !found {
 		return core.Refuse(http.StatusNotFound, "the key is not banned")
@@ -149,7 +149,7 @@ func (h *Handler) override(r *http.Request, asked *request) error {
 		options[i] = l
 	}
 	if len(options) == 0 {
-		return core.Refuse(http.StatusBadRequest, `limits is missing: send some such as ["5/second"]`)
+		return core.Refuse(http.StatusBadRequest, `limits is missing: send limits such as ["5/second"]`)
 	}
 	if _, err := p.With(options...); err != nil {
 		return core.Refuse(http.StatusBadRequest, err.Error())
@@ -163,13 +163,13 @@ func (h *Handler) restore(r *http.Request, asked *request) error {
 	}
 	found, err := h.limiter.DeleteRule(r.Context(), core.Rule{Kind: core.RuleOverride, Policy: asked.Policy}.ID())
 	if err == nil && !found {
-		return core.Refuse(http.StatusNotFound, "the policy's limits are its own")
+		return core.Refuse(http.StatusNotFound, "the policy's limits are not overridden")
 	}
 	return err
 }
 
-// switchTo switches a policy, or "*" for all, to a mode: for some seconds, or without
-// end.
+// switchTo switches a policy, or "*" for all policies, to a mode. The switch ends after
+// some seconds, or has no end.
 func (h *Handler) switchTo(r *http.Request, asked *request) error {
 	switch asked.Mode {
 	case core.ModeOn, core.ModeShadow, core.ModeOff:
@@ -198,6 +198,6 @@ func (h *Handler) switchTo(r *http.Request, asked *request) error {
 }
 
 var (
-	errNoPolicy = core.Refuse(http.StatusNotFound, "no process has told of such a policy")
+	errNoPolicy = core.Refuse(http.StatusNotFound, "no process has published this policy")
 	errNoKey    = core.Refuse(http.StatusBadRequest, "key is missing")
 )

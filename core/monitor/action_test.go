@@ -40,7 +40,7 @@ func onStores(t *testing.T, test func(t *testing.T, store core.Store)) {
 	t.Run("redis", func(t *testing.T) { test(t, redisStore(t, redistest.Start(t))) })
 }
 
-// A key's page has its log and its limits.
+// The page of a key shows its log and its limits.
 func TestKey(t *testing.T) {
 	onStores(t, func(t *testing.T, store core.Store) {
 		s := newSite(t, store, monitor.WithKeyNames(func(policy, key string) string { return "name of " + policy + " " + key }))
@@ -93,7 +93,7 @@ func TestKey(t *testing.T) {
 	})
 }
 
-// Each action does what it says, and is logged with who did it.
+// Each action works, and is logged with the peer that sent it.
 func TestActions(t *testing.T) {
 	onStores(t, func(t *testing.T, store core.Store) {
 		var log lines
@@ -173,8 +173,8 @@ func TestActions(t *testing.T) {
 	})
 }
 
-// A process that has never met a policy can look after its keys, by what others
-// have told of it.
+// A process that has never used a policy can manage its keys, by the traits that others
+// have published.
 func TestPolicyOfAnotherProcess(t *testing.T) {
 	server := redistest.Start(t)
 	a, b := newSite(t, redisStore(t, server)), newSite(t, redisStore(t, server))
@@ -190,8 +190,8 @@ func TestPolicyOfAnotherProcess(t *testing.T) {
 	}
 }
 
-// A Redis that is down loses what the other processes would have been told, and
-// nothing of this one; and it slows nobody.
+// While Redis is down, the publications of other processes are lost. This process loses
+// nothing, and no request is slowed down.
 func TestRedisDown(t *testing.T) {
 	server := redistest.Start(t)
 	store := redisstream.New(server.Client(), redisstream.WithTimeout(500*time.Millisecond))
@@ -209,14 +209,14 @@ func TestRedisDown(t *testing.T) {
 		return len(now.Processes) == 1 && len(now.Processes[0].Down) == 1 && now.Policies[0].By.Fallback > 0 && now.Policies[0].By.Redis == 2 && now.Alone != nil
 	})
 	server.Restart()
-	eventually(t, "Redis is back, and told again", func() bool {
+	eventually(t, "Redis is back, and has new entries", func() bool {
 		s.allow(t, costs, "k2", 1)
 		pic, err := monitor.Read(t.Context(), store)
 		return err == nil && len(pic.Processes) == 1 && len(pic.Processes[0].Down) == 0
 	})
 }
 
-// lines are a log that is written and read at once.
+// lines is a log that is written and read concurrently.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -234,7 +234,7 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// A monitor whose recorder hears nothing says so, once made.
+// New warns about a monitor whose recorder receives no decisions.
 func TestUntoldMonitor(t *testing.T) {
 	store := core.NewMemory()
 	recorder := monitor.NewRecorder(store)
@@ -254,7 +254,7 @@ func TestUntoldMonitor(t *testing.T) {
 	}
 }
 
-// What the store makes of an action is said in words for people, and the log has the error.
+// A failed action gets a text for people. The log has the error.
 func TestActionFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		err    error
@@ -262,10 +262,10 @@ func TestActionFails(t *testing.T) {
 		want   string
 	}{
 		"down":           {errors.New("dial tcp 10.9.8.7:6379: connect: connection refused"), 503, "the store does not answer"},
-		"refused":        {fmt.Errorf("%w: NOPERM 10.9.8.7", store.ErrRejected), 409, "the store refuses: the log of this process says why"},
+		"refused":        {fmt.Errorf("%w: NOPERM 10.9.8.7", store.ErrRejected), 409, "the store failed: the log of this process has the error"},
 		"not a log":      {store.ErrWrongType, 409, "another program uses this key in the store: give one of them a prefix of its own"},
 		"full":           {store.ErrFull, 409, "the store in memory has no room for another key"},
-		"overloaded":     {core.ErrOverloaded, 503, "this process is overloaded: look whether"},
+		"overloaded":     {core.ErrOverloaded, 503, "this process is overloaded: check whether"},
 		"closed":         {store.ErrClosed, 503, "this process is shutting down"},
 		"too many rules": {store.ErrTooManyRules, 409, "rules already: end some, or block networks instead of addresses"},
 	} {
@@ -284,7 +284,7 @@ func TestActionFails(t *testing.T) {
 	}
 }
 
-// brokenStore fails to change anything.
+// brokenStore fails every change.
 type brokenStore struct {
 	core.Store
 	err error

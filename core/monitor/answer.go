@@ -11,27 +11,27 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// answer sends a value as JSON, with '<' and '>' escaped, so that no text in it is
-// markup to anyone.
+// answer sends a value as JSON. It escapes '<' and '>', so that no browser reads a text
+// as markup.
 func answer(w http.ResponseWriter, value any) {
 	body, err := json.Marshal(value)
 	if err != nil {
-		refuse(w, http.StatusInternalServerError, "the answer can't be written")
+		refuse(w, http.StatusInternalServerError, "the response can't be written")
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(body)
 }
 
-// refuse answers with a problem document.
+// refuse responds with a problem document.
 func refuse(w http.ResponseWriter, status int, detail string) {
 	w.Header().Set("Content-Type", field.ProblemType)
 	w.WriteHeader(status)
 	_, _ = w.Write(core.Problem{Title: http.StatusText(status), Status: status, Detail: detail}.Body())
 }
 
-// fail answers for the limiter's error about an action, in words for people. With 503
-// the action may have been done: the store did not say. The log has the error itself.
+// fail responds to the limiter's error about an action, with a text for people. After a
+// 503, nobody knows whether the action was done. The log has the error itself.
 func fail(w http.ResponseWriter, err error) {
 	var refused *core.Problem
 	switch {
@@ -42,11 +42,11 @@ func fail(w http.ResponseWriter, err error) {
 	case errors.Is(err, store.ErrWrongType):
 		refuse(w, http.StatusConflict, "another program uses this key in the store: give one of them a prefix of its own")
 	case errors.Is(err, store.ErrRejected):
-		refuse(w, http.StatusConflict, "the store refuses: the log of this process says why")
+		refuse(w, http.StatusConflict, "the store failed: the log of this process has the error")
 	case errors.Is(err, store.ErrFull):
 		refuse(w, http.StatusConflict, "the store in memory has no room for another key: raise its maximum with core.WithMaxKeys")
 	case errors.Is(err, core.ErrOverloaded):
-		refuse(w, http.StatusServiceUnavailable, "this process is overloaded: look whether it was done, and try again")
+		refuse(w, http.StatusServiceUnavailable, "this process is overloaded: check whether the action was done, then try again")
 	case errors.Is(err, store.ErrClosed):
 		refuse(w, http.StatusServiceUnavailable, "this process is shutting down: use another one")
 	default:

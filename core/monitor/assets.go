@@ -9,7 +9,8 @@ import (
 //go:embed assets
 var files embed.FS
 
-// mediaTypes are those of the page's files, whatever the machine knows of types.
+// mediaTypes are the types of the page's files. They do not depend on the machine's own
+// list.
 var mediaTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -21,7 +22,7 @@ var mediaTypes = map[string]string{
 func asset(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		refuse(w, http.StatusMethodNotAllowed, "the page is only read")
+		refuse(w, http.StatusMethodNotAllowed, "use GET for the page")
 		return
 	}
 	name := r.URL.Path

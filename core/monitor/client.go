@@ -7,8 +7,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// block, exempt and what ends them are about the client in key: an address or a network
-// is matched with the addresses of requests, and anything else with keys.
+// block, exempt and the actions that end them concern the client in key. An address or a
+// network matches the addresses of requests. Any other text matches keys.
 
 func (h *Handler) block(r *http.Request, asked *request) error {
 	return h.setClient(r, core.RuleBlock, asked)
@@ -26,7 +26,7 @@ func (h *Handler) unexempt(r *http.Request, asked *request) error {
 	return h.endClient(r, core.RuleExempt, asked)
 }
 
-// setClient makes a rule for as many seconds as are asked, or without end for 0.
+// setClient sets a rule for the seconds in the request, or without an end for 0.
 func (h *Handler) setClient(r *http.Request, kind core.RuleKind, asked *request) error {
 	if asked.Key == "" {
 		return errNoKey
@@ -43,7 +43,7 @@ func (h *Handler) endClient(r *http.Request, kind core.RuleKind, asked *request)
 	if asked.Key == "" {
 		return errNoKey
 	}
-	// A rule that a program has made can be about an address as a key.
+	// A program may have made the rule for an address as a key.
 	for _, rule := range []core.Rule{clientRule(kind, asked.Key), {Kind: kind, Key: asked.Key}} {
 		if found, err := h.limiter.DeleteRule(r.Context(), rule.ID()); err != nil || found {
 			return err
@@ -52,7 +52,7 @@ func (h *Handler) endClient(r *http.Request, kind core.RuleKind, asked *request)
 	return core.Refuse(http.StatusNotFound, "no such rule is in force")
 }
 
-// clientRule is a rule about a key, an address or a network.
+// clientRule returns a rule for a key, an address or a network.
 func clientRule(kind core.RuleKind, client string) core.Rule {
 	if network, err := netip.ParsePrefix(client); err == nil {
 		return core.Rule{Kind: kind, Network: network}

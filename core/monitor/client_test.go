@@ -18,7 +18,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// A client is blocked and exempt by its network, an address or a key, and both end.
+// A client is blocked and exempt by its network, its address or its key. Both rules can
+// be ended.
 func TestBlockAndExempt(t *testing.T) {
 	onStores(t, func(t *testing.T, store core.Store) {
 		s := newSite(t, store)
@@ -57,7 +58,7 @@ func TestBlockAndExempt(t *testing.T) {
 		act("unblock", `{"key":"user=ann"}`, 204)
 		reason("user=ann", core.ReasonLimits)
 
-		// A program may have blocked an address as a key.
+		// A program may block an address as a key.
 		if err := s.limiter.SetRule(t.Context(), core.Rule{Kind: core.RuleBlock, Key: "192.0.2.1"}); err != nil {
 			t.Fatal(err)
 		}
@@ -74,8 +75,8 @@ func TestBlockAndExempt(t *testing.T) {
 	})
 }
 
-// A key is found by the credential that it is the digest of, which goes nowhere: into no
-// log, and not into the store.
+// A search finds the key of a credential. The credential is in no log, and not in the
+// store.
 func TestSearchByCredential(t *testing.T) {
 	const secret = "sk_live_51Hn8"
 	server := redistest.Start(t)
@@ -105,7 +106,7 @@ func TestSearchByCredential(t *testing.T) {
 			t.Fatalf("%q: status %d: %s", q, a.StatusCode, a.body)
 		}
 		if strings.Contains(a.body, secret) {
-			t.Errorf("%q is answered with %s", q, a.body)
+			t.Errorf("response to %q: %s", q, a.body)
 		}
 		if err := json.Unmarshal([]byte(a.body), &f); err != nil {
 			t.Fatal(err)
@@ -132,7 +133,7 @@ func TestSearchByCredential(t *testing.T) {
 			return len(f.Keys) == 2 && keys[key] && keys[joined]
 		})
 	}
-	// What is not found may be counted by one of these.
+	// A key that is not found may have one of these forms.
 	other, err := adapter.CredentialKey(limiter, "x-api-key", "another")
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +148,7 @@ func TestSearchByCredential(t *testing.T) {
 			t.Errorf("%q: %+v, want guesses %s", q, f, want)
 		}
 	}
-	// A GET, whose address is logged, does not look for credentials.
+	// A GET does not search for credentials, since its address is logged.
 	var get found
 	if s.get(t, "api/search?q="+secret, &get); len(get.Keys) != 0 || get.Digest != "" || len(get.Guesses) != 0 {
 		t.Errorf("by GET: %+v", get)
@@ -170,8 +171,8 @@ func TestSearchByCredential(t *testing.T) {
 	}
 }
 
-// A banned key's limits are what its log says, and it is told what was decided lately and
-// under which other policies.
+// The page of a banned key shows the limits by its log. It also has the latest decisions,
+// and the other policies with the key.
 func TestKeyOfABannedClient(t *testing.T) {
 	onStores(t, func(t *testing.T, store core.Store) {
 		s := newSite(t, store)
@@ -222,19 +223,19 @@ func TestKeyOfABannedClient(t *testing.T) {
 	})
 }
 
-// Without Redis a key can't be read, which is said in words for people.
+// Without Redis a key can't be read. The response has a text for people.
 func TestKeyWithoutRedis(t *testing.T) {
 	server := redistest.Start(t)
 	s := newSite(t, redisStore(t, server))
 	s.allow(t, api, "k", 1)
 	server.Kill()
 	a := s.ask(t, "POST", "api/key", `{"policy":"api","key":"k"}`)
-	if want := "the store does not answer, so what this key has used is not known"; a.StatusCode != 503 || !strings.Contains(a.body, want) || strings.Contains(a.body, server.Addr) {
+	if want := "the store does not answer, so the use of this key is not known"; a.StatusCode != 503 || !strings.Contains(a.body, want) || strings.Contains(a.body, server.Addr) {
 		t.Errorf("status %d: %s, want %q", a.StatusCode, a.body, want)
 	}
 }
 
-// With hashed addresses, a search by address finds a client, and nothing shows the
+// With hashed addresses, a search by address finds a client. No response shows the
 // address.
 func TestHashedAddresses(t *testing.T) {
 	const client = "203.0.113.7"
@@ -255,7 +256,7 @@ func TestHashedAddresses(t *testing.T) {
 		eventually(t, "the search is answered with "+want, func() bool {
 			a := s.ask(t, "POST", "api/search", `{"q":"`+client+`"}`)
 			if strings.Contains(a.body, client) {
-				t.Errorf("the search is answered with %s", a.body)
+				t.Errorf("response to the search: %s", a.body)
 			}
 			return strings.Contains(a.body, want)
 		})
@@ -267,7 +268,7 @@ func TestHashedAddresses(t *testing.T) {
 	if a := s.ask(t, "POST", "api/unban", `{"key":"`+key+`"}`); a.StatusCode != 204 {
 		t.Errorf("the end of a ban: %d %s", a.StatusCode, a.body)
 	}
-	// An address that an operator types stands for the key of its client.
+	// An address from an operator is replaced by the key of its client.
 	reason := func(when string, want core.Reason, remaining int64) {
 		t.Helper()
 		if d, err := limiter.Peek(t.Context(), api, key); err != nil || d.Reason != want || d.Remaining != remaining {

@@ -19,7 +19,7 @@ import (
 
 var skews = []time.Duration{-3 * time.Hour, -10 * time.Second, 10 * time.Second, 3 * time.Hour}
 
-// skewedStore keeps its logs and its feed by a clock that is another than ours.
+// skewedStore uses another clock than the test for its logs and its feed.
 type skewedStore struct {
 	core.Store
 	ahead atomic.Int64
@@ -85,7 +85,7 @@ func (s *skewedStore) fail(err error) {
 	s.err = err
 }
 
-// streamed is a response that can be streamed.
+// streamed is a response that supports streaming.
 type streamed struct{ *httptest.ResponseRecorder }
 
 func (streamed) SetWriteDeadline(time.Time) error { return nil }
@@ -111,7 +111,7 @@ func decode[T any](t *testing.T, text string) (v T) {
 	return v
 }
 
-// Everything on the page is by the feed's clock, whatever the machine's own is.
+// All times on the page are by the feed's clock, whatever the machine's clock is.
 func TestPageGoesByTheFeedsClock(t *testing.T) {
 	for _, ahead := range skews {
 		t.Run(ahead.String(), func(t *testing.T) {
@@ -134,7 +134,7 @@ func testPage(t *testing.T, ahead time.Duration) {
 		defer close(watching)
 		stream = ask(t, page, "/api/live")
 	}()
-	// One decision of each process in each second of the feed's clock, in its middle.
+	// Each process makes one decision in the middle of each second of the feed's clock.
 	const seconds = 20
 	begun := store.now()
 	time.Sleep(500 * time.Millisecond)
@@ -201,7 +201,7 @@ func testPage(t *testing.T, ahead time.Duration) {
 		t.Errorf("%d seconds polled, want %d", polled, recent)
 	}
 
-	// Without the feed the clock is as it was last known.
+	// Without the feed the clock keeps its last offset.
 	store.fail(errors.New("down"))
 	time.Sleep(10 * time.Second)
 	now = decode[state](t, ask(t, page, "/api/state"))
@@ -235,8 +235,8 @@ func testPage(t *testing.T, ahead time.Duration) {
 	}
 }
 
-// A page that is opened in an outage has never seen the others, and does not say since
-// when it has not.
+// A page that is opened in an outage has never seen the others. It shows no time since
+// when.
 func TestAloneFromTheBeginning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newSkewedStore(0)
@@ -257,7 +257,7 @@ func TestAloneFromTheBeginning(t *testing.T) {
 	})
 }
 
-// Without a feed the clock is the process's own.
+// Without a feed the clock is the process's own clock.
 func TestPageWithoutFeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := core.NewMemory()
@@ -273,8 +273,8 @@ func TestPageWithoutFeed(t *testing.T) {
 	})
 }
 
-// A recorder that has no answer at its start goes by the feed's clock from the
-// first entry on that is added, and what was told by its own is in nobody's way.
+// A recorder without a response at its start uses the feed's clock from its first added
+// entry on. Earlier publications by its own clock do no harm.
 func TestFeedAnswersLate(t *testing.T) {
 	for _, ahead := range skews {
 		synctest.Test(t, func(t *testing.T) {
@@ -293,7 +293,7 @@ func TestFeedAnswersLate(t *testing.T) {
 			if off := r.picture.clock.now().Sub(store.now()); off < -time.Millisecond || off > time.Millisecond {
 				t.Errorf("%v: the clock is %v off", ahead, off)
 			}
-			// Each second since has its decision, but for the one that is under way.
+			// Each second since then has its decision, except the current one.
 			if n := r.picture.fine.sum(store.now().UnixMilli(), 25)["api"]; n == nil || n[atAllowed] != 24 {
 				t.Errorf("%v: counted %v in the last 24 seconds, want 24", ahead, n)
 			}
@@ -302,7 +302,7 @@ func TestFeedAnswersLate(t *testing.T) {
 	}
 }
 
-// The first second is by the feed's clock already.
+// The first second is already by the feed's clock.
 func TestFirstSecond(t *testing.T) {
 	for _, ahead := range skews {
 		synctest.Test(t, func(t *testing.T) {
@@ -320,7 +320,7 @@ func TestFirstSecond(t *testing.T) {
 	}
 }
 
-// The page asks the feed for the time no more often than it reads.
+// The page reads the feed's time at most as often as it reads entries.
 func TestClockIsAskedSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newSkewedStore(time.Hour)
@@ -334,13 +334,12 @@ func TestClockIsAskedSeldom(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		if store.asked > 7 {
-			t.Errorf("asked %d times within a second", store.asked)
+			t.Errorf("time was read %d times within a second", store.asked)
 		}
 	})
 }
 
-// An answer moves the clock only as far as it must: how long it was under way is
-// not known.
+// A response changes the clock only as far as necessary, since its latency is not known.
 func TestClockTakesWhatIsCertain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClock()

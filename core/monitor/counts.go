@@ -16,7 +16,7 @@ type Counts struct {
 	Overloaded   int64 `json:"overloaded"`
 	Error        int64 `json:"error"`
 
-	// By counts the same by what decided. Counts of requests don't have it.
+	// By has the same counts by source. Counts of requests don't have it.
 	By Sources `json:"by,omitzero"`
 }
 
@@ -25,22 +25,22 @@ func (c Counts) Total() int64 {
 	return c.Allowed + c.Denied + c.ShadowDenied + c.Overloaded + c.Error
 }
 
-// Sources are the numbers of decisions by what decided: see [core.Source].
+// Sources are the numbers of decisions by source: see [core.Source].
 type Sources struct {
 	Redis    int64 `json:"redis"`
-	Lease    int64 `json:"lease"` // units that the process took ahead
+	Lease    int64 `json:"lease"` // from units that the process took ahead
 	Memory   int64 `json:"memory"`
-	Fallback int64 `json:"fallback"` // this process's memory, since the store did not answer
+	Fallback int64 `json:"fallback"` // by this process's memory, since the store did not answer
 	None     int64 `json:"none"`     // no log was used
-	Open     int64 `json:"open"`     // of None, those allowed since the store did not answer
+	Open     int64 `json:"open"`     // of None, those allowed because the store did not answer
 }
 
-// tally are counts in the form in which they are added up. Its places are this
-// package's own; in the feed each has its name.
+// tally has counts in the form in which they are summed. Its indexes are internal to this
+// package. In the feed each count has a name.
 type tally [places]int64
 
-// The places of a tally: the results, the sources, and the decisions of an open
-// failure mode, which count as source none too.
+// The indexes of a tally: the results, the sources, and the decisions of an open failure
+// mode, which also count as source none.
 const (
 	atAllowed = iota
 	atDenied
@@ -59,13 +59,13 @@ const (
 	results = atRedis
 )
 
-// placeNames are the names of the places in the feed.
+// placeNames are the names of the indexes in the feed.
 var placeNames = [places]string{
 	"allowed", "denied", "shadow_denied", "overloaded", "error",
 	"redis", "lease", "memory", "fallback", "none", "open",
 }
 
-// resultAt returns the place of a result that a decision has.
+// resultAt returns the index of the result of a decision.
 func resultAt(r core.Result) int {
 	switch r {
 	case core.ResultAllowed:
@@ -94,7 +94,7 @@ func sourceAt(s core.Source) int {
 	return atNone
 }
 
-// decision counts a decision.
+// decision counts one decision.
 func (t *tally) decision(o *core.Observation) {
 	t[resultAt(o.Result)]++
 	t[sourceAt(o.Source)]++
@@ -103,8 +103,8 @@ func (t *tally) decision(o *core.Observation) {
 	}
 }
 
-// request counts the request of a decision, once for all its decisions: what an
-// earlier one made of it is taken back.
+// request counts a request once for all its decisions. It subtracts what an earlier
+// decision on the request added.
 func (t *tally) request(o *core.Observation) {
 	if o.Before == o.Request {
 		return
@@ -121,7 +121,7 @@ func (t *tally) add(o *tally) {
 	}
 }
 
-// total is how many there were.
+// total returns the number of decisions.
 func (t *tally) total() (n int64) {
 	for _, one := range t[:results] {
 		n += one
@@ -129,8 +129,9 @@ func (t *tally) total() (n int64) {
 	return n
 }
 
-// counts returns the counts to show. A request that is denied a second after another
-// limit has allowed it leaves that second one too few, which is not shown.
+// counts returns the counts to show. A request that another limit denies a second after
+// one limit allowed it makes the count of the later second too low by one. counts shows 0
+// in place of a negative count.
 func (t *tally) counts() Counts {
 	if t == nil {
 		return Counts{}
@@ -144,7 +145,7 @@ func (t *tally) counts() Counts {
 	}
 }
 
-// MarshalJSON writes the places that are not 0 by their names.
+// MarshalJSON writes the counts that are not 0, by their names.
 func (t *tally) MarshalJSON() ([]byte, error) {
 	text := []byte{'{'}
 	for i, n := range t {
@@ -158,8 +159,7 @@ func (t *tally) MarshalJSON() ([]byte, error) {
 	return append(text, '}'), nil
 }
 
-// UnmarshalJSON reads what MarshalJSON writes. It passes over names that it does not
-// know.
+// UnmarshalJSON reads what MarshalJSON writes. It ignores unknown names.
 func (t *tally) UnmarshalJSON(data []byte) error {
 	var named map[string]int64
 	if err := json.Unmarshal(data, &named); err != nil {
@@ -171,20 +171,20 @@ func (t *tally) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// other is what policies and routes count as beyond the bounds. No policy can
-// have the name.
+// other is the name for policies and routes beyond the bounds. No policy can have this
+// name.
 const other = "(other)"
 
-// The bounds of what is told apart.
+// The bounds of the numbers of names.
 const (
 	maxPolicies = 128
 	maxRoutes   = 256
 )
 
-// tallies are by policy, or by route.
+// tallies are tallies by policy or by route.
 type tallies map[string]*tally
 
-// of is the tally of name, or of the others if there are too many.
+// of returns the tally of name, or of other if there are too many names.
 func (m tallies) of(name string, most int) *tally {
 	t, ok := m[name]
 	if ok {
@@ -215,7 +215,7 @@ func (m tallies) counts() map[string]Counts {
 	return counts
 }
 
-// onlyName is the name of the tally in a ring of requests, which has no other.
+// onlyName is the name of the one tally in a ring of requests.
 const onlyName = ""
 
 // requestsOf returns the tallies of a ring of requests.

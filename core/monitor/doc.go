@@ -130,9 +130,9 @@
 // happened for a minute. Processes read the feed only while somebody watches.
 //
 // A store that does not answer slows no request. The page still counts all decisions of
-// its own process as allowed or denied. It does not see the other processes meanwhile,
-// and their figures of that time are lost. The page says that its figures are those of
-// one process, and since when.
+// its own process as allowed or denied. It does not show the other processes during that
+// time, and their figures of that time are lost. The page shows a note that its figures
+// are those of one process, and the time since when.
 //
 // # What it counts
 //

@@ -12,12 +12,12 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// entryVersion is that of the entries that this package writes. It changes when the
-// meaning of a field does; a field that is new does not change it.
+// entryVersion is the version of the entries that this package writes. It changes when
+// the meaning of a field changes. A new field does not change it.
 const entryVersion = 2
 
-// entry is what a process tells of one second, as JSON in the feed. It takes about
-// 400 bytes, and 2 kB more every ten seconds, when it has the fields from Top on.
+// entry is the publication of one process for one second, as JSON in the feed. It takes
+// about 400 bytes. Every ten seconds it has the fields from Top on, and takes 2 kB more.
 type entry struct {
 	Version  int     `json:"v"`
 	Process  string  `json:"id"`
@@ -26,9 +26,9 @@ type entry struct {
 	Store    string  `json:"store"`
 	Time     int64   `json:"t"`                  // when the second began, Unix milliseconds
 	Counts   tallies `json:"counts,omitempty"`   // decisions by policy
-	Requests *tally  `json:"requests,omitempty"` // each counts once
+	Requests *tally  `json:"requests,omitempty"` // each request counts once
 	Routes   tallies `json:"routes,omitempty"`   // requests by route
-	P50      float64 `json:"p50"`                // milliseconds, as are these
+	P50      float64 `json:"p50"`                // milliseconds, like the next two
 	P99      float64 `json:"p99"`
 	Down     []Down  `json:"down,omitempty"`
 
@@ -44,7 +44,7 @@ type Down struct {
 	Error  string `json:"error"`
 }
 
-// Traits are what a policy is.
+// Traits are the properties of a policy.
 type Traits struct {
 	Limits     []core.Limit `json:"limits"`
 	Layout     string       `json:"layout"` // "counted", "summed" or "refunded"
@@ -58,7 +58,7 @@ type Traits struct {
 	Unit       string       `json:"unit,omitempty"`       // of [core.Unit]; "" for requests, or for units of no name
 }
 
-// traitsOf are the traits of a policy by the limiter, if that is known.
+// traitsOf returns the traits of a policy, by the limiter if there is one.
 func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
 	failure := p.FailureMode()
 	if limiter != nil {
@@ -106,7 +106,7 @@ func (t Traits) Policy(name string) (*core.Policy, error) {
 	if t.Refundable > 0 {
 		grace := time.Duration(t.Refundable) * time.Millisecond
 		if t.Refundable == (longest / 2).Milliseconds() {
-			grace = 0 // the most there can be, also when the limits are overridden
+			grace = 0 // use the longest possible grace, even when the limits are overridden
 		}
 		options = append(options, core.Refundable(grace))
 	}
@@ -125,26 +125,26 @@ func (t Traits) Policy(name string) (*core.Policy, error) {
 // maxEntry bounds an entry, in bytes.
 const maxEntry = 256 << 10
 
-// parseEntry reads an entry of the feed. One of another version is an error: processes
-// of two versions share a feed while one replaces the other.
+// parseEntry reads an entry of the feed. It returns an error for another version:
+// processes of two versions share a feed during a deployment.
 func parseEntry(data []byte) (e entry, err error) {
 	if len(data) > maxEntry {
-		return entry{}, errors.New("monitor: an entry of the feed is too long")
+		return entry{}, errors.New("monitor: entry of the feed is too long")
 	}
 	var head struct {
 		Version int `json:"v"`
 	}
 	if err := json.Unmarshal(data, &head); err != nil {
-		return entry{}, fmt.Errorf("monitor: an entry of the feed: %w", err)
+		return entry{}, fmt.Errorf("monitor: read entry: %w", err)
 	}
 	if head.Version != entryVersion {
-		return entry{}, fmt.Errorf("monitor: an entry of version %d, not %d", head.Version, entryVersion)
+		return entry{}, fmt.Errorf("monitor: entry has version %d, not %d", head.Version, entryVersion)
 	}
 	if err := json.Unmarshal(data, &e); err != nil {
-		return entry{}, fmt.Errorf("monitor: an entry of the feed: %w", err)
+		return entry{}, fmt.Errorf("monitor: read entry: %w", err)
 	}
 	if e.Process == "" || len(e.Process) > maxProcessID {
-		return entry{}, errors.New("monitor: an entry of the feed names no process")
+		return entry{}, errors.New("monitor: entry has no process")
 	}
 	none := func(_ string, t *tally) bool { return t == nil }
 	maps.DeleteFunc(e.Counts, none)
@@ -159,5 +159,5 @@ func parseEntry(data []byte) (e entry, err error) {
 
 const (
 	maxProcessID = 64
-	maxDown      = 32 // servers of a process that are shown
+	maxDown      = 32 // maximum number of servers that are shown for a process
 )

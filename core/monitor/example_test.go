@@ -9,7 +9,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/monitor"
 )
 
-// A program that knows the address of the page shows the whole link.
+// A program that knows the address of the page prints the whole link.
 func ExampleWithLink() {
 	store := core.NewMemory()
 	recorder := monitor.NewRecorder(store)

@@ -47,7 +47,7 @@ func WithPassword(password string) Option {
 	}
 }
 
-// WithAuthorize lets in the requests for which f returns true, without a token: for
+// WithAuthorize allows the requests for which f returns true, without a token. It is for
 // a service that knows its users. With [WithPassword] a request needs both.
 func WithAuthorize(f func(*http.Request) bool) Option {
 	if f == nil {
@@ -66,7 +66,7 @@ func WithLink(show func(query string)) Option {
 	return func(h *Handler) { h.showLink = show }
 }
 
-// WithReadOnly serves the page without its actions.
+// WithReadOnly sets that the page has no actions.
 func WithReadOnly() Option { return func(h *Handler) { h.readOnly = true } }
 
 // WithKeyNames sets a function that returns the name of a key on the page, such as a
@@ -107,7 +107,7 @@ func New(limiter *core.Limiter, recorder *Recorder, options ...Option) *Handler 
 		o(h)
 	}
 	if !slices.Contains(limiter.Seam().Observers, any(recorder)) {
-		warning.Log(limiter.Seam().Warnings.Logger, warnUntold, "the monitor is not told of its limiter's decisions; give core.New the option core.WithObserver(recorder)")
+		warning.Log(limiter.Seam().Warnings.Logger, warnUntold, "the monitor does not receive its limiter's decisions; give core.New the option core.WithObserver(recorder)")
 	}
 	recorder.Follow(limiter)
 	h.protect()
@@ -115,7 +115,7 @@ func New(limiter *core.Limiter, recorder *Recorder, options ...Option) *Handler 
 	return h
 }
 
-// protect makes a token where nothing else says who gets in.
+// protect makes a token if there is neither a password nor an authorize function.
 func (h *Handler) protect() {
 	if h.secret == nil && h.may == nil {
 		made, token := newToken()
@@ -144,17 +144,17 @@ func (h *Handler) routes() {
 		h.mux.Handle("/api/"+name, h.action(do))
 	}
 	none := func(w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusNotFound, "the monitor has no such address, or not for this method")
+		refuse(w, http.StatusNotFound, "the monitor does not serve this address, or not with this method")
 	}
 	h.mux.HandleFunc("/api/", none)
 	h.mux.HandleFunc("/api", none) // else the mux redirects, to an absolute path
 	h.mux.HandleFunc("/", asset)
 }
 
-// clock is the one that all that is shown goes by.
+// clock returns the clock for all times that are shown.
 func (h *Handler) clock() *clock { return h.recorder.picture.clock }
 
-// contentPolicy lets the page have nothing but its own files.
+// contentPolicy allows the page to load its own files only.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -167,8 +167,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-store")
 	if r.Context().Value(http.ServerContextKey) == nil {
-		// Not net/http's server: Fiber uses the context again after the request, while
-		// a client of the store may still look at it.
+		// Use another context with Fiber, which reuses the request's context after the
+		// request, while a client of the store may still read it.
 		r = r.WithContext(context.Background())
 	}
 	if !h.admits(w, r) {

@@ -9,7 +9,7 @@ type series struct {
 	ShadowDenied []int64 `json:"shadowDenied"`
 	Overloaded   []int64 `json:"overloaded"`
 	Error        []int64 `json:"error"`
-	Alone        []int64 `json:"alone"` // of them, those decided without the store
+	Alone        []int64 `json:"alone"` // of these, the decisions without the store
 }
 
 func newSeries(n int) *series {
@@ -46,8 +46,7 @@ type past struct {
 	Policies map[string]*series `json:"policies"`
 }
 
-// history are the counts up to a time, without those of the second that is under
-// way.
+// history returns the counts up to a time, without the current second.
 func (r *ring) history(now int64) past {
 	n := int64(len(r.slots))
 	last := (now - second1) / r.step

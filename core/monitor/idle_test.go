@@ -11,7 +11,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// commandCalls returns how many commands the server has run, but for those of tests.
+// commandCalls returns the number of commands that the server has run, without those of
+// tests.
 func commandCalls(t *testing.T, rdb *redis.Client) (n int) {
 	t.Helper()
 	for line := range strings.Lines(rdb.Info(t.Context(), "commandstats").Val()) {
@@ -24,17 +25,17 @@ func commandCalls(t *testing.T, rdb *redis.Client) (n int) {
 	return n
 }
 
-// A process with a monitor that nobody looks at sends nothing while it is idle, but for
-// the details of its last ten seconds.
+// An idle process whose monitor is not open sends only the details of its last ten
+// seconds.
 func TestIdleMonitorSendsNothing(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	s := newSite(t, redisStore(t, server))
 	rdb := server.Client()
 	s.allow(t, api, "k", 3)
-	time.Sleep(2500 * time.Millisecond) // tells of them
+	time.Sleep(2500 * time.Millisecond) // the process publishes them
 	before := commandCalls(t, rdb)
-	const window = 12 * time.Second // has one entry with details, of two commands
+	const window = 12 * time.Second // contains one entry with details, of two commands
 	time.Sleep(window)
 	if n := commandCalls(t, rdb) - before; n > 2 {
 		t.Errorf("%d commands in %v, want at most 2", n, window)

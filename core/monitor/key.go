@@ -11,21 +11,21 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-const maxEntries = 500 // of a log that are shown
+const maxEntries = 500 // entries of a log that are shown
 
 // shownKey is the answer of api/key.
 type shownKey struct {
 	Policy     string       `json:"policy"`
 	Key        string       `json:"key"`
 	Name       string       `json:"name,omitempty"`
-	Limits     []shownLimit `json:"limits"` // by the log, whatever rules say
+	Limits     []shownLimit `json:"limits"` // by the log, without rules
 	Allowed    bool         `json:"allowed"`
 	RetryAfter int64        `json:"retryAfter"`
 	Entries    []shownEntry `json:"entries"`
 	Lease      int64        `json:"lease,omitempty"` // milliseconds: an entry has the units of several requests
 	Unit       string       `json:"unit,omitempty"`  // of the policy; see [Traits]
 	Rules      []Rule       `json:"rules"`
-	Networks   bool         `json:"networks"` // there are rules on networks, and the key does not say which it is in
+	Networks   bool         `json:"networks"` // there are rules on networks, and the key does not show its network
 	Lately     foundKey     `json:"lately"`
 	Elsewhere  []foundKey   `json:"elsewhere"` // the same key under other policies
 	Now        int64        `json:"now"`
@@ -34,7 +34,7 @@ type shownKey struct {
 type shownLimit struct {
 	Limit  core.Limit `json:"limit"`
 	Max    int64      `json:"max"`
-	Window int64      `json:"window"` // of the log, milliseconds: longer with leases
+	Window int64      `json:"window"` // window of the log in milliseconds: longer with leases
 	Used   int64      `json:"used"`
 	FreeIn int64      `json:"freeIn"`
 }
@@ -45,18 +45,18 @@ type shownEntry struct {
 	Refund int64 `json:"refund"`
 }
 
-// query is what api/key and api/search are asked. What somebody has typed, which may be
-// a credential, is in the body of a POST, since addresses are logged.
+// query is the input of api/key and api/search. Text that a person typed may be a
+// credential, so it is sent in the body of a POST. Addresses are logged.
 type query struct {
 	Policy string `json:"policy"`
 	Key    string `json:"key"`
 	Text   string `json:"q"`
 }
 
-// queryOf reads the query of a request. If it can't be read, the request is answered.
+// queryOf reads the query of a request. If it can't read it, it responds with an error.
 func queryOf(w http.ResponseWriter, r *http.Request) (q query, ok bool) {
 	if r.Method != http.MethodPost {
-		// Fiber uses the memory of a request's text again.
+		// Fiber reuses the memory of a request's text.
 		return query{strings.Clone(r.FormValue("policy")), strings.Clone(r.FormValue("key")), strings.Clone(r.FormValue("q"))}, true
 	}
 	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
@@ -74,7 +74,7 @@ func (h *Handler) key(w http.ResponseWriter, r *http.Request) {
 	}
 	p, ok := h.policy(r.Context(), q.Policy)
 	if !ok {
-		refuse(w, http.StatusNotFound, "no process has told of such a policy")
+		refuse(w, http.StatusNotFound, "no process has published this policy")
 		return
 	}
 	if q.Key == "" {
@@ -89,24 +89,24 @@ func (h *Handler) key(w http.ResponseWriter, r *http.Request) {
 	answer(w, shown)
 }
 
-// unread answers for a log that can't be read, in words for people.
+// unread responds to a failed read of a log, with a text for people.
 func (h *Handler) unread(w http.ResponseWriter, err error) {
-	text := "the store does not answer, so what this key has used is not known"
+	text := "the store does not answer, so the use of this key is not known"
 	switch {
 	case errors.Is(err, store.ErrWrongType):
-		text = "something that is not a log has the key of this log in the store"
+		text = "the key of this log in the store holds another kind of value"
 	case errors.Is(err, store.ErrRejected):
-		text = "the store refuses to read this log: the log of this process says why"
-		h.limiter.Seam().Warnings.Logger.Warn("streamlimit: monitor: the store refuses to read a log", "error", err)
+		text = "the store failed to read this log: the log of this process has the error"
+		h.limiter.Seam().Warnings.Logger.Warn("streamlimit: monitor: store failed to read a log", "error", err)
 	}
 	if errors.Is(err, core.ErrOverloaded) {
-		text = "this process is overloaded, so what this key has used is not known: try again"
+		text = "this process is overloaded, so the use of this key is not known: try again"
 	}
 	refuse(w, http.StatusServiceUnavailable, text)
 }
 
-// inspect looks at one key. The limits are those of the log, also when a rule decides
-// without it.
+// inspect returns the state of one key. The limits are those of the log, even if a rule
+// decides without it.
 func (h *Handler) inspect(ctx context.Context, p *core.Policy, key string) (*shownKey, error) {
 	d, err := h.limiter.Peek(ctx, p, key)
 	if err != nil {
@@ -161,7 +161,7 @@ func (h *Handler) usage(ctx context.Context, log *store.Log, key, former string)
 	return usage, err
 }
 
-// lately is what was decided on a key in the last minute, under a policy and under
+// lately returns the decisions on a key in the last minute, under a policy and under
 // others.
 func (h *Handler) lately(policy, key string, now int64) (here foundKey, elsewhere []foundKey) {
 	here = foundKey{Policy: policy, Key: key}
@@ -180,13 +180,12 @@ func (h *Handler) lately(policy, key string, now int64) (here foundKey, elsewher
 	return here, elsewhere
 }
 
-// policy is the policy called name: this process's, or one that others have told
-// of.
+// policy returns the policy called name: this process's own, or a published one.
 func (h *Handler) policy(ctx context.Context, name string) (*core.Policy, bool) {
 	if p, ok := h.limiter.Policy(name); ok {
 		return p, true
 	}
-	h.look(ctx) // without the store, by what was read before
+	h.look(ctx) // if the store fails, use what was read before
 	traits, ok := h.recorder.picture.traits(name)
 	if !ok {
 		return nil, false

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// latency counts how long decisions took, in buckets whose bounds grow by a fifth
-// to a quarter: from 1 µs, in which those below are too, up to about 16 s.
+// latency counts the durations of decisions in buckets from 1 µs to about 16 s. Each
+// bound is a fifth to a quarter above the one before. The first bucket also has shorter
+// durations.
 type latency [buckets]uint32
 
 const buckets = 4 * 24
@@ -14,14 +15,15 @@ const buckets = 4 * 24
 // add counts one decision.
 func (l *latency) add(took time.Duration) { l[bucketOf(took)]++ }
 
-// bucketOf is four buckets for each doubling of the microseconds.
+// bucketOf returns the bucket of a duration: four buckets for each doubling of the
+// microseconds.
 func bucketOf(took time.Duration) int {
 	quarters := uint64(max(took, time.Microsecond)) * 4 / uint64(time.Microsecond)
 	doubling := bits.Len64(quarters) - 3
 	return min(4*doubling+int(quarters>>doubling&3), buckets-1)
 }
 
-// bucketEnd is the time below which those in a bucket took.
+// bucketEnd returns the upper bound of the durations in a bucket.
 func bucketEnd(i int) time.Duration {
 	return time.Duration(5+i%4) * time.Microsecond << (i / 4) / 4
 }
@@ -32,8 +34,8 @@ func (l *latency) merge(o *latency) {
 	}
 }
 
-// quantile is the time within which that share of the decisions was made; 0
-// without any.
+// quantile returns the time within which that share of the decisions was made, or 0
+// without decisions.
 func (l *latency) quantile(share float64) time.Duration {
 	var total, sum float64
 	for _, n := range l {

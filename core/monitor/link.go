@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// tokenName is the parameter of the link.
+// tokenName is the query parameter of the link.
 const tokenName = "token"
 
 // cookieName begins the name of the cookie, and the port ends it. Browsers keep
 // cookies by host, so two servers on one host would replace each other's.
 const cookieName = "streamlimit-monitor-"
 
-// tokens returns what a request sends as the token: in the link, as a cookie, or in
-// the Authorization field, for scripts.
+// tokens returns the token of a request: from the link, from a cookie, or, for scripts,
+// from the Authorization field.
 func tokens(r *http.Request) (all []string) {
 	if token := linkToken(r); token != "" {
 		all = append(all, token)
@@ -44,16 +44,16 @@ func linkToken(r *http.Request) string {
 // followed reports whether the request follows the link. It then sets the cookie,
 // and redirects to the same address without the token.
 //
-// Neither needs to know where the page is mounted or what a proxy makes of its
-// address. A cookie without a path is for the directory of the address that the
-// browser has asked for. The redirect is relative.
+// Neither needs the path of the page, or the address that a proxy sends. A cookie without
+// a path applies to the directory of the address that the browser requested. The redirect
+// is relative.
 func (s *secret) followed(w http.ResponseWriter, r *http.Request) bool {
 	token := linkToken(r)
 	if !s.is(token) {
 		return false
 	}
 	if r.URL.Path == "" {
-		move(w, addSlash) // with the token: from here the cookie would be for the directory above
+		move(w, addSlash) // keep the token: from here the cookie would apply to the directory above
 		return true
 	}
 	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where the request is, since plain HTTP would lose it
@@ -61,8 +61,8 @@ func (s *secret) followed(w http.ResponseWriter, r *http.Request) bool {
 		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: secure(r),
 	})
 	if r.Header.Get("Sec-Fetch-Site") == "cross-site" {
-		// The link was followed from another site's page. A redirect is still the
-		// other site's request, with which a browser does not send the cookie.
+		// The link was followed from another site's page. A redirect still belongs to the
+		// other site's request, so the browser does not send the cookie.
 		move(w, dropQuery)
 		return true
 	}
@@ -88,21 +88,21 @@ func port(host string) string {
 	return port
 }
 
-// secure reports whether the browser uses TLS. A client that forges the fields
-// harms its own cookie only.
+// secure reports whether the browser uses TLS. A client that forges the fields harms only
+// its own cookie.
 func secure(r *http.Request) bool {
 	return r.TLS != nil || strings.HasPrefix(strings.ToLower(r.Header.Get("X-Forwarded-Proto")), "https") ||
 		strings.Contains(strings.ToLower(r.Header.Get("Forwarded")), "proto=https")
 }
 
-// Scripts that lead to the page. A server behind a proxy does not know the name of
-// the directory that it is in, which a relative redirect from there would need.
+// Scripts that redirect to the page. A server behind a proxy does not know the name of
+// its own directory. A relative redirect from there would need that name.
 const (
 	addSlash  = `if (!location.pathname.endsWith("/")) location.replace(location.pathname + "/" + location.search + location.hash);`
 	dropQuery = `location.replace(location.pathname + location.hash);`
 )
 
-// move responds with a page that does nothing but run the script.
+// move responds with a page that only runs the script.
 func move(w http.ResponseWriter, script string) {
 	digest := sha256.Sum256([]byte(script))
 	header := w.Header()

@@ -8,22 +8,23 @@ import (
 )
 
 const (
-	// arrival is how long after a second its counts are shown: by then the entries
-	// of all processes are there.
+	// arrival is the delay between a second and its counts on the page. After it the
+	// entries of all processes have arrived.
 	arrival = 300 * time.Millisecond
 
 	stateInterval = 2 * time.Second
 
-	// writeTime is how long one who watches may take to read an event.
+	// writeTime bounds the time that a client may take to read an event.
 	writeTime = 10 * time.Second
 
 	// maxStreams bounds the streams of a process that are open at a time.
 	maxStreams = 100
 
-	// shownSeconds is how many seconds the page keeps.
+	// shownSeconds is the number of seconds that the page keeps.
 	shownSeconds = 60
 
-	// recent is how many seconds one who polls is told of, to miss none.
+	// recent is the number of past seconds in each polled response, so that a client
+	// misses none.
 	recent = 3
 )
 
@@ -46,16 +47,16 @@ func (h *Handler) secondAt(t int64) shownSecond {
 	return s
 }
 
-// top are the keys of all processes.
+// top returns the top keys of all processes.
 func (h *Handler) top(now int64) Top {
 	allowed, _ := h.keysOf(now, allowedOf, topAllowed)
 	denied, _ := h.keysOf(now, deniedOf, topDenied)
 	return Top{Allowed: allowed[:min(len(allowed), topKeys)], Denied: denied[:min(len(denied), topKeys)]}
 }
 
-// live streams events until the client goes or the recorder is closed. Where
-// something in between holds streams up, it is asked with poll=1, and answers with
-// the events of the moment, a line of JSON each.
+// live streams events until the client disconnects or the recorder is closed. If
+// something in between buffers streams, the client polls with poll=1. The response then
+// has the current events, one line of JSON each.
 func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
 	if r.FormValue("poll") == "1" {
 		h.poll(w, r)
@@ -73,13 +74,13 @@ func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
 	}
 	stream := http.NewResponseController(w)
 	if stream.SetWriteDeadline(time.Now().Add(writeTime)) != nil {
-		// There is no connection behind it, as in Fiber, whose Flush does nothing.
-		refuse(w, http.StatusNotImplemented, "this server can't stream: ask with poll=1")
+		// There is no connection here, as in Fiber, whose Flush does nothing.
+		refuse(w, http.StatusNotImplemented, "this server can't stream: poll with poll=1")
 		return
 	}
-	_ = stream.SetReadDeadline(time.Time{}) // the server's is for the request; not all have one
+	_ = stream.SetReadDeadline(time.Time{}) // the server's deadline is for the request; not all writers support this
 	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // for a proxy
+	w.Header().Set("X-Accel-Buffering", "no") // turns off a proxy's buffering
 	send := func(name string, value any) bool {
 		_ = stream.SetWriteDeadline(time.Now().Add(writeTime))
 		data, err := json.Marshal(value)
@@ -91,7 +92,7 @@ func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
 	}
 	var essence string
 	var told, end time.Time
-	var sent int64 // the last second
+	var sent int64 // the last second that was sent
 	for open := true; open; {
 		now := h.now(r.Context())
 		if e := now.essence(); e != essence || time.Since(told) >= stateInterval {
@@ -102,7 +103,7 @@ func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
 		last := end.Add(-2 * time.Second).UnixMilli()
 		from := last
 		if sent > 0 && sent < last {
-			from = max(sent+second1, last-shownSeconds*second1) // a timer that was late leaves none out
+			from = max(sent+second1, last-shownSeconds*second1) // after a late timer, send all seconds since
 		}
 		for t := from; open && t <= last; t += second1 {
 			open = send("second", h.secondAt(t))
@@ -125,7 +126,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	lines := json.NewEncoder(w)
-	_ = lines.Encode(event{"state", h.now(r.Context())}) // fails only if the client has gone
+	_ = lines.Encode(event{"state", h.now(r.Context())}) // fails only if the client has disconnected
 	last := h.clock().now().Add(-arrival).Truncate(time.Second)
 	for ago := time.Duration(recent); ago > 0; ago-- {
 		_ = lines.Encode(event{"second", h.secondAt(last.Add(-ago * time.Second).UnixMilli())})

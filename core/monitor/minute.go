@@ -45,10 +45,10 @@ type minute struct {
 type slice struct {
 	number int64 // ten seconds since 1970
 	top    [tops]summary
-	missed [tops]int64 // what a key can have in addition, of seconds that did not list it
+	missed [tops]int64 // the most that a key can have in addition, from seconds that did not list it
 }
 
-// add takes over the keys of a second.
+// add adds the keys of a second.
 func (m *minute) add(t int64, s *second) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -66,12 +66,12 @@ func (m *minute) add(t int64, s *second) {
 	}
 }
 
-// top are the keys with the highest counts at a time.
+// top returns the keys with the highest counts at a time.
 func (m *minute) top(now int64) Top {
 	return Top{Allowed: m.keys(now, topAllowed, topKeys), Denied: m.keys(now, topDenied, topKeys)}
 }
 
-// near is how many keys are near their limit, by policy, as far as they are listed.
+// near returns how many listed keys are near their limit, by policy.
 func (m *minute) near(now int64) map[string]int64 {
 	keys := make(map[string]int64)
 	for _, k := range m.keys(now, topNear, allKeys) {
@@ -80,22 +80,22 @@ func (m *minute) near(now int64) map[string]int64 {
 	return keys
 }
 
-// allKeys is enough for all that are listed in a minute.
+// allKeys is at least the number of keys listed in a minute.
 const allKeys = slices10s * capacity
 
-// list are all keys that are listed.
+// list has all listed keys.
 func (m *minute) list(now int64, which int) list {
 	keys, bound := m.ranked(now, which, allKeys)
 	return list{keys, bound}
 }
 
-// keys are up to most keys, highest counts first.
+// keys returns up to most keys, highest counts first.
 func (m *minute) keys(now int64, which, most int) []TopKey {
 	keys, _ := m.ranked(now, which, most)
 	return keys
 }
 
-// ranked also returns the bound of what a key that is not listed can have.
+// ranked also returns the bound for a key that is not listed.
 func (m *minute) ranked(now int64, which, most int) (keys []TopKey, bound int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -116,8 +116,8 @@ func (m *minute) ranked(now int64, which, most int) (keys []TopKey, bound int64)
 	return ranked(sums, bound, most), bound
 }
 
-// ranked are up to most of the keys, highest counts first; bound is added to the
-// error of each.
+// ranked returns up to most keys, highest counts first. It adds bound to the error of
+// each.
 func ranked(sums map[keyName]TopKey, bound int64, most int) []TopKey {
 	keys := make([]TopKey, 0, len(sums))
 	for key, k := range sums {

@@ -18,7 +18,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// patience bounds what must happen soon; it only delays tests that fail.
+// patience bounds the waits of a test. It delays only tests that fail.
 const patience = 30 * time.Second
 
 var (
@@ -50,14 +50,14 @@ func newSite(t *testing.T, store core.Store, options ...monitor.Option) *site {
 	return s
 }
 
-// anyone may see the page.
+// anyone allows every request.
 func anyone(*http.Request) bool { return true }
 
 func redisStore(t *testing.T, server *redistest.Server) core.Store {
 	return redisstream.New(server.Client(), redisstream.WithTimeout(10*time.Second))
 }
 
-// answer is a response that was read.
+// answer is a response with its body.
 type answer struct {
 	*http.Response
 	body string
@@ -88,7 +88,7 @@ func (s *site) ask(t *testing.T, method, path, body string, change ...func(*http
 	return answer{resp, string(text)}
 }
 
-// get reads JSON.
+// get reads a JSON response.
 func (s *site) get(t *testing.T, path string, into any) {
 	t.Helper()
 	a := s.ask(t, "GET", path, "")
@@ -148,7 +148,7 @@ type state struct {
 	MoreRules int
 }
 
-// counts are those of a policy in the last minute.
+// counts returns the counts of a policy in the last minute.
 func (s *site) counts(t *testing.T, policy string) monitor.Counts {
 	t.Helper()
 	var now state
@@ -161,7 +161,7 @@ func (s *site) counts(t *testing.T, policy string) monitor.Counts {
 	return monitor.Counts{}
 }
 
-// Two processes on one Redis show the same: what both decided.
+// Two processes on one Redis show the same counts: the sum of both.
 func TestProcessesAreMerged(t *testing.T) {
 	server := redistest.Start(t)
 	a, b := newSite(t, redisStore(t, server)), newSite(t, redisStore(t, server))
@@ -181,7 +181,7 @@ func TestProcessesAreMerged(t *testing.T) {
 			t.Errorf("policy %+v", p)
 		}
 	}
-	// The same without a limiter, as a command line would.
+	// A command line tool gets the same without a limiter.
 	pic, err := monitor.Read(t.Context(), redisStore(t, server))
 	if err != nil || len(pic.Processes) != 2 || len(pic.Policies) != 2 || pic.Policies[0].Allowed != 5 {
 		t.Fatalf("picture %+v, %v", pic, err)
@@ -195,7 +195,7 @@ func TestProcessesAreMerged(t *testing.T) {
 	}
 }
 
-// The stream tells of a decision within a few seconds, and ends with the recorder.
+// The stream sends a decision within a few seconds, and ends with the recorder.
 func TestLive(t *testing.T) {
 	s := newSite(t, core.NewMemory())
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -239,17 +239,17 @@ func TestLive(t *testing.T) {
 			if len(second.Top.Allowed) != 1 || second.Top.Allowed[0] != want || len(second.Top.Denied) != 1 || second.Top.Denied[0].Count != 1 {
 				t.Errorf("top %+v", second.Top)
 			}
-			if err := s.recorder.Close(); err != nil { // ends the stream, and so the loop
+			if err := s.recorder.Close(); err != nil { // ends the stream, and with it the loop
 				t.Error(err)
 			}
 		}
 	}
 	if total != 6 || events["state"] == 0 || ctx.Err() != nil {
-		t.Errorf("told of %d decisions, want 6; events %v; %v", total, events, ctx.Err())
+		t.Errorf("got %d decisions, want 6; events %v; %v", total, events, ctx.Err())
 	}
 }
 
-// A process has so many streams, and one that ends makes room for another.
+// A process has a maximum number of streams. The end of one makes room for another.
 func TestStreamsAreBounded(t *testing.T) {
 	s := newSite(t, core.NewMemory())
 	watch := func() (status int, end func()) {

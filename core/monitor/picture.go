@@ -8,36 +8,36 @@ import (
 )
 
 const (
-	second1  = 1000   // milliseconds, as are these
-	maxSkew  = 1000   // between a process's clock and the feed's; all go by the feed's once they know it
-	topLife  = 60_000 // of the keys that a process has told
-	rateLife = 3000   // of its rate
+	second1  = 1000   // milliseconds, like the next three
+	maxSkew  = 1000   // between a process's clock and the feed's; processes use the feed's clock once they have read it
+	topLife  = 60_000 // of the keys that a process has published
+	rateLife = 3000   // of the rate of a process
 	history  = 3_600_000
 
 	maxProcesses = 256
 )
 
-// picture is what processes have told within the last hour, merged: five minutes
-// of it by the second, the hour by ten seconds.
+// picture has the merged publications of all processes in the last hour: five minutes by
+// the second, and the hour by ten seconds.
 type picture struct {
 	clock *clock
 
 	mu        sync.Mutex
 	fine      ring
 	coarse    ring
-	requests  ring // of one name
+	requests  ring // has one name
 	routes    ring
 	processes map[string]*process
 	policies  map[string]Traits
 }
 
-// process is what is known of one.
+// process has the state of one process.
 type process struct {
-	last  entry // its newest
-	seen  int64 // when, by the feed's clock
+	last  entry // the newest entry
+	seen  int64 // time of that entry by the feed's clock
 	top   Top
 	near  map[string]int64
-	topAt int64 // when it told those two
+	topAt int64 // time of its last publication of those two
 }
 
 func newPicture() *picture {
@@ -52,8 +52,8 @@ func newPicture() *picture {
 	}
 }
 
-// add takes over an entry that was added to the feed at a time. One that was
-// added twice, as when an answer was lost, counts once.
+// add adds an entry that was added to the feed at a time. An entry that was added twice,
+// such as after a lost response, counts once.
 func (p *picture) add(e entry, at int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,7 +67,7 @@ func (p *picture) add(e entry, at int64) {
 	}
 	t := e.Time
 	if skew := at - second1 - t; skew > maxSkew || skew < -maxSkew {
-		t = at - second1 // its clock is wrong
+		t = at - second1 // the clock of the process is wrong
 	}
 	if e.Top != nil {
 		one.top, one.near, one.topAt = *e.Top, e.Near, t
@@ -86,8 +86,8 @@ func (p *picture) add(e entry, at int64) {
 	one.last, one.seen = e, at
 }
 
-// forget makes room for another process: those not seen for an hour go, and of too
-// many the one that was seen longest ago.
+// forget makes room for another process. It removes processes not seen for an hour. If
+// there are still too many, it removes the one seen longest ago.
 func (p *picture) forget(now int64) {
 	maps.DeleteFunc(p.processes, func(_ string, one *process) bool { return now-one.seen > history })
 	for len(p.processes) >= maxProcesses {
@@ -98,8 +98,8 @@ func (p *picture) forget(now int64) {
 	}
 }
 
-// list are keys by their counts, highest first. A key that is not listed has floor at
-// most.
+// list has keys by their counts, highest first. A key that is not listed has at most
+// floor.
 type list struct {
 	keys  []TopKey
 	floor int64
@@ -108,8 +108,8 @@ type list struct {
 func allowedOf(t Top) []TopKey { return t.Allowed }
 func deniedOf(t Top) []TopKey  { return t.Denied }
 
-// lists are what the processes but one have listed. In one that lists as many keys as
-// it may, another key can have as many as the last of them.
+// lists returns the lists of all processes except one. If a list has its maximum number
+// of keys, another key can have as many as the last of them.
 func (p *picture) lists(now int64, but string, of func(Top) []TopKey) (lists []list) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -134,11 +134,11 @@ func (p *picture) mergeTops(now int64) Top {
 	}
 }
 
-// mergeKeys adds up the counts of each key, and returns up to most of them. What a key
-// can have in addition, where it is not listed, is in its error.
+// mergeKeys adds up the counts of each key, and returns up to most of them. The error of
+// a key includes its possible counts in lists without the key.
 func mergeKeys(lists []list, most int) []TopKey {
 	sums := make(map[keyName]TopKey)
-	listed := make(map[keyName]int64) // by those that list it
+	listed := make(map[keyName]int64) // floors of the lists that have the key
 	var unlisted int64
 	for _, l := range lists {
 		unlisted += l.floor

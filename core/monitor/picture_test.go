@@ -10,7 +10,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Whatever is in the feed, the picture is bounded and goes on.
+// The picture stays bounded and usable with any entries in the feed.
 func TestForeignEntries(t *testing.T) {
 	p := newPicture()
 	now := time.Now().Truncate(time.Second).UnixMilli()
@@ -45,8 +45,8 @@ func TestForeignEntries(t *testing.T) {
 	}
 }
 
-// What is in an entry comes back the same, by names, so that no order of constants is
-// what processes have to agree on.
+// An entry is decoded to the same values, by names. Processes need not agree on the order
+// of constants.
 func TestEntryVersions(t *testing.T) {
 	all := new(tally)
 	for i := range all {
@@ -66,7 +66,7 @@ func TestEntryVersions(t *testing.T) {
 		t.Errorf("came back as %+v, %v", back, err)
 	}
 
-	// Entries of the versions before and after are passed over, and are no crash.
+	// Entries of earlier and later versions are skipped without a crash.
 	for _, text := range []string{
 		`{"id":"old","host":"h","pid":1,"store":"redis","t":1,"counts":{"p":[5,3,0,2,0]},"routes":{"/r":[5,3,0,2,0]},"p50":1,"p99":2}`,
 		`{"v":3,"id":"new","counts":["what", {"is":"this"}]}`,
@@ -77,8 +77,8 @@ func TestEntryVersions(t *testing.T) {
 	}
 }
 
-// An entry that is there twice counts once, and one of a process whose clock is
-// wrong counts when it came.
+// A duplicate entry counts once. An entry with a wrong clock counts at the time of its
+// arrival.
 func TestEntriesCountOnce(t *testing.T) {
 	p := newPicture()
 	now := time.Now().Truncate(time.Second).UnixMilli()
@@ -96,7 +96,7 @@ func TestEntriesCountOnce(t *testing.T) {
 	}
 }
 
-// What a policy is comes back the same from what is told of it.
+// A policy that is made from published traits equals the original.
 func TestTraits(t *testing.T) {
 	for _, p := range []*core.Policy{
 		core.NewPolicy("counted", core.PerMinute(1)),
@@ -120,7 +120,7 @@ func TestTraits(t *testing.T) {
 	}
 }
 
-// Who reads goes by the feed's clock: a machine's own can be wrong by hours.
+// A reader uses the feed's clock: the machine's own clock can be wrong by hours.
 func TestReaderGoesByTheFeedsClock(t *testing.T) {
 	for _, ahead := range skews {
 		store := newSkewedStore(ahead)
@@ -136,7 +136,7 @@ func TestReaderGoesByTheFeedsClock(t *testing.T) {
 	}
 }
 
-// A policy that is known by its traits alone is overridden as the program's own is.
+// An override acts on a policy made from traits in the same way as on the program's own.
 func TestTraitsMakeThePolicyAgain(t *testing.T) {
 	for _, options := range [][]core.PolicyOption{
 		{core.PerMinute(5)},

@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	// freshness is how old what was read may be, so that many who watch cost the
-	// store no more than one.
+	// freshness bounds the age of a cached read. Many viewers then cost the store as much
+	// as one.
 	freshness = 200 * time.Millisecond
 
-	// batch is how many entries are read at once, and readTime about how long one
-	// who watches waits for them. The rest follows with the next question: an hour
-	// of 16 busy processes is about 40 MB.
+	// batch is the number of entries in one read. readTime is about how long a viewer
+	// waits for reads. The next request reads the rest: an hour of 16 busy processes is
+	// about 40 MB.
 	batch    = 500
 	readTime = 2 * time.Second
 )
@@ -27,14 +27,14 @@ const (
 // limiter.
 type Reader struct {
 	feed    Feed
-	self    string // whose entries are there already; "" for none
+	self    string // process whose entries are added directly; "" for none
 	picture *picture
 
 	mu    sync.Mutex
 	after string // the ID of the last entry
 	read  time.Time
 	err   error
-	seen  int64 // when all was read, by the feed's clock in Unix milliseconds; 0 for never
+	seen  int64 // time of the last complete read, by the feed's clock in Unix milliseconds; 0 for never
 }
 
 // NewReader returns a reader. It returns an error if the store has no feed. A store in
@@ -45,12 +45,12 @@ func NewReader(store core.Store) (*Reader, error) {
 	}
 	feed := feedOf(store)
 	if feed == nil {
-		return nil, fmt.Errorf("monitor: a %T tells other processes nothing: use one of package redisstream", store)
+		return nil, fmt.Errorf("monitor: a %T shares nothing with other processes: use a store of package redisstream", store)
 	}
 	return &Reader{feed: feed, picture: newPicture()}, nil
 }
 
-// Read returns the current picture. The first call reads the last hour.
+// Read returns the current picture. It reads the last hour.
 func Read(ctx context.Context, store core.Store) (Picture, error) {
 	r, err := NewReader(store)
 	if err != nil {
@@ -59,8 +59,8 @@ func Read(ctx context.Context, store core.Store) (Picture, error) {
 	return r.Read(ctx)
 }
 
-// Read returns the current picture. Each call reads what is new since the call before.
-// The first call reads the last hour.
+// Read returns the current picture. Each call reads the entries since the last call. The
+// first call reads the last hour.
 func (r *Reader) Read(ctx context.Context) (Picture, error) {
 	for {
 		more, err := r.catchUp(ctx)
@@ -73,7 +73,8 @@ func (r *Reader) Read(ctx context.Context) (Picture, error) {
 	}
 }
 
-// catchUp reads what is new; more is that time was up before the end.
+// catchUp reads new entries. more reports whether it stopped early because its time was
+// up.
 func (r *Reader) catchUp(ctx context.Context) (more bool, err error) {
 	if r.feed == nil {
 		return false, nil
@@ -116,15 +117,15 @@ func (r *Reader) catchUp(ctx context.Context) (more bool, err error) {
 	}
 }
 
-// blind reports whether the last reading failed, and when the one before it was that
-// did not; 0 for never.
+// blind reports whether the last read failed. It also returns the time of the last
+// complete read, or 0 for never.
 func (r *Reader) blind() (since int64, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.seen, r.err != nil
 }
 
-// idTime is the time in an entry's ID, Unix milliseconds.
+// idTime returns the time in an entry's ID, in Unix milliseconds.
 func idTime(id string) int64 {
 	for i := range id {
 		if id[i] == '-' {

@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// writeTimeout bounds how long telling the others takes. Nothing waits for it
-	// but the next second's entry.
+	// writeTimeout bounds the time to publish. Only the entry of the next second waits
+	// for it.
 	writeTimeout = 500 * time.Millisecond
 
-	// detailsInterval is how often an entry has the top keys and the policies.
+	// detailsInterval is the interval between entries with the top keys and the policies.
 	detailsInterval = 10 * time.Second
 
-	// maxBack is how far a clock may be set back and be waited for.
+	// maxBack bounds how far a clock may be set back for the recorder to wait for it.
 	maxBack = 5 * time.Second
 )
 
@@ -32,16 +32,16 @@ type Recorder struct {
 	feed   Feed
 	id     string
 	host   string
-	store  string     // its kind
-	logs   core.Store // whose decisions are recorded
+	store  string     // kind of the store
+	logs   core.Store // the store whose decisions are recorded
 	shards []shard
 	next   atomic.Uint32
-	near   sync.Pool // of *shard: hands a processor the shard that it had before
+	near   sync.Pool // of *shard: returns the shard that a processor used before
 
-	limiter atomic.Pointer[core.Limiter] // whose health and policies are told
+	limiter atomic.Pointer[core.Limiter] // source of health and policies
 
 	minute  minute
-	picture *picture // of this process, and of the others while somebody watches
+	picture *picture // of this process, and of the others while a page is open
 	told    told
 
 	closing  sync.Once
@@ -51,18 +51,18 @@ type Recorder struct {
 	cleanups []func()
 }
 
-// told is what the others know, or would.
+// told has what this process has published, or would publish with a feed.
 type told struct {
 	limiter  *core.Limiter
 	policies map[string]*core.Policy
-	traits   map[string]Traits // by that limiter
+	traits   map[string]Traits // by the limiter
 	down     []Down
-	details  int64 // when they were last told; Unix milliseconds
-	stale    bool  // they change, if only since a minute passes
+	details  int64 // when the details were last published; Unix milliseconds
+	stale    bool  // the details change, even if only because a minute passes
 }
 
-// NewRecorder returns a recorder that publishes its decisions to the store's feed, if
-// it has one. Close the recorder before the store, to end its goroutine.
+// NewRecorder returns a recorder that publishes its decisions to the store's feed, if it
+// has one. Close the recorder before the store. Close ends the recorder's goroutine.
 func NewRecorder(store core.Store) *Recorder {
 	if v := reflect.ValueOf(store); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("monitor: NewRecorder: nil store: use that of the limiter")
@@ -114,14 +114,14 @@ func (r *Recorder) Close() error {
 	return nil
 }
 
-// onClose has f called when the recorder is closed.
+// onClose makes Close call f.
 func (r *Recorder) onClose(f func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cleanups = append(r.cleanups, f)
 }
 
-// run takes over what the shards have counted, at the end of each second.
+// run collects the counts of the shards at the end of each second.
 func (r *Recorder) run() {
 	defer close(r.stopped)
 	r.askTime()
@@ -144,7 +144,7 @@ func (r *Recorder) run() {
 	}
 }
 
-// askTime asks the feed what time it is, unless the recorder is closed meanwhile.
+// askTime reads the feed's time, unless the recorder is closed first.
 func (r *Recorder) askTime() {
 	if r.feed == nil {
 		return
@@ -158,13 +158,13 @@ func (r *Recorder) askTime() {
 		case <-ctx.Done():
 		}
 	}()
-	_ = r.picture.clock.ask(ctx, r.feed) // else the first entry that is added tells it
+	_ = r.picture.clock.ask(ctx, r.feed) // after an error, the first added entry sets the clock
 }
 
-// endAfter is when the second of now ends. A timer can fire a little early, and a
-// clock be set back, and no second may come twice: it is later than the last. After
-// a clock that was set back by more than maxBack it is not, rather than late by
-// that much.
+// endAfter returns the end of the current second. It is later than the last end, since a
+// timer can fire early, a clock can be set back, and no second may occur twice. If a
+// clock was set back by more than maxBack, it returns the end by that clock, rather than
+// wait that long.
 func endAfter(last, now time.Time) time.Time {
 	end := now.Truncate(time.Second).Add(time.Second)
 	if back := last.Sub(end); back >= 0 && back < maxBack {
@@ -173,7 +173,7 @@ func endAfter(last, now time.Time) time.Time {
 	return end
 }
 
-// tick makes the entry of the second that ends, and tells of it.
+// tick makes the entry of the second that ends, and publishes it.
 func (r *Recorder) tick(end time.Time) {
 	e := r.collect(end.Add(-time.Second).UnixMilli())
 	news, due := r.learn(), r.detailsDue(e.Time)
@@ -184,7 +184,8 @@ func (r *Recorder) tick(end time.Time) {
 	if news || due {
 		top := r.minute.top(e.Time)
 		e.Top, e.Near, e.Policies = &top, r.minute.near(e.Time), r.told.traits
-		// Told again until the minute is empty, or others would show its keys for longer.
+		// Publish details until the minute is empty. Otherwise other processes would show
+		// its keys for longer.
 		r.told.details, r.told.stale = e.Time, len(top.Allowed)+len(top.Denied) > 0
 	}
 	r.picture.add(e, r.picture.clock.now().UnixMilli())
@@ -214,7 +215,7 @@ func (r *Recorder) collect(t int64) entry {
 			}
 			e.Counts.of(name, maxPolicies).add(&p.tally)
 			if _, ok := r.told.policies[name]; p.policy != nil && (!ok || r.limiter.Load() == nil) {
-				r.meet(p.policy) // else the limiter says what it is
+				r.meet(p.policy) // otherwise the limiter has it
 			}
 		}
 		if s.spare.requests != (tally{}) {
@@ -243,8 +244,7 @@ func (r *Recorder) collect(t int64) entry {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// learn takes over the limiter's health and policies, and reports whether they
-// are others than before.
+// learn reads the limiter's health and policies, and reports whether they have changed.
 func (r *Recorder) learn() (news bool) {
 	var down []Down
 	l := r.limiter.Load()
@@ -270,17 +270,17 @@ func (r *Recorder) learn() (news bool) {
 	return news
 }
 
-// meet makes a policy known.
+// meet records a policy.
 func (r *Recorder) meet(p *core.Policy) {
 	known, ok := r.told.policies[p.Name()]
 	if known == p || !ok && len(r.told.policies) >= maxPolicies {
 		return
 	}
 	r.told.policies[p.Name()] = p
-	r.told.traits = nil // to be made anew
+	r.told.traits = nil // to be computed again
 }
 
-// tell adds the entry to the feed. One that is not added is lost for the others.
+// tell publishes the entry to the feed. Other processes never see an entry that fails.
 func (r *Recorder) tell(e entry) {
 	if r.feed == nil {
 		return
@@ -297,7 +297,7 @@ func (r *Recorder) tell(e entry) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	asked := r.picture.clock.own()
-	if added, err := r.feed.AddEntry(ctx, data); err == nil { // trouble with the store is told of by the limiter
+	if added, err := r.feed.AddEntry(ctx, data); err == nil { // the limiter logs failures of the store
 		r.picture.clock.set(added, asked)
 	}
 }

@@ -30,14 +30,13 @@ func observed(p *core.Policy, key string, result core.Result) core.Observation {
 
 var errStore = errors.New("no answer")
 
-// tickAt has the recorder's clock be at the end of a second.
+// tickAt sets the recorder's clock to the end of a second.
 func tickAt(r *Recorder, end time.Time) {
 	r.picture.clock.ahead.Store(int64(end.Sub(r.picture.clock.own())))
 	r.tick(end)
 }
 
-// Every decision counts once, whoever decides meanwhile, and whenever a second
-// ends.
+// Every decision counts once, with concurrent decisions and at the end of a second.
 func TestCountsAreExact(t *testing.T) {
 	r := newRecorder(nil)
 	const workers, each = 8, 10_000
@@ -75,10 +74,10 @@ func TestCountsAreExact(t *testing.T) {
 			ticking = false
 		case <-time.After(time.Millisecond):
 		}
-		end = end.Add(time.Millisecond) // all within a minute
+		end = end.Add(time.Millisecond) // all within one minute
 		tickAt(r, end)
 	}
-	// Of each 20 decisions there are five of each result. One is by fallback.
+	// Each 20 decisions have five of each result, and one from fallback.
 	got := r.picture.fine.sum(end.UnixMilli(), 60)
 	sum := *got["api"]
 	sum.add(got["search"])
@@ -97,11 +96,11 @@ func TestCountsAreExact(t *testing.T) {
 	if n := got["search"].total(); n != workers*each/10 {
 		t.Errorf("%d by policy search, want %d", n, workers*each/10)
 	}
-	// The route was not known to the first decision on a request.
+	// The route was not known at the first decision on a request.
 	if got := *r.picture.routes.sum(end.UnixMilli(), 60)["/route"]; got.total() != want.total() {
 		t.Errorf("%v of the route, want %v", got, want)
 	}
-	// There were 100 keys: few enough to be exact.
+	// There are only 100 keys, so their counts are exact.
 	for _, k := range r.minute.top(end.UnixMilli()).Denied {
 		if k.Error != 0 || k.Count != workers*each/100 {
 			t.Errorf("key %+v, want a count of %d", k, workers*each/100)
@@ -109,8 +108,7 @@ func TestCountsAreExact(t *testing.T) {
 	}
 }
 
-// An observation allocates nothing, whether its key is known or takes another's
-// place.
+// An observation allocates nothing, for a known key and for a key that replaces another.
 func TestObserveAllocates(t *testing.T) {
 	r := newRecorder(nil)
 	keys := make([]string, 5000)
@@ -129,8 +127,7 @@ func TestObserveAllocates(t *testing.T) {
 	}
 }
 
-// However many keys there are, a recorder takes the same memory: 1.5 MB on two
-// processors.
+// A recorder takes the same memory for any number of keys: 1.5 MB on two processors.
 func TestMemoryIsBounded(t *testing.T) {
 	heap := func() int64 {
 		runtime.GC()
@@ -157,12 +154,12 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("%d bytes, want at most %d", took, most)
 	}
 	if routes := r.picture.routes.sum(end.UnixMilli(), 30); len(routes) > maxRoutes+1 || routes[other] == nil {
-		t.Errorf("%d routes told apart", len(routes))
+		t.Errorf("%d routes", len(routes))
 	}
 	runtime.KeepAlive(r)
 }
 
-// Policies beyond the bound count as others.
+// Policies beyond the bound count as other.
 func TestPoliciesAreBounded(t *testing.T) {
 	r := newRecorder(nil)
 	for i := range 1000 {
@@ -183,7 +180,7 @@ func TestPoliciesAreBounded(t *testing.T) {
 	}
 }
 
-// testFeed keeps entries, or fails.
+// testFeed stores entries, or fails.
 type testFeed struct {
 	mu      sync.Mutex
 	entries [][]byte
@@ -205,8 +202,8 @@ func (f *testFeed) EntriesAfter(context.Context, string, int, func(string, []byt
 	return errors.New("not for this test")
 }
 
-// A process says what it is when that changes, and every ten seconds; when nothing has
-// happened for a minute, nothing.
+// A process publishes its details when they change, and every ten seconds. It publishes
+// nothing after a minute without decisions.
 func TestEntriesAreFew(t *testing.T) {
 	feed := &testFeed{}
 	r := newRecorder(feed)
@@ -234,9 +231,9 @@ func TestEntriesAreFew(t *testing.T) {
 			}
 		}
 	}
-	// 103: nobody has decided anything since 50, and the keys are gone.
+	// At 103 there was no decision since 50, and the keys have left the minute.
 	if got, want := fmt.Sprint(details), "[0 10 13 23 33 43 53 63 73 83 93 103]"; got != want {
-		t.Errorf("told of everything at %v, want %v", got, want)
+		t.Errorf("details published at %v, want %v", got, want)
 	}
 	if n := len(feed.entries); n != 34 {
 		t.Errorf("%d entries, want 26 for the seconds with decisions, and 8 later", n)
@@ -247,8 +244,8 @@ func TestEntriesAreFew(t *testing.T) {
 	}
 }
 
-// The limiter that is followed says what a policy does without the store, and what
-// it says is told when it changes.
+// The recorder publishes the failure mode of a policy by the followed limiter, and
+// publishes it again after a change.
 func TestFailureModeIsTheLimiters(t *testing.T) {
 	feed := &testFeed{}
 	r := newRecorder(feed)
@@ -277,7 +274,7 @@ func TestFailureModeIsTheLimiters(t *testing.T) {
 			got = e.Policies["api"].Failure
 		}
 		if got != step.want {
-			t.Errorf("told of failure mode %q, want %q", got, step.want)
+			t.Errorf("published failure mode %q, want %q", got, step.want)
 		}
 	}
 }
@@ -286,12 +283,12 @@ func TestFailureModeIsTheLimiters(t *testing.T) {
 func TestSecondsAreTheirOwn(t *testing.T) {
 	for _, c := range []struct{ begin, last time.Duration }{
 		{5 * time.Millisecond, 500 * time.Millisecond},
-		{945 * time.Millisecond, 970 * time.Millisecond}, // late in a second, and closed in it
+		{945 * time.Millisecond, 970 * time.Millisecond}, // late in a second, and closed in the same second
 		{945 * time.Millisecond, 1970 * time.Millisecond},
 		{505 * time.Millisecond, 3001 * time.Millisecond},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			start := time.Now() // of a second, as a bubble's clock begins
+			start := time.Now() // the start of a second, as a bubble's clock begins
 			feed := &testFeed{}
 			r := newRecorder(feed)
 			time.Sleep(c.begin)
@@ -323,8 +320,8 @@ func TestSecondsAreTheirOwn(t *testing.T) {
 	}
 }
 
-// After a timer that has fired early, or a clock that was set back, comes the next
-// second; after one that was set back by much, its own.
+// After a timer that fired early or a clock that was set back a little, the next second
+// follows. After a clock that was set back far, the second by that clock follows.
 func TestEndAfter(t *testing.T) {
 	ten := time.Unix(1_700_000_010, 0)
 	for _, c := range []struct{ now, want time.Duration }{
@@ -342,8 +339,8 @@ func TestEndAfter(t *testing.T) {
 	}
 }
 
-// A clock that is set back makes no second come twice: seconds are waited for, and
-// after many what was told of them before is forgotten.
+// A clock that is set back repeats no second. The recorder waits for seconds up to a
+// maximum. Beyond it, it forgets their earlier counts.
 func TestClockIsSetBack(t *testing.T) {
 	for _, back := range []time.Duration{2 * time.Second, time.Minute, 3 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
@@ -380,15 +377,15 @@ func TestClockIsSetBack(t *testing.T) {
 					most = max(most, one.total())
 				}
 			}
-			// Seconds that are waited for are one entry.
+			// Seconds of a wait are one entry.
 			if want := 2 * int64(1+min(back, 3*time.Second)/time.Second); told != 300 || most < 2 || most > want {
-				t.Errorf("%v: told of %d decisions, and of %d in one second; want 300, and 2 to %d", back, told, most, want)
+				t.Errorf("%v: published %d decisions, and %d in one second; want 300, and 2 to %d", back, told, most, want)
 			}
 		})
 	}
 }
 
-// A feed that fails loses what others would be told, and no count.
+// A feed that fails loses publications, but no counts of this process.
 func TestFeedFails(t *testing.T) {
 	feed := &testFeed{err: errors.New("down")}
 	r := newRecorder(feed)
@@ -403,9 +400,8 @@ func TestFeedFails(t *testing.T) {
 	}
 }
 
-// BenchmarkObserve: on two processors 95 to 110 ns for a key that is known, 110 with
-// 100 keys, and 150 when each key takes another's place; for one alone then 140 to
-// 210.
+// BenchmarkObserve: on two processors 95 to 110 ns for a known key, 110 ns with 100 keys,
+// and 150 ns if each key replaces another. A single goroutine then takes 140 to 210 ns.
 func BenchmarkObserve(b *testing.B) {
 	keys := make([]string, 100_000)
 	for i := range keys {

@@ -3,14 +3,14 @@ package monitor
 // ring keeps the counts of the last intervals of one length.
 type ring struct {
 	step  int64 // milliseconds
-	most  int   // names told apart
+	most  int   // maximum number of names
 	slots []slot
 
 	newest int64 // number of a slot
 }
 
 type slot struct {
-	number int64 // of the interval, since 1970
+	number int64 // index of the interval, since 1970
 	counts tallies
 }
 
@@ -18,7 +18,7 @@ func newRing(step int64, slots, most int) ring {
 	return ring{step: step, most: most, slots: make([]slot, slots)}
 }
 
-// add adds counts at a time; those older than the ring are left out.
+// add adds counts at a time. It ignores times before the ring.
 func (r *ring) add(t, now int64, counts tallies) {
 	if len(counts) == 0 || t < 0 {
 		return
@@ -36,8 +36,8 @@ func (r *ring) add(t, now int64, counts tallies) {
 	s.counts.addAll(counts, r.most)
 }
 
-// forgetAfter forgets what is far after now: it was added before the clock was set
-// back, and the same times come again.
+// forgetAfter removes counts far after now. They were added before the clock was set
+// back, and the same times occur again.
 func (r *ring) forgetAfter(now int64) {
 	if r.newest*r.step <= now+maxBack.Milliseconds() {
 		return
@@ -50,7 +50,7 @@ func (r *ring) forgetAfter(now int64) {
 	}
 }
 
-// at are the counts of the interval around a time; nil without any.
+// at returns the counts of the interval that contains a time, or nil without any.
 func (r *ring) at(t int64) tallies {
 	if t < 0 {
 		return nil
@@ -62,7 +62,7 @@ func (r *ring) at(t int64) tallies {
 	return nil
 }
 
-// sum adds up the last intervals, n of them up to the one around a time.
+// sum returns the sum of n intervals up to the one that contains a time.
 func (r *ring) sum(t int64, n int) tallies {
 	all := make(tallies)
 	for i := range int64(n) {

@@ -18,7 +18,7 @@ type Rule struct {
 	Until   int64         `json:"until,omitempty"` // Unix milliseconds; 0 is never
 }
 
-// ShowRule returns the rule in that form.
+// ShowRule returns the rule as a Rule.
 func ShowRule(r core.Rule) Rule {
 	shown := Rule{ID: r.ID(), Kind: r.Kind, Key: r.Key, Policy: r.Policy, Limits: r.Limits, Mode: r.Mode}
 	if r.Network.IsValid() {
@@ -32,7 +32,7 @@ func ShowRule(r core.Rule) Rule {
 
 // Concerns reports whether the rule changes the decisions on a key under the policy of
 // that name, as far as the key shows. A rule for a network concerns keys that are an
-// address or a prefix within it.
+// address or a prefix in it.
 func (r Rule) Concerns(policy, key string) bool {
 	switch r.Kind {
 	case core.RuleOverride:

@@ -12,7 +12,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// Programs read this.
+// Programs read this JSON.
 func TestRuleAsJSON(t *testing.T) {
 	for want, rule := range map[string]core.Rule{
 		`{"id":"ban key user=ann","kind":"ban","key":"user=ann","until":1700000000123}`: {
@@ -46,7 +46,7 @@ func TestRuleConcerns(t *testing.T) {
 		{network, "api", "192.0.2.1", true},
 		{network, "api", "192.0.3.1", false},
 		{network, "api", "192.0.2.128/25", true},
-		{network, "api", "192.0.0.0/16", false}, // not all of it
+		{network, "api", "192.0.0.0/16", false}, // the rule covers only a part of it
 		{network, "api", "2001:db8::/64", false},
 		{network, "api", "user=192.0.2.1", false},
 		{key, "api", "192.0.2.1", true},
@@ -63,8 +63,8 @@ func TestRuleConcerns(t *testing.T) {
 	}
 }
 
-// The page gets a part of many rules: those on policies, and on the keys that it shows.
-// The page of a key has all that concern the key.
+// The page gets only some of many rules: those on policies, and those on the keys that it
+// shows. The page of a key has all rules that concern the key.
 func TestManyRules(t *testing.T) {
 	const many, shown = 20_000, 300
 	shared := core.NewMemory()

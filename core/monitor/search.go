@@ -10,24 +10,24 @@ import (
 	"strings"
 )
 
-// maxFound is how many keys a search finds.
+// maxFound bounds the keys that a search finds.
 const maxFound = 50
 
-// found is the answer of api/search.
+// found is the response of api/search.
 type found struct {
 	Keys []foundKey `json:"keys"`
 
-	// Guesses are keys that what was typed may be counted by, if Keys is empty: an
-	// address as limiters write it, or a digest.
+	// Guesses are keys that requests of the client may be counted by, if Keys is empty:
+	// an address as limiters write it, or a digest.
 	Guesses []string `json:"guesses"`
 
-	// Digest is that of what was typed, as keys of credentials have it after their
-	// name. It is empty for what is no credential.
+	// Digest is the digest of the query, as in keys of credentials after their name. It
+	// is empty if the query can't be a credential.
 	Digest string `json:"digest"`
 }
 
-// search finds keys by a part of their text, or of their name; asked with POST, also by
-// the credential that they are the digest of. What was typed goes nowhere else.
+// search finds keys by a part of their text or of their name. With POST it also finds the
+// key of a credential. The query is not stored or sent elsewhere.
 func (h *Handler) search(w http.ResponseWriter, r *http.Request) {
 	q, ok := queryOf(w, r)
 	if !ok {
@@ -95,7 +95,7 @@ func (h *Handler) counted(ctx context.Context, key string) string {
 	return identity.AddressKey(addr)
 }
 
-// guesses are the keys that text may be counted by.
+// guesses returns the keys that requests with the text may be counted by.
 func (h *Handler) guesses(text, digest string, now int64) []string {
 	if isNetwork(text) {
 		if addr, err := netip.ParseAddr(text); err == nil {
@@ -106,7 +106,7 @@ func (h *Handler) guesses(text, digest string, now int64) []string {
 	name, _, named := strings.Cut(text, "=")
 	if digest == "" {
 		if named {
-			return []string{text} // with a digest in it
+			return []string{text} // with a digest in place of the credential
 		}
 		return []string{}
 	}
@@ -119,14 +119,13 @@ func (h *Handler) guesses(text, digest string, now int64) []string {
 		return guesses
 	}
 	guesses := []string{name + "=" + digest}
-	if !slices.Contains(names, name) { // else the value is a credential
+	if !slices.Contains(names, name) { // otherwise the value is a credential
 		guesses = append([]string{text}, guesses...)
 	}
 	return guesses
 }
 
-// credentials are the names that the keys of the last minute, and of rules, have
-// digests under.
+// credentials returns the names of digests in the keys of the last minute and of rules.
 func (h *Handler) credentials(now int64) (names []string) {
 	add := func(key string) {
 		for _, m := range hexDigest.FindAllStringSubmatch(key, -1) {
@@ -154,7 +153,7 @@ func isNetwork(key string) bool {
 	return err == nil
 }
 
-// find finds keys of the last minute, those denied most first.
+// find finds keys of the last minute, the most denied first.
 func (h *Handler) find(now int64, is func(foundKey) bool) []foundKey {
 	found := slices.DeleteFunc(h.lastMinute(now), func(k foundKey) bool { return !is(k) })
 	slices.SortFunc(found, func(a, b foundKey) int {
@@ -163,8 +162,8 @@ func (h *Handler) find(now int64, is func(foundKey) bool) []foundKey {
 	return found[:min(len(found), maxFound)]
 }
 
-// lastMinute are all keys of the last minute that this process knows, and those that
-// others have listed.
+// lastMinute returns all keys of the last minute in this process, and the keys that other
+// processes have listed.
 func (h *Handler) lastMinute(now int64) []foundKey {
 	allowed, allowedUnlisted := h.keysOf(now, allowedOf, topAllowed)
 	denied, deniedUnlisted := h.keysOf(now, deniedOf, topDenied)
@@ -193,8 +192,8 @@ func (h *Handler) lastMinute(now int64) []foundKey {
 	return all
 }
 
-// keysOf merges the keys of all processes, this one's in full, and returns what a key
-// that is not there can have at most.
+// keysOf merges the keys of all processes, with all keys of this one. It also returns the
+// bound for a key that is not listed.
 func (h *Handler) keysOf(now int64, of func(Top) []TopKey, which int) (keys []TopKey, unlisted int64) {
 	lists := append(h.recorder.picture.lists(now, h.recorder.id, of), h.recorder.minute.list(now, which))
 	for _, l := range lists {

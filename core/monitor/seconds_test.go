@@ -28,7 +28,7 @@ func TestSecondsHaveEachDecisionOnce(t *testing.T) {
 	if _, err := reader.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now().Add(2 * time.Second) // when the second that is under way is over
+	now := time.Now().Add(2 * time.Second) // after the current second has ended
 	seconds := reader.Seconds(now, 1000)["api"]
 	var allowed, denied int64
 	for _, s := range seconds {

@@ -13,27 +13,25 @@ import (
 )
 
 var (
-	// guesses is how many wrong secrets of a client are answered with 401. Those
-	// beyond it get 429.
+	// guesses limits the wrong secrets of a client that get 401. Further ones get 429.
 	guesses = core.NewPolicy("monitor-guesses", core.PerMinute(20))
 
-	// notices is how often a client with too many guesses is logged.
+	// notices limits the log lines about a client with too many guesses.
 	notices = core.NewPolicy("monitor-notices", core.PerMinute(1))
 )
 
-// maxGuessers bounds the clients whose guesses are counted at a time. Those beyond
-// it get 401 however often they guess.
+// maxGuessers bounds the clients whose guesses are counted at a time. Other clients get
+// 401 for any number of guesses.
 const maxGuessers = 10_000
 
-// secret admits whoever sends the handler's password, or its token.
+// secret admits requests with the handler's password or token.
 //
-// Every request is looked at, so nobody can lock out who has the secret, and the
-// count of guesses does not slow an attacker down. The length of the secret does.
-// One core judges some 300,000 guesses a second (BenchmarkGuess), and a server that
-// has to read requests as well some 30,000. The package comment has what that means
-// for passwords.
+// Every secret is checked, so nobody can lock out a client with the right one. The count
+// of guesses does not slow an attacker down. The length of the secret does. One core
+// checks some 300,000 guesses a second (BenchmarkGuess), and a server that also reads
+// requests some 30,000. The package comment has the consequences for passwords.
 type secret struct {
-	digest [sha256.Size]byte // the secret itself is not kept
+	digest [sha256.Size]byte // the secret itself is not stored
 	token  bool              // it is a token, not a password
 	client func(*http.Request) string
 	counts *core.Limiter // of guesses, by client
@@ -44,13 +42,13 @@ func newPassword(password string) *secret {
 	return &secret{digest: sha256.Sum256([]byte(password))}
 }
 
-// newToken makes a random token of 130 bits, and returns it too.
+// newToken makes a secret with a random token of 130 bits, and also returns the token.
 func newToken() (*secret, string) {
 	token := rand.Text()
 	return &secret{digest: sha256.Sum256([]byte(token)), token: true}, token
 }
 
-// open starts counting guesses, by client as limiter sees clients.
+// open starts to count guesses by client, as limiter identifies clients.
 func (s *secret) open(limiter *core.Limiter) {
 	s.client = func(r *http.Request) string { return clientOf(limiter, r) }
 	s.logger = limiter.Seam().Warnings.Logger
@@ -58,7 +56,7 @@ func (s *secret) open(limiter *core.Limiter) {
 		core.WithLogger(slog.New(slog.DiscardHandler)))
 }
 
-// clientOf returns the client of a request, as the limiter's keys name it.
+// clientOf returns the client of a request, in the form of the limiter's keys.
 func clientOf(limiter *core.Limiter, r *http.Request) string {
 	client, err := limiter.Seam().Identity.Address(sender{r})
 	if err != nil {
@@ -67,16 +65,16 @@ func clientOf(limiter *core.Limiter, r *http.Request) string {
 	return client
 }
 
-func (s *secret) close() { _ = s.counts.Close() } // always nil
+func (s *secret) close() { _ = s.counts.Close() } // never fails
 
-// is compares in constant time.
+// is reports whether text is the secret, in constant time.
 func (s *secret) is(text string) bool {
 	digest := sha256.Sum256([]byte(text))
 	return subtle.ConstantTimeCompare(digest[:], s.digest[:]) == 1
 }
 
-// admits reports whether the request has the secret. It responds to those without
-// it, and to those that follow the link.
+// admits reports whether the request has the secret. It responds to requests without it,
+// and to requests that follow the link.
 func (s *secret) admits(w http.ResponseWriter, r *http.Request) bool {
 	if s.token && s.followed(w, r) {
 		return false
@@ -123,7 +121,7 @@ func (s *secret) tooMany(r *http.Request) bool {
 	return true
 }
 
-// sender is a request as a limiter's identity reads it.
+// sender adapts a request for a limiter's identity.
 type sender struct{ *http.Request }
 
 func (s sender) Peer() netip.Addr {

@@ -6,35 +6,35 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// shard is where the requests of one processor are counted, mostly.
+// shard counts most of the requests of one processor.
 type shard struct {
 	mu    sync.Mutex
 	now   *second
-	spare *second // for the next one; the recorder's alone
+	spare *second // the next second's memory; only the recorder uses it
 
 	_ [64]byte // the next shard is not in the same cache line
 }
 
-// second is what was decided within a second.
+// second has the decisions of one second.
 type second struct {
 	policies map[string]*seen
 	requests tally
 	routes   tallies
-	top      [tops]summary // as topAllowed and the others say
+	top      [tops]summary // indexed by topAllowed and the others
 	took     latency
 }
 
-// seen are the decisions by a policy.
+// seen has the decisions of one policy.
 type seen struct {
 	tally
-	policy *core.Policy // as it was in the last of them
+	policy *core.Policy // as in the last decision
 }
 
-// The summaries of a second, and of a minute.
+// The indexes of the summaries of a second, and of a minute.
 const (
 	topAllowed = iota
 	topDenied
-	topNear // a tenth of the limit was left, or less
+	topNear // a tenth of the limit or less remains
 
 	tops
 )
@@ -83,7 +83,7 @@ func (s *second) of(p *core.Policy) *seen {
 	return known
 }
 
-// clear empties the second, and keeps the memory of what will be there again.
+// clear empties the second. It keeps the memory of names that will probably occur again.
 func (s *second) clear() {
 	if len(s.policies) >= maxPolicies {
 		clear(s.policies)

@@ -10,13 +10,13 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Picture is the merged state of all processes. Rates are current. Counts are those of
-// the last minute.
+// Picture is the merged state of all processes. Rates are current. Counts are of the last
+// minute.
 type Picture struct {
 	Now       time.Time
 	Processes []Process // seen within the last hour, by host
 	Policies  []Policy  // by name
-	Requests  Counts    // each once, whatever it is under
+	Requests  Counts    // each request once, for any number of policies
 	Routes    map[string]Counts
 	Top       Top
 }
@@ -26,7 +26,7 @@ type Process struct {
 	ID    string  `json:"id"` // random
 	Host  string  `json:"host"`
 	PID   int     `json:"pid"`
-	Seen  int64   `json:"seen"`  // when it last told of itself, which it does not while idle; Unix milliseconds
+	Seen  int64   `json:"seen"`  // last publication, Unix milliseconds; an idle process publishes nothing
 	Store string  `json:"store"` // "redis" or "memory"
 	Down  []Down  `json:"down"`
 	P50   float64 `json:"p50"` // how long decisions take, in milliseconds
@@ -40,11 +40,11 @@ type Policy struct {
 	Name string `json:"name"`
 	Traits
 	Overridden bool  `json:"overridden"` // a rule overrides its limits; not known to a [Reader]
-	NearLimit  int64 `json:"nearLimit"`  // keys that had a tenth of a limit left or less, in the process that met most such keys
+	NearLimit  int64 `json:"nearLimit"`  // keys with a tenth of a limit left or less, in the process that has the most such keys
 	Counts
 }
 
-// show is the picture at a time.
+// show returns the picture at a time.
 func (p *picture) show(now int64) Picture {
 	pic := Picture{Now: time.UnixMilli(now), Top: p.mergeTops(now)}
 	p.mu.Lock()
@@ -101,8 +101,7 @@ func (p *picture) showPolicies(now int64) []Policy {
 	return shown
 }
 
-// takeTraits takes over what this process's policies are, which is newer than what
-// it has told.
+// takeTraits uses this process's own policies, which are newer than its publications.
 func (pic *Picture) takeTraits(limiter *core.Limiter) {
 	for _, p := range limiter.Policies() {
 		i, ok := slices.BinarySearchFunc(pic.Policies, p.Name(), func(a Policy, name string) int { return strings.Compare(a.Name, name) })
@@ -113,7 +112,7 @@ func (pic *Picture) takeTraits(limiter *core.Limiter) {
 	}
 }
 
-// traits are those of a policy that a process has told of.
+// traits returns the published traits of a policy.
 func (p *picture) traits(name string) (Traits, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

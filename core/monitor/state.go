@@ -10,7 +10,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// state is the answer of api/state.
+// state is the response of api/state.
 type state struct {
 	Now       int64     `json:"now"`
 	ReadOnly  bool      `json:"readOnly"`
@@ -20,48 +20,47 @@ type state struct {
 	Requests  Counts    `json:"requests"`
 	Policies  []Policy  `json:"policies"`
 	Rules     []Rule    `json:"rules"`               // at most maxRules of them
-	MoreRules int       `json:"moreRules,omitempty"` // how many there are beside them
+	MoreRules int       `json:"moreRules,omitempty"` // the number of other rules
 }
 
-// alone says that the other processes can't be seen, since what they publish can't be
-// read from the store. What is shown of the time since then is this process's alone.
+// alone reports that the other processes can't be seen, since reading the feed fails. The
+// figures since then are this process's own.
 type alone struct {
-	Since  int64 `json:"since"`  // when they were last seen, Unix milliseconds; 0 for never
-	Others int   `json:"others"` // how many were seen within the hour before
+	Since  int64 `json:"since"`  // when they were last seen, in Unix milliseconds; 0 for never
+	Others int   `json:"others"` // the number of processes seen within the hour before
 }
 
-// stateTime bounds how long the state waits for the store, twice: the page takes its
-// connection for lost after six seconds.
+// stateTime bounds how long the state waits for the store, twice. After six seconds
+// without an event the page reports that its connection is lost.
 const stateTime = 2 * time.Second
 
-// known is the state as it was at a time, so that many who watch cost the store no
-// more than one.
+// known caches the state. Many viewers then cost the store as much as one.
 type known struct {
 	at    time.Time
 	state state
 
-	rules   []Rule    // all that the store returned last, by ID
-	rulesAt time.Time // when they are read again
+	rules   []Rule    // all rules of the last read, by ID
+	rulesAt time.Time // time of the next read
 }
 
 const (
-	// maxRules bounds the rules in the state: there can be [store.MaxRules].
+	// maxRules bounds the rules in the state. A store can have [store.MaxRules].
 	maxRules = 300
 
-	// rulesShare bounds the time for reading all rules: they are read again when so
-	// many times as long has passed. 100,000 take 0.2 s.
+	// rulesShare bounds the time for reading all rules. The next read is this many times
+	// the duration of a read later. Reading 100,000 rules takes 0.2 s.
 	rulesShare = 20
 )
 
-// now is the state as it is, or was a moment ago.
+// now returns the state, or a recent one from the cache.
 func (h *Handler) now(ctx context.Context) state {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if time.Since(h.known.at) < freshness {
 		return h.known.state
 	}
-	// Without the store this process's own numbers are there, and the rules that
-	// were read last.
+	// Without the store the state has this process's own numbers, and the rules of the
+	// last read.
 	h.look(ctx)
 	h.readRules(ctx)
 	pic := h.recorder.picture.show(h.clock().now().UnixMilli())
@@ -85,14 +84,14 @@ func (h *Handler) now(ctx context.Context) state {
 	return h.known.state
 }
 
-// look reads what the other processes tell, as far as the store says it in time.
+// look reads new entries of the other processes, if the store responds in time.
 func (h *Handler) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, stateTime)
 	defer cancel()
-	_, _ = h.reader.catchUp(ctx) // alone says so
+	_, _ = h.reader.catchUp(ctx) // alone shows a failure
 }
 
-// readRules reads the rules, unless they were read a moment ago. The caller holds h.mu.
+// readRules reads the rules, unless they were read recently. The caller holds h.mu.
 func (h *Handler) readRules(ctx context.Context) {
 	begun := time.Now()
 	if begun.Before(h.known.rulesAt) {
@@ -114,9 +113,8 @@ func (h *Handler) readRules(ctx context.Context) {
 	}
 }
 
-// shownRules returns the rules that the page shows: those on policies first, then
-// those on the keys that it shows, and of the others as many as there is room for.
-// The caller holds h.mu.
+// shownRules returns the rules that the page shows: the rules on policies, then the rules
+// on the keys that it shows, then others up to the maximum. The caller holds h.mu.
 func (h *Handler) shownRules(now int64) []Rule {
 	if len(h.known.rules) <= maxRules {
 		return append([]Rule{}, h.known.rules...)
@@ -140,14 +138,14 @@ func (h *Handler) shownRules(now int64) []Rule {
 	return slices.Concat(ofPolicies, ofListed, others)[:maxRules]
 }
 
-// allRules returns the rules that were read last, which the caller must not change.
+// allRules returns the rules of the last read. The caller must not change them.
 func (h *Handler) allRules() []Rule {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.known.rules
 }
 
-// alone is nil while the other processes can be seen, and marks this one.
+// alone returns nil while the other processes can be seen. Otherwise it marks this one.
 func (h *Handler) alone(processes []Process) *alone {
 	since, blind := h.reader.blind()
 	a := alone{Since: since}
@@ -163,7 +161,7 @@ func (h *Handler) alone(processes []Process) *alone {
 	return &a
 }
 
-// forget has the next state be read anew, after an action.
+// forget drops the cached state after an action.
 func (h *Handler) forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -172,7 +170,7 @@ func (h *Handler) forget() {
 
 func (h *Handler) state(w http.ResponseWriter, r *http.Request) { answer(w, h.now(r.Context())) }
 
-// essence is the state without what changes all the time.
+// essence returns the state without values that change all the time.
 func (s *state) essence() string {
 	brief := struct {
 		Alone     *alone

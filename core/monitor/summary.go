@@ -2,26 +2,26 @@ package monitor
 
 import "hash/maphash"
 
-// capacity is how many keys a summary counts at a time.
+// capacity is the number of keys that a summary counts at a time.
 const capacity = 512
 
-// summary finds the keys with the highest counts among any number of keys, in
-// bounded memory (40 kB). It is Space-Saving, from A. Metwally, D. Agrawal and
-// A. El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data
-// Streams" (ICDT 2005): a key that is not among those counted takes the place of
-// the one with the lowest count, and inherits that count as its error.
+// summary finds the keys with the highest counts among any number of keys, in bounded
+// memory (40 kB). It implements Space-Saving, from A. Metwally, D. Agrawal and A. El
+// Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams" (ICDT
+// 2005). A new key replaces the key with the lowest count, and takes over that count as
+// its error.
 //
-// So a count is never too low, and too high by its error at most, which is at most
-// the total divided by the capacity; and a key that is not there has no more than
-// floor. Up to capacity keys are counted exactly.
+// A count is never too low. It is too high by at most its error, which is at most the
+// total divided by the capacity. A key that is not listed has at most floor. Up to
+// capacity keys are counted exactly.
 //
-// Counters are found by hash, in chains, and the lowest is on top of a heap.
-// Everything is an array, so that nothing is allocated however many keys there are.
+// Counters are found by hash, in chains. A heap has the lowest count on top. All are
+// arrays, so that any number of keys allocates nothing.
 type summary struct {
 	used     int
 	counters [capacity]counter
 	heap     [capacity]node
-	heads    [2 * capacity]int32 // of the chains: a counter's index and 1; 0 for none
+	heads    [2 * capacity]int32 // of the chains: a counter's index plus 1; 0 for none
 }
 
 type counter struct {
@@ -43,11 +43,11 @@ type keyName struct{ policy, key string }
 var seed = maphash.MakeSeed()
 
 func (k *keyName) hash() uint64 {
-	// Few keys are the same under several policies; those share a chain.
+	// A key is rarely used under several policies. Such keys share a chain.
 	return maphash.String(seed, k.key) ^ uint64(len(k.policy))
 }
 
-// add adds to a key's count. known is how much of it is in error.
+// add adds to a key's count. known is the part of it that is an error.
 func (s *summary) add(key keyName, count, known int64) {
 	hash := key.hash()
 	head := &s.heads[hash%uint64(len(s.heads))]
@@ -76,7 +76,7 @@ func (s *summary) add(key keyName, count, known int64) {
 	s.sink(0)
 }
 
-// unchain takes a counter out of its chain.
+// unchain removes a counter from its chain.
 func (s *summary) unchain(i int32) {
 	c := &s.counters[i]
 	link := &s.heads[c.hash%uint64(len(s.heads))]
@@ -86,7 +86,7 @@ func (s *summary) unchain(i int32) {
 	*link = c.next
 }
 
-// floor is the most that a key which is not there can have.
+// floor returns the most that a key which is not listed can have.
 func (s *summary) floor() int64 {
 	if s.used < capacity {
 		return 0
@@ -94,7 +94,7 @@ func (s *summary) floor() int64 {
 	return s.heap[0].count
 }
 
-// each calls f with each key, its count and the error in it.
+// each calls f with each key, its count and its error.
 func (s *summary) each(f func(key keyName, count, known int64)) {
 	for _, n := range s.heap[:s.used] {
 		c := &s.counters[n.counter]
@@ -108,7 +108,7 @@ func (s *summary) clear() {
 	}
 }
 
-// sink moves a node whose count has grown down to its place.
+// sink moves a node with a higher count down to its place.
 func (s *summary) sink(i int) {
 	n := s.heap[i]
 	for {

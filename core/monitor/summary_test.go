@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Counts are never too low, and too high by their error at most; what is not
-// listed has no more than the floor; all within the published bound.
+// Counts are never too low, and too high by at most their error. A key that is not listed
+// has at most the floor. All are within the documented bound.
 func TestSummaryKeepsItsBounds(t *testing.T) {
 	for _, keys := range []uint64{10, capacity, 5_000, 100_000} {
 		for _, skew := range []float64{1.01, 1.5} {
@@ -40,7 +40,7 @@ func check(t *testing.T, name string, s *summary, exact map[keyName]int64, total
 		listed[key] = true
 		sum += count
 		if n := exact[key]; count < n || count-known > n || known > bound {
-			t.Errorf("%s: %v: count %d, error %d (at most %d), truly %d", name, key, count, known, bound, n)
+			t.Errorf("%s: %v: count %d, error %d (at most %d), true count %d", name, key, count, known, bound, n)
 		}
 	})
 	if sum != total {
@@ -56,15 +56,15 @@ func check(t *testing.T, name string, s *summary, exact map[keyName]int64, total
 	}
 }
 
-// The keys of a minute, made of those of many seconds and shards, keep the bound
-// that is published with TopKey, and the heaviest are found.
+// The keys of a minute, merged from many seconds and shards, are within the bound of
+// TopKey. The keys with the highest counts are found.
 func TestTopKeysKeepTheirBounds(t *testing.T) {
 	var m minute
 	exact := make(map[string]int64)
 	random := rand.New(rand.NewPCG(2, 3))
 	zipf := rand.NewZipf(random, 1.3, 1, 50_000)
 	start := time.Unix(1_700_000_000, 0).UnixMilli()
-	now := start - start%(slices10s*sliceMilli) // a minute's beginning
+	now := start - start%(slices10s*sliceMilli) // start of a minute
 	var total int64
 	for i := range int64(60) {
 		for range 2 { // shards
@@ -85,19 +85,20 @@ func TestTopKeysKeepTheirBounds(t *testing.T) {
 	for i, k := range top.Allowed {
 		n := exact[k.Key]
 		if off := k.Count - n; off > k.Error || -off > k.Error || k.Error > total/128 {
-			t.Errorf("%+v, truly %d; the bound is %d", k, n, total/128)
+			t.Errorf("%+v, true count %d; the bound is %d", k, n, total/128)
 		}
 		if i < 5 && k.Key != fmt.Sprint(i) {
 			t.Errorf("number %d is key %s with %d", i, k.Key, n)
 		}
 	}
-	// A minute later nothing of it is left.
+	// A minute later no key is left.
 	if top := m.top(now + 120*second1); len(top.Allowed) != 0 {
 		t.Errorf("still there: %v", top.Allowed)
 	}
 }
 
-// Keys of several processes add up, with the error of those that don't list them.
+// The counts of a key in several processes are added. The error covers processes that
+// don't list the key.
 func TestMergedLists(t *testing.T) {
 	full := list{floor: 82} // down to 81, give or take 1
 	for i := range topKeys {
@@ -115,8 +116,9 @@ func TestMergedLists(t *testing.T) {
 }
 
 // With 75 keys in three processes the counts of others are estimates, within the error
-// that is shown with them, and at most a twentieth of what each of them has decided. A
-// key that all processes tell of is exact, and so are all where each has fewer than 20.
+// that is shown. The error is at most a twentieth of the decisions of each process. A key
+// that all processes publish is exact, and all keys are exact if each process has fewer
+// than 20.
 func TestErrorsOfMergedProcesses(t *testing.T) {
 	for _, keys := range []int{19, 75} {
 		p := newPicture()
@@ -148,7 +150,7 @@ func TestErrorsOfMergedProcesses(t *testing.T) {
 		}
 		for _, k := range merged {
 			if off := k.Count - exact[k.Key]; max(off, -off) > k.Error || k.Error > total/20 || keys < topKeys && k.Error != 0 {
-				t.Errorf("%d keys: %+v, truly %d of %d", keys, k, exact[k.Key], total)
+				t.Errorf("%d keys: %+v, true count %d of %d", keys, k, exact[k.Key], total)
 			}
 		}
 	}

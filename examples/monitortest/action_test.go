@@ -240,6 +240,6 @@ func TestActionWithoutRedis(t *testing.T) {
 	redis.Kill()
 	b.press("Ban")
 	b.await("what is not known", `document.querySelector("#dialog-error").textContent === %q`,
-		"It may not have worked: the store does not answer. See what this page shows before you try again.")
+		"It may not have worked: the store does not answer. Check this page before you try again.")
 	b.forgive("503")
 }

@@ -175,7 +175,7 @@ func TestLoggedOut(t *testing.T) {
 	b.await("the policy", `document.querySelector("[data-policy=api]")`)
 	b.goTo("api", "ann")
 	out.Store(true)
-	b.failed("api", "ann", "This key can’t be read now: the server refuses: reload the page to log in, or follow its link again.")
+	b.failed("api", "ann", "This key can’t be read now: the server rejects the login: reload the page to log in, or follow its link again.")
 	out.Store(false)
 	b.press("Retry")
 	b.await("the key", `document.querySelector(".verdict")?.checkVisibility()`)

@@ -101,7 +101,7 @@ func TestConnectionLost(t *testing.T) {
 	away.Store(true)
 	begin()
 	b.await("the loss", `document.querySelector("#link").textContent === "connection lost" && document.querySelector("#lost").checkVisibility()`)
-	b.await("why", `document.querySelector("#lost").textContent.startsWith("The connection is lost (status 502). What you see is from before. Trying again in ")`)
+	b.await("why", `document.querySelector("#lost").textContent.startsWith("The connection is lost (status 502). The figures are from before. Trying again in ")`)
 	away.Store(false)
 	b.live()
 	b.await("no banner", `!document.querySelector("#lost").checkVisibility()`)
@@ -121,7 +121,7 @@ func TestStreamsHeldUp(t *testing.T) {
 		}
 		h.ServeHTTP(w, r)
 	})))
-	b.await("that it asks", `document.querySelector("#link").textContent === "live, by asking"`)
+	b.await("that it asks", `document.querySelector("#link").textContent === "live, by polling"`)
 	here.ask(core.NewPolicy("search", core.PerMinute(2)), "192.0.2.1", 3)
 	b.await("the requests", `document.querySelector("[data-policy=search] .area.denied")?.getAttribute("d") &&
 		document.querySelector("[data-policy=search] .counts").textContent.startsWith("Last minute: 2 allowed · 1 denied")`)

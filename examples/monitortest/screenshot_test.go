@@ -228,7 +228,7 @@ func TestOutage(t *testing.T) {
 		t.Errorf("%+v decided without the store, truly %v", seen.Tiles["Without the store"], n)
 	}
 	// A key's page is one sentence, and a way to try again.
-	b.failed("strict", "203.0.113.5", "This key can’t be read now: the store does not answer, so what this key has used is not known.")
+	b.failed("strict", "203.0.113.5", "This key can’t be read now: the store does not answer, so the use of this key is not known.")
 	redis.Restart()
 	b.press("Retry")
 	b.await("the key's page", `document.querySelector(".verdict")?.checkVisibility() && !document.querySelector(".failed").checkVisibility()`)
@@ -270,7 +270,7 @@ func TestKeyPage(t *testing.T) {
 		time.Sleep(4 * time.Second) // until the last second is told
 		b.await("the ban", `document.querySelector(".verdict").textContent.match(/^banned for (1 h|59 min)( \d+ s)?, every request is denied\.$/) && document.querySelector(".verdict").dataset.allowed === "false"`)
 		// The bar, the log and the instant say the same.
-		b.await("one truth", `document.querySelector(".usage b").textContent === "5 of 5 used" && document.querySelector(".next").textContent === "not asked: a rule decides" &&
+		b.await("one truth", `document.querySelector(".usage b").textContent === "5 of 5 used" && document.querySelector(".next").textContent === "not used: a rule decides" &&
 			document.querySelector(".readout").textContent.startsWith("5 of 5 used at ") && document.querySelectorAll(".entry").length === 5`)
 		denied := func(r asked) int64 { return r.of(key, login, "denied") }
 		for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {

@@ -1,4 +1,4 @@
-// What an operator can do. Each action is confirmed in the dialog, and its result is said.
+// The actions of an operator. A dialog confirms each action, and the page announces its result.
 
 import { byId, el, setText } from './dom.js';
 import { duration } from './format.js';
@@ -27,10 +27,10 @@ dialog.querySelector('form').addEventListener('submit', async (e) => {
   }
 });
 
-// whyNot says what became of an action, and what to do. Without a response, and with
-// 503, nobody knows whether it was done.
+// whyNot returns the text for a failed action, with advice. Without a response, and after a 503, nobody knows whether
+// the action was done.
 function whyNot({ status, message }) {
-  if (status === undefined || status === 503) return `It may not have worked: ${message}. See what this page shows before you try again.`;
+  if (status === undefined || status === 503) return `It may not have worked: ${message}. Check this page before you try again.`;
   return `It did not work: ${status === 401 || status === 429 ? refusal : message}.`;
 }
 
@@ -62,7 +62,7 @@ export function reset(policy, key) {
 
 const lengths = [['seconds', 1], ['minutes', 60], ['hours', 3600], ['days', 86400]];
 
-// lengthFields ask for how long; nothing is 0 where that is allowed.
+// lengthFields makes the fields for a duration. An empty field is 0 where that is allowed.
 function lengthFields(label, value) {
   const count = el('input', { id: 'length-count', type: 'number', min: '1', max: '10000', value, required: value !== '' });
   const unit = el('select', { id: 'length-unit', 'aria-label': 'unit' },
@@ -81,7 +81,7 @@ export function ban(key) {
   });
 }
 
-// client asks for an address, a network or a key, to make a rule about it.
+// client opens the dialog for a rule on an address, a network or a key.
 function client(title, text, yes, path, done, whom) {
   const field = el('input', { id: 'client', value: whom, required: true, autocomplete: 'off', spellcheck: 'false', 'aria-describedby': 'client-help' });
   const { fields, seconds } = lengthFields('For how long; empty: until you end it', '');
@@ -96,7 +96,7 @@ function client(title, text, yes, path, done, whom) {
 }
 
 export function block(whom = '') {
-  client('Block a client?', 'It is denied everything, under every policy.', 'Block', './api/block', 'blocked', whom);
+  client('Block a client?', 'All its requests are denied, under every policy.', 'Block', './api/block', 'blocked', whom);
 }
 
 export function exempt(whom = '') {
@@ -111,7 +111,7 @@ export function unblock(key) {
 }
 
 export function unexempt(key) {
-  ask('End this exemption?', `${key} is limited as everybody.`, 'End', [], async () => {
+  ask('End this exemption?', `${key} is limited like every client.`, 'End', [], async () => {
     await post('./api/unexempt', { key });
     return `${key} is not exempt any more.`;
   });
@@ -126,7 +126,7 @@ export function unban(key) {
 
 export function override(policy, limits) {
   const text = el('input', { id: 'override-limits', value: limits.join(', '), required: true, autocomplete: 'off', spellcheck: 'false', 'aria-describedby': 'override-help' });
-  const fields = [el('label', { for: 'override-limits' }, 'Its limits meanwhile'), text,
+  const fields = [el('label', { for: 'override-limits' }, 'Its limits until then'), text,
     el('small', { id: 'override-help' }, 'Such as 5/second, 100/minute or 20/1m30s. They replace all limits of the policy.')];
   ask(`Override the limits of ${policy}?`, 'They hold in all processes within a second, until they are restored.', 'Override', fields, async () => {
     const wanted = text.value.split(',').map((limit) => limit.trim()).filter(Boolean);
@@ -142,10 +142,10 @@ export function restore(policy) {
   });
 }
 
-// nameOf names the policy of a switch.
+// nameOf returns the name of the policy of a switch.
 export const nameOf = (policy) => (policy === '*' ? 'all policies' : policy);
 
-// switchTo switches a policy of the names, or all of them, off or to shadow.
+// switchTo opens the dialog that switches one of the policies, or all, off or to shadow.
 export function switchTo(names) {
   const policy = el('select', { id: 'switch-policy' }, ...['*', ...names].map((name) => el('option', { value: name }, nameOf(name))));
   const mode = el('select', { id: 'switch-mode' },

@@ -1,4 +1,4 @@
-// The page: what the server sends goes to the parts that show it.
+// The page: passes the server's data to the parts that show it.
 
 import { banners } from './banners.js';
 import { byId } from './dom.js';
@@ -43,7 +43,7 @@ function showSecond(second) {
   showRoutes();
 }
 
-// Which page: the overview, or a key's. A key that was typed is not in the address.
+// Routing: the overview, or the page of a key. The address has no key that a person typed.
 
 const key = keyPage(byId('key'), serverNow);
 let typed = null;

@@ -1,9 +1,9 @@
-// What is wrong: the page's connection, or the processes' store.
+// The banners: problems of the page's connection, and of the processes' store.
 
 import { byId, setText } from './dom.js';
 import { number, time } from './format.js';
 
-// unseen says that the other processes can't be seen, and since when.
+// unseen returns the text that the other processes can't be seen, and since when.
 function unseen({ alone, processes }) {
   const others = alone.others === 0 ? 'others publish' : alone.others === 1 ? 'the other process publishes' : `the ${number(alone.others)} other processes publish`;
   const words = [`Only this process is seen${alone.since ? ` since ${time(alone.since)}` : ''}: what ${others} can’t be read from Redis.`];
@@ -21,7 +21,7 @@ function cut({ processes }) {
 }
 
 export const banners = {
-  // link reports whether the connection's state has changed.
+  // link records the connection's state, and reports whether it has changed.
   link(now, text) {
     const link = byId('link');
     const changed = link.dataset.state !== now;

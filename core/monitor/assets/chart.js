@@ -1,5 +1,5 @@
-// A chart of requests a second: five areas on one another, a strip below where they were decided without the store,
-// and the figures at a moment.
+// A chart of requests a second: five stacked areas, a strip for decisions without the store, and the figures at one
+// moment.
 
 import { el, setText } from './dom.js';
 import { rate, time } from './format.js';
@@ -11,7 +11,7 @@ const height = 120;
 const shown = [...kinds, ['alone', 'without the store']];
 const rows = shown.map(([kind]) => kind);
 
-// Series is what one history answer holds, moved on by the seconds that follow.
+// Series holds one history response, and moves on with the seconds that follow.
 export class Series {
   constructor({ from, step, policies }, minutes) {
     this.step = step;
@@ -20,7 +20,7 @@ export class Series {
     this.policies = policies;
   }
 
-  // add takes a second, if seconds are the step.
+  // add adds a second, if the step is one second.
   add({ t, policies }) {
     const at = Math.floor(t / this.step);
     const ahead = at - (this.first + this.length - 1);
@@ -37,13 +37,13 @@ export class Series {
     this.first += Math.max(0, ahead);
   }
 
-  // of are the rates of a policy, and at the moment of each.
+  // of returns the rates of a policy, by step.
   of(name, kind) {
     const counts = this.policies[name]?.[kind] ?? [];
     return Array.from({ length: this.length }, (_, i) => ((counts[i] ?? 0) * 1000) / this.step);
   }
 
-  // has reports whether a policy has any.
+  // has reports whether a policy has any requests.
   has(name) { return kinds.some(([kind]) => this.policies[name]?.[kind]?.some((n) => n > 0)); }
 
   moment(i) { return (this.first + i) * this.step; }
@@ -52,7 +52,7 @@ export class Series {
 export class Chart {
   constructor(name) {
     this.name = name;
-    this.at = null; // the moment pointed at, as a place in the series
+    this.at = null; // the selected moment, as an index in the series
     this.areas = kinds.map(([kind]) => el('path', { class: `area ${kind}` }));
     this.strip = el('path', { class: 'strip' });
     this.cross = el('line', { class: 'cross', y1: 0, y2: height, visibility: 'hidden' });
@@ -134,7 +134,7 @@ export class Chart {
   }
 }
 
-// nice is the next round figure that v fits under.
+// nice returns the next round figure that is at least v.
 export function nice(v) {
   const ten = 10 ** Math.floor(Math.log10(v));
   return [1, 2, 3, 4, 5, 6, 8, 10].find((m) => m * ten >= v) * ten;

@@ -1,4 +1,4 @@
-// Elements are made here, from text and never from markup.
+// Makes elements from text, never from markup.
 
 const svgTags = new Set(['svg', 'path', 'line', 'rect', 'g']);
 
@@ -14,19 +14,19 @@ export function el(tag, attributes = {}, ...children) {
   return e;
 }
 
-// setText leaves alone what says the same already, so that nothing is announced twice.
+// setText changes a text only if it differs, so that nothing is announced twice.
 export function setText(e, text) {
   if (e.textContent !== String(text)) e.textContent = text;
 }
 
-// Keeper keeps one element an item, so that a list can change under a reader without losing the focus.
+// Keeper keeps one element for each item, so that a list can change without losing the focus.
 export class Keeper {
   constructor(parent, idOf, make) {
     Object.assign(this, { parent, idOf, make, kept: new Map() });
   }
 
   show(items) {
-    // What is in use does not move away.
+    // An element in use does not move.
     const held = this.parent.matches('tbody:hover, tbody:focus-within, .policies:hover, .policies:focus-within');
     const before = this.kept;
     this.kept = new Map();
@@ -48,7 +48,7 @@ export class Keeper {
   }
 }
 
-// Table is a table with words for when it is empty.
+// Table is a table with a text for the empty state.
 export class Table {
   constructor(parent, { label, columns, empty, idOf, cells }) {
     this.body = el('tbody');

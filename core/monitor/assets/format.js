@@ -1,4 +1,4 @@
-// How figures are written.
+// The formats of figures.
 
 const whole = new Intl.NumberFormat('en');
 
@@ -24,7 +24,7 @@ export function duration(ms) {
   return `${Math.floor(ms / size)} ${unit}${rest ? ` ${rest} ${below}` : ''}`;
 }
 
-// latency is of seconds in milliseconds, with the figures that matter.
+// latency formats milliseconds with the significant digits.
 export const latency = (ms) => (ms == null ? '–' : ms < 10 ? `${ms.toFixed(2)} ms` : `${Math.round(ms)} ms`);
 
 export function time(ms, exact = false) {
@@ -33,5 +33,5 @@ export function time(ms, exact = false) {
   return exact ? `${text}.${String(d.getMilliseconds()).padStart(3, '0')}` : text;
 }
 
-// estimate is a count that may be off by error.
+// estimate formats a count with its possible error.
 export const estimate = (count, error) => (error ? `about ${whole.format(count)} (± ${whole.format(error)})` : whole.format(count));

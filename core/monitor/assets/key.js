@@ -1,4 +1,4 @@
-// A key's page: how much of each limit is used, what can be done, and its log.
+// The page of a key: the use of each limit, the actions, and the log.
 
 import { ban, block, reset, unban, unblock, unexempt } from './actions.js';
 import { Keeper, el, setText } from './dom.js';
@@ -8,13 +8,13 @@ import { Replay } from './replay.js';
 
 export const keyLink = (policy, key) => `#/key/${encodeURIComponent(policy)}/${encodeURIComponent(key)}`;
 
-const refresh = 1000; // between two looks at the key
-const again = 5000; // after one that failed
-const loggedOut = 60_000; // after one that was refused: wrong secrets are counted
+const refresh = 1000; // between two reads of the key
+const again = 5000; // after a failed read
+const loggedOut = 60_000; // after a rejected login: wrong secrets are counted
 
 const times = (n, error) => `${estimate(n, error)} ${n === 1 && !error ? 'time' : 'times'}`;
 
-// keyPage fills parent with the key that is opened.
+// keyPage shows the open key in parent.
 export function keyPage(parent, serverNow) {
   let wanted = null;
   let shown = null;
@@ -57,7 +57,7 @@ export function keyPage(parent, serverNow) {
     const sentence = el('p');
     wrong.append(sentence, el('button', { type: 'button', class: 'main', onclick: () => look() }, 'Retry'));
     const verdict = el('p', { class: 'verdict' });
-    const spoken = el('p', { class: 'unseen', role: 'status' }); // without times, which never rest
+    const spoken = el('p', { class: 'unseen', role: 'status' }); // without times, which change all the time
     const lately = el('p', { class: 'lately' });
     const elsewhere = el('p', { class: 'elsewhere' });
     const bars = el('div', { class: 'usages' });
@@ -79,9 +79,9 @@ export function keyPage(parent, serverNow) {
 
     const rulesNow = () => (shown?.rules ?? []).filter((r) => !r.until || r.until > serverNow());
     const ruleOf = (kind) => rulesNow().find((r) => r.kind === kind);
-    // A switch of the policy comes before the one of all.
+    // A switch of this policy takes precedence over a switch of all policies.
     const switchNow = () => rulesNow().find((r) => r.kind === 'switch' && r.policy !== '*') ?? ruleOf('switch');
-    // deciding is the rule that decides without the log: the first of these.
+    // deciding returns the rule that decides without the log: the first of these.
     const deciding = () => ruleOf('block') ?? ruleOf('ban') ?? ruleOf('exempt') ?? [switchNow()].find((r) => r?.mode === 'off');
 
     const limits = new Keeper(bars, (l) => l.limit, (l) => {
@@ -100,7 +100,7 @@ export function keyPage(parent, serverNow) {
         setText(used, `${number(now.used)} of ${number(now.max)} used`);
         const left = now.freeIn - (serverNow() - readAt);
         const room = now.max - now.used;
-        if (deciding()) setText(next, 'not asked: a rule decides');
+        if (deciding()) setText(next, 'not used: a rule decides');
         else if (room > 0) setText(next, `${number(room)} free${left > 0 ? `, more in ${duration(left)}` : ''}`);
         else setText(next, left > 0 ? `next slot in ${duration(left)}` : 'a slot is free');
       };
@@ -119,7 +119,7 @@ export function keyPage(parent, serverNow) {
       if (refused) words.push('every request is denied');
       else if (rule) words.push('every request passes, uncounted');
       else words.push(shown.allowed ? 'a request would be allowed now' : wait > 0 ? `denied, the next request fits in ${duration(wait)}` : 'the next request fits now');
-      const unless = shown.networks && !rule ? ' A rule on its network may decide first: the key does not say where a request comes from.' : '';
+      const unless = shown.networks && !rule ? ' A rule on its network may decide first: the key does not show the network of a request.' : '';
       setText(verdict, `${words.join(', ')}.${unless}`);
       setText(spoken, refused ? 'refused by a rule' : rule ? 'every request passes, uncounted' : shown.allowed ? 'a request would be allowed' : 'denied');
       verdict.dataset.allowed = !refused && (Boolean(rule) || fits);

@@ -1,14 +1,14 @@
-// The connection: a stream of events, or asking each second where something in between holds streams up.
+// The connection: a stream of events, or polling each second where something in between buffers streams.
 
-// Addresses are relative to the page's, without the login that it may have been opened with.
+// Addresses are relative to the page's address, without the user and password in it.
 const at = (path) => new URL(path, location.origin + location.pathname);
 
-const patience = 6000; // events come each second
+const patience = 6000; // the longest time without an event; events come each second
 const longest = 15_000; // between two tries
 
-// refuses reports whether a response or an error is that of somebody who is not logged in.
+// refuses reports whether a response or an error means that the user is not logged in.
 export const refuses = ({ status }) => [401, 403, 429].includes(status);
-export const refusal = 'the server refuses: reload the page to log in, or follow its link again';
+export const refusal = 'the server rejects the login: reload the page to log in, or follow its link again';
 
 // connect calls on.event(name, data) and on.link(state, text); state is "live" or "lost".
 export function connect(on) {
@@ -16,7 +16,7 @@ export function connect(on) {
 
   function got(name, data) {
     tries = 0;
-    on.link('live', streams ? 'live' : 'live, by asking');
+    on.link('live', streams ? 'live' : 'live, by polling');
     on.event(name, data);
   }
 
@@ -42,11 +42,11 @@ export function connect(on) {
     if (here.signal.aborted) return;
     streams = false;
     const wait = Math.min(longest, 1000 * 2 ** tries++);
-    on.link('lost', `The connection is lost${why && ` (${why})`}. What you see is from before. Trying again in ${Math.round(wait / 1000)} s.`);
+    on.link('lost', `The connection is lost${why && ` (${why})`}. The figures are from before. Trying again in ${Math.round(wait / 1000)} s.`);
     timer = setTimeout(stream, wait);
   }
 
-  // poll asks for as long as that works, and says why it does not.
+  // poll polls as long as that works, and returns the reason why it stopped.
   async function poll(stopped) {
     for (;;) {
       try {
@@ -70,17 +70,17 @@ export function connect(on) {
     asking?.abort();
   }
 
-  // A page that nobody sees gives its connection back: browsers have few for each server.
+  // A hidden page closes its connection: browsers allow few for each server.
   document.addEventListener('visibilitychange', () => (document.hidden ? rest() : stream()));
   if (!document.hidden) stream();
 }
 
-// get fetches JSON; an error has what the server says of it.
+// get fetches JSON. An error has the server's message.
 export async function get(path, parameters = {}) {
   return read(await call(`${path}?${new URLSearchParams(parameters)}`));
 }
 
-// ask is get for what may not be in an address.
+// ask is like get, for text that must not be in an address.
 export async function ask(path, body) {
   return read(await post(path, body));
 }

@@ -1,4 +1,4 @@
-// Policies: those with requests have a chart each, those denied most first; the others have a line.
+// Policies. Those with requests have a chart each, the most denied first. The others have a line each.
 
 import { override, restore } from './actions.js';
 import { Chart, Series } from './chart.js';
@@ -11,7 +11,7 @@ let series = null;
 
 const minutes = () => document.querySelector('input[name=minutes]:checked').value;
 
-// Seconds move five minutes on; the hour is fetched again now and then.
+// Seconds update the five minutes. The hour is fetched again at intervals.
 export async function loadHistory() {
   const wanted = minutes();
   try {
@@ -22,7 +22,7 @@ export async function loadHistory() {
     showPolicies();
     drawCharts();
   } catch {
-    // The connection says what is wrong.
+    // The banner of the connection shows the error.
   }
 }
 
@@ -40,7 +40,7 @@ export function drawCharts() {
   for (const { chart } of busy.kept.values()) chart.show(series);
 }
 
-// buttons are what can be done to a policy's limits.
+// buttons returns the actions on a policy's limits.
 function buttons(name, now) {
   const named = (text, act) => el('button', { type: 'button', onclick: act }, text, el('span', { class: 'unseen' }, ` the limits of ${name}`));
   const change = named('Override…', () => override(name, now().limits));

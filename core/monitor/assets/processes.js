@@ -1,4 +1,4 @@
-// Processes that were seen within the hour.
+// The processes that were seen within the hour.
 
 import { Table, byId, setText } from './dom.js';
 import { duration, latency, rate, time } from './format.js';

@@ -1,13 +1,13 @@
-// The log of a key replayed: its entries on a time line, and the count against the limit at each instant.
-// Left of now is what happened, right of it what comes if nobody asks again.
+// A replay of a key's log: its entries on a time line, and the count against the limit at each instant.
+// The past is left of now. The right side is the future without further requests.
 
 import { el, setText } from './dom.js';
 import { number, time } from './format.js';
 
 const width = 1000;
 const height = 200;
-const foot = 26; // where entries are marked
-const playing = 10_000; // how long a replay takes, milliseconds
+const foot = 26; // where entries are drawn
+const playing = 10_000; // duration of a replay in milliseconds
 
 export class Replay {
   constructor() {
@@ -42,7 +42,7 @@ export class Replay {
           el('th', { scope: 'col', class: 'number' }, 'Given back'))), this.rows))));
   }
 
-  // show takes the key as it is now; while an instant is looked at, only the latest is kept for later.
+  // show shows the current key. While an instant is selected, it only keeps the latest key for later.
   show(key) {
     this.latest = key;
     if (!this.following) return;
@@ -89,7 +89,7 @@ export class Replay {
     [far(this.from), `now ${time(now)}`, far(this.to)].forEach((text, i) => setText(this.axis[i], text));
     this.axis[1].style.left = `${x(now) / (width / 100)}%`;
     this.svg.setAttribute('aria-label', `${entries.length} entries between ${far(this.from)} and ${time(now)}; the slider below moves through them.`);
-    setText(this.note, entries.length === 0 ? 'The log is empty: nothing that this key did still counts.'
+    setText(this.note, entries.length === 0 ? 'The log is empty: no request of this key still counts.'
       : `Bars below are the entries${this.key.lease ? ', each with what a process took for several requests' : ''}${entries.some((e) => e.refund) ? `, green ones are ${this.key.lease ? 'what it returned' : 'refunds'}` : ''}${ban ? '; the ban is shaded red' : ''}. ` +
         `Right of now: what comes if nobody asks again.${entries.length >= 500 ? ' Only the newest 500 entries are shown.' : ' What left the window before is not in the log any more.'}`);
     setText(this.summary, `Entries: ${entries.length}, newest first`);
@@ -104,7 +104,7 @@ export class Replay {
     this.place(this.following ? now : Math.min(this.to, Math.max(this.from, this.at)));
   }
 
-  // count is what was used at a moment.
+  // count returns the units used at a moment.
   count(t) {
     let count = 0;
     for (const step of this.steps) {
@@ -159,7 +159,7 @@ export class Replay {
   }
 }
 
-// steps are the moments at which the count changes: with an entry, and a window after it.
+// steps returns the moments at which the count changes: at an entry, and a window after it.
 function steps(entries, window) {
   const changes = entries.flatMap((e) => {
     const units = e.cost - (e.refund ?? 0);

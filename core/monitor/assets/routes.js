@@ -1,4 +1,4 @@
-// Routes: the requests of the last minute, or since the page was opened.
+// Routes: their requests in the last minute, or since the page was opened.
 
 import { Table, byId, setText } from './dom.js';
 import { number, percent } from './format.js';

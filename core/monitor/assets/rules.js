@@ -1,4 +1,4 @@
-// Rules in force, and what makes and ends them.
+// The rules in force, and the actions that make and end them.
 
 import { block, exempt, nameOf, restore, switchOn, switchTo, unban, unblock, unexempt } from './actions.js';
 import { Table, byId, el, setText } from './dom.js';
@@ -21,7 +21,7 @@ function about(r) {
 
 const rules = new Table(byId('rules'), {
   label: 'Rules in force', columns: ['Rule', 'For', 'Ends', ''], idOf: (r) => r.id,
-  empty: 'None: every policy has its own limits, and none is switched, and nobody is banned, blocked or exempt.',
+  empty: 'None: every policy has its own limits, no policy is switched, and no client is banned, blocked or exempt.',
   cells([kind, whom, until, act], rule) {
     act.className = 'number';
     const [text, end] = ends[rule.kind] ?? [];

@@ -1,5 +1,5 @@
-// Search, by a part of a key, or by the credential that a key is the digest of. What is typed is sent in a body
-// and goes nowhere else: it may be a secret.
+// Search by a part of a key, or by the credential of a key. The text may be a secret, so it is sent in a body and
+// nowhere else.
 
 import { Table, byId, el } from './dom.js';
 import { estimate } from './format.js';
@@ -9,14 +9,14 @@ import { keyCells, keyId } from './top.js';
 
 const found = new Table(byId('found-keys'), {
   label: 'Keys found', columns: ['Key', 'Policy', '#Denied, allowed in a minute'], idOf: keyId,
-  empty: 'No key like this has made a request in the last minute, as far as processes report.',
+  empty: 'No process reports a request of such a key in the last minute.',
   cells: keyCells((k) => `${estimate(k.denied, k.deniedError)}, ${estimate(k.allowed, k.allowedError)}`),
 });
 const digest = el('p', { class: 'digest', hidden: true });
 const guesses = el('div', { class: 'guesses' });
 byId('found-keys').append(digest, guesses);
 
-// search calls open with the policy and key that was chosen among guesses.
+// search calls open with the policy and key that the user chose among the guesses.
 export function search(open) {
   let typing;
 
@@ -35,7 +35,7 @@ export function search(open) {
       guesses.replaceChildren(...answer.guesses.map((key) => el('p', { class: 'tags' }, el('b', {}, key),
         ...latest.state.policies.map(({ name }) => el('button', { type: 'button', class: 'tag', onclick: () => open({ policy: name, key }) }, `under ${name}`)))));
     } catch {
-      // The connection says what is wrong.
+      // The banner of the connection shows the error.
     }
   }
 

@@ -1,4 +1,4 @@
-// Figures at a glance. Requests count once, whatever number of policies they are under.
+// The summary figures. A request counts once, for any number of policies.
 
 import { Keeper, byId, el, setText } from './dom.js';
 import { number, percent, rate, time } from './format.js';
@@ -28,7 +28,7 @@ export function drawTiles() {
   const last = seconds.slice(-averaged);
   const mean = (of) => sum(last, (s) => of(s.requests)) / Math.max(1, last.length);
   const here = state.alone ? 'by this process alone' : '';
-  const long = state.alone && state.now - state.alone.since > 60_000; // else others are in the last minute
+  const long = state.alone && state.now - state.alone.since > 60_000; // otherwise the last minute has figures of others
   const minute = state.requests ?? {};
   const without = sum(state.policies, alone);
   const none = sum(state.policies, (p) => p.error + p.overloaded);

@@ -1,4 +1,4 @@
-// The keys with most requests of the last minute.
+// The keys with the most requests of the last minute.
 
 import { Table, byId, el, setText } from './dom.js';
 import { estimate } from './format.js';
