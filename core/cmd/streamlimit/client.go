@@ -38,12 +38,12 @@ of one. A block or a ban of the same client comes first.
 	flags: clientFlags(core.RuleExempt, "is exempt"),
 }
 
-// clientFlags are those of a command that makes a rule about a client.
+// clientFlags has the flags of a command that makes a rule about a client.
 func clientFlags(kind core.RuleKind, done string) func(*flag.FlagSet) action {
 	return func(f *flag.FlagSet) action {
 		t, key := targetFlags(f), keyFlag(f)
 		network := f.String("network", "", "the `network` or address, such as 198.51.100.0/24")
-		length := f.Duration("for", 0, "how long, such as 10m; unless set, until it is ended")
+		length := f.Duration("for", 0, "how long, such as 10m; without it, until it is ended")
 		return func(ctx context.Context, s streams) error {
 			rule, err := clientRule(kind, *key, *network)
 			if err != nil {
@@ -91,7 +91,7 @@ func clientRule(kind core.RuleKind, key, network string) (core.Rule, error) {
 	return rule, nil
 }
 
-// parseNetwork reads a network, or an address as one of its own.
+// parseNetwork reads a network. It reads an address as a network of one address.
 func parseNetwork(text string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(text); err == nil {
 		return netip.PrefixFrom(addr.WithZone(""), addr.BitLen()), nil

@@ -58,7 +58,7 @@ func TestParseNetwork(t *testing.T) {
 	}
 }
 
-// The digest is the one that services make, with their secret and without.
+// The digest equals the digest of services, with their secret and without one.
 func TestDigestIsTheServices(t *testing.T) {
 	t.Setenv("TEST_KEY_SECRET", "pepper")
 	for _, c := range []struct {

@@ -16,22 +16,22 @@ const (
 	exitUsage   = 2
 )
 
-// streams are where a command reads and writes.
+// streams are the input and output of a command.
 type streams struct {
 	in  io.Reader
 	out io.Writer
 	err io.Writer
 }
 
-// command is one that the tool knows.
+// command is a command of the tool.
 type command struct {
 	name  string
-	about string // in a line
-	help  string // more
+	about string // one line
+	help  string // more lines
 	flags func(f *flag.FlagSet) action
 }
 
-// action carries out a command whose flags have been read.
+// action runs a command whose flags have been read.
 type action func(ctx context.Context, s streams) error
 
 var commands = []command{
@@ -39,14 +39,14 @@ var commands = []command{
 	banCommand, unbanCommand, blockCommand, exemptCommand, overrideCommand, restoreCommand, switchCommand, rulesCommand, digestCommand,
 }
 
-// usageError is one that a look at the command's help would have prevented.
+// usageError is an error in the use of a command. Its help has the right use.
 type usageError struct{ message string }
 
 func (e usageError) Error() string { return e.message }
 
 func usage(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
 
-// run carries out the command of the arguments, and returns the exit code.
+// run runs the command in the arguments, and returns the exit code.
 func run(ctx context.Context, s streams, args []string) int {
 	if len(args) == 0 {
 		overview(s.err)
@@ -75,7 +75,7 @@ func isHelp(word string) bool {
 
 func (c command) run(ctx context.Context, s streams, args []string) int {
 	f := flag.NewFlagSet(c.name, flag.ContinueOnError)
-	f.SetOutput(io.Discard) // errors and help are written here
+	f.SetOutput(io.Discard) // this package writes errors and help
 	f.Usage = func() {}
 	do := c.flags(f)
 	err := f.Parse(args)
@@ -86,7 +86,7 @@ func (c command) run(ctx context.Context, s streams, args []string) int {
 	case err != nil:
 		err = usageError{err.Error()}
 	case f.NArg() > 0:
-		err = usage("%q is no flag: write values as -key 192.0.2.1", f.Arg(0))
+		err = usage("%q is not a flag: write values as -key 192.0.2.1", f.Arg(0))
 	default:
 		err = do(ctx, s)
 	}

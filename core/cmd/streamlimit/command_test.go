@@ -18,7 +18,7 @@ func TestEachCommandHasHelp(t *testing.T) {
 		for _, args := range [][]string{{"help", c.name}, {c.name, "-h"}} {
 			r := toolAnswers(t, "", args...)
 			r.want(t, exitOK, c.about, "-json")
-			if c.name != "digest" { // which asks no Redis
+			if c.name != "digest" { // digest does not use Redis
 				r.want(t, exitOK, "-redis", "-prefix")
 			}
 			if r.err != "" {
@@ -52,13 +52,13 @@ func TestWrongUse(t *testing.T) {
 		{"look", `no command "look"`},
 		{"help look", `no command "look"`},
 		{"policies -jsn", "-jsn"},
-		{"policies all", `"all" is no flag`},
+		{"policies all", `"all" is not a flag`},
 		{"policies -redis localhost:6379", "no scheme"},
 		{"policies -timeout 0s", "-timeout is 0s"},
 		{"inspect -key k", "-policy is missing"},
 		{"inspect -policy api", "-key is missing"},
 		{"inspect -policy api -key k -limits 5/fortnight", "5/fortnight"},
-		{"inspect -policy api -key k -costs", "-costs, -refundable, -slices and -lease go with -limits"},
+		{"inspect -policy api -key k -costs", "-costs, -refundable, -slices and -lease need -limits"},
 		{"inspect -policy api -key k -entries -1", "-entries is -1"},
 		{"reset -policy api", "-key is missing"},
 		{"ban -key k", "-for is missing"},
@@ -78,7 +78,7 @@ func TestWrongUse(t *testing.T) {
 		{"override -policy api -limits 5/second,6/second", "two limits for one window"},
 		{"override -policy a:b -limits 5/second", "':' is not allowed"},
 		{"restore", "-policy is missing"},
-		{"top", "no terminal: use -json"},
+		{"top", "not a terminal: use -json"},
 	} {
 		toolAnswers(t, "", strings.Fields(c.args)...).want(t, exitUsage, c.part)
 	}

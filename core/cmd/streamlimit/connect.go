@@ -18,7 +18,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/redisstream"
 )
 
-// target is the Redis of a command, and the form of its answer.
+// target is the Redis of a command, and the format of its output.
 type target struct {
 	url     string
 	prefix  string
@@ -31,14 +31,14 @@ func targetFlags(f *flag.FlagSet) *target {
 	f.StringVar(&t.url, "redis", cmp.Or(os.Getenv("REDIS_URL"), "redis://localhost:6379"),
 		"the `URL` of Redis: redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://; unless set, $REDIS_URL")
 	f.StringVar(&t.prefix, "prefix", redisstream.DefaultPrefix, "what the services' keys start with: see redisstream.WithPrefix")
-	f.DurationVar(&t.timeout, "timeout", 2*time.Second, "how long to wait for an answer of Redis")
+	f.DurationVar(&t.timeout, "timeout", 2*time.Second, "how long to wait for a response of Redis")
 	f.BoolVar(&t.json, "json", false, "write JSON")
-	// The default is not for help to show: it may hold a password.
+	// Help must not show the default: it may contain a password.
 	f.Lookup("redis").DefValue = ""
 	return t
 }
 
-// name is the server's, without user and password.
+// name returns the server's name, without user and password.
 func (t *target) name() string {
 	u, err := url.Parse(t.url)
 	if err != nil {
@@ -47,7 +47,7 @@ func (t *target) name() string {
 	return cmp.Or(u.Host, u.Path)
 }
 
-// open makes the store, whether Redis answers or not.
+// open returns the store, even if Redis does not respond.
 func (t *target) open() (*redisstream.Store, error) {
 	if t.timeout < time.Millisecond {
 		return nil, usage("-timeout is %v: it must be 1ms at least", t.timeout)
@@ -60,8 +60,8 @@ func (t *target) open() (*redisstream.Store, error) {
 	return store, nil
 }
 
-// limiter is one on the store, which nothing decides for when Redis does not
-// answer.
+// limiter returns a limiter on the store. It makes no decisions while Redis does not
+// respond.
 func (t *target) limiter(ctx context.Context) (*core.Limiter, *redisstream.Store, error) {
 	store, err := t.open()
 	if err != nil {
@@ -81,7 +81,7 @@ func limiterOn(store core.Store) *core.Limiter {
 	return core.New(store, core.WithFailureMode(core.FailClosed), core.WithLogger(quiet))
 }
 
-// down says that there is no use of Redis, and where.
+// down returns the error for a failed call to Redis, with the server's name.
 func (t *target) down(err error) error {
 	if answer := redis.Error(nil); errors.As(err, &answer) {
 		return fmt.Errorf("Redis at %s refuses: %w", t.name(), err) //nolint:staticcheck // a name

@@ -6,12 +6,12 @@ import (
 	"fmt"
 )
 
-// deletion ends a rule. That there is none is an error.
+// deletion ends a rule. A missing rule is an error.
 type deletion struct {
 	rule       string         // its ID
-	answer     map[string]any // in JSON, beside whether it was found
-	done, none string         // in words
-	still      string         // the ID of a rule that may hold nevertheless, or ""
+	answer     map[string]any // JSON output, besides whether the rule was found
+	done, none string         // text output
+	still      string         // the ID of another rule that still holds, or ""
 }
 
 func (d deletion) run(ctx context.Context, s streams, t *target) error {

@@ -35,12 +35,12 @@ under that follows on a second line.
 	streamlimit digest -secret KEY_SECRET -former KEY_SECRET_FORMER`,
 	flags: func(f *flag.FlagSet) action {
 		name := f.String("name", "x-api-key", "the `name` before the digest")
-		secret := f.String("secret", "", "the `variable` of the environment that has the secret of core.WithKeySecret; unless set, there is none")
+		secret := f.String("secret", "", "the `variable` of the environment that has the secret of core.WithKeySecret; without it, there is no secret")
 		former := f.String("former", "", "the `variable` of the environment that has the former secret, while a secret is rotated")
 		asJSON := f.Bool("json", false, "write JSON")
 		return func(_ context.Context, s streams) error {
 			if *name == "" || strings.ContainsAny(*name, "=: \t") {
-				return usage("-name is %q: it is one such as x-api-key", *name)
+				return usage("-name is %q: write a name such as x-api-key", *name)
 			}
 			for _, variable := range []string{*secret, *former} {
 				if variable != "" && os.Getenv(variable) == "" {
@@ -80,10 +80,10 @@ func digestKey(name, credential, variable string) (string, error) {
 	return adapter.CredentialKey(limiter, name, credential)
 }
 
-// maxCredential bounds what is read, in bytes.
+// maxCredential bounds the input in bytes.
 const maxCredential = 1 << 20
 
-// readCredential reads one, without the end of its line.
+// readCredential reads a credential, without the end of its line.
 func readCredential(s streams) (string, error) {
 	if in, ok := s.in.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
 		fmt.Fprint(s.err, "Credential: ")

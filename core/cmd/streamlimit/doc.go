@@ -1,5 +1,5 @@
-// Streamlimit is the command line tool for limits on a Redis: it shows what all
-// processes decide, and helps with one key or policy.
+// Streamlimit is the command line tool for limits on a Redis. It shows the decisions of
+// all processes, and manages one key or policy at a time.
 //
 //	streamlimit top                                      # live, in a terminal
 //	streamlimit policies                                 # what the processes limit
@@ -15,9 +15,9 @@
 //	streamlimit switch -policy search -to off            # a kill switch; or shadow, or on
 //	streamlimit rules                                    # overrides, bans and others
 //
-// Each but digest takes -redis URL, or the environment's REDIS_URL, and all take -json. What processes
-// decide, and the policies' limits, are what a recorder of package monitor tells in
-// each of them; the rest works without.
+// Each command except digest takes -redis URL, or the environment's REDIS_URL. All take
+// -json. Recorders of package monitor publish the decisions of processes and the
+// policies' limits. The other commands work without a recorder.
 //
 // In a clone: go run ./core/cmd/streamlimit top
 package main

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// style is how text looks, as the parameters of the terminal's SGR.
+// style is the style of text, as the parameters of the terminal's SGR.
 type style string
 
 const (
@@ -19,8 +19,8 @@ const (
 	marked style = "7"
 )
 
-// frame is a screen of text. Each piece goes to a column of its own, so that runes
-// that a terminal shows wider than others move nothing after them.
+// frame is a screen of text. Each piece starts at a column of its own. A rune that a
+// terminal shows wider than others then moves nothing after it.
 type frame struct {
 	width, height int
 	colour        bool
@@ -31,7 +31,7 @@ func newFrame(width, height int, colour bool) *frame {
 	return &frame{width: width, height: height, colour: colour, rows: make([]strings.Builder, height)}
 }
 
-// put writes text at a place, cut to a width.
+// put writes text at a position, cut to a width.
 func (f *frame) put(row, column, width int, s style, text string) {
 	width = min(width, f.width-column)
 	if row < 0 || row >= f.height || width <= 0 || text == "" {
@@ -46,7 +46,7 @@ func (f *frame) put(row, column, width int, s style, text string) {
 	b.WriteString(text)
 }
 
-// right writes text that ends where its width does.
+// right writes text that ends at the end of its width.
 func (f *frame) right(row, column, width int, s style, text string) {
 	text = cut(text, width)
 	f.put(row, column+width-utf8.RuneCountInString(text), width, s, text)
@@ -62,7 +62,7 @@ func (f *frame) lines() []string {
 
 func moveTo(row, column int) string { return fmt.Sprintf("\x1b[%d;%dH", row, column) }
 
-// cut is text of at most n runes.
+// cut returns at most the first n runes of text.
 func cut(text string, n int) string {
 	if utf8.RuneCountInString(text) <= n {
 		return text
@@ -70,7 +70,7 @@ func cut(text string, n int) string {
 	return string([]rune(text)[:max(n-1, 0)]) + "…"
 }
 
-// bars are a row of them, the height of which is a share of the highest.
+// bars draws a row of bars. The height of each is its share of the highest.
 func bars(values []int64, highest int64) string {
 	const eighths = " ▁▂▃▄▅▆▇█"
 	steps := []rune(eighths)
@@ -81,12 +81,12 @@ func bars(values []int64, highest int64) string {
 	return string(row)
 }
 
-// bar is one that lies, up to a width for the highest.
+// bar draws a horizontal bar, with a width for the highest value.
 func bar(value, highest int64, width int) string {
 	return strings.Repeat("█", int(fill(value, highest, int64(width))))
 }
 
-// fill is the share of n that value is of the highest, not 0 unless value is.
+// fill returns the share of n that value has of the highest. It is 0 only if value is 0.
 func fill(value, highest, n int64) int64 {
 	if value <= 0 || highest <= 0 {
 		return 0

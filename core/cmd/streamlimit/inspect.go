@@ -55,12 +55,12 @@ refunds.
 	},
 }
 
-// inspection is what is known of a key under a policy.
+// inspection is the state of a key under a policy.
 type inspection struct {
 	Now        int64          `json:"now"`
 	Policy     string         `json:"policy"`
 	Key        string         `json:"key"`
-	Allowed    bool           `json:"allowed"` // whether a request of cost 1 would be
+	Allowed    bool           `json:"allowed"` // whether a request of cost 1 would be allowed
 	Reason     string         `json:"reason"`
 	RetryAfter int64          `json:"retryAfter"`
 	Unit       string         `json:"unit"`
@@ -90,8 +90,8 @@ type fedStore interface {
 	monitor.Feed
 }
 
-// inspect looks at a key, at a time by the store's clock, which is that of the entries.
-// The use of the limits is the log's, also when a rule decides without it.
+// inspect returns the state of a key, at a time by the store's clock, which the entries
+// use. The use of the limits is by the log, even if a rule decides without it.
 func inspect(ctx context.Context, limiter *core.Limiter, store fedStore, p *core.Policy, key string, most int) (*inspection, error) {
 	rules, err := limiter.Rules(ctx)
 	if err != nil {
@@ -121,7 +121,7 @@ func inspect(ctx context.Context, limiter *core.Limiter, store fedStore, p *core
 		}
 	}
 	if d.Reason == core.ReasonLimits {
-		i.Allowed, i.RetryAfter = usage.Allowed, usage.RetryAfter.Milliseconds() // of one look with the limits
+		i.Allowed, i.RetryAfter = usage.Allowed, usage.RetryAfter.Milliseconds() // from one read together with the limits
 	}
 	for n, l := range d.Policy.Limits() {
 		u := usage.Limits[n]
@@ -188,7 +188,7 @@ func (i *inspection) verdict() string {
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
-// figure is a number, and nothing for 0.
+// figure returns a number as text, or "" for 0.
 func figure(n int64) string {
 	if n == 0 {
 		return ""

@@ -50,7 +50,7 @@ func TestInspectShowsUseRefundsAndBans(t *testing.T) {
 		t.Errorf("entries %+v: want 3 of cost 9, and a refund of 4", found.Entries)
 	}
 	if l := found.Limits[0]; l.Used != 5 || l.Left != 95 || l.FreeIn <= 0 {
-		t.Errorf("%+v: want what the log says, though the key is banned", l)
+		t.Errorf("%+v: want the use in the log, though the key is banned", l)
 	}
 	tool(t, server, "inspect", "-policy", "costs", "-key", client).want(t, exitOK,
 		"a request is denied for", "(banned)", "ban "+client+" until", "LIMIT OF TOKENS", "100/minute", "1000/hour", "REFUND")
@@ -91,7 +91,7 @@ func TestPrefixIsTheStores(t *testing.T) {
 	if found.Limits[0].Used != 2 {
 		t.Errorf("%+v", found.Limits)
 	}
-	tool(t, server, "inspect", "-policy", "api", "-key", client).want(t, exitFailure, `no process has told of a policy "api"`, "-limits")
+	tool(t, server, "inspect", "-policy", "api", "-key", client).want(t, exitFailure, `no process has published a policy "api"`, "-limits")
 }
 
 func TestUnknownPolicyNamesThoseKnown(t *testing.T) {
@@ -100,7 +100,7 @@ func TestUnknownPolicyNamesThoseKnown(t *testing.T) {
 	s := newService(t, server)
 	s.Register(api, costs)
 	s.tell()
-	tool(t, server, "inspect", "-policy", "apis", "-key", client).want(t, exitFailure, "only of api, costs")
+	tool(t, server, "inspect", "-policy", "apis", "-key", client).want(t, exitFailure, "only api, costs")
 }
 
 func TestOverrideIsWhatHolds(t *testing.T) {
@@ -160,7 +160,7 @@ func TestKeysDoNothingToTerminals(t *testing.T) {
 	}
 }
 
-// skewed is a store whose clock is another than ours.
+// skewed is a store with a clock that differs from the test's.
 type skewed struct {
 	core.Store
 	monitor.Feed

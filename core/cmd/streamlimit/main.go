@@ -10,7 +10,7 @@ import (
 )
 
 func main() {
-	logging.Disable() // of go-redis, which would write into the picture
+	logging.Disable() // go-redis would log into the screen
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	code := run(ctx, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, os.Args[1:])
 	stop()

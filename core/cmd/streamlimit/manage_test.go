@@ -59,7 +59,7 @@ func TestBanAndUnban(t *testing.T) {
 func TestPoliciesAreThoseOfAllProcesses(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	tool(t, server, "policies").want(t, exitOK, "No process has told of a policy")
+	tool(t, server, "policies").want(t, exitOK, "No process has published a policy")
 	a, b := newService(t, server), newService(t, server)
 	a.ask(t, api, client, 7)
 	b.ask(t, costs, client, 1)

@@ -13,18 +13,18 @@ import (
 
 const keyHint = "Keys are as decisions show them, such as x-api-key=<digest>, which streamlimit digest makes, or address=<digest> where a service has core.WithHashedAddresses, which the monitor finds by the address; a service with a prefix needs -prefix."
 
-// noteEmpty says that a key has no log, for it may be counted by another form of
-// it. A log that can't be read is not for a note to say.
+// noteEmpty notes that a key has no log, since it may be counted in another form. It
+// writes nothing about a log that can't be read.
 func noteEmpty(ctx context.Context, s streams, limiter *core.Limiter, p *core.Policy, key string) {
 	if entries, err := limiter.Entries(ctx, p, key, 1); err == nil && len(entries) == 0 {
 		fmt.Fprintln(s.err, told(key, "has nothing in its log of %s. %s", p.Name(), keyHint))
 	}
 }
 
-// hashed is the part of a key after the name of a credential.
+// hashed matches the part of a key after the name of a credential.
 var hashed = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// joined is the start of a key of several parts: the length of the first.
+// joined matches the start of a key of several parts: the length of the first part.
 var joined = regexp.MustCompile(`^[0-9]+:`)
 
 // noteForm warns if a key looks like a credential in plain text, since adapters count by
@@ -43,12 +43,12 @@ func noteForm(notes io.Writer, key string) {
 	case named, notAddress == nil, notNetwork == nil:
 		return
 	}
-	fmt.Fprintln(notes, "Is that a credential in clear? Then nobody is counted by it, and nobody is banned: make its key with streamlimit digest, and unban this one. "+
+	fmt.Fprintln(notes, "Is that a credential in plain text? Then no request is counted by it, and no client is banned: make its key with streamlimit digest, and unban this one. "+
 		"A key without a name, of ByConstant or of your own, is right as it is.")
 }
 
 // noteUnknown warns if processes have reported other policies, but not the policy of a
 // rule.
 func noteUnknown(notes io.Writer, name, rule string, others []string) {
-	fmt.Fprintf(notes, "No process has told of a policy %q within the last hour (%s): the %s waits for one.\n", name, list(others), rule)
+	fmt.Fprintf(notes, "No process has published a policy %q within the last hour (%s): the %s waits for one.\n", name, list(others), rule)
 }

@@ -25,7 +25,7 @@ func table(w io.Writer, rows [][]string) error {
 	return t.Flush()
 }
 
-// clean is text that does nothing to a terminal: keys are written by clients.
+// clean returns text without control characters, since clients choose keys.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -35,7 +35,7 @@ func clean(text string) string {
 	}, text)
 }
 
-// share is how much of the whole a part is.
+// share returns a part of the whole in percent.
 func share(part, whole int64) string {
 	switch percent := 100 * float64(part) / float64(max(whole, 1)); {
 	case part == 0:
@@ -49,7 +49,7 @@ func share(part, whole int64) string {
 	}
 }
 
-// short is a duration with the digits that matter.
+// short returns a duration with its significant digits.
 func short(d time.Duration) string {
 	switch {
 	case d < time.Millisecond:

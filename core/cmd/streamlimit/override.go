@@ -25,7 +25,7 @@ windows; restore goes back to them.
 	streamlimit override -policy search -limits 5/second,1000/hour`,
 	flags: func(f *flag.FlagSet) action {
 		t, name := targetFlags(f), nameFlag(f)
-		texts := f.String("limits", "", "all its `limits` meanwhile, such as 5/second,1000/hour")
+		texts := f.String("limits", "", "all its `limits` during the override, such as 5/second,1000/hour")
 		return func(ctx context.Context, s streams) error {
 			rule, err := overrideOf(*name, *texts)
 			if err != nil {
@@ -71,7 +71,7 @@ It fails when there is none.
 	},
 }
 
-// overrideOf is the rule that gives a policy the limits that are written.
+// overrideOf returns the rule for the policy and limits in the flags.
 func overrideOf(name, texts string) (core.Rule, error) {
 	switch {
 	case name == "":
@@ -86,7 +86,7 @@ func overrideOf(name, texts string) (core.Rule, error) {
 	return core.Rule{Kind: core.RuleOverride, Policy: name, Limits: p.Limits()}, nil
 }
 
-// setOverride sets the rule, and notes what of it may not be expected.
+// setOverride sets the rule, and notes its less expected effects.
 func setOverride(ctx context.Context, notes io.Writer, limiter *core.Limiter, store core.Store, rule core.Rule) error {
 	found, others, err := tellOf(ctx, store, rule.Policy)
 	if err != nil {
@@ -105,7 +105,7 @@ func setOverride(ctx context.Context, notes io.Writer, limiter *core.Limiter, st
 	}
 	after, err := current(ctx, limiter, found)
 	if err == nil && before.Log().Name != after.Log().Name {
-		fmt.Fprintf(notes, "New logs of %s begin. What the earlier ones hold counts until it has left their windows.\n", rule.Policy)
+		fmt.Fprintf(notes, "New logs of %s begin. Units in the earlier logs count until they leave their windows.\n", rule.Policy)
 	}
 	return err
 }

@@ -18,7 +18,7 @@ func TestOverrideAndRestore(t *testing.T) {
 	s.tell()
 	limits := func(want ...core.Limit) {
 		t.Helper()
-		if _, err := s.Rules(t.Context()); err != nil { // so that it need not be waited for
+		if _, err := s.Rules(t.Context()); err != nil { // starts the first read of the rules
 			t.Fatal(err)
 		}
 		p, _ := s.Policy("api")
@@ -38,7 +38,7 @@ func TestOverrideAndRestore(t *testing.T) {
 		t.Errorf("%d remain, want 0 of 3", d.Remaining)
 	}
 
-	// Several limits instead of one are another log, and the earlier one counts.
+	// A policy with several limits uses another log. The earlier log still counts.
 	tool(t, server, "override", "-policy", "api", "-limits", "6/minute,9/hour").want(t, exitOK,
 		"api has 6/minute, 9/hour until it is restored", "New logs of api begin")
 	limits(core.PerMinute(6), core.PerHour(9))
@@ -69,7 +69,7 @@ func TestOverrideOfAnUnknownPolicyWaits(t *testing.T) {
 	s.Register(costs)
 	s.tell()
 	tool(t, server, "override", "-policy", "apis", "-limits", "4/second").want(t, exitOK,
-		`No process has told of a policy "apis" within the last hour (only of costs)`, "apis has 4/second until")
+		`No process has published a policy "apis" within the last hour (only costs)`, "apis has 4/second until")
 	if rules, err := s.Rules(t.Context()); err != nil || len(rules) != 1 || rules[0].Policy != "apis" {
 		t.Errorf("rules %v, %v", rules, err)
 	}

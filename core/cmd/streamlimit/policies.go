@@ -45,7 +45,7 @@ decided.
 				return writeJSON(s.out, picture.Policies)
 			}
 			if len(picture.Policies) == 0 {
-				_, err := fmt.Fprintln(s.out, "No process has told of a policy within the last hour: they need a recorder of package monitor.")
+				_, err := fmt.Fprintln(s.out, "No process has published a policy within the last hour: processes need a recorder of package monitor.")
 				return err
 			}
 			rows := [][]string{{"POLICY", "LIMITS", "FAILURE", "ALLOWED", "DENIED", "SHARE", "FURTHER"}}
@@ -60,12 +60,12 @@ decided.
 	},
 }
 
-// byDenials are the policies, those that deny most first.
+// byDenials returns the policies, the most denied first.
 func byDenials(policies []monitor.Policy) []monitor.Policy {
 	return slices.SortedStableFunc(slices.Values(policies), func(a, b monitor.Policy) int { return cmp.Compare(b.Denied, a.Denied) })
 }
 
-// override marks the policies that a rule gives other limits.
+// override marks a policy whose limits a rule overrides.
 func override(policies []monitor.Policy, rules []core.Rule) {
 	for _, r := range rules {
 		for i := range policies {
@@ -76,7 +76,7 @@ func override(policies []monitor.Policy, rules []core.Rule) {
 	}
 }
 
-// further is what there is to know of a policy beside its limits and counts.
+// further returns further facts about a policy, besides its limits and counts.
 func further(p monitor.Policy) string {
 	var words []string
 	add := func(n int64, format string) {

@@ -11,7 +11,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/monitor"
 )
 
-// policyFlag is a policy: one that processes tell of, or as the flags say.
+// policyFlag is a policy: a published one, or one from the flags.
 type policyFlag struct {
 	name       string
 	limits     string
@@ -24,7 +24,7 @@ type policyFlag struct {
 func policyFlags(f *flag.FlagSet) *policyFlag {
 	p := &policyFlag{}
 	f.StringVar(&p.name, "policy", "", policyUsage)
-	f.StringVar(&p.limits, "limits", "", "its `limits`, such as 20/second,200/minute, where no process tells of it")
+	f.StringVar(&p.limits, "limits", "", "its `limits`, such as 20/second,200/minute, if no process publishes it")
 	f.BoolVar(&p.costs, "costs", false, "with -limits: the service's policy has core.VariableCost")
 	f.BoolVar(&p.refundable, "refundable", false, "with -limits: the service's policy is core.Refundable")
 	f.IntVar(&p.slices, "slices", 0, "with -limits: the service's policy has core.Coarse of `n`")
@@ -40,13 +40,13 @@ func (p *policyFlag) check() error {
 		_, err := p.given()
 		return err
 	case p.costs || p.refundable || p.slices != 0 || p.lease != 0:
-		return usage("-costs, -refundable, -slices and -lease go with -limits")
+		return usage("-costs, -refundable, -slices and -lease need -limits")
 	}
 	return nil
 }
 
-// on is the policy as it is on the target, and a limiter there, which the caller
-// closes.
+// on returns the policy on the target, and a limiter there. The caller closes the
+// limiter.
 func (p *policyFlag) on(ctx context.Context, t *target) (*core.Limiter, *core.Policy, error) {
 	limiter, store, err := t.limiter(ctx)
 	if err != nil {
@@ -60,7 +60,7 @@ func (p *policyFlag) on(ctx context.Context, t *target) (*core.Limiter, *core.Po
 	return limiter, found, nil
 }
 
-// find is the policy as it is by the rules that hold.
+// find returns the policy under the current rules.
 func (p *policyFlag) find(ctx context.Context, limiter *core.Limiter, store core.Store) (*core.Policy, error) {
 	found, err := p.base(ctx, store)
 	if err != nil {
@@ -69,7 +69,7 @@ func (p *policyFlag) find(ctx context.Context, limiter *core.Limiter, store core
 	return current(ctx, limiter, found)
 }
 
-// current is what a policy is by the rules that hold.
+// current applies the current rules to a policy.
 func current(ctx context.Context, limiter *core.Limiter, p *core.Policy) (*core.Policy, error) {
 	if _, err := limiter.Rules(ctx); err != nil {
 		return nil, err
@@ -81,8 +81,8 @@ func current(ctx context.Context, limiter *core.Limiter, p *core.Policy) (*core.
 	return p, nil
 }
 
-// base is the policy as it was made. It denies even if it is a shadow: its limits
-// are what is asked for, and no decision when Redis does not answer.
+// base returns the policy as it was made, but never as a shadow, since inspecting needs
+// its limits. It makes no decision while Redis does not respond.
 func (p *policyFlag) base(ctx context.Context, store core.Store) (*core.Policy, error) {
 	if p.limits != "" {
 		return p.given()
@@ -92,14 +92,14 @@ func (p *policyFlag) base(ctx context.Context, store core.Store) (*core.Policy, 
 	case err != nil:
 		return nil, err
 	case found == nil:
-		return nil, fmt.Errorf("no process has told of a policy %q within the last hour (%s): "+
+		return nil, fmt.Errorf("no process has published a policy %q within the last hour (%s): "+
 			"give its limits, such as -limits 20/second,200/minute, and -costs, -refundable, -slices or -lease if it has them", p.name, list(others))
 	}
 	return found.With(core.Enforce())
 }
 
-// tellOf is the policy of a name as processes tell of it; nil, and the others that
-// they tell of, if none does.
+// tellOf returns the published policy of a name. If there is none, it returns nil and the
+// names of the published ones.
 func tellOf(ctx context.Context, store core.Store, name string) (found *core.Policy, others []string, err error) {
 	picture, err := monitor.Read(ctx, store)
 	if err != nil {
@@ -120,9 +120,9 @@ func tellOf(ctx context.Context, store core.Store, name string) (found *core.Pol
 
 func list(names []string) string {
 	if len(names) == 0 {
-		return "nor of any"
+		return "nor any other"
 	}
-	return "only of " + strings.Join(names, ", ")
+	return "only " + strings.Join(names, ", ")
 }
 
 func (p *policyFlag) given() (*core.Policy, error) {
@@ -146,14 +146,14 @@ func (p *policyFlag) given() (*core.Policy, error) {
 	return policy, nil
 }
 
-// nameFlag is the name of the policy that a command is about.
+// nameFlag adds the flag for the name of a policy.
 func nameFlag(f *flag.FlagSet) *string { return f.String("policy", "", policyUsage) }
 
 const policyUsage = "the `name` of the policy"
 
 var errNoName = usage("-policy is missing")
 
-// keyFlag is the key that a command is about.
+// keyFlag adds the flag for a key.
 func keyFlag(f *flag.FlagSet) *string {
 	return f.String("key", "", "the `key`, as decisions show it, such as 192.0.2.1")
 }

@@ -9,7 +9,7 @@ import (
 
 var resetCommand = command{
 	name:  "reset",
-	about: "forgets what a key has used under a policy",
+	about: "gives a key all its units of a policy back",
 	help: `
 All its units are back. Processes that remember a denial let the key in again
 within a second.

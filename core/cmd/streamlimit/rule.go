@@ -8,7 +8,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// line is a rule in words.
+// line returns a rule in words.
 func line(r core.Rule) string {
 	words := string(r.Kind) + " " + about(r)
 	if !r.Until.IsZero() {
@@ -17,7 +17,7 @@ func line(r core.Rule) string {
 	return words
 }
 
-// about is who or what a rule is about.
+// about returns the client or policy that a rule is about.
 func about(r core.Rule) string {
 	switch {
 	case r.Kind == core.RuleOverride:
@@ -31,7 +31,7 @@ func about(r core.Rule) string {
 	}
 }
 
-// policies is the name of the policy that a rule is about, or all of them.
+// policies returns the name of the policy of a rule, or all policies.
 func policies(name string) string {
 	if name == core.AllPolicies {
 		return "all policies"
@@ -47,7 +47,7 @@ func limits(all []core.Limit) string {
 	return strings.Join(texts, ", ")
 }
 
-// moment is a time as people here write it.
+// moment returns a time in the format of the output.
 func moment(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 
 func errNoKey(key string) error {
@@ -57,7 +57,7 @@ func errNoKey(key string) error {
 	return nil
 }
 
-// told is what was done to a key or a policy.
+// told returns the result of a command for a key or a policy.
 func told(key, format string, args ...any) string {
 	return clean(key) + " " + fmt.Sprintf(format, args...)
 }

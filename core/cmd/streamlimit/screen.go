@@ -7,23 +7,23 @@ import (
 	"github.com/streamlimit/streamlimit/core/monitor"
 )
 
-// screen is what a terminal shows: a reading, and what was pressed.
+// screen is the content of a terminal: a reading, and the state of the keys.
 type screen struct {
 	server string
 	colour bool
 
-	last    reading // that has a picture
-	err     error   // why there is none after that; else nil
+	last    reading // the last reading with a picture
+	err     error   // the error of later readings, or nil
 	since   time.Time
-	waiting *reading // while the picture is held
+	waiting *reading // the newest reading while the picture is held
 
 	tab    int
 	scroll int
 	paused bool
 }
 
-// tab is a table to be seen. draw writes its rows from a row on, but for those
-// scrolled out, and returns how many there are.
+// tab is a table. draw writes its rows from a row on, without those scrolled out, and
+// returns the number of rows.
 type tab struct {
 	name string
 	draw func(s *screen, f *frame, row int) (lines int)
@@ -37,8 +37,8 @@ func newScreen(server string, colour bool) *screen {
 	return &screen{server: server, colour: colour}
 }
 
-// take shows a reading, or keeps it while the picture is held. Trouble with Redis
-// is shown in any case.
+// take shows a reading, or keeps it while the picture is held. It always shows an error
+// of Redis.
 func (s *screen) take(r reading) {
 	if r.err != nil {
 		if s.err == nil {
@@ -55,7 +55,7 @@ func (s *screen) take(r reading) {
 	s.last = r
 }
 
-// press does what a key says, and returns whether that is to end.
+// press runs the command of a key, and reports whether it ends the program.
 func (s *screen) press(key string) (quit bool) {
 	switch key {
 	case "q", "Q", "\x03", "\x04":
@@ -92,7 +92,7 @@ func (s *screen) rows(width, height int) []string {
 		return f, tabs[s.tab].draw(s, f, head)
 	}
 	f, lines := draw()
-	if most := max(lines-(height-head-2), 0); s.scroll > most { // the end is always in sight
+	if most := max(lines-(height-head-2), 0); s.scroll > most { // the end stays visible
 		s.scroll = most
 		f, lines = draw()
 	}
@@ -135,7 +135,7 @@ func (s *screen) title(f *frame) {
 	}
 }
 
-// totals count requests, each once.
+// totals shows the counts of requests. Each request counts once.
 func (s *screen) totals(f *frame) {
 	var rate monitor.Counts
 	if all := s.last.requests; len(all) > 0 {
@@ -148,7 +148,7 @@ func (s *screen) totals(f *frame) {
 	f.right(1, max(f.width-15, 0), 15, plain, processes(len(s.last.picture.Processes)))
 }
 
-// line is the row for the n-th line of a table's body, and whether it is in sight.
+// line returns the row for the n-th line of a table, and whether it is visible.
 func (s *screen) line(f *frame, from, n int) (row int, ok bool) {
 	row = from + n - s.scroll
 	return row, n >= s.scroll && row < f.height-1

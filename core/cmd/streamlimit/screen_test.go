@@ -9,7 +9,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/monitor"
 )
 
-// manyPolicies is a reading of n policies.
+// manyPolicies returns a reading of n policies.
 func manyPolicies(n int) reading {
 	r := reading{at: time.Now()}
 	for i := range n {

@@ -17,10 +17,10 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// patience bounds what must happen soon; it only delays tests that fail.
+// patience bounds the waits of a test. It delays only tests that fail.
 const patience = 30 * time.Second
 
-// asTool makes the test's program the tool: a terminal needs a process of its own.
+// asTool makes the test's program the tool, since a terminal needs a process of its own.
 const asTool = "STREAMLIMIT_TEST_AS_TOOL"
 
 func TestMain(m *testing.M) {
@@ -37,7 +37,7 @@ var (
 	costs = core.NewPolicy("costs", core.PerMinute(100), core.PerHour(1000), core.VariableCost(), core.Refundable(0), core.Unit("tokens"))
 )
 
-// service is a process that limits, and tells of it.
+// service is a process with limits that publishes its decisions.
 type service struct {
 	*core.Limiter
 	recorder *monitor.Recorder
@@ -68,22 +68,22 @@ func (s *service) ask(t *testing.T, p *core.Policy, key string, n int) (last cor
 	return last
 }
 
-// tell ends the recorder, so that all it knows is told.
+// tell closes the recorder, which publishes everything.
 func (s *service) tell() { _ = s.recorder.Close() }
 
-// result is what a command has written, and its exit code.
+// result is the output of a command and its exit code.
 type result struct {
 	out, err string
 	code     int
 }
 
-// tool carries out a command on a server, in this process.
+// tool runs a command on a server, in this process.
 func tool(t *testing.T, server *redistest.Server, args ...string) result {
 	t.Helper()
 	return toolAnswers(t, "", append(args, "-redis", "redis://"+server.Addr, "-timeout", "10s")...)
 }
 
-// toolAnswers carries out a command that reads the text.
+// toolAnswers runs a command that reads the text.
 func toolAnswers(t *testing.T, text string, args ...string) result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

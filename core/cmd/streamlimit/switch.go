@@ -34,7 +34,7 @@ of is noted: look at its name.
 				return err
 			}
 			if *length != 0 && (*length < time.Millisecond || rule.Mode == core.ModeOn) {
-				return usage("-for is at least 1ms, and goes with -to off or -to shadow")
+				return usage("-for must be 1ms at least, and needs -to off or -to shadow")
 			}
 			if rule.Mode == core.ModeOn {
 				still := ""
@@ -78,7 +78,7 @@ of is noted: look at its name.
 	},
 }
 
-// switchOf is the rule that switches what the flags name.
+// switchOf returns the rule for the flags.
 func switchOf(name string, all bool, to string) (core.Rule, error) {
 	switch {
 	case all && name != "":
@@ -92,10 +92,11 @@ func switchOf(name string, all bool, to string) (core.Rule, error) {
 	case core.ModeOn, core.ModeShadow, core.ModeOff:
 		return core.Rule{Kind: core.RuleSwitch, Policy: name, Mode: mode}, nil
 	}
-	return core.Rule{}, usage("-to is off, shadow or on")
+	return core.Rule{}, usage("-to must be off, shadow or on")
 }
 
-// ending is the end of a rule that lasts for a time, by the server's clock; never for 0.
+// ending returns the end of a rule that lasts for a time, by the server's clock. For 0
+// the rule has no end.
 func ending(ctx context.Context, limiter *core.Limiter, length time.Duration) (time.Time, error) {
 	if length == 0 {
 		return time.Time{}, nil

@@ -43,8 +43,8 @@ func TestSwitchOffAndOn(t *testing.T) {
 	tool(t, server, "switch", "-all", "-to", "on").want(t, exitOK, "on again: all policies")
 	mode(core.ModeOn)
 	r = tool(t, server, "switch", "-policy", "apii", "-to", "off")
-	if r.want(t, exitOK, "switched: switch apii: off"); !strings.Contains(r.err, `No process has told of a policy "apii"`) || !strings.Contains(r.err, "api") {
-		t.Errorf("a policy that nobody has is noted as %q", r.err)
+	if r.want(t, exitOK, "switched: switch apii: off"); !strings.Contains(r.err, `No process has published a policy "apii"`) || !strings.Contains(r.err, "api") {
+		t.Errorf("an unknown policy has the note %q", r.err)
 	}
 	tool(t, server, "switch", "-policy", "apii", "-to", "on").want(t, exitOK, "on again: apii")
 	for _, wrong := range [][]string{

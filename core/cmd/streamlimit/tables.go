@@ -7,11 +7,12 @@ import (
 	"github.com/streamlimit/streamlimit/core/monitor"
 )
 
-// policies shows requests a second by policy, those allowed above those denied.
+// policies shows requests a second by policy, with the allowed ones above the denied
+// ones.
 func (s *screen) policies(f *frame, row int) int {
 	all := byDenials(s.last.picture.Policies)
 	if len(all) == 0 {
-		return s.nothing(f, row, "No process has told of a policy within the last hour: they need a recorder of package monitor.")
+		return s.nothing(f, row, "No process has published a policy within the last hour: processes need a recorder of package monitor.")
 	}
 	const limit, denied, rate = 22, 7, 8
 	name := min(max(f.width/5, 16), 32)
@@ -42,7 +43,7 @@ func (s *screen) policies(f *frame, row int) int {
 	return 2 * len(all)
 }
 
-// series are the last n seconds of a policy, allowed and denied.
+// series returns the last n seconds of a policy, allowed and denied.
 func series(seconds []monitor.Counts, n int) (passed, kept []int64) {
 	seconds = seconds[max(len(seconds)-n, 0):]
 	for _, c := range seconds {
@@ -94,14 +95,14 @@ func (s *screen) ranking(f *frame, row, column, width int, look style, title str
 	}
 }
 
-// idle is after how long a process that tells nothing decides nothing.
+// idle is the time without a publication after which a process makes no decisions.
 const idle = 5 * time.Second
 
-// processes shows who decides, by which store and how fast.
+// processes shows the processes, with their stores and their speed.
 func (s *screen) processes(f *frame, row int) int {
 	all := s.last.picture.Processes
 	if len(all) == 0 {
-		return s.nothing(f, row, "No process has told of itself within the last hour.")
+		return s.nothing(f, row, "No process has published anything within the last hour.")
 	}
 	const (
 		host, pid, store, rate, latency = 20, 8, 7, 8, 9
@@ -143,7 +144,7 @@ func (s *screen) state(p monitor.Process) (words string, look style) {
 	return "answers", green
 }
 
-// rules shows what holds beside the policies: bans, overrides and the like.
+// rules shows the rules: bans, overrides and others.
 func (s *screen) rules(f *frame, row int) int {
 	if len(s.last.rules) == 0 {
 		return s.nothing(f, row, "No rule holds.")
@@ -167,7 +168,7 @@ func (s *screen) rules(f *frame, row int) int {
 	return len(s.last.rules)
 }
 
-// nothing says why a table is empty, once something was read.
+// nothing shows why a table is empty, after the first reading.
 func (s *screen) nothing(f *frame, row int, why string) int {
 	if !s.last.at.IsZero() {
 		f.put(row, 0, f.width, faint, why)

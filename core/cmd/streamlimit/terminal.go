@@ -7,17 +7,16 @@ import (
 	"golang.org/x/term"
 )
 
-// terminal is one that the tool has for itself, until close gives it back.
+// terminal is a terminal that the tool uses alone, until close restores it.
 type terminal struct {
 	in, out *os.File
 	before  *term.State
 	keys    <-chan string
-	drawn   []string // the rows that are there
+	drawn   []string // the rows on the screen
 	width   int
 }
 
-// What is written to a terminal: an alternate screen, without cursor and without
-// lines that wrap.
+// The codes for an alternate screen, without a cursor and without lines that wrap.
 const (
 	enter   = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
 	leave   = "\x1b[0m\x1b[2J\x1b[?7h\x1b[?25h\x1b[?1049l"
@@ -46,7 +45,7 @@ func (t *terminal) close() error {
 	return err
 }
 
-// draw writes the rows that have changed, at once.
+// draw writes the rows that have changed, in one write.
 func (t *terminal) draw(s *screen) error {
 	width, height, err := term.GetSize(int(t.out.Fd()))
 	if err != nil {
@@ -71,8 +70,8 @@ func (t *terminal) draw(s *screen) error {
 	return err
 }
 
-// readKeys are the keys that are pressed, as a terminal sends them. The goroutine
-// ends with the terminal or the process: a read can't be called off.
+// readKeys sends the pressed keys, as a terminal sends them. The goroutine ends with the
+// terminal or the process, since a read can't be canceled.
 func readKeys(in *os.File) <-chan string {
 	keys := make(chan string)
 	go func() {
@@ -90,8 +89,8 @@ func readKeys(in *os.File) <-chan string {
 	return keys
 }
 
-// splitKeys tells keys apart that were read at once: bytes, and sequences such as
-// those of arrows, ESC [ A.
+// splitKeys splits keys that were read at once: bytes, and sequences such as those of
+// arrows, ESC [ A.
 func splitKeys(b []byte) (keys []string) {
 	for len(b) > 0 {
 		n := 1

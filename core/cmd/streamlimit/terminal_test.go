@@ -17,7 +17,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// console is a terminal in which the tool runs.
+// console is a terminal that runs the tool.
 type console struct {
 	t      *testing.T
 	pty    *os.File
@@ -61,7 +61,7 @@ func newConsole(t *testing.T, server *redistest.Server, args ...string) *console
 	return c
 }
 
-// write has the terminal show text, as a program would.
+// write makes the terminal show text, like a program's output.
 func (c *console) write(text string) {
 	if _, err := c.screen.Write([]byte(text)); err != nil {
 		c.t.Fatal(err)
@@ -83,7 +83,7 @@ func (c *console) press(keys string) {
 	}
 }
 
-// await waits until the screen is as is wanted.
+// await waits until ok accepts the screen.
 func (c *console) await(what string, is func(screen string) bool) {
 	c.t.Helper()
 	for start := time.Now(); !is(c.screen.String()); time.Sleep(20 * time.Millisecond) {
@@ -100,7 +100,7 @@ func (c *console) awaitText(parts ...string) {
 	}
 }
 
-// wantRestored waits for the tool's end, and wants the terminal as it was.
+// wantRestored waits for the tool's end, and checks that the terminal is restored.
 func (c *console) wantRestored() {
 	c.t.Helper()
 	select {
@@ -124,7 +124,7 @@ func TestTopShowsWhatProcessesDecide(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	c := newConsole(t, server)
-	c.awaitText("No process has told of a policy")
+	c.awaitText("No process has published a policy")
 	if c.screen.Mode()&vt10x.ModeAltScreen == 0 {
 		t.Error("not on the alternate screen")
 	}
@@ -148,7 +148,7 @@ func TestTopShowsWhatProcessesDecide(t *testing.T) {
 	c.press("p")
 	c.awaitText("PAUSED")
 	s.ask(t, costs, "192.0.2.8", 3)
-	time.Sleep(2500 * time.Millisecond) // in which it would have been seen
+	time.Sleep(2500 * time.Millisecond) // longer than a change needs to show
 	if strings.Contains(c.screen.String(), "costs") {
 		t.Errorf("a picture that is held changes\n%s", c.screen.String())
 	}

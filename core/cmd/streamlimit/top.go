@@ -35,7 +35,7 @@ NO_COLOR in the environment turns colours off.
 		return func(ctx context.Context, s streams) error {
 			in, out, ok := terminals(s)
 			if !t.json && !*once && !ok {
-				return usage("this is no terminal: use -json or -once")
+				return usage("this is not a terminal: use -json or -once")
 			}
 			store, err := t.open()
 			if err != nil {
@@ -59,7 +59,7 @@ NO_COLOR in the environment turns colours off.
 	},
 }
 
-// terminals are the streams if they are a terminal's.
+// terminals returns the streams' terminals, if they are terminals.
 func terminals(s streams) (in, out *os.File, ok bool) {
 	in, okIn := s.in.(*os.File)
 	out, okOut := s.out.(*os.File)
@@ -67,7 +67,7 @@ func terminals(s streams) (in, out *os.File, ok bool) {
 	return in, out, ok
 }
 
-// show runs the terminal until it is quit. Reading waits for Redis beside it.
+// show runs the terminal until the user quits. Reads from Redis run at the same time.
 func show(ctx context.Context, w *watcher, in, out *os.File) (err error) {
 	tty, err := openTerminal(in, out)
 	if err != nil {
@@ -81,7 +81,7 @@ func show(ctx context.Context, w *watcher, in, out *os.File) (err error) {
 	news, stop := w.start(ctx)
 	defer stop()
 	screen := newScreen(w.target.name(), os.Getenv("NO_COLOR") == "")
-	sizes := time.NewTicker(200 * time.Millisecond) // in place of SIGWINCH, which Windows has not
+	sizes := time.NewTicker(200 * time.Millisecond) // in place of SIGWINCH, which Windows does not have
 	defer sizes.Stop()
 	for {
 		if err := tty.draw(screen); err != nil {

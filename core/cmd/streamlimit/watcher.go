@@ -9,23 +9,23 @@ import (
 	"github.com/streamlimit/streamlimit/core/monitor"
 )
 
-// watcher reads what processes tell, and the rules that hold.
+// watcher reads the publications of processes, and the rules in force.
 type watcher struct {
 	target  *target
 	limiter *core.Limiter // makes no decisions
 	reader  *monitor.Reader
 }
 
-// maxSeconds is how much is known of requests by the second.
+// maxSeconds is the number of seconds with counts by the second.
 const maxSeconds = 300
 
-// reading is a picture, or why there is none.
+// reading is a picture, or the error of a read.
 type reading struct {
 	at      time.Time
 	picture monitor.Picture
 	seconds map[string][]monitor.Counts // the last maxSeconds, by policy
 
-	requests []monitor.Counts // in the same seconds, each once
+	requests []monitor.Counts // in the same seconds, each request once
 	rules    []core.Rule
 	err      error
 }
@@ -76,11 +76,11 @@ func (w *watcher) watch(ctx context.Context, to chan<- reading) {
 	}
 }
 
-// shownPicture is a reading in JSON. With an error there is nothing else.
+// shownPicture is a reading in JSON. After an error it has only the error.
 type shownPicture struct {
 	Now       int64                     `json:"now"`
 	Error     string                    `json:"error,omitempty"`
-	Requests  *monitor.Counts           `json:"requests,omitempty"` // of the last minute, each once
+	Requests  *monitor.Counts           `json:"requests,omitempty"` // of the last minute, each request once
 	Policies  []shownPolicy             `json:"policies,omitzero"`
 	Top       *monitor.Top              `json:"top,omitempty"`
 	Routes    map[string]monitor.Counts `json:"routes,omitzero"`
@@ -111,7 +111,7 @@ func (r reading) show() shownPicture {
 	return shown
 }
 
-// rate is what was decided by a policy in the last second that is known.
+// rate returns the decisions by a policy in the last known second.
 func (r reading) rate(policy string) monitor.Counts {
 	if s := r.seconds[policy]; len(s) > 0 {
 		return s[len(s)-1]
@@ -127,7 +127,7 @@ func (w *watcher) once(ctx context.Context, out io.Writer) error {
 	return writeJSON(out, r.show())
 }
 
-// stream writes a picture a second, until ctx is done.
+// stream writes a picture a second, until ctx ends.
 func (w *watcher) stream(ctx context.Context, out io.Writer) error {
 	news, stop := w.start(ctx)
 	defer stop()
