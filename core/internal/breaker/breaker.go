@@ -1,4 +1,4 @@
-// Package breaker decides when a server that fails to answer is asked no more.
+// Package breaker decides when a server that does not respond gets no more requests.
 package breaker
 
 import (
@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// inARow is the number of failures in a row that open a breaker, and spread the
-	// time from the first to the last at least. One broken connection can fail
-	// several requests at one moment, which is not an outage.
+	// inARow failures in a row open a breaker, if at least spread passes from the first
+	// to the last. One broken connection can fail several requests at one moment. That is
+	// not an outage.
 	inARow = 5
 	spread = 10 * time.Millisecond
 
-	// A breaker opens as well on failures of at least half of atLeast outcomes
-	// within window, which is how a server fails that answers now and then. For this
-	// count, failures within moment are one.
+	// A breaker also opens after at least atLeast outcomes within window, if at least
+	// half of them are failures. A server that responds now and then fails so. For this
+	// count, failures within moment are one failure.
 	atLeast = 20
 	window  = time.Second
 	moment  = time.Millisecond
@@ -26,18 +26,18 @@ const (
 // closed. It may be used concurrently.
 type Breaker struct {
 	open   atomic.Bool
-	failed atomic.Bool // outcomes are counted since a failure
+	failed atomic.Bool // there was a failure, so outcomes are counted
 
 	mu       sync.Mutex
 	row      int       // failures since the last success
-	first    time.Time // of these
-	begun    time.Time // when the first failure of the window was
-	last     time.Time // failure that was counted
+	first    time.Time // the first of these failures
+	begun    time.Time // time of the first failure in the window
+	last     time.Time // time of the last counted failure
 	failures int       // in the window
 	outcomes int
 }
 
-// Open reports whether the server is not to be asked.
+// Open reports whether the server gets no requests.
 func (b *Breaker) Open() bool { return b.open.Load() }
 
 // Failing reports whether there was a failure since the last success.
@@ -91,7 +91,7 @@ func (b *Breaker) Succeed(now time.Time) {
 	}
 }
 
-// Close closes the breaker: the server answers again.
+// Close closes the breaker, after the server has responded.
 func (b *Breaker) Close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

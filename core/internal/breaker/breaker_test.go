@@ -58,7 +58,7 @@ func TestFailuresAtOneMomentAreOne(t *testing.T) {
 func TestHalfOfTwentyWithinASecondOpens(t *testing.T) {
 	for _, test := range []struct {
 		step  int // milliseconds between outcomes
-		ratio int // every so many is a failure
+		ratio int // every ratio-th outcome is a failure
 		opens bool
 	}{
 		{step: 10, ratio: 2, opens: true},

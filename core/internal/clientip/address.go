@@ -86,7 +86,7 @@ func Prefix(a netip.Addr, bits int) netip.Prefix {
 	return netip.PrefixFrom(a, bits).Masked()
 }
 
-// PlainPrefix does for a prefix what [Plain] does for an address. It clears the bits
+// PlainPrefix is like [Plain] for a prefix. It clears the bits
 // beyond the length of the prefix.
 func PlainPrefix(p netip.Prefix) netip.Prefix {
 	if p.Addr().Is4In6() && p.Bits() >= 96 {

@@ -19,7 +19,7 @@ func (h hop) Peer() netip.Addr             { return h.peer }
 func (h hop) HeaderValues(string) []string { return h.lines }
 func (h hop) Header(string) string         { return strings.Join(h.lines, "") }
 
-// forms are the ways in which a proxy adds an address to each header.
+// forms are the ways in which a proxy adds an address to each header field.
 var forms = map[string][]func(netip.Addr) string{
 	"X-Forwarded-For": {
 		netip.Addr.String,
@@ -39,8 +39,8 @@ func bracketed(a netip.Addr) string {
 	return a.String()
 }
 
-// Whatever a client sends, it is counted by the address that the proxy nearest
-// to it saw; without a proxy by that of the connection.
+// A client is counted by the address that its nearest proxy saw, whatever the client
+// sends. Without a proxy it is counted by the address of the connection.
 func FuzzAddress(f *testing.F) {
 	for _, forged := range []string{
 		"", "1.2.3.4", "1.2.3.4, 5.6.7.8:9", "unknown, _hidden,,", `"`, `for="`, `for=1.2.3.4;host="\`, `for=1.2.3.4, for=10.0.0.1`,
@@ -75,21 +75,22 @@ func FuzzAddress(f *testing.F) {
 		lines := strings.Split(forged, "\n")
 		check(hop{client, lines})
 		for _, add := range forms[header] {
-			// A proxy adds a line, or adds to the last one; so does a second proxy.
+			// A proxy adds a line, or adds to the last line. A second proxy does the
+			// same.
 			check(hop{proxy, append(lines[:len(lines):len(lines)], add(client))})
 			last := lines[len(lines)-1] + ", " + add(client)
 			check(hop{proxy, append(lines[:len(lines)-1:len(lines)-1], last)})
 			check(hop{outer, append(lines[:len(lines)-1:len(lines)-1], last+" ,"+add(proxy))})
 			check(hop{outer, append(lines[:len(lines)-1:len(lines)-1], last, "", add(proxy))})
 		}
-		// A proxy that adds nothing passes on what may be anything, but a key.
+		// A proxy that adds nothing passes on any text, but not a key.
 		if got, err := id.Address(hop{proxy, lines}); err != nil || !isAddressKey(got, id.Bits) {
 			t.Fatalf("%q: %q, %v", lines, got, err)
 		}
 	})
 }
 
-// addressKey is the key that an address is to have.
+// addressKey returns the expected key of an address.
 func addressKey(a netip.Addr, bits int) string {
 	six := a.As16()
 	four := netip.AddrFrom4([4]byte(six[12:]))

@@ -49,7 +49,7 @@ type Identity struct {
 	Hashed   bool // keys have the digest of an address, and not the address
 	Warnings *warning.Once
 
-	hasher hasher   // under the secret
+	hasher hasher   // with the secret
 	former *formers // nil unless a former secret is given
 
 	looked atomic.Int64 // requests that were looked at for a proxy that nobody trusts
@@ -161,12 +161,12 @@ func (id *Identity) SetSecret(secret, former []byte) {
 	}
 }
 
-// digest is what a key has of a value.
+// digest is the part of a key that stands for a value.
 type digest [DigestBytes]byte
 
 // hasher makes digests, of which keys have the first DigestBytes.
 type hasher struct {
-	macs *sync.Pool // of hash.Hash under a secret; nil for SHA-256 without one
+	macs *sync.Pool // of hash.Hash with a secret; nil for SHA-256 without one
 }
 
 func newHasher(secret []byte) hasher {

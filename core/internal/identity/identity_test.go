@@ -100,8 +100,8 @@ func TestAddress(t *testing.T) {
 	}
 }
 
-// Whatever a client writes into the chain, it stands left of what the trusted
-// proxies write, and does not change its key.
+// Text from a client stands left of the text from trusted proxies, and does not change
+// the client's key.
 func TestAddressCannotBeForged(t *testing.T) {
 	id := identified(t, proxies(t, "10.0.0.0/8"))
 	rapid.Check(t, func(t *rapid.T) {
@@ -200,8 +200,8 @@ func TestIPv6Prefix(t *testing.T) {
 	}
 }
 
-// An address that stands for an IPv4 host is that host, where nobody else can
-// claim to be it; elsewhere its holder has one key.
+// An address that represents an IPv4 host is counted as that host if nobody else can
+// claim the address. Otherwise the holder has one key.
 func TestAddressOfIPv4InIPv6(t *testing.T) {
 	for address, want := range map[string]string{
 		"64:ff9b::203.0.113.7":                 "203.0.113.7",
@@ -233,7 +233,7 @@ func TestAddressOfIPv4InIPv6(t *testing.T) {
 			t.Errorf("%s in the chain: %q, %v, want %q", address, got, err, want)
 		}
 	}
-	// A proxy behind a translator is named as it is seen.
+	// A proxy behind a translator must be named by the address that the peer has.
 	id := identified(t, proxies(t, "64:ff9b::192.0.2.1"))
 	if got, err := id.Address(forwarded("64:ff9b::192.0.2.1", "203.0.113.7")); err != nil || got != "203.0.113.7" {
 		t.Errorf("behind a translated proxy: %q, %v", got, err)
@@ -245,7 +245,8 @@ func TestAddressOfIPv4InIPv6(t *testing.T) {
 	}
 }
 
-// warned returns the identity of a limiter, and how often its log has a code.
+// warned returns the identity of a limiter, and a function that counts the log lines of a
+// code.
 func warned(t *testing.T, options ...core.Option) (*identity.Identity, func(code string) int) {
 	var log bytes.Buffer
 	id := identified(t, append(options, core.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))...)
@@ -278,13 +279,13 @@ func TestPeerWithoutAddressWarnsOnce(t *testing.T) {
 	}
 }
 
-// A proxy on the same machine that adds nothing shows by the number of requests.
+// A proxy on the same machine that adds no field is found by the number of requests.
 func TestLoopbackPeersWarnOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		option core.Option
-		first  string // the peer of the first request
-		then   string // and of the others
-		want   int    // lines after 2,000 requests
+		first  string // peer of the first request
+		then   string // peer of the others
+		want   int    // number of lines after 2,000 requests
 	}{
 		"loopback":              {core.WithIPv6Prefix(64), "127.0.0.1", "127.0.0.1", 1},
 		"IPv6":                  {core.WithIPv6Prefix(64), "127.0.0.2", "::1", 1},
@@ -309,7 +310,7 @@ func TestLoopbackPeersWarnOnce(t *testing.T) {
 			t.Errorf("%s: %d lines, want %d", name, count(""), c.want)
 		}
 	}
-	// A marked request says more, and is the only line.
+	// A marked request gives a more exact line, which is the only one.
 	id, count := warned(t)
 	for i := range 2000 {
 		r := request{peer: "127.0.0.1"}
@@ -353,7 +354,7 @@ func TestDigest(t *testing.T) {
 		}
 		b, _ := id.Digest("x-api-key", "hunter3")
 		if seen[a] || seen[b] || a == b {
-			t.Errorf("digests %q and %q are not apart", a, b)
+			t.Errorf("digests %q and %q do not differ", a, b)
 		}
 		seen[a], seen[b] = true, true
 	}

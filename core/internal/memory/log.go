@@ -9,39 +9,39 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// keyLog is the log of one policy and key, and its place in the queue of
-// the logs with the same window. Times are milliseconds.
+// keyLog is the log of one policy and key, and its place in the queue of the logs with
+// the same window. Times are in milliseconds.
 type keyLog struct {
 	id         logID
-	window     int64 // the policy's longest
+	window     int64 // the policy's longest window
 	entries    ring.Log
 	refunds    *refunds // of a refundable policy
 	queue      *expiryQueue
 	prev, next *keyLog
 }
 
-// refunds is what was given back in a log, and how late.
+// refunds has the refunds in a log, and their delays.
 type refunds struct {
-	given ring.Log // at the time of the refund
+	given ring.Log // by the time of the refund
 
-	// The longest time between a request and its refund, among the refunds made
-	// in the same stretch of one window as the newest entry, and in the one
-	// before. Stretches are aligned. Every refund in the window is in one of them.
+	// The longest time between a request and its refund, for refunds made in the stretch
+	// of one window that has the newest entry, and for those in the stretch before.
+	// Stretches are aligned. Each refund in the window is in one of them.
 	lag, lagBefore int64
 }
 
 func newKeyLog(p *store.Log, id logID) *keyLog {
 	log := &keyLog{id: id, window: p.Longest.Milliseconds()}
 	if p.Refundable() {
-		// A total that no other log of the same key has had, so that nothing is
-		// given back twice when a log is reset.
+		// A total that no other log of this key has had. A request is then not given back
+		// twice after a reset.
 		log.entries = ring.Start(rand.Int64N(1 << 48))
 		log.refunds = &refunds{}
 	}
 	return log
 }
 
-// last is the time of the newest entry, refunds included.
+// last returns the time of the newest entry, including refunds.
 func (l *keyLog) last() int64 {
 	last := l.entries.Last().Time
 	if l.refunds != nil {
@@ -50,18 +50,18 @@ func (l *keyLog) last() int64 {
 	return last
 }
 
-// expires is when the newest entry leaves the longest window.
+// expires returns the time when the newest entry leaves the longest window.
 func (l *keyLog) expires() int64 { return l.last() + l.window }
 
-// keyLogs are the logs that a decision counts: the policy's own, and those from
+// keyLogs are the logs that a decision counts: the policy's own log, and its logs from
 // before its limits were changed.
 type keyLogs []*keyLog
 
-// usage is what the entries leave of the policy's limits. Waits are counted
-// from clock, which may have stepped back behind the newest entry.
+// usage returns the policy's limits with the units that the entries use. Waits are
+// counted from clock, which can be behind the newest entry after a step back.
 func (logs keyLogs) usage(p *store.Log, cost, clock int64, u *store.Usage) {
 	*u = store.Usage{Allowed: true, Source: store.SourceMemory}
-	leaves := int64(0) // the first entry, of each limit without room
+	leaves := int64(0) // when the first entry leaves each limit without room
 	for i, limit := range p.Limits {
 		used, first := logs.used(limit.Window.Milliseconds(), clock)
 		u.Limits[i].Used = used
@@ -84,12 +84,12 @@ func (logs keyLogs) usage(p *store.Log, cost, clock int64, u *store.Usage) {
 	}
 }
 
-// used returns the units used in the window that ends at a time, and when the first
-// entry with some of them leaves it.
+// used returns the units used in the window that ends at a time. It also returns the time
+// when the first entry with some of them leaves the window.
 func (logs keyLogs) used(window, at int64) (units, leaves int64) {
 	for _, l := range logs {
-		window := min(window, l.window) // no log holds more than its own
-		// Time never runs backwards within a log, whatever the clock does.
+		window := min(window, l.window) // no log holds more than its own window
+		// Time never runs backward within a log, even if the clock does.
 		used, first := l.used(max(at, l.last()) - window)
 		if used > 0 && (units == 0 || first+window < leaves) {
 			leaves = first + window
@@ -99,12 +99,11 @@ func (logs keyLogs) used(window, at int64) (units, leaves int64) {
 	return units, leaves
 }
 
-// used is the units used after the time cut, and the time of the first entry
-// after it.
+// used returns the units used after the time cut, and the time of the first entry after
+// it.
 //
-// Of what was given back, only that counts whose request is surely later than
-// cut too: that is, if it was given back later than cut plus the longest time
-// that any refund in the window has taken.
+// A refund counts only if its request is surely later than cut, too. That holds if the
+// refund is later than cut plus the longest delay of any refund in the window.
 func (l *keyLog) used(cut int64) (units, first int64) {
 	units, first = l.entries.Since(cut + 1)
 	if l.refunds == nil {
@@ -117,8 +116,8 @@ func (l *keyLog) used(cut int64) (units, first int64) {
 	return units - given, first
 }
 
-// fits is a time with which cost fits every limit of p, from one on before which
-// it does not: the first one, if nothing was given back.
+// fits returns a time from which cost fits every limit of p, and before which it does not
+// fit. Without refunds it is the first such time.
 func (logs keyLogs) fits(p *store.Log, cost, from int64) int64 {
 	room := func(now int64) bool {
 		for _, limit := range p.Limits {
@@ -162,12 +161,12 @@ func (l *keyLog) refund(p *store.Log, entry store.EntryID, units, clock int64) b
 	return true
 }
 
-// begin makes the log ready for a new entry, whose time it returns.
+// begin prepares the log for a new entry, and returns the time of the entry.
 func (l *keyLog) begin(clock int64) int64 {
 	last := l.last()
 	now := max(clock, last)
-	// Only here, where the log's own time gets to now: else, after the clock has
-	// stepped back, a request could be gone and its refund not.
+	// Entries are dropped only here, when the log's own time reaches now. Otherwise,
+	// after the clock has stepped back, a request could be dropped and its refund not.
 	l.entries.DropBefore(now - l.window + 1)
 	if l.refunds == nil {
 		return now
@@ -182,7 +181,7 @@ func (l *keyLog) begin(clock int64) int64 {
 	return now
 }
 
-// list is up to most of the newest entries after the time cut, newest first.
+// list returns up to most of the newest entries after the time cut, newest first.
 func (l *keyLog) list(cut int64, most int) []store.Entry {
 	var entries []store.Entry
 	l.entries.Back(func(at, units int64) bool {

@@ -13,7 +13,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// sweepInterval is how often a store looks for logs that have expired.
+// sweepInterval is the interval between sweeps for expired logs.
 const sweepInterval = time.Second
 
 // Store is a [store.Store] that keeps the logs in this process's memory: see
@@ -26,7 +26,7 @@ type Store struct {
 	now    func() int64 // milliseconds; may step back
 	closed atomic.Bool
 	stop   chan struct{}
-	swept  chan struct{} // closed when the sweeper has ended
+	swept  chan struct{} // closed after the sweeper has ended
 }
 
 // New returns a store with room for maxKeys keys and with a clock. If clock is nil, the
@@ -59,8 +59,8 @@ func steadyClock() func() time.Time {
 	return func() time.Time { return start.Add(time.Since(start)) }
 }
 
-// shardCount is a power of two, a few shards a processor, so that callers seldom
-// wait for each other.
+// shardCount is a power of two, a few for each processor, so that callers seldom wait for
+// each other.
 func shardCount() int {
 	n := 1
 	for n < 16*runtime.GOMAXPROCS(0) {
@@ -78,7 +78,7 @@ func (m *Store) Take(ctx context.Context, p *store.Log, key string, cost int64) 
 	id := logID{log: p.Name, key: key}
 	s := m.shard(id)
 	if !s.take(p, id, cost, m.now, &u) {
-		// Expired keys may be left that the sweeper has not removed yet.
+		// Expired keys may exist that the sweeper has not removed yet.
 		m.forgetExpired()
 		if !s.take(p, id, cost, m.now, &u) {
 			return store.Usage{}, store.ErrFull
@@ -142,8 +142,8 @@ func (m *Store) takeAll(charges []store.Charge) (_ []store.Usage, ok bool) {
 	return usages, true
 }
 
-// lockAll locks the shards of several logs, always in the same order, and
-// returns what unlocks them.
+// lockAll locks the shards of several logs, always in the same order. It returns the
+// function that unlocks them.
 func (m *Store) lockAll(charges []store.Charge) (unlock func()) {
 	var indexes []int
 	for _, a := range charges {

@@ -18,14 +18,14 @@ import (
 	"github.com/streamlimit/streamlimit/core/storetest"
 )
 
-// roomy is the number of keys of a store that the test does not fill.
+// roomy is a number of keys that the test does not reach.
 const roomy = 250_000
 
 func newLog(name string, options ...core.PolicyOption) *store.Log {
 	return core.NewPolicy(name, options...).Log()
 }
 
-// testClock stands still until the test advances it.
+// testClock is a clock that only advance moves.
 type testClock struct{ passed atomic.Int64 }
 
 func (c *testClock) Now() time.Time          { return time.UnixMilli(1_900_000_000_000 + c.passed.Load()) }
@@ -40,8 +40,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// A full store forgets what has expired, the longest idle first, and never what
-// is live: new keys get an error instead.
+// A full store removes expired logs, the longest idle first. It never removes a live log:
+// new keys get an error instead.
 func TestStoreIsBounded(t *testing.T) {
 	clock := &testClock{}
 	m := memory.New(3, clock.Now)
@@ -90,8 +90,8 @@ func TestStoreIsBounded(t *testing.T) {
 	}
 }
 
-// The bound is exact whatever the keys, and an active key does not keep idle
-// ones behind it from being forgotten.
+// The bound is exact for all keys. An active key does not keep idle keys behind it in the
+// store.
 func TestBoundIsExact(t *testing.T) {
 	clock := &testClock{}
 	const keys = 5000
@@ -127,7 +127,7 @@ func TestBoundIsExact(t *testing.T) {
 	}
 }
 
-// A busy key takes memory for its window only.
+// A busy key uses memory for its window only.
 func TestStoreDropsOldEntries(t *testing.T) {
 	clock := &testClock{}
 	m := memory.New(roomy, clock.Now)
@@ -151,7 +151,7 @@ func TestStoreDropsOldEntries(t *testing.T) {
 	}
 }
 
-// Expired logs are freed without anybody asking for them.
+// Expired logs are freed without any call.
 func TestStoreIsSwept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := memory.New(roomy, nil)
@@ -190,7 +190,7 @@ func TestStoreCopiesKeys(t *testing.T) {
 	}
 }
 
-// A request for more keys than there is room for takes no room from another, not
+// A request for more keys than there is room for takes no room from other requests, not
 // even for a moment.
 func TestStoreRefusesNoKeyThatFits(t *testing.T) {
 	m := memory.New(10, nil)
@@ -237,8 +237,8 @@ func TestStoreRefusesNoKeyThatFits(t *testing.T) {
 	}
 }
 
-// What was used beyond the estimate is charged in a full store too, where the
-// request's own log has expired, as others have.
+// Units above the estimate are charged in a full store, too, when the request's own log
+// has expired like others.
 func TestStoreSettlesWhereExpiredKeysMakeRoom(t *testing.T) {
 	clock := &testClock{}
 	m := memory.New(2, clock.Now)

@@ -1,7 +1,7 @@
 package memory
 
-// expiryQueue is a list of logs of one window by the time of their newest
-// entry, so that its front is the first to expire.
+// expiryQueue is a list of logs of one window by the time of their newest entry. Its
+// front expires first.
 type expiryQueue struct{ front, back *keyLog }
 
 func (q *expiryQueue) pushBack(l *keyLog) {

@@ -22,7 +22,7 @@ type rules struct {
 	rules   map[string]store.Rule // by ID
 	ends    ruleEnds
 	version uint64
-	changes []string // the IDs of the last changes, up to the one that made version
+	changes []string // the IDs of the last changes, up to the one that led to version
 }
 
 // RuleTime implements [store.Store].
@@ -98,7 +98,7 @@ func (m *Store) DeleteRule(ctx context.Context, id string) (bool, error) {
 	return found, nil
 }
 
-// changed notes a change.
+// changed records a change.
 func (s *rules) changed(id string) {
 	s.version++
 	if len(s.changes) >= 2*keptChanges {
@@ -107,10 +107,10 @@ func (s *rules) changed(id string) {
 	s.changes = append(s.changes, id)
 }
 
-// await has a rule deleted when it ends.
+// await schedules the deletion of a rule at its end.
 func (s *rules) await(id string, until time.Time) {
 	if len(s.ends) > 2*len(s.rules) {
-		// Most are of rules that were set again or deleted.
+		// Most of the entries are about rules that were set again or deleted.
 		s.ends = slices.DeleteFunc(s.ends, func(e ruleEnd) bool { return !s.rules[e.id].Until.Equal(e.at) })
 		heap.Init(&s.ends)
 	}
@@ -127,7 +127,7 @@ func (s *rules) deleteEnded(now time.Time) {
 	}
 }
 
-// ruleEnds is a heap: the first to end is at its front.
+// ruleEnds is a heap. Its front ends first.
 type ruleEnds []ruleEnd
 
 type ruleEnd struct {

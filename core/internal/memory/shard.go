@@ -21,8 +21,8 @@ type shard struct {
 	_      [32]byte               // keeps shards on cache lines of their own
 }
 
-// quota counts the keys of all shards together, and never counts more than most:
-// a count that was above it for a moment would refuse keys that there is room for.
+// quota counts the keys of all shards together. It is never above most, not even for a
+// moment: that would reject keys that there is room for.
 type quota struct {
 	used atomic.Int64
 	most int64
@@ -41,12 +41,12 @@ func (q *quota) reserve(n int64) bool {
 	}
 }
 
-// release counts one key less.
+// release subtracts one key.
 func (q *quota) release() { q.used.Add(-1) }
 
-// take decides on one log, unless it would be one key too many. It takes the
-// lock, and the time after it: an old time would not do for a log that was
-// forgotten meanwhile, whose newest entry says how late it is.
+// take decides on one log, unless the log would be one key too many. It takes the lock,
+// and reads the time after it. An earlier time would be wrong for a log that was deleted
+// in between, since its newest entry had the latest time.
 func (s *shard) take(p *store.Log, id logID, cost int64, now func() int64, u *store.Usage) (ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,16 +58,15 @@ func (s *shard) take(p *store.Log, id logID, cost int64, now func() int64, u *st
 	return s.record(p, id, log, cost, clock, u)
 }
 
-// charge adds units to a log whether they fit or not, unless it would be one key
-// too many. It takes the lock and the time as take does.
+// charge adds units to a log, even above a limit, unless the log would be one key too
+// many. It takes the lock and the time like take.
 func (s *shard) charge(p *store.Log, id logID, units int64, now func() int64) (ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.record(p, id, s.logs[id], units, now(), &store.Usage{})
 }
 
-// refund gives back units of an entry. It takes the lock and the time as take
-// does.
+// refund gives back units of an entry. It takes the lock and the time like take.
 func (s *shard) refund(p *store.Log, id logID, entry store.EntryID, units int64, now func() int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,8 +78,8 @@ func (s *shard) refund(p *store.Log, id logID, entry store.EntryID, units int64,
 	return nil
 }
 
-// record admits cost to the log, or to a new one if it is nil, unless that would
-// be one key too many.
+// record admits cost to the log, or to a new log if it is nil, unless a new log would be
+// one key too many.
 func (s *shard) record(p *store.Log, id logID, log *keyLog, cost, clock int64, u *store.Usage) (ok bool) {
 	if log == nil {
 		if !s.keys.reserve(1) {
@@ -92,8 +91,8 @@ func (s *shard) record(p *store.Log, id logID, log *keyLog, cost, clock int64, u
 	return true
 }
 
-// look finds what the log and the policy's earlier logs have room for; the log is nil
-// when there is none.
+// look returns the state of the log and of the policy's earlier logs. The log is nil if
+// there is none.
 func (s *shard) look(p *store.Log, id logID, cost, clock int64, u *store.Usage) *keyLog {
 	log := s.logs[id]
 	var space [1 + store.MaxEarlier]*keyLog
@@ -114,11 +113,11 @@ func (s *shard) look(p *store.Log, id logID, cost, clock int64, u *store.Usage) 
 	return log
 }
 
-// admit adds cost to the log and to what was found in it.
+// admit adds cost to the log, and to the state from look.
 func (s *shard) admit(p *store.Log, log *keyLog, cost, clock int64, u *store.Usage) {
 	now := log.add(p, cost, clock)
 	log.queue.moveToBack(log)
-	ahead := millis(now - clock) // of a clock that stepped back
+	ahead := millis(now - clock) // nonzero after the clock stepped back
 	for i, l := range p.Limits {
 		u.Limits[i].Used += cost
 		if u.Limits[i].FreeIn == 0 {
@@ -131,10 +130,10 @@ func (s *shard) admit(p *store.Log, log *keyLog, cost, clock int64, u *store.Usa
 	}
 }
 
-// create makes an empty log, whose key is reserved, and which must get an entry
-// before the lock is freed.
+// create makes an empty log. Its key is reserved. The caller must add an entry before it
+// releases the lock.
 func (s *shard) create(p *store.Log, id logID) *keyLog {
-	// The key may be a string that its caller reuses.
+	// The caller may reuse the memory of the key.
 	id.key = strings.Clone(id.key)
 	log := newKeyLog(p, id)
 	s.logs[id] = log
@@ -143,9 +142,9 @@ func (s *shard) create(p *store.Log, id logID) *keyLog {
 	return log
 }
 
-// forgetExpired forgets the logs whose entries have all left their windows. It takes the
-// lock, and the time after it: an old time would not do for a log that
-// was begun after the clock had stepped back.
+// forgetExpired deletes the logs whose entries have all left their windows. It takes the
+// lock, and reads the time after it. An earlier time would be wrong for a log that was
+// started after the clock stepped back.
 func (s *shard) forgetExpired(clock func() int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,8 +1,8 @@
-// Package ring holds one log in memory: admitted units by the millisecond, with
-// a running total, in a ring that grows and shrinks with what it holds.
+// Package ring holds one log in memory: admitted units by the millisecond, with a running
+// total. The ring grows and shrinks with its entries.
 package ring
 
-// Entry is what was admitted in one millisecond.
+// Entry has the units admitted in one millisecond.
 type Entry struct {
 	Time  int64 // milliseconds
 	Total int64 // units admitted in the log up to and including this entry
@@ -17,16 +17,16 @@ type Log struct {
 	base int64 // Total of the last entry that was dropped
 }
 
-// minCap is the first size of the buffer; most clients send few requests.
+// minCap is the first size of the buffer. Most clients send few requests.
 const minCap = 2
 
-// Start makes an empty log whose total starts at base.
+// Start returns an empty log whose total starts at base.
 func Start(base int64) Log { return Log{base: base} }
 
-// Len is how many entries the log has.
+// Len returns the number of entries.
 func (l *Log) Len() int { return l.n }
 
-// Last is the newest entry; the zero Entry when the log is empty.
+// Last returns the newest entry, or the zero Entry of an empty log.
 func (l *Log) Last() Entry {
 	if l.n == 0 {
 		return Entry{}
@@ -36,7 +36,7 @@ func (l *Log) Last() Entry {
 
 func (l *Log) at(i int) Entry { return l.buf[(l.head+i)&(len(l.buf)-1)] }
 
-// total is the units admitted up to and including entry i; i may be -1.
+// total returns the units admitted up to and including entry i, which may be -1.
 func (l *Log) total(i int) int64 {
 	if i < 0 {
 		return l.base
@@ -69,8 +69,8 @@ func (l *Log) Has(time, total int64) bool {
 	return i < l.n && l.at(i).Time == time && l.total(i-1) < total && total <= l.at(i).Total
 }
 
-// Back calls each with the time and the units of the entries, from the newest
-// on, until it returns false.
+// Back calls each with the time and the units of the entries, newest first, until each
+// returns false.
 func (l *Log) Back(each func(time, units int64) bool) {
 	for i := l.n - 1; i >= 0; i-- {
 		if e := l.at(i); !each(e.Time, e.Total-l.total(i-1)) {
@@ -79,7 +79,7 @@ func (l *Log) Back(each func(time, units int64) bool) {
 	}
 }
 
-// DropBefore forgets the entries before time.
+// DropBefore removes the entries before time.
 func (l *Log) DropBefore(time int64) {
 	for l.n > 0 && l.buf[l.head].Time < time {
 		l.base = l.buf[l.head].Total
@@ -95,8 +95,8 @@ func (l *Log) DropBefore(time int64) {
 	}
 }
 
-// Since is the units admitted at time or later, and the time of the first of
-// them; 0 and 0 when there are none.
+// Since returns the units admitted at time or later, and the time of the first of them.
+// It returns 0 and 0 if there are none.
 func (l *Log) Since(time int64) (units, first int64) {
 	i := l.first(time)
 	if i == l.n {
@@ -105,10 +105,10 @@ func (l *Log) Since(time int64) (units, first int64) {
 	return l.total(l.n-1) - l.total(i-1), l.at(i).Time
 }
 
-// first is the index of the first entry at time or later, or n. It is near the
-// head mostly, so it is looked for there, and then farther and farther away.
+// first returns the index of the first entry at time or later, or n. The entry is usually
+// near the head, so the search starts there and doubles its distance.
 func (l *Log) first(time int64) int {
-	low, high := 0, 0 // all before low are too early
+	low, high := 0, 0 // all entries before low are too early
 	for step := 1; high < l.n && l.at(high).Time < time; step *= 2 {
 		low, high = high+1, high+step
 	}

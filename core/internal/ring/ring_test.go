@@ -6,10 +6,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// entry is what the ring is to have as one.
+// entry is the expected content of an entry.
 type entry struct{ time, cost, total int64 }
 
-// The ring against a plain slice.
+// The test compares the ring with a plain slice.
 func TestLog(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		base := rapid.Int64Range(0, 1000).Draw(t, "base")

@@ -1,5 +1,5 @@
-// Package seam has what a limiter gives to other packages of this module, such as adapter
-// and monitor.
+// Package seam has the parts of a limiter for other packages of this module, such as
+// adapter and monitor.
 package seam
 
 import (

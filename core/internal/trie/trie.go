@@ -1,6 +1,6 @@
-// Package trie has a map that never changes: a change makes another map, which
-// shares all but a few nodes with the first. Reading needs no lock, and a change
-// costs the same for any number of keys, but for the depth of the tree.
+// Package trie has an immutable map. A change makes another map, which shares all but a
+// few nodes with the first. Reading needs no lock. The cost of a change depends only on
+// the depth of the tree.
 package trie
 
 import (
@@ -22,7 +22,7 @@ type node[K comparable, V any] struct {
 	branches []branch[K, V]
 }
 
-// branch is a node, or the pairs whose keys have one hash: nearly always one.
+// branch is a node, or the pairs whose keys have one hash: nearly always one pair.
 type branch[K comparable, V any] struct {
 	below *node[K, V]
 	pairs *pair[K, V]
@@ -47,7 +47,7 @@ func (n *node[K, V]) place(hash uint64, shift uint) (bit uint32, at int) {
 	return bit, bits.OnesCount32(n.used & (bit - 1))
 }
 
-// Len returns how many keys there are.
+// Len returns the number of keys.
 func (m Map[K, V]) Len() int { return m.len }
 
 // Get returns the value of a key.
@@ -120,14 +120,14 @@ func (n *node[K, V]) with(p *pair[K, V], shift uint) (changed *node[K, V], added
 	return changed, added
 }
 
-// under returns a node that has nothing but the pairs, of one hash.
+// under returns a node with only the pairs, which have one hash.
 func under[K comparable, V any](pairs *pair[K, V], shift uint) *node[K, V] {
 	n := new(node[K, V])
 	bit, _ := n.place(pairs.hash, shift)
 	return &node[K, V]{bit, []branch[K, V]{{pairs: pairs}}}
 }
 
-// without returns the pairs without the one of a key.
+// without returns the pairs except the pair of a key.
 func (p *pair[K, V]) without(key K) (rest *pair[K, V], found bool) {
 	if p == nil {
 		return nil, false
@@ -163,8 +163,8 @@ func (m Map[K, V]) without(hash uint64, key K) Map[K, V] {
 	return m
 }
 
-// without returns a copy of the branch without a key: the zero branch when nothing
-// is left. A node that is left with the pairs of one hash gives way to them.
+// without returns a copy of the branch without a key, or the zero branch if nothing
+// remains. A node that has only the pairs of one hash is replaced by them.
 func (b branch[K, V]) without(hash uint64, key K, shift uint) (changed branch[K, V], found bool) {
 	if b.below == nil {
 		b.pairs, found = b.pairs.without(key)
@@ -196,7 +196,7 @@ func (b branch[K, V]) without(hash uint64, key K, shift uint) (changed branch[K,
 	return branch[K, V]{below: &node[K, V]{n.used &^ bit, branches}}, true
 }
 
-// All returns the keys and their values, in no order.
+// All returns the keys and their values, in any order.
 func (m Map[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
 		if m.root != nil {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// hashes are what the test takes for a key's hash: all different, a few for many
-// keys, and such as differ only in the last bits that are looked at.
+// hashes are the hash functions of the test: all hashes different, few hashes for many
+// keys, and hashes that differ only in the last bits.
 var hashes = map[string]func(key int) uint64{
 	"own":        hashOf[int],
 	"the same":   func(int) uint64 { return 1<<64 - 1 },
@@ -17,8 +17,7 @@ var hashes = map[string]func(key int) uint64{
 	"first bits": func(key int) uint64 { return uint64(key) },
 }
 
-// A map is what a plain one is after the same changes, and those that it was made
-// from stay as they were.
+// A map equals a plain map after the same changes. Earlier maps stay as they were.
 func TestMapIsAMap(t *testing.T) {
 	for name, hash := range hashes {
 		t.Run(name, func(t *testing.T) {

@@ -8,18 +8,18 @@ import (
 // Once writes a limiter's warnings about its setup, and each warning only once.
 type Once struct {
 	Logger *slog.Logger
-	said   sync.Map // the keys are codes, and pairs of a code and a policy
+	said   sync.Map // keys are codes, and pairs of a code and a policy
 }
 
-// Say writes a line, unless one with the code was written before.
+// Say writes a line, unless it wrote one with the code before.
 func (o *Once) Say(code, message string, args ...any) {
 	if _, said := o.said.LoadOrStore(code, true); !said {
 		Log(o.Logger, code, message, args...)
 	}
 }
 
-// SayOf writes a line about a policy, unless one about it with the code was written
-// before. A limiter bounds the policies that it keeps, so the number of lines is bounded.
+// SayOf writes a line about a policy, unless it wrote one with the code about that policy
+// before. A limiter bounds its policies, so the number of lines is bounded.
 func (o *Once) SayOf(code, policy, message string, args ...any) {
 	if _, said := o.said.LoadOrStore([2]string{code, policy}, true); !said {
 		Log(o.Logger, code, message, append([]any{"policy", policy}, args...)...)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// There is at most one line a minute about the same trouble.
+// There is at most one line a minute about the same failure.
 func TestRarelyOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer

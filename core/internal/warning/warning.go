@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// page explains each code in a section of its own.
+// page explains each code in a section.
 const page = "https://github.com/streamlimit/streamlimit/blob/main/core/WARNINGS.md"
 
-// Log writes the line of a code: with the code, where it is explained, and what
-// is needed to act.
+// Log writes the line of a code. The line has the code, the address of its explanation,
+// and the facts that are needed to act.
 func Log(logger *slog.Logger, code, message string, args ...any) {
 	logger.Warn("streamlimit: "+message, append([]any{"code", code, "see", page + "#" + strings.ToLower(code)}, args...)...)
 }
