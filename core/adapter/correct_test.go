@@ -16,12 +16,12 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// farStore is a store that is far away, and that waits at most timeout for an answer.
+// farStore is a store with a high latency. It waits at most timeout for a response.
 type farStore struct {
 	core.Store
 	away, timeout time.Duration
 	settled       atomic.Int64
-	free          chan struct{} // corrections wait for it, if it is not nil
+	free          chan struct{} // corrections wait for it, unless it is nil
 	down          atomic.Bool   // decisions fail
 }
 
@@ -66,8 +66,8 @@ func left(t *testing.T, l *core.Limiter, p *core.Policy, key string) int64 {
 	return d.Remaining
 }
 
-// A request waits for its decisions and corrections together no longer than the
-// store's timeout, and is corrected all the same.
+// A request waits for its decisions and corrections together at most for the store's
+// timeout. The corrections are made even after it.
 func TestSettleRequestWithinTimeout(t *testing.T) {
 	for name, c := range map[string]struct{ away, timeout, waited, want time.Duration }{
 		"near":                  {2 * time.Millisecond, 100 * time.Millisecond, 2 * time.Millisecond, 2 * time.Millisecond},
@@ -98,7 +98,7 @@ func TestSettleRequestWithinTimeout(t *testing.T) {
 	}
 }
 
-// Several corrections of one request have the time of one.
+// Several corrections of one request share the time of one.
 func TestSettleRequestSeveral(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &farStore{Store: core.NewMemory(), away: 95 * time.Millisecond, timeout: 100 * time.Millisecond}
@@ -114,7 +114,7 @@ func TestSettleRequestSeveral(t *testing.T) {
 	})
 }
 
-// Close waits for corrections that go on, and none begins after it.
+// Close waits for corrections in the background. No correction starts after it.
 func TestSettleRequestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -136,7 +136,7 @@ func TestSettleRequestClose(t *testing.T) {
 	})
 }
 
-// There are never more corrections under way than a process can bear.
+// The number of corrections in flight is bounded.
 func TestSettleRequestBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -161,7 +161,8 @@ func TestSettleRequestBounded(t *testing.T) {
 	})
 }
 
-// What was settled before, or took nothing, is left alone and costs nobody a wait.
+// A request that was settled before, or that took nothing, makes no call and waits for
+// nothing.
 func TestSettleRequestNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -180,7 +181,7 @@ func TestSettleRequestNothing(t *testing.T) {
 	})
 }
 
-// While a server is known not to answer, nobody waits for it.
+// While a server is down, no request waits for it.
 func TestSettleRequestDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		far := &farStore{Store: core.NewMemory(), away: time.Second, timeout: time.Minute}

@@ -19,9 +19,9 @@ func (f Framework[C]) ByBearer() Key[C] {
 // ByBasicUser counts by the digest of the user of HTTP Basic (RFC 7617).
 func (f Framework[C]) ByBasicUser() Key[C] { return byCredential[C]("basic", basicUser) }
 
-// byCredential counts by the digest of what read makes of the credential of a
-// scheme. A request with a credential of another scheme has no key. One whose
-// field has no single meaning is refused, since others may read it otherwise.
+// byCredential counts by the digest of the credential of a scheme, as read returns it. A
+// request with a credential of another scheme has no key. A request with an ambiguous
+// field is rejected, since other servers may read it in another way.
 func byCredential[C any](scheme string, read func(credential string) (value string, ok bool)) Key[C] {
 	return Key[C]{func(id *identity.Identity) func(C, Exchange) (string, error) {
 		return func(_ C, x Exchange) (string, error) {
@@ -44,8 +44,8 @@ func byCredential[C any](scheme string, read func(credential string) (value stri
 
 func malformed(detail string) error { return core.Refuse(http.StatusBadRequest, detail) }
 
-// cutScheme splits the value of an Authorization field. Servers differ in the
-// white space that they accept, so any amount of it is none of the credential.
+// cutScheme splits the value of an Authorization field. Servers differ in the white space
+// that they accept, so no white space is part of the credential.
 func cutScheme(field string) (scheme, credential string) {
 	field = strings.Trim(field, " \t")
 	if i := strings.IndexAny(field, " \t"); i >= 0 {
@@ -72,7 +72,7 @@ func canonicalToken(token string) string {
 	return strings.Join(parts, ".")
 }
 
-// basicUser returns the user of a credential.
+// basicUser returns the user in a credential.
 func basicUser(credential string) (string, bool) {
 	pair, err := decodeBase64(credential)
 	if err != nil {
@@ -82,8 +82,8 @@ func basicUser(credential string) (string, bool) {
 	return user, ok
 }
 
-// decodeBase64 reads every spelling that some server accepts: either alphabet,
-// padding or none, and any value of the bits that are left over at the end.
+// decodeBase64 decodes every spelling that some server accepts: either alphabet, with or
+// without padding, and any value of the unused bits at the end.
 func decodeBase64(text string) ([]byte, error) {
 	text = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(text, "="))
 	return base64.RawStdEncoding.DecodeString(text)

@@ -37,8 +37,8 @@ func fieldNames(form core.HeaderForm, decisions []core.Decision) (names []string
 }
 
 // SetHeaders sets the response fields for the decisions on one request, outer first. A
-// form that is given twice is set twice. Without a form nothing is set. Decisions by
-// policies in shadow mode are left out. So are decisions made without a log.
+// form that is given twice is set twice. Without a form nothing is set. SetHeaders leaves
+// out decisions by policies in shadow mode, and decisions made without a log.
 //
 // retryAfter is the response's Retry-After in seconds, 0 for none. It must not be
 // earlier than a t in the same response, so a later t is left out.

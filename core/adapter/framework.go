@@ -39,7 +39,7 @@ type Framework[C any] struct {
 	// in limits that need to know the status.
 	Watch func(c C) Response
 
-	// Respond ends the request with a status and a body.
+	// Respond responds to the request with a status and a body.
 	Respond func(c C, status int, contentType string, body []byte) error
 
 	// Fail passes err to the framework's own error handling. That must answer with the
@@ -61,8 +61,8 @@ type Response interface {
 	End(err error) (status int, left error)
 }
 
-// Exchange is one request and its response. The framework may reuse what its methods
-// return after the request.
+// Exchange is one request and its response. The framework may reuse the memory of what
+// its methods return after the request.
 type Exchange interface {
 	// Peer returns the address at the other end of the connection, or the zero Addr if
 	// it has none (a Unix socket). It is never taken from a header.
@@ -90,8 +90,8 @@ type Exchange interface {
 	// DeleteField removes a field of the response. The name is in the same form.
 	DeleteField(name string)
 
-	// NewRecord returns an empty record for this limit. It is called once. The record
-	// can be in the memory of the exchange.
+	// NewRecord returns an empty record for this limit. It is called once. The record can
+	// be part of the exchange's memory.
 	NewRecord() *Record
 
 	// Record returns the newest record that SetRecord was given in this request, at
@@ -99,7 +99,7 @@ type Exchange interface {
 	Record() *Record
 	SetRecord(r *Record)
 
-	// Leave is called after SetRecord when the handlers have returned, or panicked.
+	// Leave is called after SetRecord, when the handlers have returned or panicked.
 	Leave()
 
 	// Again reports whether Record belongs to this same request, which a handler has

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A header that code has filled in by hand may have names in any form.
+// A header that code has filled in by hand can have names in any case.
 func TestValues(t *testing.T) {
 	for name, c := range map[string]struct {
 		header http.Header

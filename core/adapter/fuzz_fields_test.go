@@ -13,8 +13,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// The response fields are what RFC 9651 says a list is, and say of each limit of
-// each policy what is so, under one name in both fields.
+// The response fields are lists by RFC 9651. They have the right values for each limit of
+// each policy, under the same name in both fields.
 func FuzzFields(f *testing.F) {
 	f.Add("api", "api", "api", "100/minute", "5/10s", []byte{1, 0, 2, 3}, int64(0))
 	f.Add("search", "search", "other", "10/s,1000/h,5/1.5s", "10/s,1000/h", []byte{0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4, 5, 6, 7, 8}, int64(7))
@@ -96,8 +96,8 @@ func checkIETF(t *testing.T, decisions []core.Decision, retryAfter int64, fields
 	}
 }
 
-// fuzzedDecision is a decision on a log that a store found to be used so: more
-// than a limit after it was lowered, or settled beyond it.
+// fuzzedDecision returns a decision on a log with the given use. The use can be above a
+// limit, after the limit was lowered or after a settlement.
 func fuzzedDecision(p *core.Policy, used []byte) core.Decision {
 	next := func() int64 {
 		var n [8]byte
@@ -117,7 +117,7 @@ func fuzzedDecision(p *core.Policy, used []byte) core.Decision {
 	return d
 }
 
-// told is a store that returns the usages that a test gives it.
+// told is a store that returns the usages of a test.
 type told struct {
 	core.Store
 	usage store.Usage

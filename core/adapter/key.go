@@ -11,14 +11,14 @@ import (
 	"github.com/streamlimit/streamlimit/core/internal/identity"
 )
 
-// Key says who a request is counted by. The zero Key is not valid.
+// Key sets what a request is counted by. The zero Key is not valid.
 type Key[C any] struct {
-	// bind makes the function that finds the key of a request, once for a
-	// limiter, whose identity says which proxies to trust and how to hash.
+	// bind returns the function that finds the key of a request. It is called once for a
+	// limiter. The limiter's identity has the trusted proxies and the hash.
 	bind func(*identity.Identity) func(C, Exchange) (string, error)
 }
 
-// KeyFunc returns the function that the middleware finds keys with, for use with a
+// KeyFunc returns the function that the middleware finds keys with. Use it with a
 // limiter's Peek and Reset.
 func (f Framework[C]) KeyFunc(limiter *core.Limiter, key Key[C]) func(C) (string, error) {
 	f.must(limiter != nil, "KeyFunc", "nil limiter: give the one that New was given")
@@ -48,9 +48,8 @@ func (f Framework[C]) ByHeader(name string) Key[C] {
 	}}
 }
 
-// notByHeader has the fields that are not counted by, each with what to use
-// instead. One credential can be written in many ways in those that hold one, and
-// each way would have a budget.
+// notByHeader has the fields that can't be keys, each with advice. A credential can be
+// written in many ways in such a field, and each way would have a budget of its own.
 var notByHeader = map[string]string{
 	"host":                `is not a field in all frameworks: use ByFunc("host", ...)`,
 	"authorization":       `can be written in many ways by one client: use ByBearer() or ByBasicUser(), or BySecret("user", ...) for other schemes`,
@@ -101,7 +100,7 @@ func (f Framework[C]) ByConstant(name string) Key[C] {
 	}}
 }
 
-// ByAll counts by all keys together.
+// ByAll counts by the combination of all keys.
 func (f Framework[C]) ByAll(keys ...Key[C]) Key[C] {
 	f.mustKeys("ByAll", keys...)
 	return Key[C]{func(id *identity.Identity) func(C, Exchange) (string, error) {
@@ -143,7 +142,7 @@ func bindAll[C any](id *identity.Identity, keys []Key[C]) []func(C, Exchange) (s
 	return finds
 }
 
-// must panics with advice when a function of the adapter is used wrongly.
+// must panics with advice on a wrong use of a function of the adapter.
 func (f Framework[C]) must(ok bool, function, advice string) {
 	if !ok {
 		panic(f.Name + ": " + function + ": " + advice)

@@ -14,7 +14,7 @@ func Lend(ctx context.Context) context.Context {
 	return &loan{ctx: ctx, done: ctx.Done()}
 }
 
-// loan is a context that nobody reads after its end.
+// loan is a context that is not read after its end.
 type loan struct {
 	done <-chan struct{}
 

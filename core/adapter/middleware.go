@@ -17,8 +17,8 @@ type Middleware[C any] struct {
 	framework Framework[C]
 	limiter   *core.Limiter
 	config[C]
-	counts  []count[C]     // by the middleware's own policy, and then the others
-	failure warning.Rarely // of a function of the options
+	counts  []count[C]     // by the middleware's own policy, then by the others
+	failure warning.Rarely // of a function in the options
 }
 
 // count is one policy that requests are counted by.
@@ -48,8 +48,7 @@ func (f Framework[C]) New(limiter *core.Limiter, policy *core.Policy, options ..
 	return m
 }
 
-// mustFit panics on options that no policy fits. Policies that WithTier finds
-// are not known yet.
+// mustFit panics on options that fit no policy. It can't check the policies of WithTier.
 func (m *Middleware[C]) mustFit() {
 	costs := func(n count[C]) bool { return n.policy.Log().VariableCost }
 	refundable := func(n count[C]) bool { return n.policy.Log().Refundable() }
@@ -73,8 +72,9 @@ func (m *Middleware[C]) mustFit() {
 		"WithSettle", ", whose charges can't be corrected: give core.NewPolicy the options core.VariableCost() and core.Refundable(0)")
 }
 
-// Handle decides on the request in c and passes it on to next, or answers it. It
-// reports whether the request was passed on, and returns the error for the framework.
+// Handle decides on the request in c. It passes the request on to next, or responds to
+// it. It reports whether the request was passed on, and returns the error for the
+// framework.
 func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error) {
 	if m.skip != nil && m.skip(c) {
 		return true, next(c)
@@ -111,16 +111,16 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 	return true, next(c)
 }
 
-// decide asks about the request by all policies together, but for those that an
-// earlier limit has asked. The record is that of this limit alone; outer is of
-// those outside of it.
+// decide decides on the request by all policies together, except policies that an earlier
+// limit has used. The record has the decisions of this limit. outer is the record of the
+// limits outside of it.
 func (m *Middleware[C]) decide(c C, x Exchange, outer *Record) (*Record, error) {
 	r := x.NewRecord()
 	r.forms = m.headers
 	if m.settles() {
 		r.makeSpecial().settling = []any{m}
 	}
-	charges := r.oneAsk[:0] // does not allocate for one policy
+	charges := r.oneAsk[:0] // allocates nothing for one policy
 	if len(m.counts) > 1 {
 		charges = make([]core.Charge, 0, len(m.counts))
 	}
@@ -129,7 +129,7 @@ func (m *Middleware[C]) decide(c C, x Exchange, outer *Record) (*Record, error) 
 		if err != nil {
 			return nil, m.failing(c, x, err)
 		}
-		// Two keys, such as those of ByFirst, can turn out to be the same one.
+		// Two keys, such as those of ByFirst, can be the same.
 		if !slices.ContainsFunc(charges, func(a core.Charge) bool { return sameLog(a, charge) }) {
 			charges = append(charges, charge)
 		}
@@ -138,7 +138,7 @@ func (m *Middleware[C]) decide(c C, x Exchange, outer *Record) (*Record, error) 
 		return nil, m.failing(c, x, err)
 	}
 	if outer != nil && !x.Again() {
-		outer = nil // of the request that a handler has made this one from
+		outer = nil // outer belongs to the request that a handler has made this one from
 	}
 	if outer != nil {
 		charges = r.without(outer, charges)
@@ -158,22 +158,22 @@ func (m *Middleware[C]) decide(c C, x Exchange, outer *Record) (*Record, error) 
 	return r, err
 }
 
-// failing is the error of a function that finds a key or a cost. One that is no
-// answer to the client, and that nobody else gets to see, is logged.
+// failing returns the error of a function that finds a key or a cost. It logs the error
+// if the error is not for the client, and no other code gets it.
 func (m *Middleware[C]) failing(c C, x Exchange, err error) error {
 	var refused *core.Problem
 	seen := m.failed != nil || m.toFramework || m.framework.Owns(c, err)
 	if !seen && !errors.As(err, &refused) && x.Context().Err() == nil && core.ProblemFor(err).Status == http.StatusServiceUnavailable {
 		m.failure.Log(x.Context(), m.limiter.Seam().Warnings.Logger, slog.LevelError,
-			"a function that finds the key or the cost of requests has failed, which are refused", "policy", m.counts[0].policy.Name(), "error", err)
+			"key or cost function failed; request rejected", "policy", m.counts[0].policy.Name(), "error", err)
 	}
 	return err
 }
 
-// unknown is the cost of a question that is not known yet.
+// unknown is a cost that has not been computed yet.
 const unknown = -1
 
-// ask is the question about the request by the i-th policy.
+// ask returns the charge on the request by the i-th policy.
 func (m *Middleware[C]) ask(c C, x Exchange, i int) (core.Charge, error) {
 	n := &m.counts[i]
 	ask := core.Charge{Policy: n.policy, Cost: 1}
@@ -196,7 +196,7 @@ func sameLog(a, b core.Charge) bool {
 	return a.Key == b.Key && a.Policy.Log().Name == b.Policy.Log().Name
 }
 
-// charge fills in the cost of the request where it is not known so far.
+// charge sets the cost of the request if it is unknown.
 func (m *Middleware[C]) charge(c C, asks []core.Charge) error {
 	if m.cost == nil {
 		return nil

@@ -11,10 +11,10 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// blame returns the error of a function that finds a key or a cost. When the
-// client has made a mistake that the function has found by reading the request, it
-// adds a [core.Problem] with the status for it. Errors that have a status of
-// their own, and errors that the framework answers, stay as they are.
+// blame returns the error of a function that finds a key or a cost. If the client made a
+// mistake that the function found while it read the request, blame adds a [core.Problem]
+// with the status for it. It does not change errors with a status of their own, and
+// errors that the framework answers.
 func (f Framework[C]) blame(c C, err error) error {
 	var refused *core.Problem
 	if errors.As(err, &refused) || errors.Is(err, core.ErrNoKey) || f.Owns(c, err) {
@@ -26,7 +26,7 @@ func (f Framework[C]) blame(c C, err error) error {
 	return err
 }
 
-// mistake returns the answer to a client's mistake, or 0 when err is not one.
+// mistake returns the response to a client's mistake, or 0 if err is not a mistake.
 func (f Framework[C]) mistake(err error) (status int, detail string) {
 	var (
 		tooLarge *http.MaxBytesError
@@ -38,7 +38,7 @@ func (f Framework[C]) mistake(err error) (status int, detail string) {
 	case errors.As(err, &tooLarge):
 		return http.StatusRequestEntityTooLarge, "the request body is too large"
 	case errors.As(err, &syntax), errors.As(err, &kind), f.Malformed != nil && f.Malformed(err):
-	// The body has ended, unless it is a connection to another service that has.
+	// The request body has ended early, unless it was a connection to another service.
 	case (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) && !errors.As(err, &network):
 	default:
 		return 0, ""

@@ -24,13 +24,13 @@ type config[C any] struct {
 	toFramework bool
 }
 
-// WithKey sets who is counted.
+// WithKey sets what requests are counted by.
 func (f Framework[C]) WithKey(key Key[C]) Option[C] {
 	f.mustKeys("WithKey", key)
 	return func(o *config[C]) { o.who = key }
 }
 
-// also is a further policy, and who is counted by it.
+// also is a further policy, and the key it counts by.
 type also[C any] struct {
 	policy *core.Policy
 	who    Key[C]

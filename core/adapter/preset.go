@@ -20,8 +20,8 @@ func (f Framework[C]) Defaults(limiter *core.Limiter, options ...Option[C]) Pres
 	return Preset[C]{limiter, slices.Clone(options)}
 }
 
-// FromPreset returns what New makes one limit of a preset with: the limiter, and the
-// options of the preset before those of the limit. It panics with advice on the zero
+// FromPreset returns the arguments of New for one limit of a preset: the limiter, the
+// options of the preset, then the options of the limit. It panics with advice on the zero
 // Preset.
 func (f Framework[C]) FromPreset(p Preset[C], options ...Option[C]) (*core.Limiter, []Option[C]) {
 	f.must(p.limiter != nil, "Preset.New", "a Preset without a limiter: make the Preset with Defaults")

@@ -7,32 +7,32 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Record holds the decisions on one request, in its context. It does not change once
-// the handler runs, so code that outlives the request, or runs beside it, can read it.
+// Record has the decisions on one request, in its context. It does not change once the
+// handler runs, so code that outlives the request, or runs concurrently, can read it.
 type Record struct {
-	one       [1]core.Decision // the memory of decisions, of a limit of one policy
-	oneAsk    [1]core.Charge   // and that of asks
+	one       [1]core.Decision // memory of decisions, for a limit of one policy
+	oneAsk    [1]core.Charge   // memory of asks, for a limit of one policy
 	decisions []core.Decision
-	asks      []core.Charge     // what was asked for each of the decisions
-	forms     []core.HeaderForm // of the response fields, of all middleware so far
-	own       fields            // that the limit sets which the record is of
+	asks      []core.Charge     // the charge of each decision
+	forms     []core.HeaderForm // of the response fields, by all middleware so far
+	own       fields            // that the limit of this record sets
 	limiter   *core.Limiter     // of the innermost limit
-	route     string            // as its limits knew it
-	newest    int32             // of the decisions: the one of the innermost limit
-	result    core.Result       // of the request, by the limits of that limiter
+	route     string            // as known to its limits
+	newest    int32             // index of the innermost limit's decision
+	result    core.Result       // of the request, by the limits of this limiter
 	special   *special          // nil for most requests
 }
 
 // special is the part of a record that few requests need.
 type special struct {
-	standing []core.Decision // that earlier limits have made in place of this one
+	standing []core.Decision // decisions of earlier limits in place of this one's
 	settling []any           // the middlewares so far that settle after the handler
 	hidden   []*core.Policy  // of middleware that sets no response fields
 }
 
 var nothingSpecial special
 
-// specials returns the special part, to be read.
+// specials returns the special part for reading.
 func (r *Record) specials() *special {
 	if r == nil || r.special == nil {
 		return &nothingSpecial
@@ -40,7 +40,7 @@ func (r *Record) specials() *special {
 	return r.special
 }
 
-// makeSpecial returns the special part, to be written.
+// makeSpecial returns the special part for writing.
 func (r *Record) makeSpecial() *special {
 	if r.special == nil {
 		r.special = new(special)
@@ -60,8 +60,8 @@ func (r *Record) request(x Exchange, outer *Record, limiter *core.Limiter) core.
 	return q
 }
 
-// noteResult notes the result of the request, for the limits that it comes to after this
-// one: those inside, or those on the route to which a denied request is passed.
+// noteResult stores the result of the request for later limits: those inside, or those on
+// the route to which a denied request is passed.
 func (r *Record) noteResult() {
 	for i := range r.decisions {
 		switch d := &r.decisions[i]; {
@@ -73,11 +73,11 @@ func (r *Record) noteResult() {
 	}
 }
 
-// newest is the decision that stands for all of one limit: the denial if there
-// is one, else that by the middleware's own policy.
+// newest returns the index of the decision that represents a limit: the denial, or else
+// the decision by the middleware's own policy.
 func newest(decisions []core.Decision, denied error) int {
 	if denied == nil {
-		return 0 // without the allocation below
+		return 0 // avoids the allocation below
 	}
 	var limited *core.LimitedError
 	if !errors.As(denied, &limited) {
@@ -90,8 +90,8 @@ func newest(decisions []core.Decision, denied error) int {
 func sameDecision(a, b *core.Decision) bool { return a.Policy == b.Policy && a.Key == b.Key }
 
 // without returns the charges that no limit outside has made, and keeps the decisions on
-// the others. A request is counted once by each policy and key, also when a handler
-// passes it to the router again.
+// the others. Each policy and key counts a request once, even if a handler passes it to
+// the router again.
 func (r *Record) without(outer *Record, charges []core.Charge) []core.Charge {
 	return slices.DeleteFunc(charges, func(a core.Charge) bool {
 		i := slices.Index(outer.asks, a)
@@ -104,11 +104,11 @@ func (r *Record) without(outer *Record, charges []core.Charge) []core.Charge {
 	})
 }
 
-// settles reports whether a limit of m is outside, and corrects what it was charged.
+// settles reports whether a limit of m is outside, and corrects the charge.
 func (r *Record) settles(m any) bool { return slices.Contains(r.specials().settling, m) }
 
-// with is the record with that of one more limit. A policy that was asked again
-// for the same key stands only once, with its newest decision.
+// with returns the record with the record of one more limit. A policy that decided again
+// for the same key occurs only once, with its newest decision.
 func (r *Record) with(limiter *core.Limiter, next *Record) *Record {
 	decisions, asks, forms := next.decisions, next.asks, next.forms
 	if len(forms) == 0 {
@@ -162,8 +162,8 @@ func warnAskedTwice(limiter *core.Limiter, policy *core.Policy) {
 	limiter.Seam().Warnings.SayOf(codeAskedTwice, policy.Name(), "a request was counted twice by one policy: its middleware is on the route at two costs, or a handler has passed on a copy of the request")
 }
 
-// setFields sets the response fields anew for all decisions so far, by way of f.
-// retryAfter is the response's Retry-After in seconds, 0 for none.
+// setFields sets the response fields for all decisions so far, with f. retryAfter is the
+// response's Retry-After in seconds, 0 for none.
 func (r *Record) setFields(f *fields, x Exchange, retryAfter int64) {
 	f.to = x
 	SetHeaders(r.shown(), r.forms, retryAfter, f)
@@ -202,7 +202,8 @@ func (r *Record) Restore(has func(name, value string) bool, add func(name, value
 	}
 }
 
-// refused returns the record without fields to restore, since a refusal has its own.
+// refused returns the record without fields to restore. The response to a denied or
+// rejected request has its own.
 func (r *Record) refused() *Record {
 	if r.own.values == nil {
 		return r
@@ -212,8 +213,8 @@ func (r *Record) refused() *Record {
 	return &without
 }
 
-// fields are those of a response, whose values net/http wants in slices. The handler
-// may write into these.
+// fields are the fields of a response. net/http needs the values in slices. The handler
+// may change these slices.
 type fields struct {
 	to     Exchange
 	values []string

@@ -8,17 +8,17 @@ import (
 	"github.com/streamlimit/streamlimit/core/internal/field"
 )
 
-// stale are the response fields by which caches keep a response, or ask whether it
-// has changed. They are those of the resource, set outside of the limit. Some caches
-// prefer a field of their own to Cache-Control. Vary is not among them: it keeps no
-// response, and is about what middleware outside does.
+// stale are the resource's response fields that make caches store or revalidate a
+// response. Middleware outside of the limit sets them. Some caches prefer a field of
+// their own to Cache-Control. Vary is not in the list, since it makes no cache store a
+// response.
 var stale = []string{
 	"Etag", "Last-Modified", "Expires", "Age", "Pragma",
 	"Cdn-Cache-Control", "Cloudflare-Cdn-Cache-Control", "Surrogate-Control", "X-Accel-Expires",
 }
 
-// refuse answers a request that is not passed on because of err. No cache may keep the
-// answer, whoever makes it.
+// refuse responds to a request that is not passed on because of err. No cache may store
+// the response, whichever code makes it.
 func (m *Middleware[C]) refuse(c C, x Exchange, err error) error {
 	x.SetField("Cache-Control", []string{"no-store"})
 	for _, name := range stale {

@@ -10,13 +10,12 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// settles reports whether the middleware asks for the status of responses, to give
-// requests back or to settle them.
+// settles reports whether the middleware needs the status of responses, to give requests
+// back or to settle them.
 func (m *Middleware[C]) settles() bool { return m.refund != nil || m.used != nil }
 
-// settleAfter passes the request on, and corrects what it was charged when it
-// has been handled. A handler that panics before its response has begun counts as
-// status 500, and the panic goes on.
+// settleAfter passes the request on, and then corrects its charge. A handler that panics
+// before its response has begun counts as status 500. The panic continues.
 func (m *Middleware[C]) settleAfter(c C, x Exchange, decisions []core.Decision, waited time.Duration, next func(C) error) (err error) {
 	ctx := x.Context()
 	defer recall(ctx)
@@ -32,7 +31,7 @@ func (m *Middleware[C]) settleAfter(c C, x Exchange, decisions []core.Decision, 
 	return err
 }
 
-// settle gives the request back, or charges it what it has used.
+// settle gives the request back, or charges it the units that it used.
 func (m *Middleware[C]) settle(ctx context.Context, c C, status int, decisions []core.Decision, waited time.Duration) {
 	used := int64(0)
 	if m.refund == nil || !m.refund(c, status) {
@@ -47,6 +46,6 @@ func (m *Middleware[C]) settle(ctx context.Context, c C, status int, decisions [
 			decisions = slices.DeleteFunc(slices.Clone(decisions), counts)
 		}
 	}
-	// A client that has gone away is not charged for that.
+	// The corrections are made even if the client has left.
 	SettleRequest(context.WithoutCancel(ctx), m.limiter, decisions, used, waited)
 }

@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// item is a string with parameters that are integers, the only kind that the
-// response fields have.
+// item is a string with integer parameters, the only kind in the response fields.
 type item struct {
 	text       string
 	parameters []parameter
@@ -22,9 +21,9 @@ type parameter struct {
 // maxInteger is the largest integer of RFC 9651.
 const maxInteger = 999_999_999_999_999
 
-// parseList parses a list of such items by the algorithm of RFC 9651, 4.2, and
-// is stricter: keys are not given twice, and there is no optional space but the
-// one after a comma.
+// parseList parses a list of such items by the algorithm of RFC 9651, 4.2. It is
+// stricter: keys must not be repeated, and the only optional space is the one after a
+// comma.
 func parseList(field string) (items []item, err error) {
 	for rest := field; ; {
 		var i item
@@ -52,7 +51,7 @@ func parseList(field string) (items []item, err error) {
 	}
 }
 
-// parseString is 4.2.5: no byte but the printable ones of ASCII.
+// parseString implements 4.2.5: only printable ASCII bytes are allowed.
 func parseString(s string) (text, rest string, err error) {
 	if !strings.HasPrefix(s, `"`) {
 		return "", "", fmt.Errorf("no string at %q", s)
@@ -76,7 +75,7 @@ func parseString(s string) (text, rest string, err error) {
 	return "", "", errors.New("a string without end")
 }
 
-// parseParameter is 4.2.3.2 for integers.
+// parseParameter implements 4.2.3.2 for integers.
 func parseParameter(s string) (p parameter, rest string, err error) {
 	key, rest, _ := strings.Cut(s, "=")
 	if key == "" || strings.Trim(key, "abcdefghijklmnopqrstuvwxyz") != "" {

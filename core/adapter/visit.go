@@ -6,17 +6,17 @@ import (
 	"sync/atomic"
 )
 
-// Visit is the context that a net/http request has inside of the first limit of a
-// framework. A framework's own context does not live as long: it is another one, or an
-// empty one, when a handler passes the request to the router again.
+// Visit is the context of a net/http request inside of the first limit of a framework. A
+// framework's own context is replaced or empty after a handler passes the request to the
+// router again.
 type Visit struct {
-	context.Context // the request's before
+	context.Context // the context of the request before
 
 	outside, inside *http.Request
 	record          atomic.Pointer[Record] // the newest
 }
 
-// visitKey is where the context of a request keeps the visit.
+// visitKey is the key of the visit in a request's context.
 type visitKey struct{}
 
 // Value implements [context.Context].
@@ -48,8 +48,8 @@ func (v *Visit) Enter(r *http.Request, record *Record) *http.Request {
 	return v.inside
 }
 
-// Leave copies what handlers have written into the request to the request that it was
-// made from: see [WriteBack].
+// Leave copies changes by handlers to the request that this one was made from: see
+// [WriteBack].
 func (v *Visit) Leave() {
 	if v.inside != nil {
 		WriteBack(v.outside, v.inside)

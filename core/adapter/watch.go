@@ -20,7 +20,7 @@ func Watch(ctx context.Context, w http.ResponseWriter) (http.ResponseWriter, *Se
 	return s.like(w), &s.sent
 }
 
-// Sent is what a limit knows about a net/http response. It implements [Response] for
+// Sent is the state of a net/http response in a limit. It implements [Response] for
 // frameworks that handle no errors.
 type Sent struct {
 	ctx    context.Context
@@ -37,7 +37,7 @@ func (s *Sent) End(err error) (int, error) {
 	case GivenUp(s.ctx, s.writer, s.status != 0):
 		return http.StatusServiceUnavailable, err
 	case s.status == 0:
-		return http.StatusOK, err // as net/http answers for a handler that has written nothing
+		return http.StatusOK, err // as net/http responds for a handler that has written nothing
 	}
 	return s.status, err
 }
@@ -54,15 +54,16 @@ func (s *Sent) begin(status int) {
 // a response has begun.
 func GivenUp(ctx context.Context, w http.ResponseWriter, begun bool) bool {
 	if begun && ctx.Err() != nil {
-		// Nothing is written, and whether something could be is said nowhere else.
+		// An empty write sends nothing. Only its error shows whether a write is still
+		// possible.
 		_, err := w.Write(nil)
 		return errors.Is(err, http.ErrHandlerTimeout)
 	}
 	return !begun && errors.Is(ctx.Err(), context.DeadlineExceeded)
 }
 
-// watcher is an [http.ResponseWriter] around another. It notes what it has done, not
-// what it was asked to do.
+// watcher is an [http.ResponseWriter] around another. It records what it has done, not
+// the calls.
 type watcher struct {
 	w    http.ResponseWriter
 	sent Sent
@@ -70,8 +71,8 @@ type watcher struct {
 
 func (s *watcher) Header() http.Header { return s.w.Header() }
 
-// WriteHeader implements [http.ResponseWriter]. The informational statuses come
-// before the response, except for the one that ends it.
+// WriteHeader implements [http.ResponseWriter]. Informational statuses precede the
+// response, except for 101, which ends it.
 func (s *watcher) WriteHeader(status int) {
 	if status == http.StatusRequestEntityTooLarge && s.sent.status == 0 {
 		tellTooLarge(s.w)
@@ -90,7 +91,7 @@ func (s *watcher) Write(b []byte) (int, error) {
 
 func (s *watcher) wrote(err error) {
 	if errors.Is(err, http.ErrHandlerTimeout) {
-		s.sent.status = http.StatusServiceUnavailable // has been sent by http.TimeoutHandler
+		s.sent.status = http.StatusServiceUnavailable // http.TimeoutHandler has sent it
 		return
 	}
 	s.sent.begin(http.StatusOK)
@@ -99,8 +100,8 @@ func (s *watcher) wrote(err error) {
 // Unwrap is for [http.ResponseController].
 func (s *watcher) Unwrap() http.ResponseWriter { return s.w }
 
-// FlushError is for [http.ResponseController], which would flush the writer within
-// unnoticed.
+// FlushError is for [http.ResponseController], which would otherwise flush the inner
+// writer unnoticed.
 func (s *watcher) FlushError() error {
 	err := http.NewResponseController(s.w).Flush()
 	if err == nil {
@@ -109,9 +110,9 @@ func (s *watcher) FlushError() error {
 	return err
 }
 
-// tellTooLarge does to w what http.MaxBytesReader does to the server's own writer when
-// a request is too large: the response closes the connection. MaxBytesReader does not
-// find the server's writer in another.
+// tellTooLarge does to w what http.MaxBytesReader does to the server's own writer if a
+// request is too large: the response closes the connection. MaxBytesReader does not find
+// the server's writer inside another.
 func tellTooLarge(w http.ResponseWriter) {
 	var b [1]byte
 	_, _ = http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0).Read(b[:])
@@ -123,8 +124,8 @@ type flusher struct{ s *watcher }
 
 func (f flusher) Flush() { _ = f.s.FlushError() }
 
-// CloseNotify is that of http.CloseNotifier, which is deprecated. Gin needs it of the
-// server's writer to stream.
+// CloseNotify implements http.CloseNotifier, which is deprecated. Gin streams need it on
+// the server's writer.
 func (f flusher) CloseNotify() <-chan bool {
 	if w, ok := f.s.w.(interface{ CloseNotify() <-chan bool }); ok {
 		return w.CloseNotify()
@@ -136,8 +137,8 @@ func (f flusher) CloseNotify() <-chan bool {
 
 type hijacker struct{ s *watcher }
 
-// Hijack implements [http.Hijacker]. Whoever takes a connection over sends what no
-// writer sees; nearly always it is another protocol.
+// Hijack implements [http.Hijacker]. The handler then sends bytes that no writer sees,
+// nearly always in another protocol.
 func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffer, err := h.s.w.(http.Hijacker).Hijack()
 	if err == nil {
@@ -148,8 +149,8 @@ func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 type readerFrom struct{ s *watcher }
 
-// ReadFrom implements [io.ReaderFrom]. A source that fails before its first byte
-// begins no response.
+// ReadFrom implements [io.ReaderFrom]. A source that fails before its first byte starts
+// no response.
 func (r readerFrom) ReadFrom(source io.Reader) (int64, error) {
 	n, err := r.s.w.(io.ReaderFrom).ReadFrom(source)
 	if n > 0 || errors.Is(err, http.ErrHandlerTimeout) {

@@ -14,7 +14,7 @@ import (
 
 var time0 = time.Unix(1_700_000_000, 0)
 
-// The parts of writers.
+// The interfaces of writers.
 type (
 	base  struct{ http.ResponseWriter }
 	flush struct{}
@@ -32,7 +32,7 @@ func methods(w http.ResponseWriter) (flush, hijack, push, read bool) {
 	return is[http.Flusher](w), is[http.Hijacker](w), is[http.Pusher](w), is[io.ReaderFrom](w)
 }
 
-// A watched writer is what its own is, and nothing else.
+// A watched writer has the methods of its own writer, and no others.
 func TestWatchMethods(t *testing.T) {
 	b := base{httptest.NewRecorder()}
 	for _, w := range []http.ResponseWriter{
@@ -129,7 +129,7 @@ func TestWatchMethods(t *testing.T) {
 	}
 }
 
-// scripted is a writer that fails as it is told to.
+// scripted is a writer that fails on demand.
 type scripted struct {
 	http.ResponseWriter
 	err error
@@ -147,7 +147,7 @@ func (w *scripted) Flush()            {}
 
 func (w *scripted) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, w.err }
 
-// The status is noted when it has been sent, not when that was asked for.
+// The status is recorded after it was sent, not when it was set.
 func TestSent(t *testing.T) {
 	failed := errors.New("no")
 	gone, cancel := context.WithCancel(t.Context())
@@ -205,7 +205,7 @@ func TestSent(t *testing.T) {
 	}
 }
 
-// A context that was lent is not read after its end, and is what it is until then.
+// A lent context is not read after its end. Until then it equals its parent.
 func TestLend(t *testing.T) {
 	type key struct{}
 	parent, cancel := context.WithDeadline(context.WithValue(t.Context(), key{}, "v"), time0.AddDate(1000, 0, 0))
@@ -220,6 +220,6 @@ func TestLend(t *testing.T) {
 		t.Errorf("after its end: %v %v", ctx.Value(key{}), ctx.Err())
 	}
 	cancel()
-	<-made.Done() // all that hangs on it ends with the parent
+	<-made.Done() // contexts derived from it end with the parent
 	recall(t.Context())
 }

@@ -6,21 +6,21 @@ import (
 	"reflect"
 )
 
-// WriteBack copies to a request what was written into the copy of it that went through
-// a limit, as if both were one request. A server removes the files of its own request's
-// form, and http.ServeMux sets the pattern for the middleware outside of it.
+// WriteBack copies the changes of a request's copy inside of a limit to the request, as
+// if both were one request. A server removes the files of its own request's form, and
+// http.ServeMux sets the pattern for the middleware outside of it.
 func WriteBack(outside, inside *http.Request) {
 	if unwritten(outside, inside) {
-		return // handlers that share a request can be in limits beside each other
+		return // handlers that share a request can be in concurrent limits
 	}
 	trailer := outside.Trailer
 	*outside = *inside.WithContext(outside.Context())
 	if outside.Trailer == nil {
-		outside.Trailer = trailer // which the server adds to its own request
+		outside.Trailer = trailer // the server adds it to its own request
 	}
 }
 
-// unwritten reports whether nothing has been written into a copy of a request.
+// unwritten reports whether a copy of a request has no changes.
 func unwritten(a, b *http.Request) bool {
 	return a.Method == b.Method && a.URL == b.URL && sameMap(a.Header, b.Header) && sameBody(a.Body, b.Body) &&
 		a.ContentLength == b.ContentLength && a.Host == b.Host && sameMap(a.Form, b.Form) && sameMap(a.PostForm, b.PostForm) &&
