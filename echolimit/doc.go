@@ -51,7 +51,7 @@
 //
 // # Tests
 //
-// A request from httptest.NewRequest comes from 192.0.2.1. A request from
-// http.NewRequest has no RemoteAddr unless it goes through a network, and is
-// refused with 401. Set RemoteAddr, or use httptest.
+// A request from httptest.NewRequest comes from 192.0.2.1. A request from http.NewRequest
+// has no RemoteAddr unless it goes through a network, and is rejected with 401. Set
+// RemoteAddr, or use httptest.
 package echolimit

@@ -38,7 +38,7 @@ func ExampleNew() {
 	// 429 "api";r=97;t=3600, "strict";r=0;t=3600
 }
 
-// Options are given once for all routes. A route's own options come after them.
+// Set options once for all routes. A route's own options come after them.
 func ExampleDefaults() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -104,7 +104,7 @@ func ExampleDecisions() {
 }
 
 func ExampleByAddress() {
-	// Behind a proxy, say where it is: nobody else is believed.
+	// Behind a proxy, name the proxy: no other peer is trusted.
 	proxies, err := core.ParsePrefixes("192.0.2.0/24")
 	if err != nil {
 		panic(err)
@@ -209,7 +209,7 @@ func ExampleByFunc() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 	user := echolimit.ByFunc("user", func(c echo.Context) (string, error) {
-		id := c.Request().Header.Get("X-User") // in earnest, what your authentication has found
+		id := c.Request().Header.Get("X-User") // in production, what your authentication has found
 		if id == "mallory" {
 			return "", core.Refuse(http.StatusForbidden, "your account is closed")
 		}
@@ -240,8 +240,8 @@ func ExampleByFunc_login() {
 	login := core.NewPolicy("login", core.PerHour(2), core.Refundable(0))
 
 	type form struct{ User, Password string }
-	// Anybody can send anything here: read no more than a login needs. What was read is
-	// put back for the handler, which must find the same user in it.
+	// Any client can send any body here: read no more than a login needs, and restore the
+	// body for the handler, which must find the same user in it.
 	read := func(c echo.Context) (f form, err error) {
 		body, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, 4<<10))
 		if err != nil {
@@ -369,7 +369,7 @@ func ExampleWithPolicy() {
 	perUser := core.NewPolicy("user", core.PerHour(2))
 	perService := core.NewPolicy("service", core.PerHour(10_000))
 	user := echolimit.ByFunc("user", func(c echo.Context) (string, error) {
-		return c.Request().Header.Get("X-User"), nil // in earnest, what your authentication has found
+		return c.Request().Header.Get("X-User"), nil // in production, what your authentication has found
 	})
 
 	e := echo.New()
@@ -441,7 +441,7 @@ func ExampleWithTier() {
 
 	e := echo.New()
 	e.Use(echolimit.New(limiter, free, echolimit.WithTier(func(c echo.Context) *core.Policy {
-		if c.Request().Header.Get("X-Plan") == "pro" { // in earnest, the plan of the user
+		if c.Request().Header.Get("X-Plan") == "pro" { // in production, the plan of the user
 			return pro
 		}
 		return nil // free
@@ -597,8 +597,8 @@ func ExampleWithHeaders() {
 
 func hello(c echo.Context) error { return c.String(http.StatusOK, "hello") }
 
-// try asks for a path; a name and a value of a field may follow. It prints the
-// status and the RateLimit field, and returns the body.
+// try requests a path. A name and a value of a field may follow. It prints the status and
+// the RateLimit field, and returns the body.
 func try(h http.Handler, path string, field ...string) (body string) {
 	w := get(h, path, field...)
 	fmt.Println(strings.TrimSpace(fmt.Sprint(w.Code, " ", w.Header().Get("RateLimit"))))

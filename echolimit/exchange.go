@@ -21,15 +21,15 @@ var framework = adapter.Framework[echo.Context]{
 	Fail:      fail,
 }
 
-// owns: an *echo.HTTPError has its status in it, for the HTTPErrorHandler,
-// which leaves a response alone that has been written.
+// owns: an *echo.HTTPError has a status for the HTTPErrorHandler, which does not change a
+// response that has been written.
 func owns(c echo.Context, err error) bool {
 	var own *echo.HTTPError
 	return c.Response().Committed || errors.As(err, &own)
 }
 
-// malformed: a binder of parameters returns an *echo.BindingError, which Echo's own
-// HTTPErrorHandler does not know.
+// malformed: a binder of parameters returns an *echo.BindingError. Echo's own
+// HTTPErrorHandler does not handle it.
 func malformed(err error) bool {
 	var own *echo.BindingError
 	return errors.As(err, &own)
@@ -39,8 +39,8 @@ func respond(c echo.Context, status int, contentType string, body []byte) error 
 	return c.Blob(status, contentType, body)
 }
 
-// fail makes the error that the HTTPErrorHandler answers with the status and
-// the message alone; only in Echo's debug mode does it show the inner error.
+// fail returns an error for the HTTPErrorHandler, which responds with the status and the
+// message. It shows the inner error only in Echo's debug mode.
 func fail(_ echo.Context, problem core.Problem, err error) error {
 	return echo.NewHTTPError(problem.Status, problem.Detail).SetInternal(err)
 }
@@ -52,8 +52,8 @@ type exchange struct {
 	visit adapter.Visit
 }
 
-// Peer is not c.RealIP(), which believes the leftmost address that anybody
-// writes until IPExtractor is set: trust is the limiter's own business.
+// Peer does not use c.RealIP(), which trusts the leftmost address from any peer until
+// IPExtractor is set. The limiter decides which proxies to trust.
 func (x *exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request().RemoteAddr) }
 
 func (x *exchange) Header(name string) string { return adapter.First(x.HeaderValues(name)) }

@@ -123,7 +123,7 @@ func endings() map[string]adaptertest.Ending[echo.Context, echo.MiddlewareFunc] 
 	}
 }
 
-// failedPrecondition makes 412 of 200.
+// failedPrecondition changes 200 to 412.
 type failedPrecondition struct{ http.ResponseWriter }
 
 func (w failedPrecondition) WriteHeader(int) {
@@ -165,7 +165,7 @@ func serve(t *testing.T, app adaptertest.App[echo.Context, echo.MiddlewareFunc])
 	return "http://" + listener.Addr().String()
 }
 
-// The HTTPErrorHandler is given an *echo.HTTPError with the denial inside.
+// The HTTPErrorHandler gets an *echo.HTTPError that wraps the denial.
 func TestFrameworkErrorsAreHTTPErrors(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -191,8 +191,7 @@ func TestFrameworkErrorsAreHTTPErrors(t *testing.T) {
 	}
 }
 
-// An *echo.HTTPError of a callback comes to the HTTPErrorHandler itself, not a
-// copy.
+// The HTTPErrorHandler gets the *echo.HTTPError of a callback itself, not a copy.
 func TestOwnErrorUnchanged(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -212,7 +211,7 @@ func TestOwnErrorUnchanged(t *testing.T) {
 	}
 }
 
-// A callback that has written a response of its own is not written over.
+// The limit does not overwrite the response of a callback.
 func TestAnsweredByCallback(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -228,7 +227,7 @@ func TestAnsweredByCallback(t *testing.T) {
 	}
 }
 
-// The status for WithRefund is the one that the client sees, whichever way the
+// The status for WithRefund is the one that the client sees, for each way in which a
 // handler fails.
 func TestRefundStatus(t *testing.T) {
 	unauthorized := echo.NewHTTPError(http.StatusUnauthorized)
@@ -255,7 +254,7 @@ func TestRefundStatus(t *testing.T) {
 	}
 }
 
-// http.TimeoutHandler inside of the limit answers without a word to Echo's response.
+// http.TimeoutHandler inside of the limit responds without Echo's response.
 func TestRefundWrappedTimeoutHandler(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -296,7 +295,7 @@ func TestTooLargeClosesConnection(t *testing.T) {
 	adaptertest.CheckTooLarge(t, e)
 }
 
-// The HTTPErrorHandler chooses the status, and is asked once.
+// The HTTPErrorHandler chooses the status, and is called once.
 func TestRefundCustomErrorHandler(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -313,11 +312,11 @@ func TestRefundCustomErrorHandler(t *testing.T) {
 		echolimit.WithRefund(func(_ echo.Context, s int) bool { status = s; return false })))
 	e.GET("/", func(echo.Context) error { return fmt.Errorf("log in: %w", wrong) })
 	if w := get(e, "/"); w.Code != http.StatusSeeOther || status != w.Code || asked != 1 {
-		t.Errorf("given status %d, but the client sees %d; the handler was asked %d times", status, w.Code, asked)
+		t.Errorf("given status %d, but the client sees %d; the handler was called %d times", status, w.Code, asked)
 	}
 }
 
-// Echo's own idea of the client believes the leftmost address of anybody.
+// Echo's own RealIP trusts the leftmost address from any peer.
 func TestRealIPIsNotAsked(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -384,7 +383,7 @@ func TestForwardedClone(t *testing.T) {
 	})
 }
 
-// A server removes the files of the form of the request that it has passed on.
+// A server removes the files of the form of its own request.
 func TestFormIsSeenOutside(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()

@@ -6,10 +6,10 @@ import (
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
-// watch puts a writer that notes the status below Echo's response, which is not told of
-// what middleware sends: http.TimeoutHandler in echo.WrapMiddleware, or a writer that
-// has replaced Response.Writer. The writer stays, since handlers that a timeout has left
-// behind use the response meanwhile.
+// watch puts a writer that records the status below Echo's response. Echo's response does
+// not see what some middleware sends: http.TimeoutHandler in echo.WrapMiddleware, or a
+// writer that has replaced Response.Writer. The writer stays, since handlers that a
+// timeout has abandoned still use the response.
 func watch(c echo.Context) adapter.Response {
 	w, sent := adapter.Watch(c.Request().Context(), c.Response().Writer)
 	c.Response().Writer = w
@@ -21,8 +21,8 @@ type response struct {
 	c echo.Context
 }
 
-// End has the HTTPErrorHandler answer err, as Echo's own middleware that needs the
-// status does.
+// End calls the HTTPErrorHandler with err, like Echo's own middleware that needs the
+// status.
 func (r response) End(err error) (int, error) {
 	if err != nil && r.Begun() == 0 {
 		r.c.Error(err)

@@ -169,8 +169,8 @@ func listen(t *testing.T, app *fiber.App) (url string) {
 	return "http://" + listener.Addr().String()
 }
 
-// In the error that the ErrorHandler is given, both errors are found, and its
-// text, which goes to the client, has nothing of the cause.
+// The ErrorHandler's error wraps both errors. Its text, which the client sees, does not
+// contain the cause.
 func TestFrameworkErrorsAreFiberErrors(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -196,7 +196,7 @@ func TestFrameworkErrorsAreFiberErrors(t *testing.T) {
 	}
 }
 
-// A *fiber.Error of a callback comes to the ErrorHandler itself, not a copy.
+// The ErrorHandler gets the *fiber.Error of a callback itself, not a copy.
 func TestOwnErrorUnchanged(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -215,7 +215,7 @@ func TestOwnErrorUnchanged(t *testing.T) {
 	}
 }
 
-// The status for WithRefund is the one that the client sees, whichever way the
+// The status for WithRefund is the one that the client sees, for each way in which a
 // handler fails.
 func TestRefundStatus(t *testing.T) {
 	for name, handler := range map[string]fiber.Handler{
@@ -239,7 +239,7 @@ func TestRefundStatus(t *testing.T) {
 	}
 }
 
-// Fiber's own idea of the client believes the ProxyHeader of anybody.
+// Fiber's own IP trusts the ProxyHeader from any peer.
 func TestIPIsNotAsked(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()

@@ -11,7 +11,7 @@ import (
 // except for [WithPolicy]. Options panic on a nil function.
 type Option = adapter.Option[*fiber.Ctx]
 
-// WithKey sets who is counted. The default is [ByAddress].
+// WithKey sets what requests are counted by. The default is [ByAddress].
 func WithKey(key Key) Option { return framework.WithKey(key) }
 
 // WithPolicy counts requests by another policy and key as well. It may be given several
@@ -28,7 +28,7 @@ func WithPolicy(policy *core.Policy, key Key) Option { return framework.WithPoli
 
 // WithCost sets how many units a request takes. The default is 1. The policy needs
 // [core.VariableCost]. Of several policies, those with VariableCost take the cost, and
-// the others take 1. A cost below 1 or above a limit is refused with 400, since waiting
+// the others take 1. A cost below 1 or above a limit is rejected with 400, since waiting
 // would not help. Errors are handled as in [Key].
 func WithCost(cost func(*fiber.Ctx) (int64, error)) Option { return framework.WithCost(cost) }
 
@@ -47,24 +47,24 @@ func WithSkip(skip func(*fiber.Ctx) bool) Option { return framework.WithSkip(ski
 // monitor, metrics and overrides know them before their first request.
 func WithTier(tier func(*fiber.Ctx) *core.Policy) Option { return framework.WithTier(tier) }
 
-// WithRefund gives a request back after its handler if refund returns
-// true: [OnSuccess], [OnFailure], or a function of yours. The policy needs
-// [core.Refundable]; of several, those that have it give the request back.
+// WithRefund gives a request back after its handler if refund returns true: [OnSuccess],
+// [OnFailure], or a function of yours. The policy needs [core.Refundable]; of several
+// policies, those with it give the request back.
 //
-// Until then the request counts like any other. However many requests arrive at once,
+// Until then the request counts like any other. With any number of concurrent requests,
 // no more than the limit reach their handlers. The response fields do not show the
 // refund.
 //
-// The request is given back before the middleware returns, even if its client has left.
-// A slow store delays a response by at most its timeout, the decision included. The
-// refund then continues in the background, and [core.Limiter.Close] waits for it. The
-// refund is lost if the process ends first.
+// The request is refunded before the middleware returns, even if its client has left. A
+// slow store delays a response by at most its timeout, the decision included. The refund
+// then continues in the background, and [core.Limiter.Close] waits for it. The refund is
+// lost if the process ends first.
 //
-// The status is the one that leaves the limit, also if middleware inside has changed
-// the handler's. An error that the handler returns is answered by the ErrorHandler
+// The status is that of the response at the limit, even if middleware inside has changed
+// the handler's status. An error that the handler returns is answered by the ErrorHandler
 // before the middleware returns, as under Fiber's own logger, and is not passed on. The
-// status is 500 for a handler that panics. Middleware outside that answers with another
-// status has no part in it: put the one that answers errors inside.
+// status is 500 for a handler that panics. Middleware outside can still change the status
+// without effect on refund: put middleware that answers errors inside.
 //
 // If the store fails, the request stays charged, and the limiter logs a line about it,
 // at most one a minute. The request also stays charged if the handler took longer than
@@ -79,8 +79,8 @@ func WithRefund(refund func(c *fiber.Ctx, status int) bool) Option {
 func OnSuccess(c *fiber.Ctx, status int) bool { return framework.OnSuccess(c, status) }
 
 // OnFailure is for [WithRefund]. It reports whether the status is 400 or above, so that
-// only successes count. It does not concern a store that fails: [core.OnStoreFailure] sets
-// the failure mode of a policy.
+// only successes count. It does not apply to a store that fails: [core.OnStoreFailure]
+// sets the failure mode of a policy.
 func OnFailure(c *fiber.Ctx, status int) bool { return framework.OnFailure(c, status) }
 
 // WithSettle corrects what a request took to the units that it has really used. used
@@ -90,16 +90,16 @@ func OnFailure(c *fiber.Ctx, status int) bool { return framework.OnFailure(c, st
 // [core.Refundable]. Of several policies, those with both are corrected. Status, errors
 // and the rest are as in [WithRefund], which takes precedence.
 //
-// A handler may settle by itself instead, with [core.Limiter.Settle] and the
-// decision from [FromContext]. Fiber sends a streamed body after the handler, so used
-// is too early for it: return -1, and do so when the stream ends.
+// A handler may settle by itself instead, with [core.Limiter.Settle] and the decision
+// from [FromContext]. Fiber sends a streamed body after the handler, so used is called
+// too early for it: return -1, and settle when the stream ends.
 func WithSettle(used func(c *fiber.Ctx, status int) int64) Option {
 	return framework.WithSettle(used)
 }
 
 // WithDenied sets a function that answers denied requests in place of the problem
 // document. The function must write the response, or the client sees an empty 200. The
-// response fields, Retry-After among them, are set by then; an error goes to Fiber's
+// response fields, Retry-After among them, are already set. An error goes to Fiber's
 // ErrorHandler. It takes precedence over [WithFrameworkErrors].
 //
 // The function also responds to banned and blocked clients, which no limit has denied.
@@ -109,9 +109,9 @@ func WithDenied(denied func(*fiber.Ctx, core.Decision) error) Option {
 }
 
 // WithErrorHandler sets a function that answers requests without a decision: the key or
-// the cost could not be found, or the store did not respond. The function must write
-// the response, or the client sees an empty 200. [core.ProblemFor] says what the answer
-// would have been, Retry-After included, which is not set; an error goes to Fiber's
+// the cost could not be found, or the store did not respond. The function must write the
+// response, or the client sees an empty 200. [core.ProblemFor] returns the response that
+// the limit would have sent. Its Retry-After is not set. An error goes to Fiber's
 // ErrorHandler. It takes precedence over [WithFrameworkErrors].
 //
 // While the store does not respond, requests can also pass, or be counted by this
@@ -127,7 +127,7 @@ func WithErrorHandler(failed func(*fiber.Ctx, error) error) Option {
 func WithFrameworkErrors() Option { return framework.WithFrameworkErrors() }
 
 // WithHeaders sets the forms of the response fields. The default is [core.HeadersIETF].
-// Without a form there are no fields, and limits inside this one do not list its
-// policy. Retry-After is set whatever the forms. Fields that a handler removes are set
-// again, since Fiber's proxies lose them.
+// Without a form there are no fields, and limits inside this one do not list its policy.
+// Retry-After is set with all forms. Fields that a handler removes are set again, since
+// Fiber's proxies lose them.
 func WithHeaders(forms ...core.HeaderForm) Option { return framework.WithHeaders(forms...) }

@@ -8,7 +8,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
-// watch has nothing to watch: Fiber sends a response after all handlers.
+// watch needs no writer: Fiber sends a response after all handlers.
 func watch(c *fiber.Ctx) adapter.Response { return response{c} }
 
 type response struct{ c *fiber.Ctx }
@@ -16,8 +16,7 @@ type response struct{ c *fiber.Ctx }
 // Begun implements [adapter.Response].
 func (response) Begun() int { return 0 }
 
-// End has the ErrorHandler answer err, as Fiber's own middleware that needs the status
-// does.
+// End calls the ErrorHandler with err, like Fiber's own middleware that needs the status.
 func (r response) End(err error) (int, error) {
 	if err != nil && r.c.App().ErrorHandler(r.c, err) != nil {
 		_ = r.c.SendStatus(http.StatusInternalServerError) // as Fiber does

@@ -21,8 +21,8 @@ func refundable(name string) *core.Policy {
 	return core.NewPolicy(name, core.PerHour(100), core.Refundable(0))
 }
 
-// A handler that replaces the whole response, with that of another server, keeps the
-// fields of all limits, beside those of the other server.
+// A handler that replaces the whole response with that of another server keeps the fields
+// of all limits, besides those of the other server.
 func TestFieldsOfProxiedResponse(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("RateLimit", `"upstream";r=1;t=1`)
@@ -58,7 +58,7 @@ func TestFieldsOfProxiedResponse(t *testing.T) {
 	}
 }
 
-// A timeout of fasthttp's own has its response sent in place of Fiber's.
+// A timeout of fasthttp sends its own response in place of Fiber's.
 func TestRefundTimeoutError(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -80,7 +80,7 @@ func TestRefundTimeoutError(t *testing.T) {
 	}
 }
 
-// The ErrorHandler chooses the status, and is asked once.
+// The ErrorHandler chooses the status, and is called once.
 func TestRefundCustomErrorHandler(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -98,14 +98,14 @@ func TestRefundCustomErrorHandler(t *testing.T) {
 	app.Get("/", func(*fiber.Ctx) error { return wrong })
 	app.Get("/fails", func(*fiber.Ctx) error { return errors.New("which the ErrorHandler can't answer") })
 	if w := get(app, "/"); w.Code != http.StatusSeeOther || status != w.Code || asked != 1 {
-		t.Errorf("given status %d, but the client sees %d; the handler was asked %d times", status, w.Code, asked)
+		t.Errorf("given status %d, but the client sees %d; the handler was called %d times", status, w.Code, asked)
 	}
 	if w := get(app, "/fails"); w.Code != http.StatusInternalServerError || status != w.Code {
 		t.Errorf("given status %d, but the client sees %d", status, w.Code)
 	}
 }
 
-// keeping is a store that keeps the contexts which it is given.
+// keeping is a store that keeps the contexts of its calls.
 type keeping struct {
 	core.Store
 	contexts chan context.Context
@@ -126,8 +126,8 @@ func (s keeping) Settle(ctx context.Context, p *store.Log, key string, entry sto
 
 type ownKey struct{}
 
-// Fiber uses the memory of a request again, which can be its own context. It is not
-// read after the request, whoever has kept it. The race detector sees it, too.
+// Fiber reuses the memory of a request, which can be its own context. The context is not
+// read after the request, even by code that kept it. The race detector checks this, too.
 func TestRequestContextIsNotKept(t *testing.T) {
 	store := keeping{core.NewMemory(), make(chan context.Context, 10)}
 	limiter := core.New(store, core.WithFailureMode(core.FailClosed))

@@ -38,7 +38,7 @@ func ExampleNew() {
 	// 429 "api";r=97;t=3600, "strict";r=0;t=3600
 }
 
-// Options are given once for all routes. A route's own options come after them.
+// Set options once for all routes. A route's own options come after them.
 func ExampleDefaults() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -104,7 +104,7 @@ func ExampleDecisions() {
 }
 
 func ExampleByAddress() {
-	// Behind a proxy, say where it is: nobody else is believed.
+	// Behind a proxy, name the proxy: no other peer is trusted.
 	proxies, err := core.ParsePrefixes("192.0.2.0/24")
 	if err != nil {
 		panic(err)
@@ -206,7 +206,7 @@ func ExampleByFunc() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 	user := ginlimit.ByFunc("user", func(c *gin.Context) (string, error) {
-		id := c.GetHeader("X-User") // in earnest, what your authentication has found
+		id := c.GetHeader("X-User") // in production, what your authentication has found
 		if id == "mallory" {
 			return "", core.Refuse(http.StatusForbidden, "your account is closed")
 		}
@@ -237,8 +237,8 @@ func ExampleByFunc_login() {
 	login := core.NewPolicy("login", core.PerHour(2), core.Refundable(0))
 
 	type form struct{ User, Password string }
-	// Anybody can send anything here: read no more than a login needs. What was read is
-	// put back for the handler, which must find the same user in it.
+	// Any client can send any body here: read no more than a login needs, and restore the
+	// body for the handler, which must find the same user in it.
 	read := func(c *gin.Context) (f form, err error) {
 		body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, 4<<10))
 		if err != nil {
@@ -369,7 +369,7 @@ func ExampleWithPolicy() {
 	perUser := core.NewPolicy("user", core.PerHour(2))
 	perService := core.NewPolicy("service", core.PerHour(10_000))
 	user := ginlimit.ByFunc("user", func(c *gin.Context) (string, error) {
-		return c.GetHeader("X-User"), nil // in earnest, what your authentication has found
+		return c.GetHeader("X-User"), nil // in production, what your authentication has found
 	})
 
 	router := gin.New()
@@ -441,7 +441,7 @@ func ExampleWithTier() {
 
 	router := gin.New()
 	router.Use(ginlimit.New(limiter, free, ginlimit.WithTier(func(c *gin.Context) *core.Policy {
-		if c.GetHeader("X-Plan") == "pro" { // in earnest, the plan of the user
+		if c.GetHeader("X-Plan") == "pro" { // in production, the plan of the user
 			return pro
 		}
 		return nil // free
@@ -598,8 +598,8 @@ func ExampleWithHeaders() {
 
 func hello(c *gin.Context) { c.String(http.StatusOK, "hello") }
 
-// try asks for a path; a name and a value of a field may follow. It prints the
-// status and the RateLimit field, and returns the body.
+// try requests a path. A name and a value of a field may follow. It prints the status and
+// the RateLimit field, and returns the body.
 func try(h http.Handler, path string, field ...string) (body string) {
 	w := get(h, path, field...)
 	fmt.Println(strings.TrimSpace(fmt.Sprint(w.Code, " ", w.Header().Get("RateLimit"))))

@@ -23,8 +23,8 @@ var framework = adapter.Framework[*gin.Context]{
 	Fail:      fail,
 }
 
-// owns: Gin has no errors that carry a status; functions of the user's abort
-// and write the response themselves.
+// owns: Gin has no errors with a status. Functions of the user abort and write the
+// response themselves.
 func owns(c *gin.Context, _ error) bool { return c.Writer.Written() }
 
 // malformed: ShouldBind returns the errors of the validator as they are.
@@ -41,8 +41,8 @@ func respond(c *gin.Context, status int, contentType string, body []byte) error 
 	return nil
 }
 
-// fail sets the status and does not send it yet, as c.AbortWithError would, so
-// that middleware that answers c.Errors can still write fields and a body.
+// fail sets the status and does not send it, unlike c.AbortWithError. Middleware that
+// answers c.Errors can still write fields and a body.
 func fail(c *gin.Context, problem core.Problem, err error) error {
 	c.Status(problem.Status)
 	_ = c.Error(err)
@@ -56,8 +56,8 @@ type exchange struct {
 	visit adapter.Visit
 }
 
-// Peer is not c.ClientIP(), which believes every peer's forwarded fields until
-// SetTrustedProxies is called: trust is the limiter's own business.
+// Peer does not use c.ClientIP(), which trusts every peer's forwarded fields until
+// SetTrustedProxies is called. The limiter decides which proxies to trust.
 func (x *exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request.RemoteAddr) }
 
 func (x *exchange) Header(name string) string { return adapter.First(x.HeaderValues(name)) }
@@ -66,8 +66,8 @@ func (x *exchange) HeaderValues(name string) []string {
 	return adapter.Values(x.c.Request.Header, name)
 }
 
-// Context is the request's: that of *gin.Context is never done by default. Middleware
-// can have made it of a *gin.Context, which Gin uses again.
+// Context returns the request's context, since a *gin.Context never ends by default.
+// Middleware may have derived it from a *gin.Context, which Gin reuses.
 func (x *exchange) Context() context.Context {
 	ctx := x.c.Request.Context()
 	if ctx.Value(gin.ContextKey) != nil {

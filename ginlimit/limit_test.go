@@ -129,7 +129,8 @@ func endings() map[string]adaptertest.Ending[*gin.Context, gin.HandlerFunc] {
 			c.String(http.StatusOK, "ok")
 			panic("panic after the answer")
 		}},
-		// Gin takes the status that was sent first for the response's, and sends no other.
+		// Gin records the status that was sent first as the response's status, and sends
+		// no other.
 		adaptertest.EndHints: {Saw: http.StatusOK, Handler: func(c *gin.Context) error {
 			c.Writer.WriteHeader(http.StatusEarlyHints)
 			c.Writer.WriteHeaderNow()
@@ -139,7 +140,7 @@ func endings() map[string]adaptertest.Ending[*gin.Context, gin.HandlerFunc] {
 	}
 }
 
-// failedPrecondition makes 412 of 200.
+// failedPrecondition changes 200 to 412.
 type failedPrecondition struct{ gin.ResponseWriter }
 
 func (w failedPrecondition) WriteHeader(int) {
@@ -159,7 +160,7 @@ func dropError[A any](f func(*gin.Context, A) error) func(*gin.Context, A) {
 	return func(c *gin.Context, a A) { _ = f(c, a) }
 }
 
-// routerKey is where handlers find the router that they pass a request to.
+// routerKey is the context key of the router to which handlers pass a request.
 type routerKey struct{}
 
 func serve(t *testing.T, app adaptertest.App[*gin.Context, gin.HandlerFunc]) string {
@@ -201,8 +202,8 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// The body of a refusal can be written where Gin has its errors answered, in
-// middleware after c.Next.
+// Middleware can write the body of a denial after c.Next, where Gin services answer
+// errors.
 func TestFrameworkErrorsLeaveTheBody(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -223,7 +224,7 @@ func TestFrameworkErrorsLeaveTheBody(t *testing.T) {
 	}
 }
 
-// A callback that has aborted with a response of its own is not written over.
+// The limit does not overwrite the response of a callback that has aborted.
 func TestAbortedByCallback(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -240,8 +241,8 @@ func TestAbortedByCallback(t *testing.T) {
 	}
 }
 
-// A handler that leaves its answer to middleware outside of the limit has failed,
-// with a status that is not known yet.
+// A handler that leaves its response to middleware outside of the limit has failed. Its
+// status is not known yet.
 func TestRefundStatus(t *testing.T) {
 	for name, c := range map[string]struct {
 		handler gin.HandlerFunc
@@ -266,7 +267,7 @@ func TestRefundStatus(t *testing.T) {
 	}
 }
 
-// Routes that are not there are given back too: Gin answers them after the limit.
+// Requests for unknown routes are given back too: Gin answers them after the limit.
 func TestRefundNotFound(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -328,7 +329,7 @@ func TestForwardedClone(t *testing.T) {
 	})
 }
 
-// A server removes the files of the form of the request that it has passed on.
+// A server removes the files of the form of its own request.
 func TestFormIsSeenOutside(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()

@@ -11,7 +11,7 @@ import (
 // except for [WithPolicy]. Options panic on a nil function.
 type Option = adapter.Option[*gin.Context]
 
-// WithKey sets who is counted. The default is [ByAddress].
+// WithKey sets what requests are counted by. The default is [ByAddress].
 func WithKey(key Key) Option { return framework.WithKey(key) }
 
 // WithPolicy counts requests by another policy and key as well. It may be given several
@@ -28,7 +28,7 @@ func WithPolicy(policy *core.Policy, key Key) Option { return framework.WithPoli
 
 // WithCost sets how many units a request takes. The default is 1. The policy needs
 // [core.VariableCost]. Of several policies, those with VariableCost take the cost, and
-// the others take 1. A cost below 1 or above a limit is refused with 400, since waiting
+// the others take 1. A cost below 1 or above a limit is rejected with 400, since waiting
 // would not help. Errors are handled as in [Key].
 func WithCost(cost func(*gin.Context) (int64, error)) Option { return framework.WithCost(cost) }
 
@@ -46,24 +46,24 @@ func WithSkip(skip func(*gin.Context) bool) Option { return framework.WithSkip(s
 // monitor, metrics and overrides know them before their first request.
 func WithTier(tier func(*gin.Context) *core.Policy) Option { return framework.WithTier(tier) }
 
-// WithRefund gives a request back after its handler if refund returns
-// true: [OnSuccess], [OnFailure], or a function of yours. The policy needs
-// [core.Refundable]; of several, those that have it give the request back.
+// WithRefund gives a request back after its handler if refund returns true: [OnSuccess],
+// [OnFailure], or a function of yours. The policy needs [core.Refundable]; of several
+// policies, those with it give the request back.
 //
-// Until then the request counts like any other. However many requests arrive at once,
+// Until then the request counts like any other. With any number of concurrent requests,
 // no more than the limit reach their handlers. The response fields do not show the
 // refund.
 //
-// The request is given back before the middleware returns, even if its client has left.
-// A slow store delays a response by at most its timeout, the decision included. The
-// refund then continues in the background, and [core.Limiter.Close] waits for it. The
-// refund is lost if the process ends first.
+// The request is refunded before the middleware returns, even if its client has left. A
+// slow store delays a response by at most its timeout, the decision included. The refund
+// then continues in the background, and [core.Limiter.Close] waits for it. The refund is
+// lost if the process ends first.
 //
-// The status is the one that leaves the limit, also if middleware inside has changed
-// the handler's. It is 500 for a handler that leaves an error in c.Errors and no
+// The status is that of the response at the limit, even if middleware inside has changed
+// the handler's status. It is 500 for a handler that leaves an error in c.Errors and no
 // answer, or that panics before its response begins, 101 where the connection was taken
-// over, and 503 where http.TimeoutHandler outside has answered. Other middleware
-// outside that answers with another status has no part in it: put the one that answers
+// over, and 503 where http.TimeoutHandler outside has answered. Other middleware outside
+// can still change the status without effect on refund: put middleware that answers
 // c.Errors inside.
 //
 // If the store fails, the request stays charged, and the limiter logs a line about it,
@@ -79,8 +79,8 @@ func WithRefund(refund func(c *gin.Context, status int) bool) Option {
 func OnSuccess(c *gin.Context, status int) bool { return framework.OnSuccess(c, status) }
 
 // OnFailure is for [WithRefund]. It reports whether the status is 400 or above, so that
-// only successes count. It does not concern a store that fails: [core.OnStoreFailure] sets
-// the failure mode of a policy.
+// only successes count. It does not apply to a store that fails: [core.OnStoreFailure]
+// sets the failure mode of a policy.
 func OnFailure(c *gin.Context, status int) bool { return framework.OnFailure(c, status) }
 
 // WithSettle corrects what a request took to the units that it has really used. used
@@ -98,7 +98,7 @@ func WithSettle(used func(c *gin.Context, status int) int64) Option {
 
 // WithDenied sets a function that answers denied requests in place of the problem
 // document. The function must write the response, or the client sees an empty 200. The
-// response fields, Retry-After among them, are set by then; the context is aborted
+// response fields, Retry-After among them, are already set. The context is aborted
 // afterwards. It takes precedence over [WithFrameworkErrors].
 //
 // The function also responds to banned and blocked clients, which no limit has denied.
@@ -108,9 +108,9 @@ func WithDenied(denied func(*gin.Context, core.Decision)) Option {
 }
 
 // WithErrorHandler sets a function that answers requests without a decision: the key or
-// the cost could not be found, or the store did not respond. The function must write
-// the response, or the client sees an empty 200. [core.ProblemFor] says what the answer
-// would have been, Retry-After included, which is not set. The context is aborted
+// the cost could not be found, or the store did not respond. The function must write the
+// response, or the client sees an empty 200. [core.ProblemFor] returns the response that
+// the limit would have sent. Its Retry-After is not set. The context is aborted
 // afterwards. It takes precedence over [WithFrameworkErrors].
 //
 // While the store does not respond, requests can also pass, or be counted by this
@@ -126,12 +126,12 @@ func WithErrorHandler(failed func(*gin.Context, error)) Option {
 func WithFrameworkErrors() Option { return framework.WithFrameworkErrors() }
 
 // WithHeaders sets the forms of the response fields. The default is [core.HeadersIETF].
-// Without a form there are no fields, and limits inside this one do not list its
-// policy. Retry-After is set whatever the forms.
+// Without a form there are no fields, and limits inside this one do not list its policy.
+// Retry-After is set with all forms.
 func WithHeaders(forms ...core.HeaderForm) Option { return framework.WithHeaders(forms...) }
 
-// noError lets Gin's handlers, which return none, stand for those that return
-// an error.
+// noError adapts Gin's handlers, which return no error, to functions that return an
+// error.
 func noError[A any](f func(*gin.Context, A)) func(*gin.Context, A) error {
 	if f == nil {
 		return nil

@@ -21,11 +21,11 @@ func refundable(name string) *core.Policy {
 	return core.NewPolicy(name, core.PerHour(100), core.Refundable(0))
 }
 
-// untilDecided is enough for a limit to let a request through, also on a busy machine.
-// One that it refuses for its time being up never comes to the handler.
+// untilDecided is long enough for a limit to pass a request on, even on a busy machine. A
+// request whose deadline has passed is rejected and never gets to the handler.
 const untilDecided = 100 * time.Millisecond
 
-// What http.TimeoutHandler has answered, around the engine, is what the client got.
+// The client gets the response of http.TimeoutHandler around the engine.
 func TestTimeoutHandlerOutside(t *testing.T) {
 	for name, handler := range map[string]func(c *gin.Context, late <-chan struct{}){
 		"writes too late": func(c *gin.Context, late <-chan struct{}) { <-late; c.String(http.StatusOK, "late") },
@@ -100,7 +100,7 @@ func TestStreamInsideHTTPLimit(t *testing.T) {
 	}
 }
 
-// keeping is a store that keeps the contexts which it is given.
+// keeping is a store that keeps the contexts of its calls.
 type keeping struct {
 	core.Store
 	contexts chan context.Context

@@ -11,9 +11,9 @@ import (
 	"github.com/streamlimit/streamlimit/core/httplimit"
 )
 
-// A handler may serve parts of its request beside each other, as one for batches
-// does. What the outer limit has kept is theirs to read, and each response has its
-// own fields, also where there is no decision by the inner limit.
+// A handler may serve parts of its request concurrently, such as a batch. All parts can
+// read the record of the outer limit. Each response has its own fields, even without a
+// decision by the inner limit.
 func TestPartsBesideEachOther(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	t.Cleanup(func() { limiter.Close() })
@@ -39,7 +39,7 @@ func TestPartsBesideEachOther(t *testing.T) {
 	}
 }
 
-// The fields of a response are the handler's to change, one without the other.
+// A handler can change one field of a response without changing another.
 func TestFieldsCanBeAddedTo(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	t.Cleanup(func() { limiter.Close() })

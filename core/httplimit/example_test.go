@@ -44,7 +44,7 @@ func ExampleNew_router() {
 	api := core.NewPolicy("api", core.PerHour(100))
 	strict := core.NewPolicy("strict", core.PerHour(1))
 
-	router := &router{} // in earnest, chi.NewRouter()
+	router := &router{} // in production, chi.NewRouter()
 	router.Use(httplimit.New(limiter, api))
 	router.Use(httplimit.New(limiter, strict))
 	router.Get(hello)
@@ -56,7 +56,7 @@ func ExampleNew_router() {
 	// 429 "api";r=98;t=3600, "strict";r=0;t=3600
 }
 
-// router stands for one with middleware.
+// router is a router with middleware.
 type router struct {
 	http.Handler
 	middleware []func(http.Handler) http.Handler
@@ -65,7 +65,7 @@ type router struct {
 func (r *router) Use(m func(http.Handler) http.Handler) { r.middleware = append(r.middleware, m) }
 func (r *router) Get(h http.Handler)                    { r.Handler = wrap(h, r.middleware) }
 
-// Options are given once for all routes. A route's own options come after them.
+// Set options once for all routes. A route's own options come after them.
 func ExampleDefaults() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -128,7 +128,7 @@ func ExampleDecisions() {
 }
 
 func ExampleByAddress() {
-	// Behind a proxy, say where it is: nobody else is believed.
+	// Behind a proxy, name the proxy: no other peer is trusted.
 	proxies, err := core.ParsePrefixes("192.0.2.0/24")
 	if err != nil {
 		panic(err)
@@ -224,7 +224,7 @@ func ExampleByFunc() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 	user := httplimit.ByFunc("user", func(r *http.Request) (string, error) {
-		id := r.Header.Get("X-User") // in earnest, what your authentication has found
+		id := r.Header.Get("X-User") // in production, what your authentication has found
 		if id == "mallory" {
 			return "", core.Refuse(http.StatusForbidden, "your account is closed")
 		}
@@ -254,8 +254,8 @@ func ExampleByFunc_login() {
 	login := core.NewPolicy("login", core.PerHour(2), core.Refundable(0))
 
 	type form struct{ User, Password string }
-	// Anybody can send anything here: read no more than a login needs. What was read is
-	// put back for the handler, which must find the same user in it.
+	// Any client can send any body here: read no more than a login needs, and restore the
+	// body for the handler, which must find the same user in it.
 	read := func(r *http.Request) (f form, err error) {
 		body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, 4<<10))
 		if err != nil {
@@ -381,7 +381,7 @@ func ExampleWithPolicy() {
 	perUser := core.NewPolicy("user", core.PerHour(2))
 	perService := core.NewPolicy("service", core.PerHour(10_000))
 	user := httplimit.ByFunc("user", func(r *http.Request) (string, error) {
-		return r.Header.Get("X-User"), nil // in earnest, what your authentication has found
+		return r.Header.Get("X-User"), nil // in production, what your authentication has found
 	})
 
 	handler := httplimit.New(limiter, perAddress,
@@ -448,7 +448,7 @@ func ExampleWithTier() {
 	limiter.Register(pro) // New registers the policy free
 
 	handler := httplimit.New(limiter, free, httplimit.WithTier(func(r *http.Request) *core.Policy {
-		if r.Header.Get("X-Plan") == "pro" { // in earnest, the plan of the user
+		if r.Header.Get("X-Plan") == "pro" { // in production, the plan of the user
 			return pro
 		}
 		return nil // free
@@ -503,7 +503,7 @@ func ExampleWithSettle() {
 		*used(r) = 150
 		io.WriteString(w, "an answer of 150 tokens")
 	})
-	// What the handler says is kept outside of the limit, which then finds it.
+	// Middleware outside of the limit keeps the number from the handler for used.
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		charge := int64(-1) // leaves the estimate, until the handler says more
 		ctx := context.WithValue(r.Context(), usedKey{}, &charge)
@@ -580,8 +580,8 @@ func ExampleWithHeaders() {
 
 var hello = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
 
-// try asks for a path; a name and a value of a field may follow. It prints the
-// status and the RateLimit field, and returns the body.
+// try requests a path. A name and a value of a field may follow. It prints the status and
+// the RateLimit field, and returns the body.
 func try(h http.Handler, path string, field ...string) (body string) {
 	w := get(h, path, field...)
 	fmt.Println(strings.TrimSpace(fmt.Sprint(w.Code, " ", w.Header().Get("RateLimit"))))

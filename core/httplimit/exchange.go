@@ -25,8 +25,8 @@ func respond(r *http.Request, status int, contentType string, body []byte) error
 	return err
 }
 
-// visit is one request and its response, in the context of the request. Each limit
-// has its own, since what is inside of it may outlive it, as under
+// visit is one request and its response, in the context of the request. Each limit has
+// its own visit, since a handler inside can outlive the limit, as under
 // http.TimeoutHandler.
 type visit struct {
 	context.Context // the request's before
@@ -48,13 +48,13 @@ func (v *visit) Value(key any) any {
 	return v.Context.Value(key)
 }
 
-// visitOf is the visit of the innermost limit so far, or nil.
+// visitOf returns the visit of the innermost limit so far, or nil.
 func visitOf(r *http.Request) *visit {
 	v, _ := r.Context().Value(visitKey{}).(*visit)
 	return v
 }
 
-// enter is the request as the limit and what is inside of it see it.
+// enter returns the request for the limit and the handlers inside of it.
 func enter(w http.ResponseWriter, r *http.Request) *http.Request {
 	v := &visit{Context: r.Context(), writer: w, record: recordOf(r)}
 	v.request = r.WithContext(v)
@@ -68,11 +68,11 @@ func recordOf(r *http.Request) *adapter.Record {
 	return nil
 }
 
-// exchange is the visit as the limit sees it.
+// exchange adapts a visit for the limit.
 type exchange struct{ v *visit }
 
-// exchangeOf is that of a request at the door of a limit, or one to find a key of
-// any other.
+// exchangeOf returns the exchange of a request that enters a limit, or an exchange to
+// find the key of another request.
 func exchangeOf(r *http.Request) adapter.Exchange {
 	v := visitOf(r)
 	if v == nil || v.request != r {
@@ -91,7 +91,7 @@ func (x exchange) HeaderValues(name string) []string {
 
 func (x exchange) Context() context.Context { return x.v.request.Context() }
 
-// Route is the pattern of http.ServeMux, which is not known outside of it.
+// Route returns the pattern of http.ServeMux. It is not known outside of the ServeMux.
 func (x exchange) Route() string { return x.v.request.Pattern }
 
 func (x exchange) SetField(name string, value []string) { x.v.writer.Header()[name] = value }

@@ -15,8 +15,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/httplimit"
 )
 
-// Whatever a request carries, it is counted or refused, and the client's next
-// one is denied, with whatever else that comes.
+// Each request is counted or rejected, and the client's next request is denied, for all
+// fields and bodies.
 func FuzzRequest(f *testing.F) {
 	for _, junk := range []string{"", "1.2.3.4", `for="`, "a\r\nSet-Cookie: b", strings.Repeat("x", 5000)} {
 		f.Add("203.0.113.7:1234", "", junk)
@@ -64,7 +64,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		for _, secret := range []string{key, apiKey, junk} {
 			if len(secret) > 20 && strings.Contains(second.Body.String(), secret) {
-				t.Fatalf("body %q tells %q", second.Body, secret)
+				t.Fatalf("body %q shows %q", second.Body, secret)
 			}
 		}
 	})

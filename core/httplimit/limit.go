@@ -20,14 +20,14 @@ import (
 // Scripts of other origins can read the fields, Retry-After among them, only when
 // Access-Control-Expose-Headers names them.
 //
-// A request is counted once by each policy and key, however often it comes to a
-// limit, such as when a handler passes it to the mux again. The response fields of
-// the first policies stay. A request with a header of its own, as Clone makes it,
-// is another request, and is counted as one.
+// A request is counted once by each policy and key, even if it passes several limits,
+// such as when a handler passes it to the mux again. The response fields of the first
+// policies stay. A request with a header of its own, as Clone makes it, is another
+// request, and is counted as one.
 //
-// Refusals have Cache-Control: no-store, so that no cache keeps them, whoever writes
-// the response. Fields of a resource that middleware outside has set, such as ETag,
-// are removed.
+// Responses to requests that are not passed on have Cache-Control: no-store, whichever
+// code writes them, so that no cache stores them. New removes the fields of a resource
+// that middleware outside has set, such as ETag.
 //
 // New panics on a nil limiter or policy, and on an option that fits none of the
 // policies. New registers the policies with the limiter: see [core.Limiter.Policies].
@@ -54,10 +54,10 @@ func New(limiter *core.Limiter, policy *core.Policy, options ...Option) func(htt
 // one. In a handler it is the decision of the innermost limit. There is none before the
 // first limit, or if all limits were skipped. For a limit of several policies it is the
 // decision by the policy of [New] or [WithTier], or the denial. The request must be the
-// one that the handler was given, or have its context: one from outside of a limit does
-// not have its decisions.
+// handler's own, or have its context. A request from outside of a limit does not have its
+// decisions.
 func FromContext(r *http.Request) (core.Decision, bool) { return recordOf(r).Last() }
 
-// Decisions returns all decisions on the request so far, outer first. Those of
-// [WithPolicy] come after the decision of their limit's own policy.
+// Decisions returns all decisions on the request so far, outer first. Decisions by
+// [WithPolicy] come after the decision by their limit's own policy.
 func Decisions(r *http.Request) []core.Decision { return recordOf(r).Decisions() }

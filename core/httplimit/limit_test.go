@@ -134,7 +134,7 @@ func endings() map[string]adaptertest.Ending[*http.Request, func(http.Handler) h
 	}
 }
 
-// failedPrecondition makes 412 of 200.
+// failedPrecondition changes 200 to 412.
 type failedPrecondition struct{ http.ResponseWriter }
 
 func (w failedPrecondition) WriteHeader(int) {
@@ -150,8 +150,8 @@ func setField(name, value string) func(http.Handler) http.Handler {
 	}
 }
 
-// writerKey is where the suite's handlers, which are given the request alone,
-// find the writer.
+// writerKey is the context key of the writer for the suite's handlers, which get only the
+// request.
 type writerKey struct{}
 
 func withWriter[A any](f func(*http.Request, A) error) func(http.ResponseWriter, *http.Request, A) {
@@ -198,7 +198,7 @@ func wrap(h http.Handler, limits []func(http.Handler) http.Handler) http.Handler
 	return h
 }
 
-// recovered answers 500 where net/http would close the connection.
+// recovered responds with 500 where net/http would close the connection.
 func recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {

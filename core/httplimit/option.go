@@ -11,7 +11,7 @@ import (
 // except for [WithPolicy]. Options panic on a nil function.
 type Option = adapter.Option[*http.Request]
 
-// WithKey sets who is counted. The default is [ByAddress].
+// WithKey sets what requests are counted by. The default is [ByAddress].
 func WithKey(key Key) Option { return framework.WithKey(key) }
 
 // WithPolicy counts requests by another policy and key as well. It may be given several
@@ -28,7 +28,7 @@ func WithPolicy(policy *core.Policy, key Key) Option { return framework.WithPoli
 
 // WithCost sets how many units a request takes. The default is 1. The policy needs
 // [core.VariableCost]. Of several policies, those with VariableCost take the cost, and
-// the others take 1. A cost below 1 or above a limit is refused with 400, since waiting
+// the others take 1. A cost below 1 or above a limit is rejected with 400, since waiting
 // would not help. Errors are handled as in [Key].
 func WithCost(cost func(*http.Request) (int64, error)) Option { return framework.WithCost(cost) }
 
@@ -46,24 +46,24 @@ func WithSkip(skip func(*http.Request) bool) Option { return framework.WithSkip(
 // monitor, metrics and overrides know them before their first request.
 func WithTier(tier func(*http.Request) *core.Policy) Option { return framework.WithTier(tier) }
 
-// WithRefund gives a request back after its handler if refund returns
-// true: [OnSuccess], [OnFailure], or a function of yours. The policy needs
-// [core.Refundable]; of several, those that have it give the request back.
+// WithRefund gives a request back after its handler if refund returns true: [OnSuccess],
+// [OnFailure], or a function of yours. The policy needs [core.Refundable]; of several
+// policies, those with it give the request back.
 //
-// Until then the request counts like any other. However many requests arrive at once,
+// Until then the request counts like any other. With any number of concurrent requests,
 // no more than the limit reach their handlers. The response fields do not show the
 // refund.
 //
-// The request is given back before the middleware returns, even if its client has left.
-// A slow store delays a response by at most its timeout, the decision included. The
-// refund then continues in the background, and [core.Limiter.Close] waits for it. The
-// refund is lost if the process ends first.
+// The request is refunded before the middleware returns, even if its client has left. A
+// slow store delays a response by at most its timeout, the decision included. The refund
+// then continues in the background, and [core.Limiter.Close] waits for it. The refund is
+// lost if the process ends first.
 //
-// The status is the one that leaves the limit, also if middleware inside has changed
-// the handler's. It is 200 for a handler that has written nothing, 500 for one that
-// panics before its response begins, 101 where the connection was taken over, and 503
-// where http.TimeoutHandler outside has answered. Other middleware outside that answers
-// with another status has no part in it.
+// The status is that of the response at the limit, even if middleware inside has changed
+// the handler's status. It is 200 for a handler that has written nothing, 500 for one
+// that panics before its response begins, 101 where the connection was taken over, and
+// 503 where http.TimeoutHandler outside has answered. Other middleware outside can still
+// change the status without effect on refund.
 //
 // If the store fails, the request stays charged, and the limiter logs a line about it,
 // at most one a minute. The request also stays charged if the handler took longer than
@@ -78,8 +78,8 @@ func WithRefund(refund func(r *http.Request, status int) bool) Option {
 func OnSuccess(r *http.Request, status int) bool { return framework.OnSuccess(r, status) }
 
 // OnFailure is for [WithRefund]. It reports whether the status is 400 or above, so that
-// only successes count. It does not concern a store that fails: [core.OnStoreFailure] sets
-// the failure mode of a policy.
+// only successes count. It does not apply to a store that fails: [core.OnStoreFailure]
+// sets the failure mode of a policy.
 func OnFailure(r *http.Request, status int) bool { return framework.OnFailure(r, status) }
 
 // WithSettle corrects what a request took to the units that it has really used. used
@@ -89,16 +89,17 @@ func OnFailure(r *http.Request, status int) bool { return framework.OnFailure(r,
 // [core.Refundable]. Of several policies, those with both are corrected. Status, errors
 // and the rest are as in [WithRefund], which takes precedence.
 //
-// What the handler puts into its request's context is not in that of r: used finds it
-// if middleware outside of the limit has put a pointer to it there. Or the handler
-// settles by itself, with [core.Limiter.Settle] and the decision from [FromContext].
+// The context of r does not have values that the handler adds to its request's context.
+// Let middleware outside of the limit add a pointer that the handler writes to. Or let
+// the handler settle by itself, with [core.Limiter.Settle] and the decision from
+// [FromContext].
 func WithSettle(used func(r *http.Request, status int) int64) Option {
 	return framework.WithSettle(used)
 }
 
 // WithDenied sets a function that answers denied requests in place of the problem
 // document. The function must write the response, or the client sees an empty 200. The
-// response fields, Retry-After among them, are set by then.
+// response fields, Retry-After among them, are already set.
 //
 // The function also responds to banned and blocked clients, which no limit has denied.
 // Take the status from [core.ProblemFor] of d.Err(): 429, or 403 for a blocked client.
@@ -107,9 +108,9 @@ func WithDenied(denied func(http.ResponseWriter, *http.Request, core.Decision)) 
 }
 
 // WithErrorHandler sets a function that answers requests without a decision: the key or
-// the cost could not be found, or the store did not respond. The function must write
-// the response, or the client sees an empty 200. [core.ProblemFor] says what the answer
-// would have been, Retry-After included, which is not set.
+// the cost could not be found, or the store did not respond. The function must write the
+// response, or the client sees an empty 200. [core.ProblemFor] returns the response that
+// the limit would have sent. Its Retry-After is not set.
 //
 // While the store does not respond, requests can also pass, or be counted by this
 // process: see [core.OnStoreFailure] for a policy, [core.WithFailureMode] for all. Then
@@ -119,12 +120,11 @@ func WithErrorHandler(failed func(http.ResponseWriter, *http.Request, error)) Op
 }
 
 // WithHeaders sets the forms of the response fields. The default is [core.HeadersIETF].
-// Without a form there are no fields, and limits inside this one do not list its
-// policy. Retry-After is set whatever the forms.
+// Without a form there are no fields, and limits inside this one do not list its policy.
+// Retry-After is set with all forms.
 func WithHeaders(forms ...core.HeaderForm) Option { return framework.WithHeaders(forms...) }
 
-// withWriter gives the handlers of net/http, which return no error, the writer
-// that they need.
+// withWriter passes the writer to the handlers of net/http, which return no error.
 func withWriter[A any](f func(http.ResponseWriter, *http.Request, A)) func(*http.Request, A) error {
 	if f == nil {
 		return nil

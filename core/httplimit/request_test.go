@@ -73,7 +73,7 @@ func TestFormFilesAreRemoved(t *testing.T) {
 	}
 }
 
-// What is written into the request inside of a limit is seen outside, as without it.
+// Changes of the request inside of a limit are seen outside, as without the limit.
 func TestRequestWrittenInside(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -155,11 +155,11 @@ func TestFlushUnderTimeoutHandler(t *testing.T) {
 	}
 }
 
-// untilDecided is enough for a limit to let a request through, also on a busy machine.
-// One that it refuses for its time being up never comes to the handler.
+// untilDecided is long enough for a limit to pass a request on, even on a busy machine. A
+// request whose deadline has passed is rejected and never gets to the handler.
 const untilDecided = 100 * time.Millisecond
 
-// What http.TimeoutHandler has answered outside of the limit is what the client got.
+// The client gets the response of http.TimeoutHandler outside of the limit.
 func TestTimeoutHandlerOutside(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{
 		"writes too late": func(w http.ResponseWriter, r *http.Request) {
@@ -192,7 +192,7 @@ func TestTimeoutHandlerOutside(t *testing.T) {
 	}
 }
 
-// until is a context that is done when the client has been answered.
+// until returns a context that ends when the client has the response.
 type until struct {
 	context.Context
 	answered <-chan struct{}

@@ -6,7 +6,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
-// watch puts a writer below those of the handlers inside of the limit.
+// watch puts a writer below the writers of the handlers inside of the limit.
 func watch(r *http.Request) adapter.Response {
 	v := visitOf(r)
 	w, sent := adapter.Watch(v.Context, v.writer)

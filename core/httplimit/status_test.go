@@ -94,7 +94,7 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("no file") }
 
-// Where nobody asks for the status, handlers are given the writer itself.
+// If no option needs the status, handlers get the original writer.
 func TestWriterItself(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -106,7 +106,7 @@ func TestWriterItself(t *testing.T) {
 	}
 }
 
-// Each limit sees the answer as those outside of it do.
+// Each limit sees the same response as the code outside of it.
 func TestStatusOfEachLimit(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -129,8 +129,8 @@ func TestStatusOfEachLimit(t *testing.T) {
 	}
 }
 
-// A handler that http.TimeoutHandler has given up, and a limit inside of it, do
-// not get in the way of the limit outside.
+// A handler that http.TimeoutHandler has abandoned, and a limit inside of it, do not
+// affect the limit outside.
 func TestHandlerLeftBehind(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()

@@ -19,8 +19,8 @@ var framework = adapter.Framework[*echo.Context]{
 	Fail:     fail,
 }
 
-// owns: an error with a StatusCode, such as an *echo.HTTPError, has its status in it,
-// for the HTTPErrorHandler, which leaves a response alone that has been written.
+// owns: an error with a StatusCode, such as an *echo.HTTPError, has a status for the
+// HTTPErrorHandler, which does not change a response that has been written.
 func owns(c *echo.Context, err error) bool {
 	r, _ := echo.UnwrapResponse(c.Response())
 	return r != nil && r.Committed || echo.StatusCode(err) != 0
@@ -30,8 +30,8 @@ func respond(c *echo.Context, status int, contentType string, body []byte) error
 	return c.Blob(status, contentType, body)
 }
 
-// fail makes the error that the HTTPErrorHandler answers with the status and
-// the message alone; only one made to expose errors shows the inner error.
+// fail returns an error for the HTTPErrorHandler, which responds with the status and the
+// message. It shows the inner error only if it was made to expose errors.
 func fail(_ *echo.Context, problem core.Problem, err error) error {
 	return echo.NewHTTPError(problem.Status, problem.Detail).Wrap(err)
 }
@@ -43,8 +43,8 @@ type exchange struct {
 	visit adapter.Visit
 }
 
-// Peer is not c.RealIP(), which believes what the IPExtractor of the app's settings
-// does: trust is the limiter's own business.
+// Peer does not use c.RealIP(), which trusts the IPExtractor of the app's settings. The
+// limiter decides which proxies to trust.
 func (x *exchange) Peer() netip.Addr { return adapter.ParsePeer(x.c.Request().RemoteAddr) }
 
 func (x *exchange) Header(name string) string { return adapter.First(x.HeaderValues(name)) }

@@ -6,8 +6,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// New makes middleware that limits requests by policy. Every route that it
-// comes before shares the budget that a client has under the policy:
+// New makes middleware that limits requests by policy. Every route behind it shares the
+// budget that a client has under the policy:
 //
 //	e.Use(echolimit.New(limiter, api))
 //	e.GET("/search", handler, echolimit.New(limiter, search))
@@ -19,14 +19,14 @@ import (
 // Scripts of other origins can read the fields, Retry-After among them, only when
 // Access-Control-Expose-Headers names them.
 //
-// A request is counted once by each policy and key, however often it comes to a
-// limit, such as when a handler passes it to Echo's ServeHTTP again. The response
-// fields of the first policies stay. A request with a header of its own, as Clone
-// makes it, is another request, and is counted as one.
+// A request is counted once by each policy and key, even if it passes several limits,
+// such as when a handler passes it to Echo's ServeHTTP again. The response fields of the
+// first policies stay. A request with a header of its own, as Clone makes it, is another
+// request, and is counted as one.
 //
-// Refusals have Cache-Control: no-store, so that no cache keeps them, whoever writes
-// the response. Fields of a resource that middleware outside has set, such as ETag,
-// are removed.
+// Responses to requests that are not passed on have Cache-Control: no-store, whichever
+// code writes them, so that no cache stores them. New removes the fields of a resource
+// that middleware outside has set, such as ETag.
 //
 // New panics on a nil limiter or policy, and on an option that fits none of the
 // policies. New registers the policies with the limiter: see [core.Limiter.Policies].
@@ -46,6 +46,6 @@ func New(limiter *core.Limiter, policy *core.Policy, options ...Option) echo.Mid
 // decision by the policy of [New] or [WithTier], or the denial.
 func FromContext(c *echo.Context) (core.Decision, bool) { return recordOf(c).Last() }
 
-// Decisions returns all decisions on the request so far, outer first. Those of
-// [WithPolicy] come after the decision of their limit's own policy.
+// Decisions returns all decisions on the request so far, outer first. Decisions by
+// [WithPolicy] come after the decision by their limit's own policy.
 func Decisions(c *echo.Context) []core.Decision { return recordOf(c).Decisions() }

@@ -6,11 +6,11 @@ import (
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
-// watch puts a writer below Echo's response, which is not told of what middleware
-// sends: http.TimeoutHandler in echo.WrapMiddleware, or a writer given to SetResponse.
-// A writer from outside of the limit can hold the response back, and is watched in its
-// place. The writer stays, since handlers that a timeout has left behind use the
-// response meanwhile.
+// watch puts a writer below Echo's response. Echo's response does not see what some
+// middleware sends: http.TimeoutHandler in echo.WrapMiddleware, or a writer given to
+// SetResponse. A writer from outside of the limit can hold the response back, so it is
+// watched in place of the response. The writer stays, since handlers that a timeout has
+// abandoned still use the response.
 func watch(c *echo.Context) adapter.Response {
 	ctx := c.Request().Context()
 	if r, ok := c.Response().(*echo.Response); ok {
@@ -28,8 +28,8 @@ type response struct {
 	c *echo.Context
 }
 
-// End has the HTTPErrorHandler answer err, as Echo's own middleware that needs the
-// status does.
+// End calls the HTTPErrorHandler with err, like Echo's own middleware that needs the
+// status.
 func (r response) End(err error) (int, error) {
 	if err != nil && r.Begun() == 0 {
 		r.c.Echo().HTTPErrorHandler(r.c, err)

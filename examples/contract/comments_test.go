@@ -25,7 +25,7 @@ var adapters = []struct {
 	{"echolimit/v5", echo},
 	{"fiberlimit", fiber},
 	{"fiberlimit/v3", fiber},
-	{"core/httplimit", strings.NewReplacer("httplimit", "<adapter>", "Every handler that it wraps", "Every route that it comes before",
+	{"core/httplimit", strings.NewReplacer("httplimit", "<adapter>", "Every handler that it wraps", "Every route behind it",
 		"the mux again", "<again>", "ginlimit, echolimit and fiberlimit", "<others>", "Gin, Echo and Fiber", "<others>", "net/http", "<framework>")},
 }
 
@@ -34,7 +34,7 @@ var echo = strings.NewReplacer("echolimit", "<adapter>", "Echo's ServeHTTP again
 	"ginlimit, fiberlimit and core/httplimit", "<others>", "Gin, Fiber and net/http", "<others>")
 
 var fiber = strings.NewReplacer("fiberlimit", "<adapter>", "Fiber v3", "<framework>", "Fiber", "<framework>",
-	"IP has no part", "<address> has no part", "WithErrorHandler", "WithErrorHandler", "ErrorHandler", "<errors>", "own logger", "<logger>",
+	"IP is not used", "<address> is not used", "WithErrorHandler", "WithErrorHandler", "ErrorHandler", "<errors>", "own logger", "<logger>",
 	"such as after RestartRouting", "such as when a handler passes it to <again>",
 	"ginlimit, echolimit and core/httplimit", "<others>", "Gin, Echo and net/http", "<others>")
 
@@ -44,20 +44,21 @@ var reasons = []struct{ words, why string }{
 	{"<address>", "net/http has no idea of a client's address"},
 	{"Package <adapter> is", "net/http has no groups"},
 	{"Middleware that", "middleware of net/http wraps, the others' is added"},
-	{"memory that <framework> uses again", "of Fiber"},
+	{"<framework> does not reuse its memory", "of Fiber"},
 	{"need not be copied", "Fiber's strings are memory that it uses again"},
-	{"one from outside of a limit", "the decision is in the request's context in net/http"},
-	{"not in that of r", "the decision is in the request's context in net/http"},
+	{"A request from outside of a limit", "the decision is in the request's context in net/http"},
+	{"must be the handler's own", "as the one before"},
+	{"The context of r", "the decision is in the request's context in net/http"},
+	{"Let middleware outside of the limit", "as the one before"},
 	{"may settle by itself", "as the one before, in net/http"},
-	{"the handler settles by itself", "as the one before, in net/http"},
+	{"let the handler settle by itself", "as the one before, in net/http"},
 	{"counted as one", "Fiber has no request that can be cloned"},
-	{"are set by then", "Echo and Fiber handle errors, Gin aborts"},
-	{"would have been, Retry-After included", "Echo and Fiber handle errors, Gin aborts"},
+	{"An error goes to", "Echo and Fiber handle errors"},
 	{"The context is aborted afterwards", "in Gin"},
 	{"WithFrameworkErrors", "net/http handles no errors"},
 	{"An error that the handler returns", "handlers of Gin and net/http return none"},
 	{"500 for", "handlers of net/http write nothing, those of Gin leave errors, and Fiber answers at the end"},
-	{"another status has no part in it", "what answers errors"},
+	{"without effect on refund", "what answers errors"},
 	{"sends a streamed body after the handler", "Fiber"},
 	{"calls this Next", "Fiber"},
 	{"Inside of the limit", "Fiber's own cache"},
@@ -75,8 +76,8 @@ var reasons = []struct{ words, why string }{
 }
 
 var majors = []struct{ words, why string }{
-	{"The functions a key is made of", "errors of a framework's own have a status in them, in Echo 5 all that have a StatusCode"},
-	{"An error of a body", "a framework's own errors of binding, of which Fiber 2 has none, and those of Echo 5 have a status"},
+	{"The functions of a key", "errors of a framework's own have a status in them, in Echo 5 all that have a StatusCode"},
+	{"An error about a malformed body", "a framework's own errors of binding, of which Fiber 2 has none, and those of Echo 5 have a status"},
 	{"An [http.MaxBytesError]", "as the one before"},
 	{"Fields that a handler removes", "Fiber's proxies replace the response, and so does the timeout of Fiber 3"},
 	{"Outside they answer", "the cache of Fiber 2 keeps what says no-store"},

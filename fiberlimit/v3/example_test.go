@@ -37,7 +37,7 @@ func ExampleNew() {
 	// 429 "api";r=97;t=3600, "strict";r=0;t=3600
 }
 
-// Options are given once for all routes. A route's own options come after them.
+// Set options once for all routes. A route's own options come after them.
 func ExampleDefaults() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -103,7 +103,7 @@ func ExampleDecisions() {
 }
 
 func ExampleByAddress() {
-	// Behind a proxy, say where it is: nobody else is believed.
+	// Behind a proxy, name the proxy: no other peer is trusted.
 	proxies, err := core.ParsePrefixes("192.0.2.0/24")
 	if err != nil {
 		panic(err)
@@ -204,7 +204,7 @@ func ExampleByFunc() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
 	user := fiberlimit.ByFunc("user", func(c fiber.Ctx) (string, error) {
-		id := c.Get("X-User") // in earnest, what your authentication has found
+		id := c.Get("X-User") // in production, what your authentication has found
 		if id == "mallory" {
 			return "", core.Refuse(http.StatusForbidden, "your account is closed")
 		}
@@ -362,7 +362,7 @@ func ExampleWithPolicy() {
 	perUser := core.NewPolicy("user", core.PerHour(2))
 	perService := core.NewPolicy("service", core.PerHour(10_000))
 	user := fiberlimit.ByFunc("user", func(c fiber.Ctx) (string, error) {
-		return c.Get("X-User"), nil // in earnest, what your authentication has found
+		return c.Get("X-User"), nil // in production, what your authentication has found
 	})
 
 	app := fiber.New()
@@ -434,7 +434,7 @@ func ExampleWithTier() {
 
 	app := fiber.New()
 	app.Use(fiberlimit.New(limiter, free, fiberlimit.WithTier(func(c fiber.Ctx) *core.Policy {
-		if c.Get("X-Plan") == "pro" { // in earnest, the plan of the user
+		if c.Get("X-Plan") == "pro" { // in production, the plan of the user
 			return pro
 		}
 		return nil // free
@@ -588,8 +588,8 @@ func ExampleWithHeaders() {
 
 func hello(c fiber.Ctx) error { return c.SendString("hello") }
 
-// try asks for a path; a name and a value of a field may follow. It prints the
-// status and the RateLimit field, and returns the body.
+// try requests a path. A name and a value of a field may follow. It prints the status and
+// the RateLimit field, and returns the body.
 func try(app *fiber.App, path string, field ...string) (body string) {
 	w := get(app, path, field...)
 	fmt.Println(strings.TrimSpace(fmt.Sprint(w.Code, " ", w.Header().Get("RateLimit"))))

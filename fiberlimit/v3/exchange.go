@@ -24,14 +24,14 @@ var framework = adapter.Framework[fiber.Ctx]{
 	Fail:      fail,
 }
 
-// owns: a *fiber.Error has its status in it, for the ErrorHandler.
+// owns: a *fiber.Error has a status for the ErrorHandler.
 func owns(_ fiber.Ctx, err error) bool {
 	var own *fiber.Error
 	return errors.As(err, &own)
 }
 
-// malformed: c.Bind returns a *fiber.BindError, which Fiber's own ErrorHandler does not
-// know.
+// malformed: c.Bind returns a *fiber.BindError. Fiber's own ErrorHandler does not handle
+// it.
 func malformed(err error) bool {
 	var own *fiber.BindError
 	return errors.As(err, &own)
@@ -42,13 +42,13 @@ func respond(c fiber.Ctx, status int, contentType string, body []byte) error {
 	return c.Status(status).Send(body)
 }
 
-// fail makes the error that the ErrorHandler answers.
+// fail returns an error for the ErrorHandler.
 func fail(_ fiber.Ctx, problem core.Problem, err error) error {
 	return &failure{answer: fiber.NewError(problem.Status, problem.Detail), cause: err}
 }
 
-// failure is a *fiber.Error and its cause, both there for errors.As. Its text
-// is the answer's alone: Fiber's default ErrorHandler shows it to the client.
+// failure wraps a *fiber.Error and its cause for errors.As. Its text has only the text of
+// the response, since Fiber's default ErrorHandler shows it to the client.
 type failure struct {
 	answer *fiber.Error
 	cause  error
@@ -57,18 +57,18 @@ type failure struct {
 func (f *failure) Error() string   { return f.answer.Error() }
 func (f *failure) Unwrap() []error { return []error{f.answer, f.cause} }
 
-// exchange is one request and its response. Of the strings that it gives out,
-// Fiber uses the memory again after the request; core keeps none of them.
+// exchange is one request and its response. Fiber reuses the memory of the strings that
+// its methods return after the request. Package core keeps none of them.
 type exchange struct {
 	c   fiber.Ctx
 	own adapter.Record
 }
 
-// recordKey is where the context keeps the record.
+// recordKey is the key of the record in the context.
 type recordKey struct{}
 
-// Peer is not c.IP(), which believes the ProxyHeader of the app's settings:
-// trust is the limiter's own business.
+// Peer does not use c.IP(), which trusts the ProxyHeader of the app's settings. The
+// limiter decides which proxies to trust.
 func (x *exchange) Peer() netip.Addr {
 	switch addr := x.c.RequestCtx().RemoteAddr().(type) {
 	case *net.TCPAddr:
@@ -106,15 +106,15 @@ func (x *exchange) HeaderValues(name string) (values []string) {
 // see DisableHeaderNormalizing in [fiber.Config].
 func (x *exchange) asSent() bool { return x.c.App().Server().DisableHeaderNamesNormalizing }
 
-// trim removes the white space around a field's value that is no part of it
-// and that Fiber leaves there, so that the same value has the same digest.
+// trim removes the white space that Fiber leaves around a field's value. Equal values
+// then have equal digests.
 func trim(value string) string { return strings.Trim(value, " \t") }
 
-// contextKey is where the request keeps a mark that its contexts are known by.
+// contextKey is the key of a mark that identifies the contexts of a request.
 type contextKey struct{}
 
-// Context is the user's, which Fiber never cancels when a client goes away. It can be
-// the request itself, or be made of it, and Fiber uses that again.
+// Context returns the user's context, which Fiber never cancels when a client leaves. It
+// can be the request itself, or be derived from it, and Fiber reuses the request.
 func (x *exchange) Context() context.Context {
 	ctx := x.c.Context()
 	if ctx == context.Background() {
@@ -127,10 +127,11 @@ func (x *exchange) Context() context.Context {
 	return ctx
 }
 
-// Route is what the limit is on: Fiber knows no more before the handlers run.
+// Route returns the route of the limit. Fiber does not know the final route before the
+// handlers run.
 func (x *exchange) Route() string { return x.c.Route().Path }
 
-// SetField takes the name and the value as they are: neither has a line break in it.
+// SetField does not check the name and the value: neither contains a line break.
 func (x *exchange) SetField(name string, value []string) {
 	x.c.Response().Header.SetCanonical([]byte(name), []byte(value[0]))
 }
@@ -146,12 +147,12 @@ func recordOf(c fiber.Ctx) *adapter.Record {
 	return r
 }
 
-// SetRecord does what Locals does, without the slice that Locals takes.
+// SetRecord stores the record like Locals, without the allocation of a slice.
 func (x *exchange) SetRecord(r *adapter.Record) { x.c.RequestCtx().SetUserValue(recordKey{}, r) }
 
-// Leave sets the fields again that a handler has lost by replacing the response with
-// that of another server, as proxy.Do does. After a timeout the handler goes on, and
-// the response is its own, which nobody gets.
+// Leave restores the fields that were lost when a handler replaced the response with the
+// response of another server, as proxy.Do does. After a timeout the handler continues
+// with a response of its own that no client gets.
 func (x *exchange) Leave() {
 	if x.c.IsAbandoned() {
 		return
@@ -165,5 +166,5 @@ func (x *exchange) Leave() {
 	)
 }
 
-// Again: the context is that of one request, also for RestartRouting.
+// Again returns true: a context belongs to one request, even after RestartRouting.
 func (x *exchange) Again() bool { return true }

@@ -6,8 +6,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// New makes middleware that limits requests by policy. Every route that it
-// comes before shares the budget that a client has under the policy:
+// New makes middleware that limits requests by policy. Every route behind it shares the
+// budget that a client has under the policy:
 //
 //	app.Use(fiberlimit.New(limiter, api))
 //	app.Get("/search", fiberlimit.New(limiter, search), handler)
@@ -19,13 +19,12 @@ import (
 // Scripts of other origins can read the fields, Retry-After among them, only when
 // Access-Control-Expose-Headers names them.
 //
-// A request is counted once by each policy and key, however often it comes to a
-// limit, such as after RestartRouting. The response fields of the first policies
-// stay.
+// A request is counted once by each policy and key, even if it passes several limits,
+// such as after RestartRouting. The response fields of the first policies stay.
 //
-// Refusals have Cache-Control: no-store, so that no cache keeps them, whoever writes
-// the response. Fields of a resource that middleware outside has set, such as ETag,
-// are removed.
+// Responses to requests that are not passed on have Cache-Control: no-store, whichever
+// code writes them, so that no cache stores them. New removes the fields of a resource
+// that middleware outside has set, such as ETag.
 //
 // New panics on a nil limiter or policy, and on an option that fits none of the
 // policies. New registers the policies with the limiter: see [core.Limiter.Policies].
@@ -40,10 +39,10 @@ func New(limiter *core.Limiter, policy *core.Policy, options ...Option) fiber.Ha
 // FromContext returns the newest decision on the request, and reports whether there is
 // one. In a handler it is the decision of the innermost limit. There is none before the
 // first limit, or if all limits were skipped. For a limit of several policies it is the
-// decision by the policy of [New] or [WithTier], or the denial. It may be kept after
-// the handler: nothing in it is memory that Fiber uses again.
+// decision by the policy of [New] or [WithTier], or the denial. It may be kept after the
+// handler: Fiber does not reuse its memory.
 func FromContext(c fiber.Ctx) (core.Decision, bool) { return recordOf(c).Last() }
 
-// Decisions returns all decisions on the request so far, outer first. Those of
-// [WithPolicy] come after the decision of their limit's own policy.
+// Decisions returns all decisions on the request so far, outer first. Decisions by
+// [WithPolicy] come after the decision by their limit's own policy.
 func Decisions(c fiber.Ctx) []core.Decision { return recordOf(c).Decisions() }

@@ -157,7 +157,7 @@ func serve(t *testing.T, config fiber.Config, app adaptertest.App[fiber.Ctx, fib
 	return listen(t, f)
 }
 
-// handlers are as Fiber takes them, which are of more than one kind.
+// handlers converts handlers to Fiber's parameter type, which allows several kinds.
 func handlers(of []fiber.Handler) (all []any) {
 	for _, h := range of {
 		all = append(all, h)
@@ -176,8 +176,8 @@ func listen(t *testing.T, app *fiber.App) (url string) {
 	return "http://" + listener.Addr().String()
 }
 
-// In the error that the ErrorHandler is given, both errors are found, and its
-// text, which goes to the client, has nothing of the cause.
+// The ErrorHandler's error wraps both errors. Its text, which the client sees, does not
+// contain the cause.
 func TestFrameworkErrorsAreFiberErrors(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -203,7 +203,7 @@ func TestFrameworkErrorsAreFiberErrors(t *testing.T) {
 	}
 }
 
-// A *fiber.Error of a callback comes to the ErrorHandler itself, not a copy.
+// The ErrorHandler gets the *fiber.Error of a callback itself, not a copy.
 func TestOwnErrorUnchanged(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -222,7 +222,7 @@ func TestOwnErrorUnchanged(t *testing.T) {
 	}
 }
 
-// The status for WithRefund is the one that the client sees, whichever way the
+// The status for WithRefund is the one that the client sees, for each way in which a
 // handler fails.
 func TestRefundStatus(t *testing.T) {
 	for name, handler := range map[string]fiber.Handler{
@@ -246,7 +246,7 @@ func TestRefundStatus(t *testing.T) {
 	}
 }
 
-// Fiber's own idea of the client is that of its own trusted proxies.
+// Fiber's own IP uses Fiber's own trusted proxies.
 func TestIPIsNotAsked(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()

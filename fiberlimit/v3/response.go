@@ -9,7 +9,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
-// watch has nothing to watch: Fiber sends a response after all handlers.
+// watch needs no writer: Fiber sends a response after all handlers.
 func watch(c fiber.Ctx) adapter.Response { return response{c, c.Context()} }
 
 type response struct {
@@ -20,14 +20,13 @@ type response struct {
 // Begun implements [adapter.Response].
 func (response) Begun() int { return 0 }
 
-// End has the ErrorHandler answer err, as Fiber's own middleware that needs the status
-// does.
+// End calls the ErrorHandler with err, like Fiber's own middleware that needs the status.
 func (r response) End(err error) (int, error) {
 	if err != nil && r.c.App().ErrorHandler(r.c, err) != nil {
 		_ = r.c.SendStatus(http.StatusInternalServerError) // as Fiber does
 	}
-	// A timeout outside of the limit makes its response beside the handler, and has made
-	// it when the context is abandoned.
+	// A timeout outside of the limit makes its response concurrently with the handler.
+	// The response exists when the context is abandoned.
 	if r.ctx.Err() == nil || r.c.IsAbandoned() {
 		if late := r.c.RequestCtx().LastTimeoutErrorResponse(); late != nil {
 			return late.StatusCode(), nil // is sent in place of the response
