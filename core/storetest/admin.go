@@ -9,7 +9,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// entries: what is in a window, newest first, with costs and refunds.
+// entries checks the entries in a window, newest first, with costs and refunds.
 func (h Harness) entries(t *testing.T) {
 	list := func(s *subject, p *store.Log, most int) []store.Entry {
 		entries, err := s.Entries(t.Context(), p, "k", most)

@@ -14,10 +14,10 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// changes compares random histories with a model in which the limits of a policy
-// change, from every layout to every other: see [store.Log.After]. In some of them
-// another process still has the earlier limits. A check has five histories. For 100,000
-// in memory:
+// changes compares random histories with a model. In them the limits of a policy change,
+// from every layout to every other: see [store.Log.After]. In some histories another
+// process still has the earlier limits. A check has five histories. For 100,000 in
+// memory:
 //
 //	go test ./core/internal/memory -run Conformance/Changes -rapid.checks=20000
 func (h Harness) changes(t *testing.T) {
@@ -36,26 +36,26 @@ func (h Harness) changes(t *testing.T) {
 					}
 					c.change(t)
 					c.history(t)
-					s.clock.Advance(2 * time.Minute) // or a store in memory is full after many
+					s.clock.Advance(2 * time.Minute) // a store in memory would otherwise be full after many histories
 				}
 			})
 		})
 	}
 }
 
-// historiesAtOnce is how many histories one check has: 2,000 a run of the tests of
+// historiesAtOnce is the number of histories in one check: 2,000 in a run of the tests of
 // package redisstream, on a server and on a cluster.
 const historiesAtOnce = 5
 
-// changing is one history of a key under a policy that changes.
+// changing is one history of a key under a policy whose limits change.
 type changing struct {
 	*subject
 	key     string
-	steps   bool // the clock steps back now and then
+	steps   bool // the clock steps back sometimes
 	now     *store.Log
 	earlier []*store.Log
 	logs    logs
-	denied  map[*store.Log]logs // the logs when Take last denied, for each policy
+	denied  map[*store.Log]logs // the logs at the last denial of Take, for each policy
 	real    int64               // the time of a clock that never steps
 }
 
@@ -84,11 +84,11 @@ func (c *changing) log(p *store.Log) *model {
 	return m
 }
 
-// mostEarlier is how many earlier logs a history has at once.
+// mostEarlier bounds the earlier logs of a history.
 const mostEarlier = 4
 
-// change changes the policy to one with other limits, costs or refunds, or to one that
-// it was before.
+// change changes the policy to one with other limits, costs or refunds, or back to an
+// earlier one.
 func (c *changing) change(t *rapid.T) {
 	next := c.randomPolicy(t)
 	if len(c.earlier) > 0 && rapid.Bool().Draw(t, "back") {
@@ -129,19 +129,19 @@ func (c *changing) advance(ms int64) {
 	c.look()
 }
 
-// look records that the store may have looked at any log now: what has left its window
-// may be forgotten.
+// look records that the store may have read any log now. It may have dropped entries that
+// have left their window.
 func (c *changing) look() {
 	for _, m := range c.logs {
 		m.highest = max(m.highest, c.clock.Now().UnixMilli())
 	}
 }
 
-// counted returns the policies whose logs count now: the current one's first.
+// counted returns the policies whose logs count now, the current policy's first.
 func (c *changing) counted() []*store.Log { return append([]*store.Log{c.now}, c.now.Earlier...) }
 
-// used is as model.used, for all logs that count. What has left a log's own longest
-// window counts no more.
+// used is like model.used, for all logs that count. Entries that have left a log's own
+// longest window do not count.
 func (c *changing) used(window, now int64) (units, leaves int64) {
 	for _, p := range c.counted() {
 		window := min(window, p.Longest.Milliseconds())
@@ -175,7 +175,7 @@ func (c *changing) ask(t *rapid.T, took bool) {
 	}
 	u, err := method(c.Context(), c.now, c.key, cost)
 	if err == nil && u.Cached && !caches {
-		err = errors.New("recalled a denial that only Take may")
+		err = errors.New("a denial was recalled, which is allowed in Take only")
 	}
 	if caches && !u.Allowed && !u.Cached {
 		c.denied[c.now] = c.logs.clone()
@@ -188,7 +188,7 @@ func (c *changing) ask(t *rapid.T, took bool) {
 	}
 }
 
-// beside is a policy that denies nothing here.
+// beside is a policy that never denies in these histories.
 var beside = newLog("beside", core.PerMinute(1_000_000))
 
 // takeBeside is Take together with another policy.
@@ -200,7 +200,7 @@ func (c *changing) takeBeside(ctx context.Context, p *store.Log, key string, cos
 	return usages[1], nil
 }
 
-// beside has another process ask, which has the limits of before and knows all logs.
+// beside makes another process decide. It has earlier limits, and knows all logs.
 func (c *changing) beside(t *rapid.T) {
 	if len(c.earlier) == 0 {
 		return

@@ -7,9 +7,9 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// retryAfterRefunds: an earlier log whose units were all given back holds some again when
-// the window has moved on: what was given back counts no more before its request leaves.
-// RetryAfter waits for that.
+// retryAfterRefunds checks an earlier log whose units were all given back. The log can
+// hold some again after the window has moved on: a refund stops counting before its
+// request leaves. RetryAfter includes that.
 func (h Harness) retryAfterRefunds(t *testing.T) {
 	s := h.subject(t)
 	refunds := newLog("p", core.Per(2, 4*ms), core.Refundable(0))
@@ -34,8 +34,8 @@ func (h Harness) retryAfterRefunds(t *testing.T) {
 	s.admits(p, "k", 1)
 }
 
-// recalled: a recalled denial stays true, and may leave out what others have added to the
-// log since the store denied. They have the same log with a larger limit.
+// recalled checks that a recalled denial stays true. It may leave out units that others
+// have added since the store denied. They use the same log with a larger limit.
 func (h Harness) recalled(t *testing.T) {
 	s := h.subject(t)
 	p, others := newLog("p", core.Per(1, 4*ms)), newLog("p", core.Per(2, 4*ms))
@@ -51,7 +51,7 @@ func (h Harness) recalled(t *testing.T) {
 	if u.Limits[0] != (store.LimitUsage{Used: used, FreeIn: 2 * ms}) || u.RetryAfter != wait {
 		t.Errorf("%+v, want %d used and RetryAfter %v", u, used, wait)
 	}
-	// The others took the place that the recalled denial promised.
+	// The others used the units that the recalled denial promised.
 	s.clock.Advance(2 * ms)
 	if u := s.denies(p, "k", 1); u.Cached || u.Limits[0].Used != 1 || u.RetryAfter != 2*ms {
 		t.Errorf("%+v, want a new denial with 1 used and RetryAfter 2ms", u)

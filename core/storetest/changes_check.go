@@ -7,11 +7,11 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// check compares what a store says with the definition, and records what it admitted.
+// check compares a store's usage with the definition, and records what was admitted.
 //
-// A recalled denial must still be one. It does not count what others have added since the
-// store denied, and so tells of the logs of that time, exactly. Others that share a log
-// are other processes, and in this one policies of the same log with other limits.
+// A recalled denial must still be a denial. It does not count units that others have
+// added since the store denied, so it must match the logs of that time exactly. Others
+// that share a log are other processes, or policies of the same log with other limits.
 func (c *changing) check(u store.Usage, cost int64, took bool, clock int64) error {
 	if allowed := c.room(cost, clock); !c.steps {
 		now := c.logs
@@ -44,11 +44,11 @@ func (c *changing) checkExactly(u store.Usage, cost int64, allowed, entered bool
 	wait := u.RetryAfter.Milliseconds()
 	switch {
 	case allowed && wait != 0:
-		return fmt.Errorf("RetryAfter %dms, and it fits now", wait)
+		return fmt.Errorf("RetryAfter %dms, but it fits now", wait)
 	case !allowed && (wait < 1 || !c.room(cost, now+wait)):
-		return fmt.Errorf("RetryAfter %dms, and then it does not fit", wait)
+		return fmt.Errorf("RetryAfter %dms, but it does not fit then", wait)
 	case !allowed && c.room(cost, now+wait-1):
-		return fmt.Errorf("RetryAfter %dms, and a millisecond before it fits", wait)
+		return fmt.Errorf("RetryAfter %dms, but it fits a millisecond before", wait)
 	}
 	reset := int64(0)
 	for _, p := range c.counted() {
@@ -88,8 +88,8 @@ func (c *changing) checkExactly(u store.Usage, cost int64, allowed, entered bool
 	return nil
 }
 
-// checkDefinition adds up what all logs have admitted, by the clock that never steps,
-// in each window that ends now. No log counts for longer than its own longest window.
+// checkDefinition sums the units in all logs, by the clock that never steps, in each
+// window that ends now. No log counts for longer than its own longest window.
 func (c *changing) checkDefinition() error {
 	for _, l := range c.now.Limits {
 		sum := int64(0)
@@ -107,8 +107,8 @@ func (c *changing) checkDefinition() error {
 	return c.checkShortest()
 }
 
-// checkShortest checks what all logs together promise, whatever they count: no window of
-// the shortest length in force has more units than the largest limit in force.
+// checkShortest checks the guarantee for all logs together. No window of the shortest
+// length in force has more units than the largest limit in force.
 func (c *changing) checkShortest() error {
 	shortest, largest, sum := store.MaxWindow, int64(0), int64(0)
 	for _, p := range c.counted() {

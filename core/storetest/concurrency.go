@@ -10,11 +10,10 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// callers is how many ask at once.
+// callers is the number of concurrent callers.
 const callers = 1000
 
-// concurrency: of any number of callers at once exactly as many are admitted
-// as the limits say.
+// concurrency checks that concurrent callers are admitted exactly up to the limits.
 func (h Harness) concurrency(t *testing.T) {
 	policies := map[string]*store.Log{
 		"counted": newLog("counted", core.PerMinute(137)),
@@ -38,12 +37,13 @@ func (h Harness) concurrency(t *testing.T) {
 				}
 			})
 			if admitted.Load() != 137 || highest.Load() != 137 {
-				t.Errorf("of %d callers %d were admitted and told of up to %d units used, want 137", callers, admitted.Load(), highest.Load())
+				t.Errorf("of %d callers %d were admitted, with up to %d units used, want 137", callers, admitted.Load(), highest.Load())
 			}
 		})
 	}
 	t.Run("refunds", func(t *testing.T) {
-		// Whoever got in gives back at once: no more than the limit are inside.
+		// Each admitted caller gives its unit back at once. At no time are more callers
+		// admitted than the limit.
 		s := h.subject(t)
 		p := newLog("p", core.PerMinute(7), core.Refundable(0))
 		var inside, admitted atomic.Int64
@@ -77,7 +77,8 @@ func (h Harness) concurrency(t *testing.T) {
 		}
 		var admitted atomic.Int64
 		together(t, func(i int) {
-			// Stores that lock log by log must not do it in the order of the call.
+			// A store that locks several logs must not lock them in the order of the
+			// call.
 			mine := []store.Charge{asks[i%3], asks[(i+1)%3], asks[(i+2)%3]}
 			usages := s.takeAll(mine...)
 			if usages[0].Allowed && usages[1].Allowed && usages[2].Allowed {
@@ -103,7 +104,7 @@ func (h Harness) concurrency(t *testing.T) {
 				units.Add(cost)
 			}
 		})
-		// A cost of 1 is asked for often enough to fill the last place.
+		// Charges of cost 1 are frequent enough to fill the last unit.
 		if got := units.Load(); got != 1000 {
 			t.Errorf("%d units were admitted, want 1000", got)
 		}
@@ -125,9 +126,9 @@ func together(t *testing.T, call func(i int)) {
 	all.Wait()
 }
 
-// realTime: the same on the store's own clock: no interval holds more than the
-// limit, and what is denied gets in after its wait. The caller's clock is not
-// the store's, so times are compared with what a call may have taken.
+// realTime checks the same on the store's own clock. No interval has more units than the
+// limit, and a denied request is admitted after its wait. The caller's clock differs from
+// the store's, so times are compared with the possible duration of a call.
 func (h Harness) realTime(t *testing.T) {
 	everyLayout(t, core.Per(20, 50*ms), func(t *testing.T, p *store.Log) {
 		s := h.NewReal(t)
@@ -158,7 +159,7 @@ func (h Harness) realTime(t *testing.T) {
 			t.Errorf("%d admitted in half a second at 20 per 50ms", len(admitted))
 		}
 		for i := 20; i < len(admitted); i++ {
-			// The longest that can have passed between these two decisions.
+			// The longest possible time between these two decisions.
 			if passed := admitted[i].answered.Sub(admitted[i-20].sent); passed < 50*ms-ms {
 				t.Errorf("21 admitted within %v", passed)
 			}

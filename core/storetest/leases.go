@@ -12,7 +12,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// use is the units that a request has used, and when.
+// use is the units that a request used, and the time of use.
 type use struct {
 	at    time.Time
 	units int64
@@ -28,9 +28,9 @@ func usedIn(uses []use, window time.Duration, now time.Time) (units int64) {
 	return units
 }
 
-// leases checks random histories of a leased log: no window of the policy's length has
+// leases checks random histories of a leased log. No window of the policy's length has
 // more uses than its limit, whenever the units were taken. A store without leases must
-// decide as for a policy without leases.
+// decide like for a policy without leases.
 func (h Harness) leases(t *testing.T) {
 	for name, costs := range map[string]bool{"Requests": false, "Costs": true} {
 		t.Run(name, func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 
 const ms = time.Millisecond
 
-// boundary: an entry counts for exactly its window, to the millisecond.
+// boundary checks that an entry counts for exactly its window, to the millisecond.
 func (h Harness) boundary(t *testing.T) {
 	everyLayout(t, core.Per(2, 100*ms), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
@@ -22,11 +22,11 @@ func (h Harness) boundary(t *testing.T) {
 			t.Errorf("at 99ms: RetryAfter %v, ResetAfter %v, want 1ms and 41ms", u.RetryAfter, u.ResetAfter)
 		}
 		s.clock.Advance(ms)
-		s.admits(p, "k", 1) // at 100: the first has left
+		s.admits(p, "k", 1) // the first entry has left
 		if u := s.denies(p, "k", 1); u.RetryAfter != 40*ms {
 			t.Errorf("at 100ms: RetryAfter %v, want 40ms", u.RetryAfter)
 		}
-		// A window aligned to anything would start afresh somewhere in here.
+		// An aligned window would start somewhere in this interval.
 		for at := 101; at < 140; at++ {
 			s.clock.Advance(ms)
 			s.denies(p, "k", 1)
@@ -36,8 +36,8 @@ func (h Harness) boundary(t *testing.T) {
 	})
 }
 
-// retryAfter: waiting it out gets in, and a millisecond less does not, for
-// entries of any cost.
+// retryAfter checks that a request is admitted after the wait, and not a millisecond
+// before, for entries of any cost.
 func (h Harness) retryAfter(t *testing.T) {
 	everyLayout(t, core.Per(3, time.Second), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
@@ -74,7 +74,7 @@ func (h Harness) retryAfter(t *testing.T) {
 	})
 }
 
-// waitsOut asks until the cost is denied, and checks the wait that it is told.
+// waitsOut takes until the cost is denied, and checks the wait.
 func (s *subject) waitsOut(p *store.Log, cost int64) {
 	s.Helper()
 	u := s.take(p, "k", cost)
@@ -90,7 +90,7 @@ func (s *subject) waitsOut(p *store.Log, cost int64) {
 	s.admits(p, "k", cost)
 }
 
-// severalLimits: all or nothing, and each limit holds for itself.
+// severalLimits checks that a charge is all or nothing, and that each limit holds.
 func (h Harness) severalLimits(t *testing.T) {
 	s := h.subject(t)
 	p := newLog("p", core.Per(2, 100*ms), core.Per(3, time.Second))
@@ -105,7 +105,7 @@ func (h Harness) severalLimits(t *testing.T) {
 	if u.RetryAfter != 900*ms || u.Limits[0].Used != 1 || u.Limits[1].Used != 3 {
 		t.Errorf("a denial by the second limit took from the first: %+v", u)
 	}
-	// However often it is denied, nothing is taken.
+	// Repeated denials take nothing.
 	for range 50 {
 		s.denies(p, "k", 1)
 	}
@@ -114,8 +114,8 @@ func (h Harness) severalLimits(t *testing.T) {
 	s.admits(p, "k", 1)
 }
 
-// changedLimit: a log outlives a change of the limit alone. While more is used
-// than a lowered limit admits, Retry-After waits for enough to leave.
+// changedLimit checks that a log survives a change of the limit alone. If more is used
+// than a lowered limit admits, RetryAfter waits until enough has left.
 func (h Harness) changedLimit(t *testing.T) {
 	everyLayout(t, core.Per(5, time.Second), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
@@ -140,7 +140,7 @@ func (h Harness) changedLimit(t *testing.T) {
 	})
 }
 
-// loweredFar: one wait gets in after a limit was lowered by thousands.
+// loweredFar checks that one wait is enough after a limit was lowered by thousands.
 func (h Harness) loweredFar(t *testing.T) {
 	everyLayout(t, core.Per(3000, 6*time.Second), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
@@ -150,7 +150,7 @@ func (h Harness) loweredFar(t *testing.T) {
 		}
 		for _, most := range []int64{2990, 2000, 1200, 50} {
 			lowered := withLimits(p, core.Per(most, 6*time.Second))
-			// The first was admitted 3000 ms ago.
+			// The first request was admitted 3000 ms ago.
 			want := time.Duration(3000-most)*ms + 3*time.Second
 			if u := s.denies(lowered, "k", 1); u.RetryAfter != want {
 				t.Errorf("lowered to %d: RetryAfter %v, want %v", most, u.RetryAfter, want)
@@ -169,7 +169,7 @@ func (h Harness) loweredFar(t *testing.T) {
 	})
 }
 
-// extremes: the bounds of limits and windows work as everything between them.
+// extremes checks the smallest and largest limits and windows.
 func (h Harness) extremes(t *testing.T) {
 	everyLayout(t, core.Per(1, store.MinWindow), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
@@ -220,8 +220,8 @@ func (h Harness) extremes(t *testing.T) {
 	})
 }
 
-// clockStepsBack: nothing fails, the log goes on from its newest entry, and
-// nobody is blocked for longer than the step.
+// clockStepsBack checks that nothing fails after a step back. The log continues from its
+// newest entry, and no key is blocked for longer than the step.
 func (h Harness) clockStepsBack(t *testing.T) {
 	everyLayout(t, core.Per(2, time.Second), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)

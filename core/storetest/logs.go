@@ -12,7 +12,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// peek: it says what Take would find, takes nothing, and makes no log.
+// peek checks that Peek returns the decision of Take, takes nothing, and makes no log.
 func (h Harness) peek(t *testing.T) {
 	everyLayout(t, core.Per(2, time.Second), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
@@ -43,7 +43,7 @@ func (h Harness) peek(t *testing.T) {
 	})
 }
 
-// reset: all units are back, of this key and policy only.
+// reset checks that all units are given back, of this key and policy only.
 func (h Harness) reset(t *testing.T) {
 	everyLayout(t, core.Per(1, time.Minute), func(t *testing.T, p *store.Log) {
 		s := h.subject(t)
@@ -61,7 +61,7 @@ func (h Harness) reset(t *testing.T) {
 	})
 }
 
-// apart: logs of different keys, policies, windows and layouts never mix.
+// apart checks that logs of different keys, policies, windows and layouts never mix.
 func (h Harness) apart(t *testing.T) {
 	s := h.subject(t)
 	policies := []*store.Log{
@@ -84,7 +84,7 @@ func (h Harness) apart(t *testing.T) {
 	}
 }
 
-// hostileKeys: whatever is in a key, it is a key of its own.
+// hostileKeys checks that each key has a log of its own, whatever bytes it has.
 func (h Harness) hostileKeys(t *testing.T) {
 	keys := []string{
 		" ", "\x00", "\x00\x00", "{", "}", "{}", "{a}", "{a}b", "a", "a:b", "a:b:c", "*", "?", "[a]",
@@ -110,8 +110,8 @@ func (h Harness) hostileKeys(t *testing.T) {
 	})
 }
 
-// timeToLive: after every admission the log is kept for at least its window,
-// and after two windows without one it is gone.
+// timeToLive checks how long a log is kept: after every admission for at least its
+// window. It is deleted at most two windows after the last admission.
 func (h Harness) timeToLive(t *testing.T) {
 	if h.TimeToLive == nil {
 		return
@@ -142,7 +142,7 @@ func (h Harness) timeToLive(t *testing.T) {
 				}
 				s.clock.Advance(time.Duration(i*i%67) * ms)
 			}
-			// Looking trims too, and must leave enough for what comes after it.
+			// Reading also trims. It must leave enough for later decisions.
 			s.clock.Advance(10 * p.Longest)
 			for _, wait := range []time.Duration{0, 90, 15} {
 				s.clock.Advance(wait * ms)
@@ -156,7 +156,8 @@ func (h Harness) timeToLive(t *testing.T) {
 			if ttl := h.TimeToLive(t, s.Store, p, "k"); ttl < p.Longest {
 				t.Fatalf("the log lives for %v after a peek and an admission, want at least %v", ttl, p.Longest)
 			}
-			// A log whose newest entry is ahead of the clock is kept as long.
+			// A log whose newest entry is ahead of the clock is kept as long after that
+			// entry.
 			s.clock.Advance(10 * p.Longest)
 			s.admits(p, "k", 1)
 			s.clock.Advance(-time.Second)
@@ -173,7 +174,7 @@ func (h Harness) timeToLive(t *testing.T) {
 	}
 }
 
-// context: a caller that has given up is not charged.
+// context checks that a canceled caller is not charged.
 func (h Harness) context(t *testing.T) {
 	s := h.subject(t)
 	p := newLog("p", core.Per(1, time.Minute))
@@ -194,7 +195,7 @@ func (h Harness) context(t *testing.T) {
 	}
 }
 
-// close: it may be called twice, and after it the store says so.
+// close checks that a second Close is allowed, and that later calls return an error.
 func (h Harness) close(t *testing.T) {
 	s := h.NewReal(t)
 	p := newLog("p", core.PerMinute(1))

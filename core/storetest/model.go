@@ -8,39 +8,38 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// model is the definition of a policy by brute force: it keeps everything that
-// was ever admitted on one log and adds it up anew for every question. Times are
-// in milliseconds.
+// model is the definition of a policy by brute force. It keeps all admissions on one log,
+// and adds them up for every call. Times are in milliseconds.
 type model struct {
 	log     *store.Log
 	entries []entry
-	highest int64 // latest clock at which the store may have looked at the log
+	highest int64 // latest clock at which the store may have read the log
 
-	// The slowest refund in the stretch of one window that has the newest entry,
-	// and in the stretch before: what the store knows of them.
+	// The slowest refund in the stretch of one window with the newest entry, and in the
+	// stretch before, as the store has them.
 	lag, lagBefore int64
 
-	requests []*request // all that were admitted, also before a reset
+	requests []*request // all admitted requests, including those before a reset
 }
 
-// request is one that can be settled.
+// request is a request that can be settled.
 type request struct {
 	id      store.EntryID
 	cost    int64
 	settled bool
 }
 
-// forget is what a reset does.
+// forget applies a reset.
 func (m *model) forget() { *m = model{log: m.log, requests: m.requests} }
 
 type entry struct {
-	time  int64 // as recorded, by the store's clock
-	asked int64 // as recorded at first, before others of its slice
+	time  int64 // as recorded by the store's clock
+	asked int64 // as first recorded, before others in its slice
 	real  int64 // by a clock that never steps
-	cost  int64 // of a request or of what it was charged later
-	back  int64 // given back by this entry, which is a refund
-	given int64 // given back of this request, by others
-	joins bool  // the entry before it, in a slice that they share
+	cost  int64 // of a request, or of a later charge for it
+	back  int64 // units that this entry, a refund, gives back
+	given int64 // units of this request given back by other entries
+	joins bool  // shares a slice with the entry before it
 	id    store.EntryID
 }
 
@@ -51,9 +50,9 @@ func (m *model) last() int64 {
 	return m.entries[len(m.entries)-1].time
 }
 
-// used is the units recorded in the window that ends at now, and the time of
-// the first entry in it. A refund counts if it is later than the window's start
-// by more than the slowest refund takes: see core.Refundable.
+// used returns the units recorded in the window that ends at now, and the time of the
+// first entry in it. A refund counts if it is later than the window's start by more than
+// the slowest refund takes: see core.Refundable.
 func (m *model) used(window, now int64) (units, first int64) {
 	found := false
 	for _, e := range m.entries {
@@ -81,14 +80,14 @@ func (m *model) room(cost, now int64) bool {
 	return true
 }
 
-// checkWait checks that a cost that does not fit at now fits after a wait, and
-// not a millisecond before. If nothing was given back, there is one such wait.
+// checkWait checks that a cost that does not fit at now fits after a wait, and not a
+// millisecond before. Without refunds there is one such wait.
 func (m *model) checkWait(wait, cost, now int64) error {
 	if wait < 1 || !m.room(cost, now+wait) {
-		return fmt.Errorf("RetryAfter %dms, and then it does not fit", wait)
+		return fmt.Errorf("RetryAfter %dms, but it does not fit then", wait)
 	}
 	if m.room(cost, now+wait-1) {
-		return fmt.Errorf("RetryAfter %dms, and a millisecond before it fits", wait)
+		return fmt.Errorf("RetryAfter %dms, but it fits a millisecond before", wait)
 	}
 	if m.log.Refundable() {
 		return nil
@@ -96,7 +95,7 @@ func (m *model) checkWait(wait, cost, now int64) error {
 	for _, e := range m.entries {
 		for _, l := range m.log.Limits {
 			if at := e.time + l.Window.Milliseconds(); at > now && at < now+wait && m.room(cost, at) {
-				return fmt.Errorf("RetryAfter %dms, and after %dms it fits", wait, at-now)
+				return fmt.Errorf("RetryAfter %dms, but it fits after %dms", wait, at-now)
 			}
 		}
 	}
@@ -111,8 +110,8 @@ func (m *model) record(e entry) {
 	} else if stretches == 1 {
 		m.lag, m.lagBefore = 0, m.lag
 	}
-	// Those of one slice have the time of the newest. Others of the log do not, which a
-	// policy without slices has written.
+	// Entries of one slice have the time of the newest. Entries written by a policy
+	// without slices have their own times.
 	if slice := m.log.Slice.Milliseconds(); slice > 0 && e.time/slice == m.last()/slice {
 		e.joins = len(m.entries) > 0
 		for i := len(m.entries) - 1; i >= 0; i-- {
@@ -125,8 +124,8 @@ func (m *model) record(e entry) {
 	m.entries = append(m.entries, e)
 }
 
-// check compares what a store says with the definition, and records what it
-// admitted. clock is the store's time, real one that never steps.
+// check compares a store's usage with the definition, and records what was admitted.
+// clock is the store's time, and real the time of a clock that never steps.
 func (m *model) check(u store.Usage, cost int64, took bool, clock, real int64) error {
 	m.highest = max(m.highest, clock)
 	if clock == m.highest {
@@ -151,14 +150,14 @@ func (m *model) check(u store.Usage, cost int64, took bool, clock, real int64) e
 	return nil
 }
 
-// checkExactly holds while the clock has never been later than now.
+// checkExactly checks the usage if the clock has never been later than now.
 func (m *model) checkExactly(u store.Usage, cost int64, took bool, now int64) error {
 	allowed := m.room(cost, now)
 	if u.Allowed != allowed {
 		return fmt.Errorf("allowed %v, want %v", u.Allowed, allowed)
 	}
 	if wait := u.RetryAfter.Milliseconds(); allowed && wait != 0 {
-		return fmt.Errorf("RetryAfter %dms, and it fits now", wait)
+		return fmt.Errorf("RetryAfter %dms, but it fits now", wait)
 	} else if !allowed {
 		if err := m.checkWait(wait, cost, now); err != nil {
 			return err
@@ -211,7 +210,7 @@ func (m *model) checkLimit(u store.LimitUsage, l store.Limit, cost int64, entere
 	return nil
 }
 
-// checkLateness: units of a coarse log come back at most a slice late.
+// checkLateness checks that units of a coarse log come back at most a slice late.
 func (m *model) checkLateness(got int64, l store.Limit, cost int64, entered bool, now int64) error {
 	if m.log.Slice == 0 {
 		return nil
@@ -226,16 +225,16 @@ func (m *model) checkLateness(got int64, l store.Limit, cost int64, entered bool
 		most += cost
 	}
 	if got > most {
-		return fmt.Errorf("used %d, of which some were to be back a slice ago: want at most %d", got, most)
+		return fmt.Errorf("used %d, but some units should be back since a slice: want at most %d", got, most)
 	}
 	return nil
 }
 
-// checkSteppedBack holds when the clock has been later than now. A store may
-// have forgotten what had left the window by then, or not: either is right, but
-// it must not block for longer than the clock stepped back.
+// checkSteppedBack checks the usage if the clock has been later than now. A store may
+// have dropped entries that had left the window by then. It must not block for longer
+// than the clock stepped back.
 func (m *model) checkSteppedBack(u store.Usage, cost, clock int64) error {
-	must, may := true, true // be allowed
+	must, may := true, true // whether it must or may be allowed
 	for _, l := range m.log.Limits {
 		window := l.Window.Milliseconds()
 		if most, _ := m.used(window, max(clock, m.last())); most+cost > l.Max {
@@ -246,7 +245,7 @@ func (m *model) checkSteppedBack(u store.Usage, cost, clock int64) error {
 		}
 	}
 	if m.log.Refundable() {
-		// What was given back may count again later.
+		// Units that were given back may count again later.
 		must, may = false, true
 	}
 	if must && !u.Allowed || !may && u.Allowed {
@@ -259,9 +258,9 @@ func (m *model) checkSteppedBack(u store.Usage, cost, clock int64) error {
 	return nil
 }
 
-// checkDefinition adds up the interval that ends with the newest entry, by the
-// clock that never steps, without what was given back: every other interval was
-// checked before, or has less.
+// checkDefinition sums the interval that ends with the newest entry, by the clock that
+// never steps, without refunded units. Every other interval was checked before, or has
+// less.
 func (m *model) checkDefinition(real int64) error {
 	for _, l := range m.log.Limits {
 		sum := int64(0)
@@ -277,9 +276,8 @@ func (m *model) checkDefinition(real int64) error {
 	return nil
 }
 
-// settled compares what a store said to a correction with what it should have,
-// and records it. While the clock has been later than now, a store may have
-// forgotten the request.
+// settled compares a store's result of a correction with the expected one, and records
+// it. If the clock has been later than now, a store may have dropped the request.
 func (m *model) settled(accepted bool, id store.EntryID, correction, clock, real int64) error {
 	steppedBack := clock < m.highest
 	m.highest = max(m.highest, clock)

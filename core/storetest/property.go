@@ -12,16 +12,16 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// property compares random histories with the model. More of them:
+// property compares random histories with the model. For more histories:
 //
 //	go test -run Property -rapid.checks=10000
 func (h Harness) property(t *testing.T) {
 	h.histories(t, nil, map[string]course{"": {}, "ClockStepsBack": {back: true}, "OddClock": {odd: true}})
 }
 
-// Degraded compares random histories with the model, as [Run] does, on stores that
-// refuse some calls, such as one whose server lacks a command. refused reports whether
-// an error is such a refusal. A refused call must have counted nothing.
+// Degraded compares random histories with the model, as [Run] does, on stores that reject
+// some calls, such as a store whose server lacks a command. refused reports whether an
+// error is such a rejection. A rejected call must have counted nothing.
 func Degraded(t *testing.T, h Harness, refused func(error) bool) {
 	h.histories(t, refused, map[string]course{"": {}})
 }
@@ -63,14 +63,13 @@ func (h Harness) histories(t *testing.T, refused func(error) bool, courses map[s
 	}
 }
 
-// oddTimes are milliseconds: 1970, where a machine without a battery starts, and
-// seconds before and after the times at which their digits become 13 and 14, in 2001
-// and 2286.
+// oddTimes are in milliseconds: 1970, where a machine without a battery starts, and times
+// around those in 2001 and 2286 at which the count of digits becomes 13 and 14.
 var oddTimes = []int64{1, 50, 5000, 1e12 - 3000, 1e12 + 1, 1e13 - 3000, 1e13 + 1}
 
-// course is how the clock of a history goes: forward, unless it says more.
+// course is the course of a history's clock. The zero course only goes forward.
 type course struct {
-	back bool // steps back now and then
+	back bool // steps back sometimes
 	odd  bool // starts at one of oddTimes, and jumps to today
 }
 
@@ -79,14 +78,14 @@ type run struct {
 	*subject
 	course
 	today   time.Time
-	refused func(error) bool // of errors that are no fault; nil for none
+	refused func(error) bool // reports an expected error; nil for none
 }
 
-// refuses reports whether an error is a refusal that the test expects.
+// refuses reports whether an error is an expected rejection.
 func (s *run) refuses(err error) bool { return err != nil && s.refused != nil && s.refused(err) }
 
-// randomPolicy has from 1 to limits limits, small enough that histories reach
-// them.
+// randomPolicy returns a policy with 1 to limits limits, small enough that histories
+// reach them.
 func randomPolicy(t *rapid.T, limits int, options []core.PolicyOption) *store.Log {
 	options = append([]core.PolicyOption(nil), options...)
 	windows := rapid.SliceOfNDistinct(rapid.OneOf(rapid.Int64Range(4, 20), rapid.Int64Range(4, 5000)), 1, limits, rapid.ID[int64]).Draw(t, "windows")
@@ -100,7 +99,7 @@ func randomMax(t *rapid.T) int64 {
 	return rapid.OneOf(rapid.Int64Range(1, 5), rapid.Int64Range(1, 300)).Draw(t, "max")
 }
 
-// otherMax is the policy with other units in the same windows.
+// otherMax returns the policy with other units in the same windows.
 func otherMax(t *rapid.T, p *store.Log) *store.Log {
 	var limits []core.Limit
 	for _, l := range p.Limits {
@@ -134,7 +133,7 @@ func (s *run) history(t *rapid.T, p *store.Log, prefix string) {
 	wait := func(ms int64) {
 		s.clock.Advance(time.Duration(ms) * time.Millisecond)
 		real += ms
-		for _, m := range models { // a store may look for expired logs at any time
+		for _, m := range models { // a store may delete expired logs at any time
 			m.highest = max(m.highest, s.clock.Now().UnixMilli())
 		}
 	}
@@ -195,7 +194,7 @@ func (s *run) history(t *rapid.T, p *store.Log, prefix string) {
 	t.Repeat(actions)
 }
 
-// settle corrects a random request, each at most once.
+// settle corrects a random request, each request at most once.
 func (s *subject) settle(t *rapid.T, p *store.Log, key string, m *model, real int64, steps bool) {
 	(&run{subject: s, course: course{back: steps}}).correct(t, p, key, m, real)
 }
@@ -210,7 +209,7 @@ func (s *run) correct(t *rapid.T, p *store.Log, key string, m *model, real int64
 	if len(open) == 0 {
 		return
 	}
-	// Mostly one of the newest.
+	// Usually one of the newest requests.
 	r := open[max(0, len(open)-1-rapid.IntRange(0, 5).Draw(t, "request"))]
 	correction := -rapid.OneOf(rapid.Just(r.cost), rapid.Int64Range(1, r.cost)).Draw(t, "back")
 	if p.VariableCost && !s.back && !s.odd && rapid.IntRange(0, 3).Draw(t, "charge") == 0 {
@@ -240,7 +239,7 @@ func randomCost(t *rapid.T, p *store.Log) int64 {
 	return rapid.OneOf(rapid.Just(int64(1)), rapid.Int64Range(1, smallest)).Draw(t, "cost")
 }
 
-// randomWait is mostly short, and often ends right at the edge of a window.
+// randomWait returns a wait. Most are short, and many end at the edge of a window.
 func (s *subject) randomWait(t *rapid.T, p *store.Log) int64 {
 	window := p.Limits[rapid.IntRange(0, len(p.Limits)-1).Draw(t, "limit")].Window.Milliseconds()
 	edge := rapid.SampledFrom([]int64{window - 1, window, window + 1, 2*window - 1, 2 * window, 2*window + 1})

@@ -9,7 +9,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// refund gives back units of a request, and is expected to.
+// refund gives back units of a request, and checks that this succeeds.
 func (s *subject) refund(p *store.Log, u store.Usage, units int64) {
 	s.Helper()
 	if err := s.Settle(s.Context(), p, "k", u.Entry, -units); err != nil {
@@ -17,7 +17,7 @@ func (s *subject) refund(p *store.Log, u store.Usage, units int64) {
 	}
 }
 
-// used checks what is used of the first limit.
+// used checks the use of the first limit.
 func (s *subject) used(p *store.Log, want int64) {
 	s.Helper()
 	if u := s.look(p, "k", 1); u.Limits[0].Used != want {
@@ -25,7 +25,7 @@ func (s *subject) used(p *store.Log, want int64) {
 	}
 }
 
-// refunds: what is given back is back at once, once, and for as long as it
+// refunds checks that refunded units are available at once, once, and for as long as they
 // would have been used.
 func (h Harness) refunds(t *testing.T) {
 	p := newLog("p", core.Per(3, time.Second), core.Refundable(200*ms))
@@ -46,14 +46,14 @@ func (h Harness) refunds(t *testing.T) {
 		s.clock.Advance(30 * ms)
 		s.refund(p, u, 1)
 		for at := 30; at < 1000; at++ {
-			// Refunds have taken up to 30 ms: the request's own at 1000 ms is safe
-			// to leave out until its refund might be one of a request before.
+			// Refunds have taken up to 30 ms. The refund of the request at 1000 ms is
+			// left out until it can't be the refund of an earlier request.
 			s.used(p, 0)
 			s.clock.Advance(ms)
 		}
 		s.used(p, 0)
 
-		// A slower refund makes it unsure for longer, and no longer than that.
+		// After a slower refund this takes longer, but not longer than that refund took.
 		first := s.admits(p, "k", 1) // at 1000
 		s.clock.Advance(10 * ms)
 		s.refund(p, first, 1)
@@ -63,7 +63,7 @@ func (h Harness) refunds(t *testing.T) {
 		for at := 1160; at < 2100; at++ {
 			want := int64(0)
 			if at >= 1010+1000-150 && at < 2000 {
-				want = 1 // the first one again
+				want = 1 // the first request again
 			}
 			s.used(p, want)
 			s.clock.Advance(ms)
@@ -93,7 +93,7 @@ func (h Harness) refunds(t *testing.T) {
 				t.Errorf("a refund of %+v after a reset: %v, want ErrTooLate", entry, err)
 			}
 		}
-		// One that looks the same, at the same time.
+		// A new entry that looks the same, at the same time.
 		s.admits(p, "k", 1)
 		if err := s.Settle(t.Context(), p, "k", old.Entry, -1); !errors.Is(err, store.ErrTooLate) {
 			t.Errorf("a refund of another log's entry: %v, want ErrTooLate", err)
@@ -112,7 +112,7 @@ func (h Harness) refunds(t *testing.T) {
 	})
 }
 
-// settlements: what a request took is corrected to what it used, up and down.
+// settlements checks that charges are corrected to the use, up and down.
 func (h Harness) settlements(t *testing.T) {
 	p := newLog("p", core.Per(100, time.Second), core.VariableCost(), core.Refundable(0))
 	s := h.subject(t)
@@ -125,7 +125,7 @@ func (h Harness) settlements(t *testing.T) {
 	if err := s.Settle(t.Context(), p, "k", u.Entry, 25); err != nil {
 		t.Fatal(err)
 	}
-	s.used(p, 125) // beyond the limit, since it has been used
+	s.used(p, 125) // above the limit, since it was used
 	s.clock.Advance(900 * ms)
 	s.used(p, 115)
 	if u := s.denies(p, "k", 1); u.RetryAfter != 100*ms {
@@ -134,7 +134,7 @@ func (h Harness) settlements(t *testing.T) {
 	s.clock.Advance(100 * ms)
 	s.admits(p, "k", 100)
 	s.used(p, 100)
-	// A charge counts also when its request is not there any more.
+	// A charge counts even if its request has left the log.
 	s.clock.Advance(time.Minute)
 	if err := s.Settle(t.Context(), p, "k", u.Entry, 7); err != nil {
 		t.Fatal(err)
@@ -145,8 +145,8 @@ func (h Harness) settlements(t *testing.T) {
 	}
 }
 
-// coarse: however many requests there are, a log has one entry a slice, and
-// units come back at most a slice late.
+// coarse checks that a log has at most one entry a slice, and that units come back at
+// most a slice late.
 func (h Harness) coarse(t *testing.T) {
 	p := newLog("p", core.Per(10_000, time.Second), core.VariableCost(), core.Coarse(10))
 	s := h.subject(t)
@@ -166,7 +166,7 @@ func (h Harness) coarse(t *testing.T) {
 	if u := s.look(p, "k", 1); u.Limits[0].Used < 2000 || u.Limits[0].Used > 2200 {
 		t.Errorf("%d units are used, want 2000 and up to a slice more", u.Limits[0].Used)
 	}
-	// The last entry is that of a slice that goes on.
+	// The last entry belongs to a slice that has not ended.
 	s.clock.Advance(time.Second)
 	s.used(p, 0)
 }

@@ -13,19 +13,19 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// follower is one of the processes that follow the rules in a store.
+// follower is a process that follows the rules in a store.
 type follower struct {
 	*subject
 	version string
 	rules   map[string]store.Rule // by ID
-	read    int                   // rules and IDs in the last answer
+	read    int                   // number of rules and IDs in the last response
 }
 
 func (s *subject) follower() *follower {
 	return &follower{subject: s, rules: make(map[string]store.Rule)}
 }
 
-// follow takes over what has changed.
+// follow reads the changes.
 func (f *follower) follow() {
 	f.Helper()
 	c, err := f.Rules(f.Context(), f.version)
@@ -76,14 +76,14 @@ func (s *subject) remove(id string, want bool) {
 	}
 }
 
-// pass lets time pass, whichever clock the rules end by.
+// pass lets time pass on the clock of the rules.
 func (s *subject) pass(d time.Duration) {
 	s.clock.Advance(d)
 	time.Sleep(d)
 }
 
-// rules: they are kept as they are, by ID, with a version that every change
-// changes, and end by the store's clock.
+// rules checks that rules are kept by ID without change. Each change changes the version,
+// and rules end by the store's clock.
 func (h Harness) rules(t *testing.T) {
 	s := h.subject(t)
 	f := s.follower()
@@ -130,13 +130,13 @@ func (h Harness) rules(t *testing.T) {
 	s.remove(block.ID, true)
 	s.remove(block.ID, false)
 	changed(1, ban, override, all)
-	// Several changes of one rule are one.
+	// Several changes of one rule count as one.
 	for range 3 {
 		s.set(block)
 		s.remove(block.ID, true)
 	}
 	changed(1, ban, override, all)
-	// One that has ended is as good as none, and makes room with the next change.
+	// A rule that has ended has no effect, and the next change removes it.
 	ended := store.Rule{ID: "ban key k", Text: "{}", Until: s.RuleTime().Add(20 * ms)}
 	s.set(ended)
 	f.follow()
@@ -144,7 +144,7 @@ func (h Harness) rules(t *testing.T) {
 	s.remove(ended.ID, false)
 	s.set(block)
 	changed(2, ban, block, override, all)
-	// Who knows another version, or one of another store, gets all.
+	// A reader with another version, or with a version of another store, gets all rules.
 	for _, version := range []string{"", "1", "12345678-9", "0-0", "a version", "99999999999999999999999999"} {
 		other := s.follower()
 		other.version = version
@@ -154,8 +154,8 @@ func (h Harness) rules(t *testing.T) {
 	}
 }
 
-// rulesFollowed: processes that follow at different times have the same rules, those
-// of a plain map that all changes are made to.
+// rulesFollowed checks that processes that read at different times have the same rules. A
+// plain map with all changes is the reference.
 func (h Harness) rulesFollowed(t *testing.T) {
 	s := h.subject(t)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -228,13 +228,13 @@ func (h Harness) rulesAtAnyNumber(t *testing.T) {
 	if err := s.SetRule(t.Context(), rule(store.MaxRules)); !errors.Is(err, store.ErrTooManyRules) {
 		t.Errorf("one more: %v, want ErrTooManyRules", err)
 	}
-	s.set(rule(5)) // is there
+	s.set(rule(5)) // replaces an existing rule
 	s.remove(rule(7).ID, true)
 	s.set(rule(store.MaxRules))
 	if one.follow(); one.read != 3 || len(one.rules) != store.MaxRules {
 		t.Errorf("%d changes and %d rules, want 3 and %d", one.read, len(one.rules), store.MaxRules)
 	}
 	if late.follow(); !reflect.DeepEqual(late.rules, one.rules) {
-		t.Errorf("who was away has %d rules, want %d", len(late.rules), len(one.rules))
+		t.Errorf("a late follower has %d rules, want %d", len(late.rules), len(one.rules))
 	}
 }

@@ -21,11 +21,10 @@ import (
 
 // Harness gives the suite access to a kind of store.
 type Harness struct {
-	// New makes an empty store that lives by clock. The suite closes it.
+	// New makes an empty store that uses clock. The suite closes it.
 	New func(t testing.TB, clock *Clock) store.Store
 
-	// NewReal makes an empty store that lives by its own clock. The suite
-	// closes it.
+	// NewReal makes an empty store with its own clock. The suite closes it.
 	NewReal func(t testing.TB) store.Store
 
 	// Apart reports whether TakeAll checks logs of different keys one by one, and
@@ -86,7 +85,7 @@ func (c *Clock) Now() time.Time { return time.UnixMilli(c.ms.Load()) }
 // Advance moves the time by d, or back if d is negative.
 func (c *Clock) Advance(d time.Duration) { c.ms.Add(d.Milliseconds()) }
 
-// subject is a store under test on a clock of its own.
+// subject is a store under test with a clock of its own.
 type subject struct {
 	store.Store
 	testing.TB

@@ -12,7 +12,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// together: all logs or none, whatever their layouts.
+// together checks that all logs are charged or none, in all layouts.
 func (h Harness) together(t *testing.T) {
 	t.Run("all or nothing", func(t *testing.T) {
 		s := h.subject(t)
@@ -69,16 +69,16 @@ func (h Harness) together(t *testing.T) {
 				want = 1
 			}
 			if u := s.look(api, key, 1); u.Limits[0].Used != want {
-				t.Errorf("request %d: what was taken in vain is not given back: %+v", i, u)
+				t.Errorf("request %d: units of a denied request are not given back: %+v", i, u)
 			}
 		}
-		// The first denies: the second is not touched.
+		// The first policy denies, so the second one is not charged.
 		s.clock.Advance(time.Second)
 		for i := range 4 {
 			s.takeAll(store.Charge{Log: api, Key: "service"}, store.Charge{Log: api, Key: fmt.Sprint("client-", i)})
 		}
 		if u := s.look(api, "client-3", 1); u.Limits[0].Used != 0 {
-			t.Errorf("taken in vain: %+v", u)
+			t.Errorf("charged for a denied request: %+v", u)
 		}
 	})
 	t.Run("apart", func(t *testing.T) {
