@@ -13,16 +13,16 @@ import (
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
-// Adapter is an adapter under test: its functions under their own names, and
-// what the suite's handlers need of the framework. C is the framework's
-// request context and M its middleware.
+// Adapter is an adapter under test: its functions under their own names, and the
+// functions of the framework that the suite's handlers need. C is the framework's request
+// context and M its middleware.
 type Adapter[C, M any] struct {
-	// Name is the adapter's package name, with which its panics begin.
+	// Name is the adapter's package name. Its panics begin with it.
 	Name string
 
-	// Lacks names the fields below that are nil since the framework has no such
-	// function: WithFrameworkErrors, SetContext or Refuse. The checks that need them
-	// are skipped. Any other nil field fails the suite.
+	// Lacks names the fields below that are nil because the framework has no such
+	// function: WithFrameworkErrors, SetContext or Refuse. The checks that need them are
+	// skipped. Any other nil field fails the suite.
 	Lacks []string
 
 	// Serve serves app on a free port of 127.0.0.1 until the test ends, behind
@@ -33,8 +33,8 @@ type Adapter[C, M any] struct {
 	FromContext func(C) (core.Decision, bool)
 	Decisions   func(C) []core.Decision
 
-	// Defaults returns the method New of a preset, and ZeroPreset is that of the zero
-	// Preset.
+	// Defaults returns the method New of a preset. ZeroPreset is the method New of the
+	// zero Preset.
 	Defaults   func(*core.Limiter, ...adapter.Option[C]) func(*core.Policy, ...adapter.Option[C]) M
 	ZeroPreset func(*core.Policy, ...adapter.Option[C]) M
 
@@ -64,8 +64,8 @@ type Adapter[C, M any] struct {
 	OnSuccess func(c C, status int) bool
 	OnFailure func(c C, status int) bool
 
-	// Header is a request field and Param a parameter of the path, as the
-	// framework gives them: not copied.
+	// Header is a request field and Param a parameter of the path, as the framework
+	// returns them: not copied.
 	Header func(c C, name string) string
 	Param  func(c C, name string) string
 
@@ -79,8 +79,8 @@ type Adapter[C, M any] struct {
 	// Forward passes the request to the router again, with another path.
 	Forward func(c C, path string) error
 
-	// Refuse refuses a request in the framework's own way, as a user's function does,
-	// such as with an error that has the status in it.
+	// Refuse rejects a request in the framework's own way, like a user's function, such
+	// as with an error that has a status.
 	Refuse func(c C, status int) error
 
 	// Endings are the ways in which a handler ends, by the names from [EndAbort] to
@@ -97,18 +97,18 @@ type App[C, M any] struct {
 	Groups []Group[C, M]
 
 	// OnError receives each error that the framework's own error handling receives. The
-	// framework then answers it as by default.
+	// framework then responds with its default.
 	OnError func(error)
 }
 
-// Group is some of an app's routes.
+// Group is a group of an app's routes.
 type Group[C, M any] struct {
 	Prefix string // of their paths, such as "/v1"; empty for routes in no group
 	Use    []M
 	Routes []Route[C, M]
 }
 
-// Route answers GET, HEAD and POST.
+// Route responds to GET, HEAD and POST.
 type Route[C, M any] struct {
 	Path    string // such as "/users/:id", after the group's prefix
 	Use     []M
@@ -123,7 +123,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 	for _, check := range []struct {
 		name  string
 		run   func(*testing.T, suite)
-		needs string // a field that may be lacking
+		needs string // a field that may be nil
 	}{
 		{"AppGroupRoute", checkPlacement, ""},
 		{"FieldsOfStackedPolicies", checkStackedFields, ""},
@@ -222,7 +222,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 	t.Run("Misuse", func(t *testing.T) { checkMisuse(t, a) })
 }
 
-// checkEndingsOf checks that each ending is there, or why it is not.
+// checkEndingsOf checks that each ending exists, or has a reason why not.
 func checkEndingsOf[C, M any](t *testing.T, a Adapter[C, M]) {
 	for _, name := range endings {
 		if e := a.Endings[name]; (e.Handler == nil) == (e.Without == "") {
@@ -231,7 +231,7 @@ func checkEndingsOf[C, M any](t *testing.T, a Adapter[C, M]) {
 	}
 }
 
-// checkFields checks that nothing is missing by accident.
+// checkFields checks that no field is nil by accident.
 func checkFields(t *testing.T, a any) {
 	v := reflect.ValueOf(a)
 	lacks := v.FieldByName("Lacks").Interface().([]string)

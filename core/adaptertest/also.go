@@ -10,8 +10,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// shop is a limiter, and one limit of three policies: 9 for an address, 2 an
-// hour for a user and 3 for the service.
+// shop returns a limiter, and one limit of three policies: 9 for an address, 2 an hour
+// for a user and 3 for the service.
 func shop(t *testing.T, o options) (limit, *spy) {
 	limiter, store := newSpy(t)
 	o.also = []also{
@@ -29,7 +29,8 @@ func checkAlso(t *testing.T, s suite) {
 		wantField("RateLimit-Policy", policies).
 		wantField("RateLimit", `"address";r=8;t=60, "user";r=1;t=3600, "service";r=2;t=60`)
 	w.get("/1", "X-User: alice").want(http.StatusOK)
-	// Denied by one: the others are shown too, and have counted nothing.
+	// Denied by one policy: the fields show the others too, and they have counted
+	// nothing.
 	w.get("/1", "X-User: alice").wantDeniedBy("user").
 		wantField("Retry-After", "3600").
 		wantField("RateLimit-Policy", policies).
@@ -37,7 +38,7 @@ func checkAlso(t *testing.T, s suite) {
 	w.get("/1", "X-User: bob").want(http.StatusOK).
 		wantField("RateLimit", `"address";r=6;t=60, "user";r=1;t=3600, "service";r=0;t=60`)
 	w.get("/1", "X-User: bob").wantDeniedBy("service").wantField("Retry-After", "60")
-	// Denied by two: the one that lasts longest comes first.
+	// Denied by two policies: the denial that lasts longest comes first.
 	w.get("/1", "X-User: alice").wantDeniedBy("user", "service").
 		wantField("Retry-After", "3600").
 		wantField("RateLimit", `"address";r=6;t=60, "user";r=0;t=3600, "service";r=0;t=60`)
@@ -74,7 +75,7 @@ func checkAlsoDecisions(t *testing.T, s suite) {
 	}
 }
 
-// names are the policies and keys of decisions.
+// names returns the policies and keys of decisions.
 func names(decisions []core.Decision) []string {
 	var all []string
 	for _, d := range decisions {
@@ -125,7 +126,7 @@ func checkAlsoDenied(t *testing.T, s suite) {
 	}
 }
 
-// Policies without costs count requests beside those with.
+// Policies without costs count requests, next to those with costs.
 func checkAlsoCost(t *testing.T, s suite) {
 	limiter, _ := newLimiter(t)
 	w := s.openRoute(t, limit{limiter, core.NewPolicy("requests", core.PerMinute(3)), options{
@@ -164,7 +165,7 @@ func checkAlsoTier(t *testing.T, s suite) {
 func checkAlsoKeys(t *testing.T, s suite) {
 	l, store := shop(t, options{})
 	w := s.openRoute(t, l)
-	// Without one of the keys the request is refused, and counted by nobody.
+	// A request that lacks one of the keys is rejected, and no policy counts it.
 	w.get("/1").want(http.StatusUnauthorized).wantProblem(unauthorized).wantField("RateLimit", "")
 	w.get("/1", "X-User: banned").want(http.StatusForbidden)
 	w.get("/1", "X-User: broken").want(http.StatusServiceUnavailable)
@@ -172,7 +173,7 @@ func checkAlsoKeys(t *testing.T, s suite) {
 		t.Errorf("the store was asked about %d logs for refused requests, and %d came through", n, w.handled())
 	}
 
-	// Two keys that turn out to be one are counted once.
+	// Two keys that are the same are counted once.
 	limiter, _ := newLimiter(t)
 	policy := core.NewPolicy("api", core.PerMinute(9))
 	w = s.openRoute(t, limit{limiter, policy, options{also: []also{
@@ -182,7 +183,7 @@ func checkAlsoKeys(t *testing.T, s suite) {
 	w.get("/1", "X-User: alice").want(http.StatusOK).wantField("RateLimit", `"api";r=7;t=60, "api-2";r=8;t=60`)
 }
 
-// Policies are known before the first request.
+// The limiter knows the policies before the first request.
 func checkKnownPolicies(t *testing.T, s suite) {
 	l, _ := shop(t, options{})
 	s.openRoute(t, l)

@@ -20,7 +20,7 @@ func checkDeniedAnswer(t *testing.T, s suite) {
 			t.Fatalf("%d requests handled, want %d", w.handled(), i+1)
 		}
 	}
-	clock.advance(3900 * time.Millisecond) // 6.1 s to wait are 7 in whole seconds
+	clock.advance(3900 * time.Millisecond) // a wait of 6.1 s is 7 whole seconds
 	w.get("/1").want(http.StatusTooManyRequests).
 		wantField("RateLimit-Policy", `"strict";q=5;w=10`).
 		wantField("RateLimit", `"strict";r=0;t=7`).
@@ -65,6 +65,6 @@ func checkHead(t *testing.T, s suite) {
 	if r.body != "" {
 		t.Errorf("body %q in answer to HEAD", r.body)
 	}
-	// A body sent after all would be read as the start of the next answer.
+	// A client would read a body sent here as the start of the next response.
 	w.get("/1").wantDeniedBy("api")
 }

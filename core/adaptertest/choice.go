@@ -57,9 +57,9 @@ func checkCostRefused(t *testing.T, s suite) {
 		t.Errorf("log %q, want one line about the function that fails", text)
 	}
 	if w.handled() != 0 {
-		t.Error("a refused request came through")
+		t.Error("a rejected request came through")
 	}
-	w.get("/1", "X-Cost: 10").want(http.StatusOK) // none of them took anything
+	w.get("/1", "X-Cost: 10").want(http.StatusOK) // no rejected request took anything
 }
 
 func checkSkip(t *testing.T, s suite) {
@@ -110,8 +110,8 @@ func checkTier(t *testing.T, s suite) {
 	w.get("/1", "X-Plan: pro").wantDeniedBy("pro")
 }
 
-// The policies that are found for requests need not all have what the options
-// are about, except for the cost: nobody is charged 1 for more by mistake.
+// The policies of requests need not all fit the options, except for the cost: no client
+// is charged 1 for more by mistake.
 func checkTierCost(t *testing.T, s suite) {
 	limiter, _ := newLimiter(t)
 	plain := core.NewPolicy("plain", core.PerMinute(9))

@@ -29,7 +29,7 @@ func checkFromContext(t *testing.T, s suite) {
 				t.Errorf("decision %d is %+v, want that of %v", i, d, policies[i])
 			}
 		}
-		all[2].Remaining = -1 // the slice is ours
+		all[2].Remaining = -1 // the caller owns the slice
 		d, ok := v.fromContext()
 		if !ok || d.Policy != policies[2] || d.Remaining != 2 || d.Limit != core.PerHour(3) {
 			t.Errorf("the newest decision is %+v, %v", d, ok)
@@ -58,7 +58,7 @@ func checkRequestContext(t *testing.T, s suite) {
 	type mark struct{}
 	limiter, store := newSpy(t)
 	w := s.openRoute(t, limit{limiter, core.NewPolicy("api", core.PerMinute(9)), options{
-		// Runs before the store is asked.
+		// This runs before the store is called.
 		skip: func(v visit) bool {
 			v.setContext(context.WithValue(context.Background(), mark{}, v.header("X-Mark")+"!"))
 			return false

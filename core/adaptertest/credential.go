@@ -9,13 +9,13 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// malformed is the answer to an Authorization field that has no single meaning.
+// malformed returns the response to an ambiguous Authorization field.
 func malformed(detail string) string {
 	return `{"title":"Bad Request","status":400,"detail":"` + detail + `"}`
 }
 
-// spellings returns an Authorization field for each way to write the scheme, with
-// each of the credentials and amounts of white space in turn.
+// spellings returns an Authorization field for each way to write the scheme, with each
+// credential and amount of white space in turn.
 func spellings(scheme string, credentials ...string) (fields []string) {
 	spaces := []string{" ", "  ", "\t", " \t ", "     "}
 	letters := strings.ToLower(scheme)
@@ -34,7 +34,7 @@ func spellings(scheme string, credentials ...string) (fields []string) {
 	return fields
 }
 
-// wantOneKey checks that all spellings of a credential are one client's.
+// wantOneKey checks that all spellings of a credential are counted as one client.
 func (s suite) wantOneKey(t *testing.T, k *key, want string, fields []string) {
 	t.Helper()
 	if len(fields) < 128 {
@@ -58,7 +58,7 @@ func checkKeyByBearer(t *testing.T, s suite) {
 	const token = "s3cret-of-alice"
 	s.wantOneKey(t, byBearer(), digest("bearer", token), spellings("bearer", token, token))
 
-	// The signature of a JSON Web Token has 2 bits that mean nothing, and padding.
+	// The signature of a JSON Web Token has 2 unused bits, and padding.
 	const jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
 	last := strings.TrimSuffix(jwt, "U")
 	s.wantOneKey(t, byBearer(), digest("bearer", jwt), spellings("bearer", jwt, last+"V", last+"W=", last+"X"))
@@ -82,8 +82,8 @@ func checkKeyByBearer(t *testing.T, s suite) {
 }
 
 func checkKeyByBasicUser(t *testing.T, s suite) {
-	// Each of the ends writes the same last byte: in the other alphabet, with the 2
-	// bits that are left over in any state, and with the 4 bits.
+	// Each of the ends encodes the same last byte: in the other alphabet, with any values
+	// of the 2 unused bits, and of the 4 unused bits.
 	encoded := func(pair, ends string) (all []string) {
 		text := base64.RawStdEncoding.EncodeToString([]byte(pair))
 		for i, end := range strings.Split(ends, "") {
@@ -120,7 +120,7 @@ func checkKeyByBasicUser(t *testing.T, s suite) {
 		t.Error("a request without one user came through")
 	}
 
-	// Another scheme is a missing key, and goes on to the next one.
+	// Another scheme counts as a missing key, so the next key is used.
 	w = s.openKey(t, byFirst(byBearer(), byBasicUser(), byAddress()), core.WithKeySecret([]byte("pepper")))
 	w.get("/1", "Authorization: Bearer a").want(http.StatusOK)
 	w.get("/1", basic("a:pw")).want(http.StatusOK)

@@ -9,10 +9,10 @@ import (
 )
 
 // Ending is a way in which a handler ends, in the framework's own form. The handler's
-// route answers one request.
+// route gets one request.
 type Ending[C, M any] struct {
-	// Without says in a line why the framework has no such ending. The other fields
-	// are empty then.
+	// Without is the reason why the framework has no such ending. The other fields are
+	// empty then.
 	Without string
 
 	Use     []M // between the limit and the handler
@@ -22,20 +22,20 @@ type Ending[C, M any] struct {
 
 // The endings that an adapter's test supplies.
 const (
-	// EndAbort ends the request out of turn: by http.ErrAbortHandler, or a method of
-	// the framework.
+	// EndAbort ends the request early: by http.ErrAbortHandler, or by a method of the
+	// framework.
 	EndAbort = "abort"
-	// EndHijack takes the connection over and switches protocols.
+	// EndHijack takes over the connection and switches protocols.
 	EndHijack = "hijack"
-	// EndStream sends a status below 400 and a part of the body, and then fails if the
-	// framework lets it.
+	// EndStream sends a status below 400 and a part of the body. Then it fails, if the
+	// framework allows it.
 	EndStream = "stream"
-	// EndTimeout is middleware that answers in place of a handler that waits for the
-	// end of its context.
+	// EndTimeout is middleware that responds in place of a handler that waits for the end
+	// of its context.
 	EndTimeout = "timeout"
-	// EndRewritten is middleware that makes 412 of the handler's 200.
+	// EndRewritten is middleware that changes the handler's 200 to 412.
 	EndRewritten = "rewritten"
-	// EndLatePanic answers 200 and then panics.
+	// EndLatePanic responds with 200 and then panics.
 	EndLatePanic = "late panic"
 	// EndHints sends an informational status, and then 404.
 	EndHints = "early hints"
@@ -46,18 +46,18 @@ const Switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUp
 
 var endings = []string{EndAbort, EndHijack, EndStream, EndTimeout, EndRewritten, EndLatePanic, EndHints}
 
-// ending is how a request ends, and what that counts as.
+// ending is how a request ends, and the status it counts as.
 type ending struct {
 	name    string
-	handler func(visit) error // nil for one of the adapter's
-	saw     int               // by the client; 0 is nothing
-	counts  int               // the status that the limit is given
+	handler func(visit) error // nil for an ending of the adapter
+	saw     int               // by the client; 0 for nothing
+	counts  int               // the status for the limit
 }
 
-// taken is what a request in a cell of the table of endings takes.
+// taken returns the units that a request takes.
 const taken = 20
 
-// reckoning is what a limit does about a request when it has ended.
+// reckoning is a correction by a limit after a request.
 type reckoning struct {
 	name string
 	options
@@ -80,7 +80,7 @@ var reckonings = []reckoning{
 	{"settle", options{used: func(_ visit, status int) int64 { return used(status) }}, used},
 }
 
-// used is what a request has used that was answered with a status.
+// used returns the units that a request with a status has used.
 func used(status int) int64 {
 	if status < 400 {
 		return 5
@@ -88,7 +88,7 @@ func used(status int) int64 {
 	return 2
 }
 
-// What a request is charged agrees with what its client saw, however the request ends.
+// The charge of a request matches the status that its client saw, for every ending.
 func checkEndings(t *testing.T, s suite) {
 	all := []ending{
 		{"return", func(v visit) error { return v.answer(http.StatusOK, "ok") }, 200, 200},
@@ -96,7 +96,7 @@ func checkEndings(t *testing.T, s suite) {
 		{"return nothing", func(visit) error { return nil }, 200, 200},
 		{"error", func(visit) error { return errors.New("no database today") }, 500, 500},
 		{"panic", func(visit) error { panic("panic in a handler") }, 500, 500},
-		// The answer is made, and nobody sees it.
+		// The response is written, but no client reads it.
 		{"client gone", nil, 0, 200},
 	}
 	for _, name := range endings {
@@ -123,7 +123,7 @@ func (s suite) checkEnding(t *testing.T, e ending, r reckoning) {
 	policy := tokens("tokens")
 	o := r.options
 	o.cost = func(visit) (int64, error) { return taken, nil }
-	// The outer limit hears of the status when the inner one has done its part.
+	// The outer limit gets the status after the inner limit is done.
 	outer, _ := newLimiter(t)
 	ended := make(chan int, 1)
 	limits := []limit{
@@ -173,8 +173,8 @@ func (s suite) checkEnding(t *testing.T, e ending, r reckoning) {
 	t.Logf("the client saw %d, %d of %d units were charged", answer.status, charged, taken)
 }
 
-// waitGone waits until the handler can know that its client has gone away, in a
-// framework that tells.
+// waitGone waits until the handler can see that its client has left, in a framework that
+// supports it.
 func waitGone(t *testing.T, v visit) {
 	done := v.context().Done()
 	if done == nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/internal/field"
 )
 
-// errStore is what a store says when it fails, and nobody else should hear.
+// errStore is the error of a failing store. No client may see its text.
 var errStore = errors.New("dial tcp 10.9.8.7:6379: connection refused")
 
 func checkDeniedHandler(t *testing.T, s suite) {
@@ -22,7 +22,7 @@ func checkDeniedHandler(t *testing.T, s suite) {
 	var denied []core.Decision
 	w := s.openRoute(t, limit{limiter, core.NewPolicy("api", core.PerMinute(1)), options{
 		key:             byFirst(byHeader("X-API-Key")),
-		frameworkErrors: s.has("WithFrameworkErrors"), // comes after the handler
+		frameworkErrors: s.has("WithFrameworkErrors"), // the handler takes precedence
 		denied: func(v visit, d core.Decision) error {
 			denied = append(denied, d)
 			if newest, ok := v.fromContext(); !ok || newest.Allowed {
@@ -43,7 +43,7 @@ func checkDeniedHandler(t *testing.T, s suite) {
 	if len(denied) != 1 || denied[0].Allowed || denied[0].Policy.Name() != "api" || denied[0].Key != digest("x-api-key", "k") {
 		t.Errorf("the handler was given %+v", denied)
 	}
-	w.get("/1").want(http.StatusUnauthorized) // no denial, so not its business
+	w.get("/1").want(http.StatusUnauthorized) // not a denial, so the handler is not called
 	if len(denied) != 1 {
 		t.Error("the handler was given a request without a decision")
 	}
@@ -54,7 +54,7 @@ func checkErrorHandler(t *testing.T, s suite) {
 	var failed []error
 	w := s.openRoute(t, limit{limiter, core.NewPolicy("api", core.PerMinute(1)), options{
 		key:             byFunc("user", user),
-		frameworkErrors: s.has("WithFrameworkErrors"), // comes after the handler
+		frameworkErrors: s.has("WithFrameworkErrors"), // the handler takes precedence
 		failed: func(v visit, err error) error {
 			failed = append(failed, err)
 			return v.answer(http.StatusTeapot, "sorry")
@@ -164,8 +164,8 @@ func checkOwnErrors(t *testing.T, s suite) {
 	}
 }
 
-// A mistake of the client's that a function finds in the body is a 4xx, the same in
-// all frameworks. What else keeps a function from its answer is a 503.
+// A mistake of the client that a function finds in the body is a 4xx, the same in all
+// frameworks. Any other failure of a function is a 503.
 func checkClientMistakes(t *testing.T, s suite) {
 	decode := func(body string) error {
 		var v struct{ N int }

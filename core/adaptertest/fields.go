@@ -46,7 +46,7 @@ func checkForms(t *testing.T, s suite) {
 				}
 			}
 			w.get("/1").want(http.StatusOK)
-			// Retry-After belongs to the answer, whatever the forms.
+			// Retry-After belongs to the response, with all forms.
 			w.get("/1").wantDeniedBy("api").wantField("Retry-After", "60")
 		})
 	}
@@ -116,8 +116,7 @@ func checkHiddenPolicy(t *testing.T, s suite) {
 	w.get("/1").wantDeniedBy("hidden").wantField("RateLimit", "").wantField("Retry-After", "60")
 }
 
-// Retry-After is never earlier than a t in the same response, whichever of
-// several limits it comes from.
+// Retry-After is never earlier than a t in the same response, from any of several limits.
 func checkRetryAfterAndReset(t *testing.T, s suite) {
 	t.Run("no decision on the inner limit", func(t *testing.T) {
 		outer, _ := newLimiter(t)

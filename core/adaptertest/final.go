@@ -7,8 +7,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// cacheable are fields by which caches keep a response, as middleware outside of a limit
-// can set them for all that is inside.
+// cacheable are fields by which caches store a response. Middleware outside of a limit
+// can set them for all responses.
 func cacheable() map[string]string {
 	return map[string]string{
 		"Cache-Control": "public, max-age=60", "Etag": `"v1"`, "Last-Modified": "Wed, 25 Nov 2026 20:00:00 GMT",
@@ -18,7 +18,8 @@ func cacheable() map[string]string {
 	}
 }
 
-// wantFinal checks that no cache may keep a refusal, or take it for the resource.
+// wantFinal checks that no cache may store a denial or rejection, or take it for the
+// resource.
 func (r response) wantFinal() response {
 	r.t.Helper()
 	for name := range cacheable() {
@@ -26,7 +27,7 @@ func (r response) wantFinal() response {
 		case "Cache-Control":
 			r.wantField(name, "no-store")
 		case "Vary":
-			r.wantField(name, "Origin") // is about what is outside
+			r.wantField(name, "Origin") // concerns middleware outside
 		default:
 			r.wantField(name, "")
 		}
@@ -34,7 +35,7 @@ func (r response) wantFinal() response {
 	return r
 }
 
-// Refusals are final, whatever they are for and whoever answers them.
+// Denials and rejections must not be cached, for all reasons and whichever code responds.
 func checkFinal(t *testing.T, s suite) {
 	forms := map[string]options{
 		"problem document": {},
@@ -60,7 +61,7 @@ func checkFinal(t *testing.T, s suite) {
 			}}}})
 			r := w.get("/", "X-User: alice", "X-Cost: 1").want(http.StatusOK)
 			for name, value := range cacheable() {
-				r.wantField(name, value) // is the resource's own business
+				r.wantField(name, value) // belongs to the resource
 			}
 			w.get("/", "X-User: alice", "X-Cost: 1").want(http.StatusTooManyRequests).wantFinal()
 			w.do(http.MethodHead, "/", "X-User: alice", "X-Cost: 1").want(http.StatusTooManyRequests).wantFinal()

@@ -9,8 +9,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// A request that a handler passes to the router again is counted once by each policy
-// and key, whichever middleware asks, and keeps the response fields of them all.
+// A request that a handler passes to the router again is counted once by each policy and
+// key, for all middleware. It keeps the response fields of all of them.
 func checkForward(t *testing.T, s suite) {
 	log, logged := logAt(slog.LevelInfo)
 	limiter, _ := newLimiter(t, logged)
@@ -45,7 +45,7 @@ func checkForward(t *testing.T, s suite) {
 		t.Errorf("decisions by %v, want %v", names, want)
 	}
 	w.get("/new").want(http.StatusOK).wantField("RateLimit", `"app";r=7;t=60, "shop";r=7;t=60, "api";r=7;t=60, "new";r=7;t=60`)
-	// Two keys are two logs.
+	// Two keys have two logs.
 	w.get("/by/1").want(http.StatusOK).wantField("RateLimit", `"app";r=6;t=60, "shop";r=6;t=60, "id";r=8;t=60, "id-2";r=8;t=60`)
 	w.get("/by/2").want(http.StatusOK).wantField("RateLimit", `"app";r=5;t=60, "shop";r=5;t=60, "id";r=7;t=60`)
 	if log.Len() > 0 {
@@ -53,15 +53,15 @@ func checkForward(t *testing.T, s suite) {
 	}
 }
 
-// A limit that gives back or settles does so once, when the request that it let
-// through first is over, also where another limit has the same policy.
+// A limit that refunds or settles does so once, at the end of the request that it let
+// through first. This holds even if another limit has the same policy.
 func checkForwardRefund(t *testing.T, s suite) {
 	policy := core.NewPolicy("login", core.PerMinute(9), core.Refundable(0))
 	for _, c := range []struct {
 		name     string
 		app, new func(refund options) options
 		path     string
-		asked    int // whether to give back
+		asked    int // number of calls of the function
 		left     int64
 	}{
 		{"outside", func(o options) options { return o }, func(options) options { return options{} }, "/old", 1, 9},
@@ -85,7 +85,7 @@ func checkForwardRefund(t *testing.T, s suite) {
 			w.get(c.path).want(http.StatusUnauthorized).wantField("RateLimit", `"login";r=8;t=60`)
 			d, err := limiter.Peek(t.Context(), policy, "127.0.0.1")
 			if err != nil || d.Remaining != c.left || asked != c.asked {
-				t.Errorf("%d left, %v, and asked %d times; want %d and %d", d.Remaining, err, asked, c.left, c.asked)
+				t.Errorf("%d left, %v, and %d calls; want %d and %d", d.Remaining, err, asked, c.left, c.asked)
 			}
 		})
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// The following are for what several adapters check with handlers of their own, which
-// the suite can't write for them.
+// The following checks are for several adapters. They need handlers that the suite can't
+// write.
 
 // Get sends a request for a path to a handler without a network. fields are names and
 // values of header fields.
@@ -25,7 +25,7 @@ func Get(h http.Handler, path string, fields ...string) *httptest.ResponseRecord
 	return w
 }
 
-// CheckBodies checks that a client's mistake is answered with a 4xx when a function for
+// CheckBodies checks that a client's mistake gets a 4xx when a function for
 // WithCost reads the body by the framework's own means. serve returns the URL of a service
 // that limits POST / by the policy, accepts bodies of at most 100 bytes, and takes the cost
 // from the number "units" of a JSON object.
@@ -83,8 +83,8 @@ func (n *requestCount) Observe(o core.Observation) {
 	}
 }
 
-// CheckForm checks that the form which handlers of POST have parsed is seen outside of
-// their limits: a server removes the files of the request that it has passed on.
+// CheckForm checks that a form parsed by a handler of POST is visible outside of its
+// limits. A server removes the files of its own request.
 func CheckForm(t *testing.T, h http.Handler, paths ...string) {
 	for _, path := range paths {
 		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader("--x\r\nContent-Disposition: form-data; name=a; filename=a\r\n\r\n1\r\n--x--\r\n"))

@@ -16,7 +16,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
-// everything is an observer that keeps all observations as text.
+// everything is an observer that records all observations as text.
 type everything struct{ bytes.Buffer }
 
 func (e *everything) Observe(o core.Observation) {

@@ -26,7 +26,7 @@ func (s suite) openKey(t *testing.T, k *key, limiterOptions ...core.Option) *sit
 	return s.openRoute(t, limit{limiter, core.NewPolicy("api", core.PerMinute(1)), options{key: k}})
 }
 
-// wantKey checks the key of the last request that came to a handler.
+// wantKey checks the key of the last request that reached a handler.
 func (w *site) wantKey(key string) {
 	w.t.Helper()
 	if got := w.newest().Key; got != key {
@@ -34,13 +34,13 @@ func (w *site) wantKey(key string) {
 	}
 }
 
-// digest is what is kept of a credential.
+// digest returns the key of a credential.
 func digest(name, value string) string {
 	sum := sha256.Sum256([]byte(value))
 	return name + "=" + hex.EncodeToString(sum[:16])
 }
 
-// user is a key function that takes a field as it is, and refuses some values.
+// user is a key function that returns a field unchanged, and rejects some values.
 func user(v visit) (string, error) {
 	switch value := v.header("X-User"); value {
 	case "banned":
@@ -71,7 +71,7 @@ func checkKeyByHeader(t *testing.T, s suite) {
 	if d := fmt.Sprintf("%+v %#v", w.newest(), w.newest()); strings.Contains(d, secret) {
 		t.Errorf("the secret is in the decision: %s", d)
 	}
-	// The same client however it is written, and the first of several lines.
+	// All spellings of one client, and the first of several lines.
 	w.get("/1", "X-API-Key: "+secret).wantDeniedBy("api").wantNowhere(secret)
 	w.get("/1", "x-api-key: "+secret).wantDeniedBy("api")
 	w.raw("GET /1 HTTP/1.1\r\nHost: a\r\nX-Api-Key:\t  " + secret + " \t\r\n\r\n").wantDeniedBy("api")
@@ -115,7 +115,7 @@ func checkKeyByFunc(t *testing.T, s suite) {
 	w.get("/1", "X-User: broken").want(http.StatusServiceUnavailable).wantField("Retry-After", "1").
 		wantProblem(unavailable).wantNowhere("10.9.8.7")
 	if w.handled() != handled {
-		t.Error("a refused request came through")
+		t.Error("a rejected request came through")
 	}
 }
 
@@ -133,7 +133,7 @@ func checkKeyByAll(t *testing.T, s suite) {
 	w.wantKey("3:a=x,3:b=y")
 	w.get("/1", "X-User: x", "X-B: y").wantDeniedBy("api")
 	w.get("/1", "X-User: y", "X-B: x").want(http.StatusOK)
-	// Values that contain what separates the parts make no other key's text.
+	// Values that contain the separators of the parts can't imitate another key.
 	w.get("/1", "X-User: p,3:b=q", "X-B: r").want(http.StatusOK)
 	w.get("/1", "X-User: p", "X-B: q,3:b=r").want(http.StatusOK)
 	w.get("/1", "X-User: x").want(http.StatusUnauthorized)
@@ -150,7 +150,7 @@ func checkKeyByFirst(t *testing.T, s suite) {
 	w.get("/1").want(http.StatusOK)
 	w.wantKey("127.0.0.1")
 	w.get("/1").wantDeniedBy("api")
-	// Only a missing key goes on to the next one.
+	// Only after a missing key is the next one used.
 	w.get("/1", "X-User: banned").want(http.StatusForbidden)
 	w.get("/1", "X-User: broken").want(http.StatusServiceUnavailable)
 

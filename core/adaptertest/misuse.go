@@ -8,8 +8,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
-// checkMisuse checks that wrong use panics when the middleware is made, with a
-// message that begins with the adapter and the function and says what to do.
+// checkMisuse checks that wrong use panics in the constructor. The message begins with
+// the adapter and the function, and has advice.
 func checkMisuse[C, M any](t *testing.T, a Adapter[C, M]) {
 	limiter, _ := newLimiter(t)
 	policy := core.NewPolicy("api", core.PerMinute(1))

@@ -10,8 +10,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// What happens while the store fails is a setting of the policy, and of the
-// limiter for the others.
+// The failure mode is a setting of the policy, or of the limiter for policies without
+// one.
 func checkFailureModes(t *testing.T, s suite) {
 	policy := func(mode core.FailureMode) *core.Policy {
 		return core.NewPolicy("api", core.PerMinute(1), core.OnStoreFailure(mode), core.Refundable(0))
@@ -68,7 +68,7 @@ func checkFailureModes(t *testing.T, s suite) {
 		})
 	}
 
-	// A process that is too slow hands out no second budget.
+	// An overloaded process must not grant a second budget.
 	for mode, passes := range map[core.FailureMode]bool{core.FailLocal: false, core.FailClosed: false, core.FailOpen: true} {
 		t.Run("overloaded, "+string(mode), func(t *testing.T) {
 			limiter, store := newSpy(t)
@@ -117,6 +117,6 @@ func checkFailureModes(t *testing.T, s suite) {
 		}
 		w.get("/", "X-Outcome: 401").want(http.StatusUnauthorized)
 		w.get("/", "X-Outcome: 200").wantDeniedBy("api")
-		store.wantSettled(t) // which knows nothing of them
+		store.wantSettled(t) // the store does not know of them
 	})
 }

@@ -9,15 +9,14 @@ import (
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
-// suite is an adapter without its framework's types, which the checks need not
-// know.
+// suite is an adapter without its framework's types.
 type suite struct {
 	serve   func(*testing.T, app) (url string)
 	lacks   []string
 	endings map[string]ownEnding
 }
 
-// ownEnding is an [Ending] of the framework's.
+// ownEnding is an [Ending] without the framework's types.
 type ownEnding struct {
 	without string
 	saw     int
@@ -31,11 +30,11 @@ func (a Adapter[C, M]) suite() suite {
 	return s
 }
 
-// has reports whether the framework has what a field of Adapter stands for.
+// has reports whether the framework has a field of Adapter.
 func (s suite) has(field string) bool { return !slices.Contains(s.lacks, field) }
 
 type app struct {
-	fields  map[string]string // that middleware outside of the limits sets
+	fields  map[string]string // set by middleware outside of the limits
 	limits  []limit
 	groups  []group
 	onError func(error)
@@ -61,7 +60,7 @@ type limit struct {
 	options
 }
 
-// options are those of the middleware; the zero value of each is leaving it out.
+// options are the options of the middleware. A zero value leaves the option out.
 type options struct {
 	key             *key
 	also            []also
@@ -69,7 +68,7 @@ type options struct {
 	skip            func(visit) bool
 	tier            func(visit) *core.Policy
 	refund          func(v visit, status int) bool
-	refundOn        string // "success" and "failure" are the adapter's own functions
+	refundOn        string // "success" and "failure" stand for the adapter's own functions
 	used            func(v visit, status int) int64
 	denied          func(visit, core.Decision) error
 	failed          func(visit, error) error
@@ -78,7 +77,7 @@ type options struct {
 	defaults        *options // of the preset that makes the middleware
 }
 
-// also is a further policy, and who is counted by it.
+// also is a further policy and its key.
 type also struct {
 	policy *core.Policy
 	key    *key

@@ -10,7 +10,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// seen is an observer that keeps what it is told.
+// seen is an observer that records its observations.
 type seen struct {
 	mu  sync.Mutex
 	all []core.Observation
@@ -23,7 +23,7 @@ func (s *seen) Observe(o core.Observation) {
 	s.all = append(s.all, o)
 }
 
-// Observers are told of decisions with the route's template, never its path.
+// Observers get decisions with the route's template, never its path.
 func checkObserver(t *testing.T, s suite) {
 	var told seen
 	limiter, _ := newSpy(t, core.WithObserver(&told))
@@ -44,7 +44,7 @@ func checkObserver(t *testing.T, s suite) {
 		}
 		request := []core.Result{core.ResultAllowed, core.ResultDenied}[i/2]
 		if i%2 == 1 {
-			before = request // its first decision has counted it
+			before = request // its first decision has counted the request
 		}
 		if want := []string{"api", "all"}[i%2]; o.Policy.Name() != want || o.Result != result || o.Source != core.SourceMemory || o.Cost != 1 || o.Key == "" || o.Took < 0 {
 			t.Errorf("told %+v, want a decision by %s: %s", o, want, result)
@@ -58,8 +58,8 @@ func checkObserver(t *testing.T, s suite) {
 	}
 }
 
-// A request that stacked limits decide on is one request: the inner limit's
-// observation says what the outer one made of it.
+// A request under several limits is one request: the inner limit's observation includes
+// the result of the outer limit.
 func checkRequestsCountOnce(t *testing.T, s suite) {
 	var told seen
 	limiter, _ := newSpy(t, core.WithObserver(&told))
@@ -94,8 +94,8 @@ func checkRequestsCountOnce(t *testing.T, s suite) {
 	}
 }
 
-// A request that a handler passes to the router again stays one request, also when
-// it was denied.
+// A request that a handler passes to the router again stays one request, even after a
+// denial.
 func checkForwardCountsOnce(t *testing.T, s suite) {
 	var told seen
 	limiter, _ := newSpy(t, core.WithObserver(&told))

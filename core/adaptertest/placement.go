@@ -72,14 +72,14 @@ func checkStackedFields(t *testing.T, s suite) {
 		wantField("RateLimit-Policy", `"app";q=5;w=60, "search";q=2;w=1, "search-hour";q=1000;w=3600, "app-2";q=9`).
 		wantField("RateLimit", `"app";r=3;t=60, "search";r=0;t=1, "search-hour";r=998;t=3600, "app-2";r=8;t=2`).
 		wantField("Retry-After", "")
-	// Denied within: the policies outside are still told, those inside are not
-	// asked, and no t is later than Retry-After.
+	// Denied inside: the fields show the outer policies, the policies further inside do
+	// not decide, and no t is later than Retry-After.
 	clock.advance(500 * time.Millisecond)
 	w.get("/v1/three").wantDeniedBy("search").
 		wantField("RateLimit-Policy", `"app";q=5;w=60, "search";q=2;w=1, "search-hour";q=1000;w=3600`).
 		wantField("RateLimit", `"app";r=2, "search";r=0;t=1, "search-hour";r=998`).
 		wantField("Retry-After", "1")
-	// Denied outside: nothing is told of the policies within.
+	// Denied outside: the fields do not show the inner policies.
 	clock.advance(time.Second)
 	w.get("/v1/both").want(http.StatusOK)
 	w.get("/v1/both").want(http.StatusOK)
@@ -101,7 +101,7 @@ func checkSamePolicyTwice(t *testing.T, s suite) {
 	}
 }
 
-// A policy that is asked for two keys of one request is two decisions.
+// A policy with two keys of one request makes two decisions.
 func checkOnePolicyTwoKeys(t *testing.T, s suite) {
 	limiter, _ := newLimiter(t)
 	policy := core.NewPolicy("api", core.PerMinute(2))
@@ -115,8 +115,7 @@ func checkOnePolicyTwoKeys(t *testing.T, s suite) {
 	}
 }
 
-// A policy that charges one request at two costs has its middleware on the route
-// twice.
+// A policy that charges a request two costs has its middleware on the route twice.
 func checkAskedTwice(t *testing.T, s suite) {
 	two := func(visit) (int64, error) { return 2, nil }
 	for _, c := range []struct {

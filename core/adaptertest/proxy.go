@@ -77,7 +77,7 @@ func checkTrustedProxies(t *testing.T, s suite) {
 			for _, line := range c.line {
 				fields = append(fields, forwarded+line)
 			}
-			// Only the field that the proxies write is read.
+			// Only the field of the trusted proxies is read.
 			w.get("/1", append(fields, "X-Real-IP: 192.0.2.1", "Forwarded: for=192.0.2.1")...).want(http.StatusOK)
 			if got := w.newest().Key; got != c.key {
 				t.Errorf("counted by %q, want %q", got, c.key)
@@ -88,7 +88,7 @@ func checkTrustedProxies(t *testing.T, s suite) {
 	w.wantKey("203.0.113.8")
 }
 
-// The name of a field may be in any case, whatever the framework makes of names.
+// The name of a field may be in any case, in every framework.
 func checkFieldNames(t *testing.T, s suite) {
 	w := s.openKey(t, byHeader("X-API-Key"))
 	for i, name := range []string{"X-Api-Key", "X-API-Key", "x-api-key", "X-API-KEY", "x-ApI-kEy"} {
@@ -98,7 +98,7 @@ func checkFieldNames(t *testing.T, s suite) {
 		}
 		w.raw("GET /1 HTTP/1.1\r\nHost: a\r\n" + name + ": k\r\n\r\n").want(want)
 	}
-	// Lines that differ in case are lines of one field, in their order.
+	// Lines whose names differ only in case belong to one field, in their order.
 	w = s.openProxied(t, "127.0.0.0/8, 10.0.0.0/8")
 	for _, lines := range []string{
 		"X-Forwarded-For: 192.0.2.1\r\nx-forwarded-for: 203.0.113.7\r\n",
@@ -112,7 +112,7 @@ func checkFieldNames(t *testing.T, s suite) {
 	w.raw("GET /1 HTTP/1.1\r\nHost: a\r\nFORWARDED: for=192.0.2.1\r\nforwarded: for=203.0.113.7\r\n\r\n").want(http.StatusOK)
 	w.wantKey("203.0.113.7")
 
-	// So is that of a field that no trusted proxy has written.
+	// The same holds for a field that no trusted proxy has written.
 	log, logged := logAt(slog.LevelInfo)
 	limiter, _ := newLimiter(t, logged)
 	w = s.openRoute(t, limit{limiter: limiter, policy: core.NewPolicy("api", core.PerMinute(100))})

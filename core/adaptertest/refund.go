@@ -12,14 +12,14 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// patience is how long to wait for what should have happened long ago.
+// patience bounds the waits of a test. It delays only tests that fail.
 const patience = 20 * time.Second
 
-// refundable is a policy of 5 an hour whose requests can be given back.
+// refundable returns a policy of 5 an hour that allows refunds.
 func refundable() *core.Policy { return core.NewPolicy("login", core.PerHour(5), core.Refundable(0)) }
 
-// outcome is a handler that does as X-Outcome says: a status to answer with, or
-// "nothing", "error", "refuse" or "panic".
+// outcome is a handler whose result is in X-Outcome: a status, or "nothing", "error",
+// "refuse" or "panic".
 func outcome(v visit) error {
 	switch value := v.header("X-Outcome"); value {
 	case "nothing":
@@ -39,13 +39,13 @@ func outcome(v visit) error {
 	}
 }
 
-// openOutcome serves "/" with outcome behind the limits given.
+// openOutcome serves "/" with outcome behind the limits.
 func (s suite) openOutcome(t *testing.T, limits ...limit) *site {
 	t.Helper()
 	return s.open(t, app{groups: []group{{routes: []route{{path: "/", limits: limits, handler: outcome}}}}})
 }
 
-// The status that functions are given is the one that the client sees.
+// Functions get the status that the client sees.
 func checkRefundStatus(t *testing.T, s suite) {
 	seen := 0
 	limiter, store := newSpy(t)
@@ -79,7 +79,7 @@ func checkRefundStatus(t *testing.T, s suite) {
 	}
 }
 
-// An error of the framework's own counts as the status in it.
+// An error of the framework counts as the status in it.
 func checkRefundOwnErrors(t *testing.T, s suite) {
 	limiter, store := newSpy(t)
 	var seen int
@@ -94,8 +94,7 @@ func checkRefundOwnErrors(t *testing.T, s suite) {
 	store.wantSettled(t)
 }
 
-// However many logins come at once, 5 wrong ones are tried; right ones cost
-// nothing.
+// Of any number of concurrent logins, 5 wrong ones are tried. Right ones cost nothing.
 func checkRefundLogins(t *testing.T, s suite) {
 	const logins, most = 40, 5
 	limiter, clock := newLimiter(t)
@@ -131,7 +130,7 @@ func checkRefundLogins(t *testing.T, s suite) {
 			mu.Unlock()
 		})
 	}
-	// All others are denied while the first 5 are being tried.
+	// All other logins are denied while the first 5 are in their handlers.
 	for i := range logins - most {
 		select {
 		case <-denied:
@@ -157,7 +156,7 @@ func checkRefundLogins(t *testing.T, s suite) {
 	w.get("/", "X-Outcome: 200").wantDeniedBy("login")
 }
 
-// A panic counts as 500, and goes on to whoever recovers from it.
+// A panic counts as 500, and continues to the recovery outside.
 func checkRefundPanic(t *testing.T, s suite) {
 	limiter, store := newSpy(t)
 	w := s.openOutcome(t, limit{limiter, refundable(), options{refundOn: "failure"}})
@@ -171,7 +170,7 @@ func checkRefundPanic(t *testing.T, s suite) {
 	store.wantSettled(t)
 }
 
-// A client that has gone away by the end of its handler gets its request back.
+// A client that has left by the end of its handler gets its request back.
 func checkRefundClientGone(t *testing.T, s suite) {
 	limiter, store := newSpy(t)
 	ctx, cancel := context.WithCancel(t.Context())

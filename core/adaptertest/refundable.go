@@ -35,7 +35,7 @@ func checkRefundSeveral(t *testing.T, s suite) {
 	w.get("/", "X-Outcome: 200", "X-Plan: refundable").want(http.StatusOK)
 	store.wantSettled(t, -1, -1, -3)
 
-	// All that may be refundable is what a request finds.
+	// Only the policy of each request decides whether it is refundable.
 	w = s.openOutcome(t, limit{limiter, kept, options{refundOn: "success", used: func(visit, int) int64 { return 0 }, tier: func(v visit) *core.Policy {
 		if v.header("X-Plan") == "refundable" {
 			return refundable()
@@ -48,7 +48,7 @@ func checkRefundSeveral(t *testing.T, s suite) {
 	store.wantSettled(t, -1)
 }
 
-// What an inner limit answers is a status for the outer.
+// The response of an inner limit has a status for the outer limit.
 func checkRefundStacked(t *testing.T, s suite) {
 	limiter, store := newSpy(t)
 	outer := limit{limiter, core.NewPolicy("outer", core.PerMinute(9), core.Refundable(0)), options{
@@ -58,15 +58,15 @@ func checkRefundStacked(t *testing.T, s suite) {
 	w := s.openOutcome(t, outer, inner)
 	w.get("/", "X-Outcome: 200").want(http.StatusOK).wantField("RateLimit", `"outer";r=8;t=60, "inner";r=1;t=60`)
 	w.get("/", "X-Outcome: 500").want(http.StatusInternalServerError)
-	store.wantSettled(t, -1) // by the inner one
+	store.wantSettled(t, -1) // by the inner limit
 	w.get("/", "X-Outcome: 200").want(http.StatusOK).wantField("RateLimit", `"outer";r=6;t=60, "inner";r=0;t=60`)
 	for range 3 {
 		w.get("/", "X-Outcome: 200").wantDeniedBy("inner").wantField("RateLimit", `"outer";r=5;t=60, "inner";r=0;t=60`)
-		store.wantSettled(t, -1) // by the outer one
+		store.wantSettled(t, -1) // by the outer limit
 	}
 }
 
-// There is nothing to give back of a request that was not counted.
+// A request that was not counted can't be given back.
 func checkRefundUncounted(t *testing.T, s suite) {
 	var asked int
 	o := options{
@@ -83,7 +83,7 @@ func checkRefundUncounted(t *testing.T, s suite) {
 	w.get("/", "X-User: alice", "X-Outcome: 200", "X-Skip: yes").want(http.StatusOK)
 	w.get("/", "X-Outcome: 200").want(http.StatusUnauthorized)
 	if asked != 0 {
-		t.Errorf("asked %d times about requests that were skipped or refused", asked)
+		t.Errorf("%d calls for requests that were skipped or rejected", asked)
 	}
 	w.get("/", "X-User: admin", "X-Outcome: 200").want(http.StatusOK)
 	store.fail(errStore)
@@ -94,13 +94,13 @@ func checkRefundUncounted(t *testing.T, s suite) {
 	shadow := core.NewPolicy("shadow", core.PerHour(1), core.Refundable(0), core.Shadow())
 	w = s.openOutcome(t, limit{limiter, shadow, options{refundOn: "failure"}})
 	w.get("/", "X-Outcome: 200").want(http.StatusOK)
-	w.get("/", "X-Outcome: 500").want(http.StatusInternalServerError) // would have been denied
+	w.get("/", "X-Outcome: 500").want(http.StatusInternalServerError) // above the limit, in shadow mode
 	store.wantSettled(t)
 	if d, err := limiter.Peek(t.Context(), shadow, "127.0.0.1"); err != nil || d.Remaining != 0 {
 		t.Errorf("%d left, %v, want 0: a request that was not counted was given back", d.Remaining, err)
 	}
 
-	// A denied request is none of it.
+	// The same holds for a denied request.
 	denying := limit{limiter, core.NewPolicy("denying", core.PerHour(1), core.Refundable(0)), options{
 		refund: func(_ visit, status int) bool { return status == http.StatusTooManyRequests },
 	}}
@@ -108,7 +108,7 @@ func checkRefundUncounted(t *testing.T, s suite) {
 	w.get("/", "X-Outcome: 200").want(http.StatusOK)
 	w.get("/", "X-Outcome: 200").wantDeniedBy("denying")
 	store.wantSettled(t)
-	// The store that did not answer is in the log, and nothing else.
+	// The log has the failure of the store, and nothing else.
 	if lines := strings.Count(log.String(), "\n"); lines > 1 || strings.Contains(log.String(), "given back") {
 		t.Errorf("the log has: %s", log.String())
 	}

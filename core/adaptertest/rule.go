@@ -11,7 +11,7 @@ import (
 
 const blocked = `{"title":"Forbidden","status":403,"detail":"this client is blocked"}`
 
-// setRule adds a rule, and returns what removes it.
+// setRule sets a rule, and returns a function that removes it.
 func setRule(t *testing.T, limiter *core.Limiter, r core.Rule) (remove func()) {
 	t.Helper()
 	if err := limiter.SetRule(t.Context(), r); err != nil {
@@ -25,7 +25,7 @@ func setRule(t *testing.T, limiter *core.Limiter, r core.Rule) (remove func()) {
 	}
 }
 
-// wantNoFields checks that the client is told of no limit.
+// wantNoFields checks that the response has no fields of a limit.
 func (r response) wantNoFields() response {
 	r.t.Helper()
 	return r.wantField("RateLimit", "").wantField("RateLimit-Policy", "")
@@ -99,7 +99,7 @@ func checkExempt(t *testing.T, s suite) {
 	w.get("/1", "X-User: admin").want(http.StatusOK).wantField("RateLimit", `"api";r=4;t=60`)
 }
 
-// Networks are matched with the client's address, whatever it is counted by.
+// Networks match the client's address, whatever key it is counted by.
 func checkNetwork(t *testing.T, s suite) {
 	proxy := core.WithTrustedProxies(netip.MustParsePrefix("127.0.0.1/32"))
 	network := netip.MustParsePrefix("203.0.113.0/24")
@@ -123,13 +123,13 @@ func checkNetwork(t *testing.T, s suite) {
 	}
 	w.get("/1", "X-User: alice", outside).want(http.StatusOK).wantField("RateLimit", `"api";r=4;t=60, "all";r=49;t=60`)
 
-	// The IPv6 address of a translator is as good a name of it.
+	// The IPv6 address of a translator names the same client.
 	limiter, w = s.openRules(t, options{}, proxy)
 	setRule(t, limiter, core.Rule{Kind: core.RuleBlock, Network: netip.MustParsePrefix("64:ff9b::/96")})
 	w.get("/1", "X-User: alice", "X-Forwarded-For: 64:ff9b::203.0.113.7").want(http.StatusForbidden)
 	w.get("/1", "X-User: alice", inside).want(http.StatusOK)
 
-	// Nobody gets around a rule, or into one, by a field of their own.
+	// No client avoids a rule, or gets into one, by a field of its own.
 	limiter, w = s.openRules(t, options{})
 	setRule(t, limiter, core.Rule{Kind: core.RuleExempt, Network: network})
 	setRule(t, limiter, core.Rule{Kind: core.RuleBlock, Network: netip.MustParsePrefix("127.0.0.0/8")})
@@ -156,8 +156,8 @@ func checkReplace(t *testing.T, s suite) {
 	w.get("/1", "X-User: alice").want(http.StatusOK).wantField("RateLimit", `"api";r=2;t=60`)
 }
 
-// A policy that is switched off, or to shadow, lets all pass and shows no fields, which
-// would be untrue.
+// A policy that is switched off, or to shadow, allows all requests. It shows no fields,
+// since they would be wrong.
 func checkSwitch(t *testing.T, s suite) {
 	limiter, w := s.openRules(t, options{also: []also{{core.NewPolicy("all", core.PerMinute(50)), byConstant("shop")}}})
 	for _, mode := range []core.Mode{core.ModeOff, core.ModeShadow} {
@@ -173,7 +173,7 @@ func checkSwitch(t *testing.T, s suite) {
 	remove := setRule(t, limiter, core.Rule{Kind: core.RuleSwitch, Policy: core.AllPolicies, Mode: core.ModeOff})
 	w.get("/1", "X-User: alice").want(http.StatusOK).wantNoFields()
 	remove()
-	w.get("/1", "X-User: alice").wantDeniedBy("api") // what was counted in shadow mode
+	w.get("/1", "X-User: alice").wantDeniedBy("api") // counted in shadow mode
 }
 
 func checkShadow(t *testing.T, s suite) {
@@ -187,7 +187,7 @@ func checkShadow(t *testing.T, s suite) {
 		}
 	}
 
-	// Beside others it neither denies nor shows.
+	// Next to other policies it neither denies nor shows fields.
 	l, _ := shop(t, options{})
 	l.also = append(l.also, also{core.NewPolicy("shadow", core.PerMinute(1), core.Shadow()), byAddress()})
 	w = s.openRoute(t, l)

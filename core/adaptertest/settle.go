@@ -13,12 +13,12 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// tokens is a policy of 100 units a minute that requests estimate, and settle.
+// tokens returns a policy of 100 units a minute for requests that estimate and settle.
 func tokens(name string) *core.Policy {
 	return core.NewPolicy(name, core.PerMinute(100), core.VariableCost(), core.Refundable(0))
 }
 
-// reallyUsed is what X-Used says.
+// reallyUsed returns the number in X-Used.
 func reallyUsed(v visit, _ int) int64 {
 	used, err := strconv.ParseInt(v.header("X-Used"), 10, 64)
 	if err != nil {
@@ -35,7 +35,7 @@ func checkSettle(t *testing.T, s suite) {
 		t.Helper()
 		return w.get("/", "X-Outcome: 200", "X-Cost: "+cost, "X-Used: "+used).want(http.StatusOK)
 	}
-	use("40", "10").wantField("RateLimit", `"tokens";r=60;t=60`) // an estimate so far
+	use("40", "10").wantField("RateLimit", `"tokens";r=60;t=60`) // an estimate
 	store.wantSettled(t, -30)
 	use("40", "40").wantField("RateLimit", `"tokens";r=50;t=60`)
 	use("10", "-1").wantField("RateLimit", `"tokens";r=40;t=60`)
@@ -44,7 +44,7 @@ func checkSettle(t *testing.T, s suite) {
 	store.wantSettled(t, -10)
 	use("1", "39").wantField("RateLimit", `"tokens";r=39;t=60`)
 	store.wantSettled(t, 38)
-	// More than fits is charged too, and holds up those who come after.
+	// Use above the limit is charged too, and delays later requests.
 	use("1", "51").wantField("RateLimit", `"tokens";r=0;t=60`)
 	store.wantSettled(t, 50)
 	w.get("/", "X-Outcome: 200", "X-Cost: 1").wantDeniedBy("tokens")
@@ -57,8 +57,7 @@ func checkSettle(t *testing.T, s suite) {
 	}
 }
 
-// Only policies of units that can be given back are settled. The function is
-// given the status.
+// Only policies with refundable units are settled. The function gets the status.
 func checkSettleSeveral(t *testing.T, s suite) {
 	limiter, store := newSpy(t)
 	var statuses []int
@@ -95,7 +94,7 @@ func checkSettleAndRefund(t *testing.T, s suite) {
 	store.wantSettled(t, -20, -1)
 }
 
-// A handler that has settled its request by itself has the last word.
+// A settlement by the handler itself is final.
 func checkSettleByHandler(t *testing.T, s suite) {
 	log, logged := logAt(slog.LevelDebug)
 	limiter, store := newSpy(t, logged)
@@ -117,8 +116,8 @@ func checkSettleByHandler(t *testing.T, s suite) {
 	}
 }
 
-// Requests stay charged while the store fails, and the log says so, but not for
-// each of them.
+// Requests stay charged while the store fails. The log has a line about it, but not for
+// each request.
 func checkRefundFails(t *testing.T, s suite) {
 	log, logged := logAt(slog.LevelInfo)
 	limiter, store := newSpy(t, logged)
@@ -141,8 +140,8 @@ func checkRefundFails(t *testing.T, s suite) {
 	w.get("/", "X-User: alice", "X-Outcome: 200").want(http.StatusOK).wantField("RateLimit", `"login";r=1;t=3600`)
 }
 
-// A handler that takes longer than the grace keeps its request charged. That is
-// the policy's business and no alarm, and does not silence one.
+// A handler that takes longer than the grace keeps its request charged. This is a debug
+// line, since the policy chooses the grace. It does not suppress a warning.
 func checkRefundTooLate(t *testing.T, s suite) {
 	for level, want := range map[slog.Level]int{slog.LevelInfo: 0, slog.LevelDebug: 1} {
 		log, logged := logAt(level)
@@ -172,7 +171,8 @@ func checkRefundTooLate(t *testing.T, s suite) {
 	}
 }
 
-// farStore is a store that bounds its answers, and makes no correction until it may.
+// farStore is a store that bounds its responses, and blocks corrections until it is
+// released.
 type farStore struct {
 	*spy
 	may chan struct{}
@@ -185,8 +185,8 @@ func (s farStore) Settle(ctx context.Context, p *store.Log, key string, entry st
 	return s.spy.Settle(ctx, p, key, entry, correction)
 }
 
-// A correction that takes longer than the store's timeout holds no answer up, and is
-// made all the same.
+// A correction that takes longer than the store's timeout delays no response, and is
+// still made.
 func checkSettleSlow(t *testing.T, s suite) {
 	for name, o := range map[string]options{"refund": {refundOn: "success"}, "settle": {cost: units, used: reallyUsed}} {
 		store := farStore{&spy{Store: core.NewMemory(), settled: make(chan int64, 1)}, make(chan struct{})}
@@ -194,7 +194,7 @@ func checkSettleSlow(t *testing.T, s suite) {
 		w := s.openOutcome(t, limit{limiter, tokens("tokens"), o})
 		w.client.Timeout = patience
 		w.get("/", "X-Outcome: 200", "X-Cost: 1", "X-Used: 0").want(http.StatusOK)
-		store.wantSettled(t) // the answer was first
+		store.wantSettled(t) // the response came first
 		close(store.may)
 		if err := limiter.Close(); err != nil {
 			t.Errorf("%s: %v", name, err)

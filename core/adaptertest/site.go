@@ -14,18 +14,18 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// site is an app that is being served, and its client.
+// site is a served app and its client.
 type site struct {
 	t      *testing.T
 	url    string
 	client *http.Client
 
 	mu     sync.Mutex
-	passed [][]core.Decision // of each request that came to a handler
+	passed [][]core.Decision // of each request that reached a handler
 	errs   []error           // that the framework handled
 }
 
-// open serves an app whose routes without a handler answer "ok".
+// open serves an app. Its routes without a handler respond with "ok".
 func (s suite) open(t *testing.T, a app) *site {
 	t.Helper()
 	transport := &http.Transport{}
@@ -43,12 +43,12 @@ func (s suite) open(t *testing.T, a app) *site {
 		w.errs = append(w.errs, err)
 	}
 	w.url = s.serve(t, a)
-	// Before the server shuts down, which may wait for its connections.
+	// This runs before the server's shutdown, which may wait for connections.
 	t.Cleanup(transport.CloseIdleConnections)
 	return w
 }
 
-// openRoute serves one route, "/:id", behind the limits given.
+// openRoute serves one route, "/:id", behind the limits.
 func (s suite) openRoute(t *testing.T, limits ...limit) *site {
 	t.Helper()
 	return s.open(t, app{groups: []group{{routes: []route{{path: "/:id", limits: limits}}}}})
@@ -62,14 +62,14 @@ func (w *site) pass(v visit) error {
 	return v.answer(http.StatusOK, "ok")
 }
 
-// handled is how many requests came to a handler.
+// handled returns the number of requests that reached a handler.
 func (w *site) handled() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.passed)
 }
 
-// newest is the newest decision of the last request that came to a handler.
+// newest returns the newest decision of the last request that reached a handler.
 func (w *site) newest() core.Decision {
 	w.t.Helper()
 	w.mu.Lock()
@@ -81,7 +81,7 @@ func (w *site) newest() core.Decision {
 	return last[len(last)-1]
 }
 
-// lastError is the last error that the framework handled.
+// lastError returns the last error that the framework handled.
 func (w *site) lastError() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -91,7 +91,7 @@ func (w *site) lastError() error {
 	return w.errs[len(w.errs)-1]
 }
 
-// response is an answer, whole.
+// response is a response with its body.
 type response struct {
 	t      *testing.T
 	status int
@@ -99,8 +99,7 @@ type response struct {
 	body   string
 }
 
-// get asks for path with fields "name: value", of which one name may have
-// several lines.
+// get requests a path with fields "name: value". A name may have several lines.
 func (w *site) get(path string, fields ...string) response {
 	w.t.Helper()
 	return w.do(http.MethodGet, path, fields...)
@@ -138,7 +137,7 @@ func (w *site) askIn(ctx context.Context, method, path string, fields ...string)
 	return response{t: w.t, status: resp.StatusCode, header: resp.Header, body: string(body)}, err
 }
 
-// raw sends a request as it is written, since http.Client tidies fields.
+// raw sends a request as written, since http.Client changes fields.
 func (w *site) raw(request string) response {
 	w.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
@@ -170,7 +169,7 @@ func (r response) want(status int) response {
 	return r
 }
 
-// wantField checks that a field has one line with the value, or none for "".
+// wantField checks that a field has one line with the value, or no line for "".
 func (r response) wantField(name, value string) response {
 	r.t.Helper()
 	lines := r.header.Values(name)
@@ -190,7 +189,7 @@ func (r response) wantProblem(body string) response {
 	return r
 }
 
-// wantDeniedBy checks that a request was denied by the policies called so.
+// wantDeniedBy checks that the policies of these names denied a request.
 func (r response) wantDeniedBy(names ...string) response {
 	r.t.Helper()
 	r.want(http.StatusTooManyRequests)
@@ -206,7 +205,7 @@ func (r response) wantDeniedBy(names ...string) response {
 	return r
 }
 
-// wantNowhere checks that the client is shown no trace of text.
+// wantNowhere checks that the response does not contain text.
 func (r response) wantNowhere(text string) response {
 	r.t.Helper()
 	if strings.Contains(r.body, text) {

@@ -14,13 +14,13 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// clock stands still until it is told to go on.
+// clock is a clock that only the test moves.
 type clock struct{ ms atomic.Int64 }
 
 func (c *clock) now() time.Time          { return time.UnixMilli(1_800_000_000_000 + c.ms.Load()) }
 func (c *clock) advance(d time.Duration) { c.ms.Add(d.Milliseconds()) }
 
-// newLimiter is a limiter on a memory store whose clock stands still.
+// newLimiter returns a limiter on a memory store whose clock stands still.
 func newLimiter(t *testing.T, options ...core.Option) (*core.Limiter, *clock) {
 	c := &clock{}
 	limiter := core.New(core.NewMemory(core.WithClock(c.now)), options...)
@@ -32,31 +32,31 @@ func newLimiter(t *testing.T, options ...core.Option) (*core.Limiter, *clock) {
 	return limiter, c
 }
 
-// logAt is what a limiter logs at a level and above.
+// logAt returns a log of lines at a level and above.
 func logAt(level slog.Level) (*bytes.Buffer, core.Option) {
 	log := &bytes.Buffer{}
 	return log, core.WithLogger(slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})))
 }
 
-// spy is a store that keeps what it was asked, and fails while it is told to.
+// spy is a store that records its calls, and fails on demand.
 type spy struct {
 	core.Store
 	clock *clock
 
 	mu           sync.Mutex
-	failure      error // of questions
+	failure      error // of decisions
 	failedSettle error // of corrections
 	keys         []string
 	contexts     []context.Context
-	together     []int // how many logs each question was about
+	together     []int // the number of logs in each call
 
-	settled chan int64 // the corrections made, so far unread
+	settled chan int64 // the corrections made and not yet read
 }
 
-// failClosed has requests refused while the store fails.
+// failClosed makes the limiter reject requests while the store fails.
 var failClosed = core.WithFailureMode(core.FailClosed)
 
-// newSpy is a limiter on a spy over a memory store whose clock stands still.
+// newSpy returns a limiter on a spy over a memory store whose clock stands still.
 func newSpy(t *testing.T, options ...core.Option) (*core.Limiter, *spy) {
 	s := &spy{clock: &clock{}, settled: make(chan int64, 1000)}
 	s.Store = core.NewMemory(core.WithClock(s.clock.now))
@@ -119,14 +119,14 @@ func (s *spy) failSettle(err error) {
 	s.failedSettle = err
 }
 
-// asked is the keys that the store was asked about, in order.
+// asked returns the keys of the store's calls, in order.
 func (s *spy) asked() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.keys
 }
 
-// wantSettled checks the corrections made since the last time, in order.
+// wantSettled checks the corrections since the last call, in order.
 func (s *spy) wantSettled(t *testing.T, want ...int64) {
 	t.Helper()
 	var made []int64

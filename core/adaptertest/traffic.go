@@ -13,8 +13,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
-// keepAliveRequests is enough for a framework that uses its memory again to
-// have written over everything that was not copied.
+// keepAliveRequests is enough requests for a framework that reuses memory to overwrite
+// everything that was not copied.
 const keepAliveRequests = 1000
 
 func checkKeepAlive(t *testing.T, s suite) {
@@ -45,11 +45,11 @@ func checkKeepAlive(t *testing.T, s suite) {
 	for i := range keepAliveRequests {
 		ask(i).want(http.StatusOK)
 	}
-	// On a busy machine the client gives up a connection now and then.
+	// On a busy machine the client closes a connection sometimes.
 	if dialled > keepAliveRequests/100 {
 		t.Fatalf("%d connections for %d requests, want 1", dialled, keepAliveRequests)
 	}
-	// What was kept of the first request must have outlived the last one.
+	// The record of the first request must be unchanged after the last one.
 	var kept []string
 	for i, decisions := range w.passed {
 		id, user, credential := visitor(i)
@@ -101,7 +101,7 @@ func checkConcurrent(t *testing.T, s suite) {
 		t.Errorf("%d admitted, %d denied and %d handled, want %d, %d and %d",
 			admitted.Load(), denied.Load(), w.handled(), most, requests-most, most)
 	}
-	// Each was counted once by the app: the next is one too many.
+	// The app has counted each request once: the next one is denied.
 	w.get("/").wantDeniedBy("app")
 	left := map[int64]bool{}
 	for _, decisions := range w.passed {
@@ -138,7 +138,7 @@ func checkPanics(t *testing.T, s suite) {
 	if w.handled() != 0 {
 		t.Error("a request came through a panic")
 	}
-	// None of them took anything.
+	// These requests took nothing.
 	w.get("/1", "X-User: alice").want(http.StatusOK).wantField("RateLimit", `"api";r=1;t=60`)
 	w.get("/1", "X-User: alice").want(http.StatusOK)
 	w.get("/1", "X-User: alice", "X-Panic: denied").want(http.StatusInternalServerError)
