@@ -15,16 +15,16 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// slots is how many hash slots a cluster has.
+// slots is the number of hash slots of a cluster.
 const slots = 16384
 
 // ClusterServer is a running Redis Cluster.
 type ClusterServer struct {
-	Nodes    []*Server   // its primaries at the start; the slots are shared out evenly, in order
-	Replicas [][]*Server // of each of Nodes; none unless asked for
+	Nodes    []*Server   // the primaries at the start; the slots are distributed evenly, in order
+	Replicas [][]*Server // of each of Nodes; none by default
 
 	t      testing.TB
-	byID   map[string]*Server // all nodes, by the name under which they know each other
+	byID   map[string]*Server // all nodes, by their names in the cluster
 	mu     sync.Mutex
 	client *redis.ClusterClient
 }
@@ -37,20 +37,20 @@ type clusterSettings struct {
 	args     []string
 }
 
-// WithReplicas gives each primary n replicas, one of which takes over within
-// seconds when the primary is gone.
+// WithReplicas adds n replicas to each primary. One of them takes over within seconds
+// after the primary fails.
 func WithReplicas(n int) ClusterOption {
 	return func(s *clusterSettings) { s.replicas = n }
 }
 
-// WithArgs starts all nodes with more arguments, as [Start] does.
+// WithArgs starts all nodes with further arguments, as [Start] does.
 func WithArgs(args ...string) ClusterOption {
 	return func(s *clusterSettings) { s.args = args }
 }
 
-// Cluster starts a cluster of that many primaries, and waits until all of its
-// nodes see all of it (cluster_state:ok). Three are the usual number: a smaller
-// cluster has no majority once one is gone.
+// Cluster starts a cluster of that many primaries. It waits until every node sees the
+// whole cluster (cluster_state:ok). Three is the usual number: a smaller cluster has no
+// majority after the loss of one.
 func Cluster(t testing.TB, primaries int, options ...ClusterOption) *ClusterServer {
 	t.Helper()
 	var set clusterSettings
@@ -69,7 +69,7 @@ func Cluster(t testing.TB, primaries int, options ...ClusterOption) *ClusterServ
 			return append([]string{
 				"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir,
 				"--save", "", "--appendonly", "no",
-				// Replicas are in sync, and known to be, soon.
+				// Replicas are in sync soon, and the nodes know it soon.
 				"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
 				"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(busPort),
 				"--cluster-node-timeout", "2000",
@@ -90,7 +90,7 @@ func Cluster(t testing.TB, primaries int, options ...ClusterOption) *ClusterServ
 		c.byID[node.nodeID(ctx)] = node
 	}
 	for i, node := range c.Nodes {
-		// Different epochs from the start spare the nodes from settling them.
+		// Different epochs from the start save the nodes from settling them.
 		must(t, node.Client().Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
 		must(t, node.Client().ClusterAddSlotsRange(ctx, slots*i/primaries, slots*(i+1)/primaries-1).Err())
 	}
@@ -110,8 +110,9 @@ func Cluster(t testing.TB, primaries int, options ...ClusterOption) *ClusterServ
 		await(t, "the cluster", func(ctx context.Context) error { return c.complete(ctx, node) })
 	}
 	if set.replicas == 0 {
-		// Nobody takes over, so it helps no test that a node which a busy machine holds
-		// up counts as failed soon. The short timeout has let the nodes find each other.
+		// Without replicas no node takes over, so a node that a busy machine delays
+		// should not count as failed soon. The short timeout was needed while the nodes
+		// found each other.
 		for _, node := range c.Nodes {
 			must(t, node.Client().ConfigSet(context.Background(), "cluster-node-timeout", "15000").Err())
 		}
@@ -120,13 +121,13 @@ func Cluster(t testing.TB, primaries int, options ...ClusterOption) *ClusterServ
 	return c
 }
 
-// all are the nodes, primaries first.
+// all returns the nodes, primaries first.
 func (c *ClusterServer) all() []*Server {
 	return append(slices.Clone(c.Nodes), slices.Concat(c.Replicas...)...)
 }
 
-// complete is nil when the node knows all nodes and who has which slots, and is
-// in sync if it is a replica.
+// complete returns nil if the node knows all nodes and all owners of slots, and is in
+// sync if it is a replica.
 func (c *ClusterServer) complete(ctx context.Context, node *Server) error {
 	if err := stateOK(ctx, node); err != nil {
 		return err
@@ -160,13 +161,13 @@ func stateOK(ctx context.Context, node *Server) error {
 	return nil
 }
 
-// nodeID is the name under which the nodes of its cluster know a server.
+// nodeID returns a server's name in the cluster.
 func (s *Server) nodeID(ctx context.Context) string {
 	id, _ := s.Client().Do(ctx, "CLUSTER", "MYID").Text()
 	return id
 }
 
-// Addrs are the addresses of the nodes, primaries first.
+// Addrs returns the addresses of the nodes, primaries first.
 func (c *ClusterServer) Addrs() []string {
 	var addrs []string
 	for _, node := range c.all() {
@@ -175,7 +176,7 @@ func (c *ClusterServer) Addrs() []string {
 	return addrs
 }
 
-// Slot is the hash slot of a key.
+// Slot returns the hash slot of a key.
 func (c *ClusterServer) Slot(key string) int {
 	c.t.Helper()
 	slot, err := c.Client().ClusterKeySlot(context.Background(), key).Result()
@@ -183,15 +184,14 @@ func (c *ClusterServer) Slot(key string) int {
 	return int(slot)
 }
 
-// Owner returns the primary of a slot. It waits until all nodes that run name the
-// same one.
+// Owner returns the primary of a slot. It waits until all running nodes agree.
 func (c *ClusterServer) Owner(slot int) *Server {
 	c.t.Helper()
 	return c.awaitOwner("the owner of a slot", slot, func(*Server) bool { return true })
 }
 
-// awaitOwner waits until all nodes that run name the same primary of a slot, and
-// that primary will do.
+// awaitOwner waits until all running nodes name the same primary of a slot, and ok
+// accepts that primary.
 func (c *ClusterServer) awaitOwner(what string, slot int, will func(*Server) bool) *Server {
 	c.t.Helper()
 	var owner *Server
@@ -204,12 +204,12 @@ func (c *ClusterServer) awaitOwner(what string, slot int, will func(*Server) boo
 	return owner
 }
 
-// owner returns the primary of a slot, or an error unless all nodes that run name
-// the same one. A node that does not know a move yet sends clients to the wrong
-// node, and could take part in the next move with an epoch that is too old.
+// owner returns the primary of a slot, or an error unless all running nodes agree. A node
+// that does not know a move yet sends clients to the wrong node. It could also take part
+// in the next move with an outdated epoch.
 //
-// CLUSTER SLOTS names the one primary that the node sends clients to. CLUSTER
-// SHARDS of newer servers names a dead primary beside the one that took over.
+// CLUSTER SLOTS names the one primary that the node sends clients to. In newer servers
+// CLUSTER SHARDS also names a dead primary next to its successor.
 func (c *ClusterServer) owner(ctx context.Context, slot int) (*Server, error) {
 	var owner *Server
 	for _, node := range c.all() {
@@ -222,7 +222,7 @@ func (c *ClusterServer) owner(ctx context.Context, slot int) (*Server, error) {
 		}
 		i := slices.IndexFunc(ranges, func(r redis.ClusterSlot) bool { return r.Start <= slot && slot <= r.End })
 		if i < 0 || len(ranges[i].Nodes) == 0 || c.byID[ranges[i].Nodes[0].ID] == nil {
-			return nil, fmt.Errorf("%s: it knows nobody who has slot %d", node.Addr, slot)
+			return nil, fmt.Errorf("%s: it knows no owner of slot %d", node.Addr, slot)
 		}
 		named := c.byID[ranges[i].Nodes[0].ID]
 		if owner != nil && named != owner {
@@ -231,18 +231,18 @@ func (c *ClusterServer) owner(ctx context.Context, slot int) (*Server, error) {
 		owner = named
 	}
 	if owner == nil {
-		return nil, errors.New("no node runs")
+		return nil, errors.New("no node is running")
 	}
 	return owner, nil
 }
 
-// AwaitTakeover waits until a replica has taken over the slots of a primary that
-// was killed, and all nodes that run know. It returns the new primary.
+// AwaitTakeover waits until a replica has taken over the slots of a killed primary, and
+// all running nodes know it. It returns the new primary.
 func (c *ClusterServer) AwaitTakeover(killed *Server) *Server {
 	c.t.Helper()
 	i := slices.Index(c.Nodes, killed)
 	if i < 0 || len(c.Replicas[i]) == 0 {
-		c.t.Fatalf("redistest: %s is no primary with replicas", killed.Addr)
+		c.t.Fatalf("redistest: %s is not a primary with replicas", killed.Addr)
 	}
 	heir := c.awaitOwner("the new primary", slots*i/len(c.Nodes), func(owner *Server) bool { return owner != killed })
 	for _, node := range c.all() {
@@ -253,7 +253,7 @@ func (c *ClusterServer) AwaitTakeover(killed *Server) *Server {
 	return heir
 }
 
-// Client is a client of the cluster, the same at each call, closed when the
+// Client returns a client of the cluster, the same at each call. It is closed when the
 // test ends.
 func (c *ClusterServer) Client() *redis.ClusterClient {
 	c.mu.Lock()
@@ -264,7 +264,7 @@ func (c *ClusterServer) Client() *redis.ClusterClient {
 	return c.client
 }
 
-// Options are those of Client, for clients with settings of their own.
+// Options returns the options of Client, for clients with settings of their own.
 func (c *ClusterServer) Options() *redis.ClusterOptions {
 	return &redis.ClusterOptions{
 		Addrs: c.Addrs(), DisableIdentity: true, ContextTimeoutEnabled: true,
@@ -280,7 +280,7 @@ func (c *ClusterServer) close() {
 	}
 }
 
-// await tries until done is nil, for at most startTimeout.
+// await calls done until it returns nil, for at most startTimeout.
 func await(t testing.TB, what string, done func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)

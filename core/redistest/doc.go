@@ -1,6 +1,6 @@
-// Package redistest starts real Redis servers for tests: a single one, with TLS
-// or without, a cluster, or a primary with a replica and sentinels. A [Proxy] is
-// the network before them, with its faults.
+// Package redistest starts real Redis servers for tests: a single server, with or without
+// TLS, a cluster, or a primary with a replica and sentinels. A [Proxy] simulates the
+// network before them, with its faults.
 //
 // The package may change in any release.
 //
@@ -10,13 +10,12 @@
 //		...
 //	}
 //
-// Each server is a process of its own on a free port of 127.0.0.1, works in a
-// directory of its own, persists nothing unless asked to, and is killed when
-// the test ends. Servers are real because what is tested (scripts, trimming,
-// memory, time) is the server's behavior, which a fake would only repeat as
-// its author understood it.
+// Each server is a process on a free port of 127.0.0.1, with a directory of its own. It
+// persists nothing by default, and is killed when the test ends. Servers are real because
+// the tests are about the server's behavior: scripts, trimming, memory and time. A fake
+// would only repeat its author's idea of that behavior.
 //
-// The program is the one named by the environment variable REDIS_SERVER, else
-// redis-server or valkey-server from the PATH. Without any the test fails: a
-// test that is skipped where Redis is missing passes without having run.
+// The environment variable REDIS_SERVER names the program. The default is redis-server or
+// valkey-server from the PATH. Without a program the test fails: a test that is skipped
+// without Redis passes without having run.
 package redistest

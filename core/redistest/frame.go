@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// readFrame reads one value of the Redis protocol, a request or a reply, and
-// returns its bytes as they came.
+// readFrame reads one value of the Redis protocol, a request or a reply, and returns its
+// bytes unchanged.
 func readFrame(r *bufio.Reader) ([]byte, error) {
 	var frame []byte
 	for values := 1; values > 0; values-- {
@@ -26,14 +26,14 @@ func readFrame(r *bufio.Reader) ([]byte, error) {
 				return nil, fmt.Errorf("redistest: frame %q: %w", line, err)
 			}
 		default:
-			continue // all of it is in its line
+			continue // the line has the whole value
 		}
 		switch line[0] {
 		case '*', '~', '>':
 			values += max(length, 0)
 		case '%':
 			values += 2 * length
-		case '|': // attributes stand before the value that they are about
+		case '|': // attributes precede their value
 			values += 2*length + 1
 		default:
 			if length < 0 {
@@ -49,8 +49,7 @@ func readFrame(r *bufio.Reader) ([]byte, error) {
 	return frame, nil
 }
 
-// arguments are the words of a request, of which the first, the command, is in
-// lower case.
+// arguments returns the words of a request. The first one, the command, is in lower case.
 func arguments(request []byte) []string {
 	r := bufio.NewReader(bytes.NewReader(request))
 	if _, err := r.ReadBytes('\n'); err != nil || request[0] != '*' {

@@ -7,16 +7,16 @@ import (
 	"testing"
 )
 
-// The ports to choose from lie below those that systems hand out to outgoing
-// connections (from 32768 on Linux, 49152 elsewhere). A client of a killed
-// server could otherwise be given the server's port, and Restart would fail.
+// The ports are below those that systems assign to outgoing connections (from 32768 on
+// Linux, 49152 elsewhere). Otherwise a client of a killed server could get the server's
+// port, and Restart would fail.
 const (
 	firstPort = 18000
 	lastPort  = 32000
 )
 
-// freePort is a port that nothing listens on. It may be taken by the time it
-// is used.
+// freePort returns a port without a listener. Another process may take it before the
+// caller does.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {

@@ -15,11 +15,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// startTimeout bounds every wait for a server. It is far above what a loaded
-// machine needs, since it only delays tests that fail.
+// startTimeout bounds every wait for a server. It is far longer than a loaded machine
+// needs, since it only delays tests that fail.
 const startTimeout = 20 * time.Second
 
-// program is the server to run.
+// program returns the server program.
 func program(t testing.TB) string {
 	t.Helper()
 	path, err := findProgram(os.Getenv("REDIS_SERVER"))
@@ -46,14 +46,14 @@ func findProgram(named string) (string, error) {
 		"or install it with `apt-get install redis-server` or `brew install redis`")
 }
 
-// process is one run of a server.
+// process is a running server program.
 type process struct {
 	cmd  *exec.Cmd
 	log  string
-	done chan struct{} // closed when it has ended
+	done chan struct{} // closed after it has ended
 }
 
-// run starts the program with its output in the file log.
+// run starts the program, with its output in the file log.
 func run(path string, args []string, log string) (*process, error) {
 	out, err := os.Create(log)
 	if err != nil {
@@ -83,11 +83,11 @@ func run(path string, args []string, log string) (*process, error) {
 }
 
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // fails only for a process that has ended
+	_ = p.cmd.Process.Kill() // fails only if the process has ended
 	<-p.done
 }
 
-// processID asks a server for its process ID.
+// processID returns the server's process ID, as the server reports it.
 func processID(ctx context.Context, client *redis.Client) (int, error) {
 	info, err := client.Info(ctx, "server").Result()
 	if err != nil {
@@ -96,8 +96,8 @@ func processID(ctx context.Context, client *redis.Client) (int, error) {
 	return strconv.Atoi(infoField(info, "process_id"))
 }
 
-// infoField is the value of a line "name:value", as INFO and CLUSTER INFO
-// answer them, or "".
+// infoField returns the value of a line "name:value" in a reply to INFO or CLUSTER INFO,
+// or "".
 func infoField(info, name string) string {
 	for line := range bytes.Lines([]byte(info)) {
 		if value, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte(name+":")); ok {

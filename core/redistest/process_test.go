@@ -34,7 +34,7 @@ func TestTakenPortIsRetried(t *testing.T) {
 	}
 }
 
-// launchFirstOn starts a server whose first try is on a given port.
+// launchFirstOn starts a server that tries a given port first.
 func launchFirstOn(t *testing.T, port string) *Server {
 	first := true
 	dir := t.TempDir()

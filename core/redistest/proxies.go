@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// Proxies stand before several servers, such as the nodes of a cluster.
+// Proxies has a proxy for each of several servers, such as the nodes of a cluster.
 type Proxies map[string]*Proxy // by the server's address
 
-// NewProxies makes a proxy for each of the servers.
+// NewProxies starts a proxy for each of the servers.
 func NewProxies(t testing.TB, addrs ...string) Proxies {
 	t.Helper()
 	all := make(Proxies, len(addrs))
@@ -19,15 +19,15 @@ func NewProxies(t testing.TB, addrs ...string) Proxies {
 	return all
 }
 
-// Rule sets what becomes of requests to any of the servers; nil lets all pass.
+// Rule sets the rule for requests to all of the servers. nil lets all pass.
 func (p Proxies) Rule(rule Rule) {
 	for _, proxy := range p {
 		proxy.Rule(rule)
 	}
 }
 
-// Dial is a client's Dialer. Servers tell clients each other's addresses, and
-// Dial leads those to the proxies; others it dials as they are.
+// Dial is a Dialer for clients. Servers name each other by their addresses. Dial connects
+// to the proxies of these addresses, and connects to other addresses directly.
 func (p Proxies) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	if proxy := p[addr]; proxy != nil {
 		addr = proxy.Addr

@@ -10,17 +10,16 @@ import (
 	"time"
 )
 
-// Proxy stands for the network between clients and a server. At first it passes
-// everything on; its methods make it worse, at any time, for connections that
-// are there too. It reads the Redis protocol, so it is not for TLS, nor for
-// subscriptions and replicas.
+// Proxy simulates the network between clients and a server. At first it passes on
+// everything. Its methods add faults at any time, also for existing connections. It reads
+// the Redis protocol, so it does not support TLS, subscriptions and replicas.
 type Proxy struct {
 	Addr string // host:port, for clients
 
 	t      testing.TB
 	target string
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	listener net.Listener
 	links    map[*link]bool
 	rule     Rule
@@ -31,7 +30,7 @@ type Proxy struct {
 	running  sync.WaitGroup
 }
 
-// NewProxy makes a proxy for the server at target, which ends with the test.
+// NewProxy starts a proxy for the server at target. It ends with the test.
 func NewProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
 	p := &Proxy{
@@ -48,42 +47,42 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	return p
 }
 
-// Delay makes requests late by there, and replies by back; 0 and 0 is the end
-// of it. Bytes that are under way keep theirs. The order stays, and so does the
-// throughput: a delay is a long line, not a narrow one.
+// Delay delays requests by there and replies by back. 0 and 0 end the delay. Bytes in
+// flight keep their delay. The order and the throughput stay the same: a delay acts like
+// a long line, not a narrow one.
 func (p *Proxy) Delay(there, back time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.there, p.back = there, back
 }
 
-// Jitter makes requests and replies late by up to that much more, at random.
+// Jitter delays requests and replies by up to that much more, at random.
 func (p *Proxy) Jitter(most time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.jitter = most
 }
 
-// Rule sets what becomes of requests from now on; nil lets all pass.
+// Rule sets the rule for later requests. nil lets all pass.
 func (p *Proxy) Rule(rule Rule) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.rule = rule
 }
 
-// Freeze holds back all bytes, of both directions, until Thaw. Connections stay,
-// and new ones are accepted.
+// Freeze holds all bytes in both directions until Thaw. Connections stay open, and new
+// ones are accepted.
 func (p *Proxy) Freeze() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
 	case <-p.open:
 		p.open = make(chan struct{})
-	default: // is frozen
+	default: // already frozen
 	}
 }
 
-// Thaw lets bytes pass again, those that were held back first.
+// Thaw lets bytes pass again, the oldest first.
 func (p *Proxy) Thaw() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,7 +93,7 @@ func (p *Proxy) Thaw() {
 	}
 }
 
-// Down closes all connections, and refuses new ones until Up.
+// Down closes all connections, and rejects new ones until Up.
 func (p *Proxy) Down() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,8 +106,8 @@ func (p *Proxy) Down() {
 	}
 }
 
-// Reset resets the connections that are open, as a NAT or a load balancer does
-// with idle ones. New connections are accepted.
+// Reset resets the open connections, as a NAT or a load balancer does with idle
+// connections. New connections are accepted.
 func (p *Proxy) Reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,7 +119,7 @@ func (p *Proxy) Reset() {
 	}
 }
 
-// Up takes connections again, at the same address.
+// Up accepts connections again, at the same address.
 func (p *Proxy) Up() {
 	p.t.Helper()
 	p.mu.Lock()
@@ -149,7 +148,7 @@ func (p *Proxy) serve(listener net.Listener) {
 	}
 }
 
-// connect joins a client to the server, until either ends the connection.
+// connect connects a client with the server, until either closes the connection.
 func (p *Proxy) connect(listener net.Listener, client net.Conn) {
 	server, err := net.DialTimeout("tcp", p.target, startTimeout)
 	if err != nil {
@@ -161,7 +160,7 @@ func (p *Proxy) connect(listener net.Listener, client net.Conn) {
 	if p.listener == listener {
 		p.links[l] = true
 	} else {
-		l.close() // Down came in between
+		l.close() // Down was called in between
 	}
 	p.mu.Unlock()
 	l.run()
@@ -170,7 +169,7 @@ func (p *Proxy) connect(listener net.Listener, client net.Conn) {
 	p.mu.Unlock()
 }
 
-// fate is what becomes of a request now.
+// fate returns the fate of a request that arrives now.
 func (p *Proxy) fate(request []byte) Fate {
 	p.mu.Lock()
 	rule := p.rule
@@ -181,7 +180,7 @@ func (p *Proxy) fate(request []byte) Fate {
 	return rule(arguments(request))
 }
 
-// due is when bytes that come now are to arrive.
+// due returns the time at which bytes that are read now must arrive.
 func (p *Proxy) due(reply bool) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -195,26 +194,26 @@ func (p *Proxy) due(reply bool) time.Time {
 	return time.Now().Add(delay)
 }
 
-// thawed is closed unless bytes are held back.
+// thawed returns a channel that is closed unless bytes are held.
 func (p *Proxy) thawed() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.open
 }
 
-// inFlight bounds how many requests, and replies, of a connection are under way.
+// inFlight bounds the requests, and the replies, of a connection in flight.
 const inFlight = 1 << 12
 
 // link is one connection through the proxy.
 type link struct {
 	proxy          *Proxy
 	client, server net.Conn
-	fates          chan Fate // of requests that the server has yet to answer
+	fates          chan Fate // of requests without a reply so far
 	once           sync.Once
-	done           chan struct{} // closed with the link
+	done           chan struct{} // closed at the end of the link
 }
 
-// parcel is bytes on their way.
+// parcel has bytes in flight.
 type parcel struct {
 	bytes []byte
 	due   time.Time
@@ -269,10 +268,10 @@ func (l *link) replies(back chan<- parcel) {
 			return
 		}
 		var fate Fate
-		if reply[0] != '>' { // which answers no request
+		if reply[0] != '>' { // a push, which is not a reply to a request
 			select {
 			case fate = <-l.fates:
-			default: // what a server says as it refuses a connection
+			default: // the server's error before it closes the connection
 			}
 		}
 		if fate.reply != nil {
@@ -293,8 +292,8 @@ func (l *link) send(way chan<- parcel, bytes []byte, reply bool) bool {
 	}
 }
 
-// deliver writes what comes on a way, each at its time, and closes the
-// connection at its end.
+// deliver writes the parcels of one direction, each at its time, and closes the
+// connection at their end.
 func (l *link) deliver(way <-chan parcel, to net.Conn) {
 	defer func() { _ = to.Close() }()
 	for p := range way {

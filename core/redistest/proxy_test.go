@@ -16,7 +16,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// patient is a client that asks once and waits long.
+// patient is a client without retries and with long timeouts.
 func patient(t *testing.T, server *redistest.Server, addr string) *redis.Client {
 	o := server.Options()
 	o.Addr, o.MaxRetries, o.ReadTimeout = addr, -1, 20*time.Second
@@ -25,7 +25,7 @@ func patient(t *testing.T, server *redistest.Server, addr string) *redis.Client 
 	return client
 }
 
-// proxied is a proxy, a client through it and the server behind it.
+// proxied returns a proxy, a client through the proxy, and the server behind it.
 func proxied(t *testing.T) (*redistest.Proxy, *redis.Client, *redistest.Server) {
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server.Addr)
@@ -36,7 +36,7 @@ func proxied(t *testing.T) (*redistest.Proxy, *redis.Client, *redistest.Server) 
 	return proxy, client, server
 }
 
-// briefly is a context for what is expected not to be answered.
+// briefly returns a context for a call that should get no reply.
 func briefly(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	t.Cleanup(cancel)
@@ -92,7 +92,7 @@ func TestProxyDelays(t *testing.T) {
 	if took := timed(); took < 300*time.Millisecond {
 		t.Errorf("took %v, want at least 300ms", took)
 	}
-	// A line, not a bottleneck: 50 requests on one connection share its delay.
+	// A delay does not limit throughput: 50 requests on one connection share it.
 	start := time.Now()
 	conn, err := net.Dial("tcp", proxy.Addr)
 	if err != nil {
@@ -119,7 +119,7 @@ func TestProxyDelays(t *testing.T) {
 	for range 10 {
 		most = max(most, timed())
 	}
-	// The mean of each is 400ms: ten below 100ms happen once in 10^15.
+	// The mean of each is 400ms. That all ten are below 100ms happens once in 10^15 runs.
 	if most < 100*time.Millisecond {
 		t.Errorf("with jitter none of ten took longer than %v", most)
 	}
@@ -137,7 +137,7 @@ func TestProxyFreezes(t *testing.T) {
 	t.Parallel()
 	proxy, client, server := proxied(t)
 	proxy.Freeze()
-	proxy.Freeze() // twice is once
+	proxy.Freeze() // a second call changes nothing
 	if err := client.Set(briefly(t), "k", "v", 0).Err(); !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("frozen: %v, want no answer in time", err)
 	}
@@ -219,7 +219,7 @@ func TestProxyFates(t *testing.T) {
 		if c.name == "another" && n != 77 {
 			t.Errorf("another: %d, want 77", n)
 		}
-		// A request may be on its way when its client gives up.
+		// A request may be in flight when its client gives up.
 		reached := count() - before
 		for deadline := time.Now().Add(5 * time.Second); reached < c.reached && time.Now().Before(deadline); reached = count() - before {
 			time.Sleep(time.Millisecond)
@@ -228,7 +228,7 @@ func TestProxyFates(t *testing.T) {
 			t.Errorf("%s: %d reached the server, want %d", c.name, reached, c.reached)
 		}
 		err = client.Ping(t.Context()).Err()
-		if errors.Is(err, io.EOF) { // a connection that was cut after its reply
+		if errors.Is(err, io.EOF) { // the connection was closed after the reply
 			err = client.Ping(t.Context()).Err()
 		}
 		if err != nil {
@@ -237,7 +237,7 @@ func TestProxyFates(t *testing.T) {
 	}
 }
 
-// Each request of a pipeline has its own fate, and other replies keep theirs.
+// Each request of a pipeline has its own fate, and other requests get their replies.
 func TestProxyRuleInAPipeline(t *testing.T) {
 	t.Parallel()
 	proxy, client, server := proxied(t)

@@ -34,7 +34,7 @@ func TestClientSendsOnlyWhatItIsAsked(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	server := redistest.Start(t)
-	// A server may have run commands by itself when it started: Valkey 9.1 has.
+	// A server may run commands by itself at its start, as Valkey 9.1 does.
 	if err := server.Client().ConfigResetStat(ctx).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestFreezeAndThaw(t *testing.T) {
 	}
 	server.Freeze()
 	if err := ping(); err == nil {
-		t.Error("a frozen server answers")
+		t.Error("a frozen server responds")
 	}
 	server.Thaw()
 	var err error
@@ -98,7 +98,7 @@ func TestFreezeAndThaw(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("a thawed server does not answer: %v", err)
+	t.Errorf("a thawed server does not respond: %v", err)
 }
 
 func TestKillAndRestart(t *testing.T) {
@@ -122,7 +122,7 @@ func TestKillAndRestart(t *testing.T) {
 	if v, err := server.Client().Get(ctx, "k").Result(); err != nil || v != "v" {
 		t.Errorf("after Restart: %q, %v; want the value from the append-only file", v, err)
 	}
-	server.Restart() // of a running one
+	server.Restart() // the server is running
 	if err := server.Client().Ping(ctx).Err(); err != nil {
 		t.Error(err)
 	}

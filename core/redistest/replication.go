@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// inSync is nil when the server is no replica, or has its primary's data.
+// inSync returns nil if the server is not a replica, or has its primary's data.
 func (s *Server) inSync(ctx context.Context) error {
 	info, err := s.Client().Info(ctx, "replication").Result()
 	if err != nil {
@@ -18,9 +18,9 @@ func (s *Server) inSync(ctx context.Context) error {
 	return nil
 }
 
-// ReplicationOffset is how many bytes of the stream of changes the server has
-// sent, as a primary, or got, as a replica. What a replica lacks of its
-// primary's is lost when the primary dies.
+// ReplicationOffset returns the number of bytes in the stream of changes that the server
+// has sent as a primary, or received as a replica. Bytes that a replica lacks are lost
+// when the primary dies.
 func (s *Server) ReplicationOffset(ctx context.Context) (int64, error) {
 	info, err := s.Client().Info(ctx, "replication").Result()
 	if err != nil {

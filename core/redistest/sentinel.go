@@ -15,9 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// SentinelServer is a primary with one replica, watched by sentinels, which
-// make the replica the primary when the primary has been gone for half a
-// second.
+// SentinelServer is a primary with one replica and sentinels. The sentinels promote the
+// replica after the primary has failed for half a second.
 type SentinelServer struct {
 	Master    string // the name under which the sentinels know the primary
 	Primary   *Server
@@ -30,20 +29,20 @@ type SentinelServer struct {
 	client *redis.Client
 }
 
-// Sentinel is [Sentinels] with one sentinel, which decides alone.
+// Sentinel is [Sentinels] with one sentinel, which decides by itself.
 func Sentinel(t testing.TB, args ...string) *SentinelServer {
 	t.Helper()
 	return Sentinels(t, 1, args...)
 }
 
-// Sentinels starts a primary, a replica and n sentinels, a majority of which
-// decides, and waits until the replica is in sync and the sentinels know it and
-// each other: from then on it can take over. Arguments are for the primary and
-// the replica, as in [Start].
+// Sentinels starts a primary, a replica and n sentinels, which decide by majority. It
+// waits until the replica is in sync, and the sentinels know it and each other. The
+// replica can then take over. The arguments are for the primary and the replica, as in
+// [Start].
 func Sentinels(t testing.TB, n int, args ...string) *SentinelServer {
 	t.Helper()
-	// Without the delay a replica's data follows at once instead of after the
-	// 5 s in which a busy primary waits for more replicas.
+	// Without the delay a replica gets its data at once. With it a primary waits 5 s for
+	// more replicas.
 	args = append([]string{"--repl-diskless-sync-delay", "0"}, args...)
 	s := &SentinelServer{t: t, Master: "limits", Primary: Start(t, args...)}
 	host, port, err := net.SplitHostPort(s.Primary.Addr)
@@ -67,7 +66,7 @@ func (s *SentinelServer) watch(host, port string, quorum int) *Server {
 	dir := s.t.TempDir()
 	conf := filepath.Join(dir, "sentinel.conf")
 	return launch(s.t, dir, nil, func(own int) []string {
-		// A sentinel writes what it learns into its file: each try needs a new one.
+		// A sentinel writes its state into its file, so each try needs a new file.
 		text := fmt.Sprintf("port %[1]d\nbind 127.0.0.1\ndir %[2]q\n"+
 			"sentinel monitor %[3]s %[4]s %[5]s %[6]d\n"+
 			"sentinel down-after-milliseconds %[3]s 500\n"+
@@ -78,8 +77,7 @@ func (s *SentinelServer) watch(host, port string, quorum int) *Server {
 	})
 }
 
-// watched is nil when a sentinel knows all others, and a replica that is fit to
-// take over.
+// watched returns nil if a sentinel knows all others, and a replica that can take over.
 func (s *SentinelServer) watched(ctx context.Context, sentinel *Server) error {
 	return s.asking(sentinel, func(client *redis.SentinelClient) error {
 		primary, err := client.Master(ctx, s.Master).Result()
@@ -106,8 +104,8 @@ func (s *SentinelServer) watched(ctx context.Context, sentinel *Server) error {
 	})
 }
 
-// AwaitFailover waits until the replica is the primary, and all sentinels that
-// run say so.
+// AwaitFailover waits until the replica is the primary, and all running sentinels report
+// it.
 func (s *SentinelServer) AwaitFailover() {
 	s.t.Helper()
 	await(s.t, "the new primary", func(ctx context.Context) error {
@@ -116,7 +114,7 @@ func (s *SentinelServer) AwaitFailover() {
 			return err
 		}
 		if role := infoField(info, "role"); role != "master" {
-			return errors.New("the replica is still one")
+			return errors.New("the replica is still a replica")
 		}
 		for _, sentinel := range s.Sentinels {
 			if !sentinel.alive() {
@@ -143,8 +141,8 @@ func (s *SentinelServer) asking(sentinel *Server, ask func(*redis.SentinelClient
 	return ask(client)
 }
 
-// Client is a client that asks the sentinels for the primary, the same at each
-// call, closed when the test ends.
+// Client returns a client that finds the primary by the sentinels, the same at each call.
+// It is closed when the test ends.
 func (s *SentinelServer) Client() *redis.Client {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +152,7 @@ func (s *SentinelServer) Client() *redis.Client {
 	return s.client
 }
 
-// Options are those of Client, for clients with settings of their own.
+// Options returns the options of Client, for clients with settings of their own.
 func (s *SentinelServer) Options() *redis.FailoverOptions {
 	o := &redis.FailoverOptions{
 		MasterName: s.Master, DisableIdentity: true, ContextTimeoutEnabled: true,

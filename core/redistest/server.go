@@ -24,16 +24,16 @@ type Server struct {
 	t    testing.TB
 	dir  string
 	args []string
-	tls  *tls.Config // of clients; nil without TLS
+	tls  *tls.Config // for clients; nil without TLS
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	process *process
 	client  *redis.Client
 }
 
-// Start starts a server and waits until it answers. Arguments are those of
-// redis-server, for example "--maxmemory", "10mb" or "--appendonly", "yes";
-// they stand after, and so override, the ones that turn persistence off.
+// Start starts a server and waits until it responds. The arguments are those of
+// redis-server, such as "--maxmemory", "10mb" or "--appendonly", "yes". They follow the
+// arguments that turn persistence off, and so override them.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	dir := t.TempDir()
@@ -45,8 +45,8 @@ func Start(t testing.TB, args ...string) *Server {
 	})
 }
 
-// launch starts a server on a free port. Between finding a port and the
-// server's taking it, another process may take it: then there is another try.
+// launch starts a server on a free port. If another process takes the port first, it
+// tries another one.
 func launch(t testing.TB, dir string, clients *tls.Config, arguments func(port int) []string) *Server {
 	t.Helper()
 	var err error
@@ -65,9 +65,8 @@ func launch(t testing.TB, dir string, clients *tls.Config, arguments func(port i
 	return nil
 }
 
-// Client is a client of this server, the same at each call, closed when the
-// test ends. It sends nothing but what it is asked to, so that a test may count
-// the server's commands.
+// Client returns a client of this server, the same at each call. It is closed when the
+// test ends. It sends no commands of its own, so a test can count the server's commands.
 func (s *Server) Client() *redis.Client {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,7 +76,7 @@ func (s *Server) Client() *redis.Client {
 	return s.client
 }
 
-// Options are those of Client, for clients with settings of their own.
+// Options returns the options of Client, for clients with settings of their own.
 func (s *Server) Options() *redis.Options {
 	o := &redis.Options{Addr: s.Addr, DisableIdentity: true, ContextTimeoutEnabled: true, TLSConfig: s.tls.Clone()}
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
@@ -87,8 +86,8 @@ func (s *Server) Options() *redis.Options {
 	return o
 }
 
-// Freeze stops the process where it stands (SIGSTOP): connections stay open
-// and new ones are accepted by the system, but nothing is answered until Thaw.
+// Freeze stops the process (SIGSTOP). Connections stay open and the system accepts new
+// ones, but no request gets a reply until Thaw.
 func (s *Server) Freeze() {
 	s.t.Helper()
 	if err := s.running().freeze(); err != nil {
@@ -96,7 +95,7 @@ func (s *Server) Freeze() {
 	}
 }
 
-// Thaw lets a frozen process go on.
+// Thaw continues a frozen process.
 func (s *Server) Thaw() {
 	s.t.Helper()
 	if err := s.running().thaw(); err != nil {
@@ -104,8 +103,8 @@ func (s *Server) Thaw() {
 	}
 }
 
-// Kill ends the process at once (SIGKILL) and waits until it is gone. Killing
-// a server that is not running does nothing.
+// Kill ends the process at once (SIGKILL) and waits for its end. It does nothing if the
+// server is not running.
 func (s *Server) Kill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,13 +114,12 @@ func (s *Server) Kill() {
 	}
 }
 
-// Restart kills the process if it runs and starts it again at the same
-// address, with the same arguments and directory. What it had not persisted is
-// lost.
+// Restart kills the process if it is running, and starts it again at the same address,
+// with the same arguments and directory. Data that was not persisted is lost.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Kill()
-	// The port was free for a moment: whoever took it may give it back.
+	// The port was free for a moment. Another process that took it may release it.
 	var err error
 	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if err = s.start(); err == nil {
@@ -148,7 +146,7 @@ func (s *Server) running() *process {
 	return s.process
 }
 
-// start runs the program and waits until it answers.
+// start runs the program and waits until it responds.
 func (s *Server) start() error {
 	s.t.Helper()
 	p, err := run(program(s.t), s.args, filepath.Join(s.dir, "redis.log"))
@@ -166,8 +164,8 @@ func (s *Server) start() error {
 	return nil
 }
 
-// await waits until p answers at the server's address. Who answers is asked
-// too: another test's server may have taken the port, and it answers as well.
+// await waits until p responds at the server's address. It also checks the process ID: a
+// server of another test may have taken the port.
 func (s *Server) await(p *process) error {
 	client := redis.NewClient(s.Options())
 	defer func() { _ = client.Close() }()

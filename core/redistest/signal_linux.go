@@ -8,15 +8,14 @@ import (
 	"time"
 )
 
-// dieWithParent lets the system kill the server when the test's process dies
-// without cleaning up, as at a test timeout. Linux ties this to the thread that
-// started the server.
+// dieWithParent makes the system kill the server if the test's process dies without
+// cleanup, as after a test timeout. Linux ties this to the thread that started the
+// server.
 func dieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
 
-// freeze returns when the process has stopped, which is a little later than
-// when the signal was sent.
+// freeze waits until the process has stopped, a little later than the signal.
 func (p *process) freeze() error {
 	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return err
@@ -26,7 +25,7 @@ func (p *process) freeze() error {
 		if err != nil {
 			return err
 		}
-		// The state follows the program's name, which is in parentheses.
+		// The state follows the program's name in parentheses.
 		if i := bytes.LastIndexByte(stat, ')'); i >= 0 && bytes.HasPrefix(stat[i:], []byte(") T")) {
 			return nil
 		}

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// dieWithParent has no equivalent here: servers outlive a test's process that
-// dies without cleaning up.
+// dieWithParent does nothing here: servers outlive a test's process that dies without
+// cleanup.
 func dieWithParent() *syscall.SysProcAttr { return nil }
 
 func (p *process) freeze() error {
 	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	time.Sleep(20 * time.Millisecond) // no portable way to see when it has stopped
+	time.Sleep(20 * time.Millisecond) // there is no portable way to check that it has stopped
 	return nil
 }
 

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// SlotMove moves a hash slot with its keys from one primary to another, while
-// clients may use it: Begin, Migrate and End, or Run for all of it.
+// SlotMove moves a hash slot with its keys from one primary to another, while clients may
+// use it. Use Begin, Migrate and End, or Run for the whole move.
 type SlotMove struct {
 	Slot     int
 	From, To *Server
@@ -16,8 +16,8 @@ type SlotMove struct {
 	cluster *ClusterServer
 }
 
-// Move is the move of a key's slot from the primary that has it to the next of
-// [ClusterServer.Nodes]. Nothing moves yet.
+// Move prepares the move of a key's slot from its primary to the next of
+// [ClusterServer.Nodes]. It moves nothing yet.
 func (c *ClusterServer) Move(key string) *SlotMove {
 	c.t.Helper()
 	slot := c.Slot(key)
@@ -41,8 +41,8 @@ func (m *SlotMove) Run() {
 	m.End()
 }
 
-// Begin makes the one primary send clients that ask for keys that it does not
-// have to the other (ASK).
+// Begin makes the old primary redirect clients to the new one (ASK) for keys that it does
+// not have.
 func (m *SlotMove) Begin() {
 	m.t.Helper()
 	m.do(m.To, "CLUSTER", "SETSLOT", m.Slot, "IMPORTING", m.id(m.From))
@@ -77,7 +77,7 @@ func (m *SlotMove) MigrateAll() {
 // End gives the slot to the other primary, and returns when all nodes know.
 func (m *SlotMove) End() {
 	m.t.Helper()
-	// The receiver first, for else nobody would have the slot for a moment.
+	// The new primary is set first. Otherwise the slot would have no owner for a moment.
 	m.do(m.To, "CLUSTER", "SETSLOT", m.Slot, "NODE", m.id(m.To))
 	m.do(m.From, "CLUSTER", "SETSLOT", m.Slot, "NODE", m.id(m.To))
 	m.cluster.awaitOwner("the move of a slot", m.Slot, func(owner *Server) bool { return owner == m.To })

@@ -17,11 +17,11 @@ import (
 	"time"
 )
 
-// TLSServer is a running server that takes TLS connections only.
+// TLSServer is a running server that accepts only TLS connections.
 type TLSServer struct {
 	*Server
-	Config *tls.Config // of clients: trusts the server's authority and no other
-	CAFile string      // the authority's certificate, PEM
+	Config *tls.Config // for clients: trusts only the server's authority
+	CAFile string      // certificate of the authority, PEM
 }
 
 // StartTLS starts a server as [Start] does, with a certificate for 127.0.0.1 and

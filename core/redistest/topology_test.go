@@ -30,7 +30,7 @@ func TestClusterReplicaTakesOver(t *testing.T) {
 	}
 	owner := cluster.Owner(cluster.Slot(key))
 	if n := owner.Client().Exists(ctx, key).Val(); n != 1 {
-		t.Error("the owner of the slot has not the key")
+		t.Error("the owner of the slot does not have the key")
 	}
 	owner.Kill()
 	heir := cluster.AwaitTakeover(owner)
@@ -58,10 +58,10 @@ func TestSlotMove(t *testing.T) {
 	move.Begin()
 	move.Migrate(keys[0])
 	if err := move.From.Client().Get(ctx, keys[0]).Err(); err == nil || !strings.HasPrefix(err.Error(), "ASK ") {
-		t.Errorf("a key that has moved: %v, want ASK", err)
+		t.Errorf("key after its move: %v, want ASK", err)
 	}
 	if v, err := move.From.Client().Get(ctx, keys[1]).Result(); err != nil || v != "1" {
-		t.Errorf("a key that has not: %q, %v", v, err)
+		t.Errorf("key before its move: %q, %v", v, err)
 	}
 	move.MigrateAll()
 	move.End()
@@ -146,7 +146,7 @@ func TestTLS(t *testing.T) {
 		t.Errorf("a client that expects another name: %v", err)
 	}
 	if err := ping(nil); err == nil {
-		t.Error("a client without TLS is answered")
+		t.Error("a client without TLS got a reply")
 	}
 	server.Restart()
 	if err := ping(server.Config); err != nil {

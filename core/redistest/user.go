@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// AddUser makes an ACL user who may use those keys, a pattern, and those
-// commands and subcommands, such as "cluster|slots", and nothing else. It is
-// this server's own: neither replicas nor other nodes have it.
+// AddUser adds an ACL user with access to keys by a pattern, and to commands and
+// subcommands such as "cluster|slots". The user exists only on this server, not on
+// replicas or other nodes.
 func (s *Server) AddUser(name, password, keys string, commands ...string) {
 	s.t.Helper()
 	rules := []any{"ACL", "SETUSER", name, "reset", "on", ">" + password, "~" + keys}
@@ -17,8 +17,8 @@ func (s *Server) AddUser(name, password, keys string, commands ...string) {
 	must(s.t, s.Client().Do(context.Background(), rules...).Err())
 }
 
-// Denied is what users were denied, from ACL LOG, newest first: the user, and
-// the command or key.
+// Denied returns the user, and the command or key, of each denial in ACL LOG, newest
+// first.
 func (s *Server) Denied() []string {
 	s.t.Helper()
 	entries, err := s.Client().ACLLog(context.Background(), 100).Result()
