@@ -22,7 +22,7 @@ import (
 // ErrNoKey is core.ErrNoKey.
 var ErrNoKey = errors.New("core: no key to count by")
 
-// The codes of warnings.
+// The codes of log lines about a wrong setup.
 const (
 	warnForwarded = "STREAMLIMIT_W001"
 	warnNoAddress = "STREAMLIMIT_W012"
@@ -103,17 +103,16 @@ func (id *Identity) Client(r Request) netip.Addr {
 }
 
 const (
-	// lookedAtMost is how many requests are looked at: a proxy marks each.
+	// lookedAtMost bounds the requests that are checked: a proxy marks each one.
 	lookedAtMost = 10_000
-	// loopbackAtLeast is how many requests must come from this machine, and none
-	// from another, before that is odd. Tests, health checks and people at work on
-	// a service seldom make as many.
+	// loopbackAtLeast requests from this machine, and none from another, are a sign of a
+	// proxy. Tests, health checks and developers seldom make as many.
 	loopbackAtLeast = 1_000
 )
 
-// warnUntrusted warns once that a proxy seems to be in front while none is
-// trusted: then all its clients share the proxy's log. A proxy marks requests, or
-// is the only peer, on the same machine.
+// warnUntrusted logs once that there may be a proxy that is not trusted. All its clients
+// then share the proxy's log. A proxy marks requests, or is the only peer, on the same
+// machine.
 func (id *Identity) warnUntrusted(peer netip.Addr, r Request) {
 	if id.looked.Load() >= lookedAtMost {
 		return
@@ -129,7 +128,7 @@ func (id *Identity) warnUntrusted(peer netip.Addr, r Request) {
 	case !peer.IsLoopback():
 		id.remote.Store(true)
 	case looked == loopbackAtLeast && !id.remote.Load():
-		id.Warnings.Say(warnLoopback, "all requests so far come from this machine and say nothing of a client, so they share one log; if they come through a proxy, "+
+		id.Warnings.Say(warnLoopback, "all requests so far come from this machine and do not name a client, so they share one log; if they come through a proxy, "+
 			"let it send X-Forwarded-For and name it with core.WithTrustedProxies, else ignore this", "requests", loopbackAtLeast)
 	}
 }
