@@ -124,8 +124,8 @@ func (p *Policy) checkTraits() (option string, err error) {
 	if err := validateName(p.fieldName); err != nil {
 		return "FieldName", err
 	}
-	if option, err := p.checkUnit(); err != nil {
-		return option, err
+	if err := p.checkUnit(); err != nil {
+		return "Unit", err
 	}
 	if p.failure != "" && !p.failure.valid() {
 		return "OnStoreFailure", errors.New("no such mode: use core.FailClosed, core.FailOpen or core.FailLocal")
@@ -158,14 +158,14 @@ func (p *Policy) checkTraits() (option string, err error) {
 const unitRequests = "requests"
 
 // checkUnit leaves the unit empty if it is the default.
-func (p *Policy) checkUnit() (option string, err error) {
+func (p *Policy) checkUnit() error {
 	switch {
 	case p.unit == "concurrent-requests":
-		return "Unit", errors.New("concurrent-requests is for limits on requests in flight: name what a request takes")
+		return errors.New("concurrent-requests is for limits on requests in flight: name what a request takes")
 	case p.unit == p.defaultUnit():
 		p.unit = ""
 	}
-	return "Unit", validateName(p.unit)
+	return validateName(p.unit)
 }
 
 func (p *Policy) defaultUnit() string {

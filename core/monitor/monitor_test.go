@@ -255,7 +255,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	watch := func() (status int, end func()) {
 		ctx, cancel := context.WithCancel(t.Context())
 		req, _ := http.NewRequestWithContext(ctx, "GET", s.URL+"/ratelimit/api/live", nil)
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // end closes it
 		if err != nil {
 			t.Fatal(err)
 		}

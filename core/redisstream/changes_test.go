@@ -147,7 +147,8 @@ func TestChangesWhileASlotMoves(t *testing.T) {
 			ask := func(p *store.Log, n int, together bool) {
 				t.Helper()
 				for range n {
-					u, err := store.Usage{}, error(nil)
+					var u store.Usage
+					var err error
 					if together {
 						var us []store.Usage
 						if us, err = s.TakeAll(t.Context(), []store.Charge{{Log: p, Key: key, Cost: 1}}); err == nil {

@@ -74,12 +74,14 @@ func (t *Table[K, S]) startCall(l *lease[K, S], now Moment) *Call[K, S] {
 		w := l.waiting[0]
 		if w.state == waits {
 			last := len(c.Wants) - 1
-			if last >= 0 && c.Wants[last].Least == w.Least && c.Wants[last].Most == w.Most {
-				c.Wants[last].Count++
-			} else if last+1 == maxWants {
+			same := last >= 0 && c.Wants[last].Least == w.Least && c.Wants[last].Most == w.Most
+			if !same && len(c.Wants) == maxWants {
 				break
+			}
+			if same {
+				c.Wants[last].Count++
 			} else {
-				c.Wants = append(c.Wants, Want{Count: 1, Least: w.Least, Most: w.Most})
+				c.Wants = append(c.Wants, w.want())
 			}
 			need += w.Least
 			c.waiters = append(c.waiters, w)

@@ -312,9 +312,8 @@ func TestLateReply(t *testing.T) {
 	b := leased(1)
 	b.Take("k", 1, 1)
 	a := b.asks("k", 1, 1)
-	later := (*Answer[int])(nil)
 	b.now = b.now.add(d)
-	later = b.asks("k", 1, 1)
+	later := b.asks("k", 1, 1)
 	b.calls[len(b.calls)-1].Done(Reply[int]{Room: 100, Ahead: 10}, nil)
 	if a.Units != 1 || a.Local {
 		t.Errorf("who waited when the call was sent got %+v", a)
@@ -334,7 +333,7 @@ func TestUnknownOutcome(t *testing.T) {
 	a := b.asks("k", 1, 1)
 	later := b.asks("k", 1, 1)
 	b.last().Done(Reply[int]{Room: 100, Ahead: 100}, failed)
-	if a.Err != failed || a.Units != 0 { //nolint:errorlint // it is passed as it is
+	if a.Err != failed || a.Units != 0 {
 		t.Errorf("got %+v", a)
 	}
 	if _, ok := b.Take("k", 1, 1); ok {
