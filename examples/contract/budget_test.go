@@ -23,10 +23,9 @@ func fleet(t *testing.T) []*server {
 	return servers
 }
 
-// TestFiveServersHaveOneBudget is what the library is for: requests of one
-// client that arrive at the same time at five processes of as many frameworks are
-// admitted exactly as often as the limit says. It is not parallel to the others:
-// it needs the machine for itself.
+// TestFiveServersHaveOneBudget tests the purpose of the library. Requests of one client
+// arrive at the same time at five processes of different frameworks. They are admitted
+// exactly up to the limit. The test is not parallel, since it needs the whole machine.
 func TestFiveServersHaveOneBudget(t *testing.T) {
 	servers := fleet(t)
 	t.Run("protected", func(t *testing.T) { oneBudget(t, servers, "GET /protected", 10) })
@@ -43,8 +42,8 @@ func oneBudget(t *testing.T, servers []*server, line string, limit int) {
 	}
 }
 
-// burst sends requests of one client, all at the same time and spread over
-// servers, and counts the statuses.
+// burst sends requests of one client concurrently to all servers, and counts the
+// statuses.
 func burst(t *testing.T, servers []*server, c client, line string, requests int) map[int]int {
 	t.Helper()
 	var (
@@ -70,8 +69,8 @@ func burst(t *testing.T, servers []*server, c client, line string, requests int)
 	return counts
 }
 
-// TestOneClientIsOneClientEverywhere uses a budget up on one server after the
-// other, and asks all of them in between.
+// TestOneClientIsOneClientEverywhere uses up a budget on one server after the other, and
+// peeks at all of them in between.
 func TestOneClientIsOneClientEverywhere(t *testing.T) {
 	t.Parallel()
 	servers := fleet(t)
@@ -115,13 +114,12 @@ func TestOneClientIsOneClientEverywhere(t *testing.T) {
 	})
 }
 
-// TestNoSecretReachesRedis looks for what must not be there.
+// TestNoSecretReachesRedis searches Redis for secrets.
 func TestNoSecretReachesRedis(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t, "--rdbcompression", "no") // so that a dump is readable
 	c := client{address: "198.51.100.9", key: "very-secret-api-key"}
-	// logs names the logs of the clients; the monitor's stream, which the servers
-	// write each second, is beside them.
+	// logs returns the names of the clients' logs, without the monitor's stream.
 	logs := func() []string {
 		return redis.Client().Keys(t.Context(), "*:stocks:*").Val()
 	}
@@ -133,7 +131,7 @@ func TestNoSecretReachesRedis(t *testing.T) {
 		t.Errorf("logs %v, want one for the one client", names)
 	}
 
-	// Another secret makes another digest, so another budget.
+	// Another secret makes another digest, and so another budget.
 	s := start(t, "gin", trustUs, "REDIS_URL=redis://"+redis.Addr, "KEY_SECRET=other")
 	c.want(t, s, 200, "GET /stocks/AAPL/history")
 	if names := logs(); len(names) != 2 {

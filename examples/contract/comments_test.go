@@ -13,7 +13,8 @@ import (
 	"testing"
 )
 
-// adapters are the adapters' folders, each with its words for what all have.
+// adapters are the adapters' folders, each with its own words for what all have in
+// common.
 var adapters = []struct {
 	dir   string
 	words *strings.Replacer
@@ -38,8 +39,8 @@ var fiber = strings.NewReplacer("fiberlimit", "<adapter>", "Fiber v3", "<framewo
 	"such as after RestartRouting", "such as when a handler passes it to <again>",
 	"ginlimit, echolimit and core/httplimit", "<others>", "Gin, Echo and net/http", "<others>")
 
-// reasons are words of sentences that not all adapters say. Those of majors are of
-// sentences that an adapter says for one major version of its framework alone.
+// reasons are words of sentences that not all adapters have. majors are words of
+// sentences that an adapter has for only one major version of its framework.
 var reasons = []struct{ words, why string }{
 	{"<address>", "net/http has no idea of a client's address"},
 	{"Package <adapter> is", "net/http has no groups"},
@@ -86,8 +87,8 @@ var majors = []struct{ words, why string }{
 	{"refork each child", "in Fiber 3 the option is called EnablePrefork"},
 }
 
-// TestAdaptersSayTheSame compares the comments of the adapters, sentence by sentence. One
-// that not all of them have must show what in a framework is its reason.
+// TestAdaptersSayTheSame compares the comments of the adapters, sentence by sentence. A
+// sentence that some adapters lack must have a reason in the framework.
 func TestAdaptersSayTheSame(t *testing.T) {
 	type said struct{ name, sentence string }
 	by := map[said][]string{}
@@ -129,8 +130,8 @@ func TestAdaptersSayTheSame(t *testing.T) {
 	}
 }
 
-// comments are the sentences about a package and what it exports, by name, without the
-// code in them.
+// comments returns the sentences about a package and its exported names, by name, without
+// code.
 func comments(t *testing.T, dir string) map[string][]string {
 	t.Helper()
 	set := token.NewFileSet()

@@ -1,3 +1,3 @@
-// Package contract holds no code but tests: what the example servers
-// promise, run against all of them as processes, on both stores.
+// Package contract has only tests. They check the contract of the example servers,
+// against all of them as processes, on both stores.
 package contract

@@ -12,8 +12,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// The monitor is at /ratelimit/ on each framework and store, and shows what the
-// service decides: in its state, its events and a key's log.
+// The monitor is at /ratelimit/ on each framework and store. It shows the service's
+// decisions in its state, its events and a key's log.
 func TestMonitor(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -77,8 +77,8 @@ func monitor(t *testing.T, s *server) {
 	c.want(t, s, 200, "GET /strict")
 }
 
-// follow follows the link that the server has printed, as far as the redirect, and
-// returns the cookie. It is for the path of the monitor, by the link's own.
+// follow requests the link that the server has printed, up to the redirect, and returns
+// the cookie. The cookie's path is the path of the monitor.
 func follow(t *testing.T, s *server) (cookie string) {
 	t.Helper()
 	client := &http.Client{
@@ -104,7 +104,7 @@ func follow(t *testing.T, s *server) (cookie string) {
 	return cookies[0].Name + "=" + cookies[0].Value
 }
 
-// find is the element of that name.
+// find returns the element of that name.
 func find(list any, name string) map[string]any {
 	elements, _ := list.([]any)
 	for _, e := range elements {
@@ -115,9 +115,9 @@ func find(list any, name string) map[string]any {
 	return nil
 }
 
-// live checks the events, for longer than the server's time to read a request: a
-// stream of them, which ends with the server, or where the framework has none, the
-// answer to one who asks each second.
+// live checks the events for longer than the server's timeout to read a request. They
+// come as a stream, which ends with the server. If the framework can't stream, the client
+// polls each second.
 func live(t *testing.T, s *server, c client) {
 	t.Helper()
 	if strings.HasPrefix(s.framework, "fiber") {
@@ -171,7 +171,7 @@ func live(t *testing.T, s *server, c client) {
 	}
 }
 
-// With a password the monitor is for whoever has it.
+// With a password, only requests with the password get to the monitor.
 func TestMonitorPassword(t *testing.T) {
 	t.Parallel()
 	for _, framework := range frameworks {
@@ -216,7 +216,7 @@ func TestMonitorPassword(t *testing.T) {
 	}
 }
 
-// One who watches does not hold up the server's end.
+// An open page does not delay the server's shutdown.
 func TestMonitorAtTheEnd(t *testing.T) {
 	t.Parallel()
 	for _, framework := range []string{"gin", "echo", "echo5"} {

@@ -17,8 +17,8 @@ import (
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
-// TestRequestInFlightIsFinished: a request is half sent, its handler waits for
-// the rest, SIGTERM arrives, and it is answered all the same.
+// TestRequestInFlightIsFinished: a request is half sent, and its handler waits for the
+// rest. The request gets its response even after SIGTERM.
 func TestRequestInFlightIsFinished(t *testing.T) {
 	t.Parallel()
 	for _, framework := range frameworks {
@@ -38,7 +38,7 @@ func TestRequestInFlightIsFinished(t *testing.T) {
 			fmt.Fprintf(conn, "POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
 				"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body))
 			reader := bufio.NewReader(conn)
-			// 100 Continue says that the server has begun with the request.
+			// 100 Continue shows that the server has started to read the request.
 			if resp, err := http.ReadResponse(reader, nil); err != nil || resp.StatusCode != 100 {
 				t.Fatalf("%v, %v; want 100 Continue", resp, err)
 			} else {
@@ -178,8 +178,8 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// TestPoliciesFollowTheirFile: at once on SIGHUP and by themselves soon after,
-// without losing counts where only a Max has changed, and not when the file is
+// TestPoliciesFollowTheirFile: policies change at once on SIGHUP, and soon without it.
+// They keep their counts if only a Max has changed. They do not change if the file is
 // bad.
 func TestPoliciesFollowTheirFile(t *testing.T) {
 	t.Parallel()
@@ -201,7 +201,7 @@ func TestPoliciesFollowTheirFile(t *testing.T) {
 					t.Helper()
 					var seen string
 					for deadline := time.Now().Add(timeout); seen != policy && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-						// A client of its own for each look, so that none is denied.
+						// Each check uses a new client, so that none is denied.
 						seen = newClient().want(t, server, 200, "GET /protected").header.Get("RateLimit-Policy")
 					}
 					if seen != policy {
@@ -237,8 +237,8 @@ func TestPoliciesFollowTheirFile(t *testing.T) {
 	}
 }
 
-// TestRedisThatIsAway: a server starts without Redis, says so at /healthz, and
-// counts as soon as Redis is there.
+// TestRedisThatIsAway: a server starts without Redis, and reports it at /healthz. It
+// counts in Redis as soon as Redis is up.
 func TestRedisThatIsAway(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)

@@ -17,7 +17,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// rows are the contract, one test a row. Each has clients of its own.
+// rows are the rows of the contract, with one test each. Each test has clients of its
+// own.
 var rows = []struct {
 	name string
 	test func(t *testing.T, s *server)
@@ -239,7 +240,8 @@ func TestForwardedForOfAStrangerIsNotBelieved(t *testing.T) {
 	}
 }
 
-// TestServersAnswerAlike sends the same to all servers and compares.
+// TestServersAnswerAlike sends the same requests to all servers, and compares the
+// responses.
 func TestServersAnswerAlike(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -265,7 +267,7 @@ func TestServersAnswerAlike(t *testing.T) {
 	}
 	var first []answer
 	for i, framework := range frameworks {
-		// The same client each time, on logs that are empty each time.
+		// Each server gets the same client, on empty logs.
 		if err := redis.Client().FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -305,8 +307,8 @@ func mediaType(t *testing.T, a answer) string {
 	return media
 }
 
-// denied checks the answer to a request over the limit of a policy whose
-// window is that many seconds.
+// denied checks the response to a request over the limit of a policy with a window of
+// that many seconds.
 func denied(t *testing.T, a answer, policy string, window int64) {
 	t.Helper()
 	problem(t, a, 429)
@@ -326,7 +328,7 @@ func denied(t *testing.T, a answer, policy string, window int64) {
 	}
 }
 
-// problem checks a refusal by a limit.
+// problem checks the problem document of a limit.
 func problem(t *testing.T, a answer, status int) {
 	t.Helper()
 	if a.status != status {
@@ -354,8 +356,8 @@ func noFields(t *testing.T, a answer) {
 	}
 }
 
-// whoami checks what a client has left, and that nothing but the contract's
-// fields is shown.
+// whoami checks the rest of a client's budget, and that the response has only the fields
+// of the contract.
 func whoami(t *testing.T, s *server, c client, remaining int64) map[string]any {
 	t.Helper()
 	a := c.want(t, s, http.StatusOK, "GET /whoami")

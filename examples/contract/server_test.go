@@ -14,7 +14,7 @@ import (
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
-// timeout bounds what must happen soon; it only delays tests that fail.
+// timeout bounds the waits of a test. It delays only tests that fail.
 const timeout = program.Timeout
 
 var frameworks = program.Servers
@@ -27,8 +27,8 @@ type server struct {
 	framework, store string
 }
 
-// start starts an example and waits until it is ready. When the test ends it
-// gets SIGTERM, and must then end by itself with exit code 0.
+// start starts an example and waits until it is ready. When the test ends, the example
+// gets SIGTERM and must end by itself with exit code 0.
 func start(t *testing.T, framework string, settings ...string) *server {
 	t.Helper()
 	s := &server{Process: program.Start(t, framework, settings...), framework: framework, store: "memory"}
@@ -41,14 +41,14 @@ func start(t *testing.T, framework string, settings ...string) *server {
 	return s
 }
 
-// stop ends the server as a supervisor does.
+// stop ends the server like a supervisor.
 func (s *server) stop(t *testing.T) {
 	t.Helper()
 	transport.CloseIdleConnections()
 	s.Stop(t)
 }
 
-// trustUs lets the tests be clients of any address.
+// trustUs lets the tests act as clients of any address.
 const trustUs = "TRUSTED_PROXIES=127.0.0.0/8"
 
 // everywhere runs a test against each framework on each store.
@@ -74,7 +74,7 @@ type client struct {
 
 var clients atomic.Int64
 
-// newClient is a client that has not been seen before.
+// newClient returns a new client.
 func newClient() client {
 	n := clients.Add(1)
 	return client{
@@ -83,7 +83,7 @@ func newClient() client {
 	}
 }
 
-// answer is a response with its body read.
+// answer is a response with its body.
 type answer struct {
 	status int
 	header http.Header
@@ -145,7 +145,7 @@ func (c client) want(t *testing.T, s *server, status int, line string, body ...s
 	return a
 }
 
-// decode reads an answer's JSON object.
+// decode reads the JSON object of a response.
 func (a answer) decode(t *testing.T) map[string]any {
 	t.Helper()
 	var object map[string]any

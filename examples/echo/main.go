@@ -47,26 +47,27 @@ func newRouter(limits *service.Limits, store string) *echo.Echo {
 		return c.JSON(service.Health(c.Request().Context(), limiter, store))
 	})
 
-	// Limits are counted by the client's address unless they are told otherwise.
+	// Limits count by the client's address by default.
 	e.GET("/protected", admitted, echolimit.New(limiter, policies.Protected))
 	e.GET("/strict", admitted, echolimit.New(limiter, policies.Strict))
 	e.GET("/search", search, echolimit.New(limiter, policies.Search))
 
-	// By API key, of which only a digest is kept; a request without one gets 401.
+	// This limit counts by API key. Only a digest of the key is kept. A request without a
+	// key gets 401.
 	byAPIKey := echolimit.WithKey(echolimit.ByHeader("X-API-Key"))
 	e.GET("/stocks/:symbol/history", history, echolimit.New(limiter, policies.Stocks, byAPIKey))
 
-	// By what is in the body, which is therefore decoded before the limit. Tries
-	// that succeed are given back.
+	// This limit counts by the body, so the body is decoded before the limit. Tries that
+	// succeed are given back.
 	byAddressAndUser := echolimit.WithKey(echolimit.ByAll(echolimit.ByAddress(), echolimit.ByFunc("user", user)))
 	e.POST("/login", logIn, decode[service.Login],
 		echolimit.New(limiter, policies.Login, byAddressAndUser, echolimit.WithRefund(echolimit.OnSuccess)))
 
-	// A request that costs as many units as it asks for tokens.
+	// A request costs as many units as it requests tokens.
 	e.POST("/complete", complete, decode[service.Completion],
 		echolimit.New(limiter, policies.Tokens, byAPIKey, echolimit.WithCost(tokens)))
 
-	// What is left of a budget, without using any.
+	// A peek returns the rest of a budget, and uses none of it.
 	address := echolimit.KeyFunc(limiter, echolimit.ByAddress())
 	e.GET("/whoami", func(c echo.Context) error {
 		key, err := address(c)
@@ -77,14 +78,14 @@ func newRouter(limits *service.Limits, store string) *echo.Echo {
 		return c.JSON(service.WhoAmI(c.Response().Header().Set, d, err))
 	})
 
-	// What is decided, live, of all processes on the same store.
+	// The monitor shows the decisions of all processes on the same store.
 	page := echo.WrapHandler(limits.Monitor)
 	e.Any("/ratelimit", page)
 	e.Any("/ratelimit/*", page)
 	return e
 }
 
-// admitted shows the decision of the limit before it.
+// admitted responds with the decision of the limit before it.
 func admitted(c echo.Context) error { return c.JSON(service.Admitted(echolimit.FromContext(c))) }
 
 func search(c echo.Context) error { return c.JSON(service.Search(c.QueryParam("q"))) }
@@ -99,7 +100,7 @@ func user(c echo.Context) (string, error) { return body[service.Login](c).User, 
 
 func tokens(c echo.Context) (int64, error) { return body[service.Completion](c).Tokens, nil }
 
-// decode is middleware that keeps the request's body for body.
+// decode returns middleware that stores the decoded request body for body.
 func decode[T any](next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		value, err := service.Decode[T](c.Request().Body)

@@ -45,26 +45,27 @@ func newRouter(limits *service.Limits, store string) *fiber.App {
 		return sendJSON(c)(service.Health(c.UserContext(), limiter, store))
 	})
 
-	// Limits are counted by the client's address unless they are told otherwise.
+	// Limits count by the client's address by default.
 	app.Get("/protected", fiberlimit.New(limiter, policies.Protected), admitted)
 	app.Get("/strict", fiberlimit.New(limiter, policies.Strict), admitted)
 	app.Get("/search", fiberlimit.New(limiter, policies.Search), search)
 
-	// By API key, of which only a digest is kept; a request without one gets 401.
+	// This limit counts by API key. Only a digest of the key is kept. A request without a
+	// key gets 401.
 	byAPIKey := fiberlimit.WithKey(fiberlimit.ByHeader("X-API-Key"))
 	app.Get("/stocks/:symbol/history", fiberlimit.New(limiter, policies.Stocks, byAPIKey), history)
 
-	// By what is in the body, which is therefore decoded before the limit. Tries
-	// that succeed are given back.
+	// This limit counts by the body, so the body is decoded before the limit. Tries that
+	// succeed are given back.
 	byAddressAndUser := fiberlimit.WithKey(fiberlimit.ByAll(fiberlimit.ByAddress(), fiberlimit.ByFunc("user", user)))
 	app.Post("/login", decode[service.Login],
 		fiberlimit.New(limiter, policies.Login, byAddressAndUser, fiberlimit.WithRefund(fiberlimit.OnSuccess)), logIn)
 
-	// A request that costs as many units as it asks for tokens.
+	// A request costs as many units as it requests tokens.
 	app.Post("/complete", decode[service.Completion],
 		fiberlimit.New(limiter, policies.Tokens, byAPIKey, fiberlimit.WithCost(tokens)), complete)
 
-	// What is left of a budget, without using any.
+	// A peek returns the rest of a budget, and uses none of it.
 	address := fiberlimit.KeyFunc(limiter, fiberlimit.ByAddress())
 	app.Get("/whoami", func(c *fiber.Ctx) error {
 		key, err := address(c)
@@ -75,14 +76,14 @@ func newRouter(limits *service.Limits, store string) *fiber.App {
 		return sendJSON(c)(service.WhoAmI(c.Set, d, err))
 	})
 
-	// What is decided, live, of all processes on the same store.
+	// The monitor shows the decisions of all processes on the same store.
 	page := adaptor.HTTPHandler(limits.Monitor)
 	app.All("/ratelimit", page)
 	app.All("/ratelimit/*", page)
 	return app
 }
 
-// admitted shows the decision of the limit before it.
+// admitted responds with the decision of the limit before it.
 func admitted(c *fiber.Ctx) error { return sendJSON(c)(service.Admitted(fiberlimit.FromContext(c))) }
 
 func search(c *fiber.Ctx) error { return sendJSON(c)(service.Search(c.Query("q"))) }
@@ -97,7 +98,7 @@ func user(c *fiber.Ctx) (string, error) { return body[service.Login](c).User, ni
 
 func tokens(c *fiber.Ctx) (int64, error) { return body[service.Completion](c).Tokens, nil }
 
-// decode is middleware that keeps the request's body for body. c.Body would
+// decode returns middleware that stores the decoded request body for body. c.Body would
 // decompress it, to any size.
 func decode[T any](c *fiber.Ctx) error {
 	value, err := service.Decode[T](bytes.NewReader(c.BodyRaw()))
@@ -110,7 +111,7 @@ func decode[T any](c *fiber.Ctx) error {
 
 func body[T any](c *fiber.Ctx) T { return c.Locals("body").(T) }
 
-// sendJSON is Gin's and Echo's c.JSON.
+// sendJSON does what Gin's and Echo's c.JSON do.
 func sendJSON(c *fiber.Ctx) func(status int, body any) error {
 	return func(status int, body any) error { return c.Status(status).JSON(body) }
 }

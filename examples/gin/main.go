@@ -42,26 +42,27 @@ func newRouter(limits *service.Limits, store string) *gin.Engine {
 		c.JSON(service.Health(c.Request.Context(), limiter, store))
 	})
 
-	// Limits are counted by the client's address unless they are told otherwise.
+	// Limits count by the client's address by default.
 	router.GET("/protected", ginlimit.New(limiter, policies.Protected), admitted)
 	router.GET("/strict", ginlimit.New(limiter, policies.Strict), admitted)
 	router.GET("/search", ginlimit.New(limiter, policies.Search), search)
 
-	// By API key, of which only a digest is kept; a request without one gets 401.
+	// This limit counts by API key. Only a digest of the key is kept. A request without a
+	// key gets 401.
 	byAPIKey := ginlimit.WithKey(ginlimit.ByHeader("X-API-Key"))
 	router.GET("/stocks/:symbol/history", ginlimit.New(limiter, policies.Stocks, byAPIKey), history)
 
-	// By what is in the body, which is therefore decoded before the limit. Tries
-	// that succeed are given back.
+	// This limit counts by the body, so the body is decoded before the limit. Tries that
+	// succeed are given back.
 	byAddressAndUser := ginlimit.WithKey(ginlimit.ByAll(ginlimit.ByAddress(), ginlimit.ByFunc("user", user)))
 	router.POST("/login", decode[service.Login],
 		ginlimit.New(limiter, policies.Login, byAddressAndUser, ginlimit.WithRefund(ginlimit.OnSuccess)), logIn)
 
-	// A request that costs as many units as it asks for tokens.
+	// A request costs as many units as it requests tokens.
 	router.POST("/complete", decode[service.Completion],
 		ginlimit.New(limiter, policies.Tokens, byAPIKey, ginlimit.WithCost(tokens)), complete)
 
-	// What is left of a budget, without using any.
+	// A peek returns the rest of a budget, and uses none of it.
 	address := ginlimit.KeyFunc(limiter, ginlimit.ByAddress())
 	router.GET("/whoami", func(c *gin.Context) {
 		key, err := address(c)
@@ -73,14 +74,14 @@ func newRouter(limits *service.Limits, store string) *gin.Engine {
 		c.JSON(service.WhoAmI(c.Header, d, err))
 	})
 
-	// What is decided, live, of all processes on the same store.
+	// The monitor shows the decisions of all processes on the same store.
 	page := gin.WrapH(limits.Monitor)
 	router.Any("/ratelimit", page)
 	router.Any("/ratelimit/*path", page)
 	return router
 }
 
-// admitted shows the decision of the limit before it.
+// admitted responds with the decision of the limit before it.
 func admitted(c *gin.Context) { c.JSON(service.Admitted(ginlimit.FromContext(c))) }
 
 func search(c *gin.Context) { c.JSON(service.Search(c.Query("q"))) }
@@ -95,7 +96,7 @@ func user(c *gin.Context) (string, error) { return body[service.Login](c).User, 
 
 func tokens(c *gin.Context) (int64, error) { return body[service.Completion](c).Tokens, nil }
 
-// decode is middleware that keeps the request's body for body.
+// decode returns middleware that stores the decoded request body for body.
 func decode[T any](c *gin.Context) {
 	value, err := service.Decode[T](c.Request.Body)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// becomes waits until a request elsewhere is allowed or denied, as rules and resets
-// reach other processes within a second or so.
+// becomes waits until a request in another process is allowed or denied. Rules and resets
+// reach other processes within about a second.
 func (p *process) becomes(policy *core.Policy, key string, allowed bool) {
 	p.t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
@@ -28,7 +28,7 @@ func (p *process) becomes(policy *core.Policy, key string, allowed bool) {
 	}
 }
 
-// TestActions: what is done on one process's page holds in another.
+// TestActions: an action on one process's page holds in other processes.
 func TestActions(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -120,7 +120,7 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestSearch finds keys by a part of their text, and opens those that nobody knows.
+// TestSearch finds keys by a part of their text, and opens unknown keys.
 func TestSearch(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))
@@ -140,8 +140,8 @@ func TestSearch(t *testing.T) {
 	b.await("that its log is empty", `document.querySelector(".replay").textContent.includes("The log is empty")`)
 }
 
-// TestSearchByCredential: a key is found by the API key that it is the digest of. What is
-// typed is in no address, neither of the page nor of what it asks for.
+// TestSearchByCredential: a search for an API key finds the key with its digest. The API
+// key is in no address, neither of the page nor of its requests.
 func TestSearchByCredential(t *testing.T) {
 	t.Parallel()
 	const secret = "sk_live_51Hn8"
@@ -224,8 +224,8 @@ func TestBlockAndExempt(t *testing.T) {
 	b.await("no rule", `document.querySelector("#rules .empty").checkVisibility()`)
 }
 
-// TestActionWithoutRedis: of an action that the store did not confirm the page says so, and
-// what to do, in words for people.
+// TestActionWithoutRedis: if the store did not confirm an action, the page shows this,
+// with advice.
 func TestActionWithoutRedis(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)

@@ -45,7 +45,7 @@ func TestMarkupStaysText(t *testing.T) {
 	}
 }
 
-// TestCrossSite: a page of another site, in the same browser, gets nothing done.
+// TestCrossSite: a page of another site in the same browser can do nothing.
 func TestCrossSite(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))
@@ -90,9 +90,9 @@ func TestCrossSite(t *testing.T) {
 	}
 }
 
-// TestLink: a browser gets in by the link, typed or followed from another site, and
-// is then at an address without the token. The same browser does not get in through
-// another name that leads here.
+// TestLink: the link gives a browser access, typed or followed from another site. The
+// browser is then at an address without the token. Another name for the server gives the
+// same browser no access.
 func TestLink(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))
@@ -130,7 +130,7 @@ func TestLink(t *testing.T) {
 	followed.forgive("asked another host")
 }
 
-// TestLogin: without the password nothing is shown, and with it everything works.
+// TestLogin: without the password the page shows nothing, and with it everything works.
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))
@@ -164,7 +164,7 @@ func TestLogin(t *testing.T) {
 	b.confirm("Ban", "is banned")
 }
 
-// TestLoggedOut: a page whose cookie is not right any more says so, and what to do.
+// TestLoggedOut: a page with an invalid cookie shows this, with advice.
 func TestLoggedOut(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))

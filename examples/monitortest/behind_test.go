@@ -14,8 +14,8 @@ import (
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
-// TestNginx: behind a real nginx, in all ways to put one before a service, no hostile
-// request gets in, and who has the secret always does.
+// TestNginx: behind a real nginx, in all configurations, no hostile request gets access,
+// and requests with the secret always do.
 func TestNginx(t *testing.T) {
 	t.Parallel()
 	if len(hostile) < 40 {
@@ -44,7 +44,7 @@ func TestNginx(t *testing.T) {
 	}
 }
 
-// visitor comes through a proxy.
+// visitor is a client behind a proxy.
 type visitor struct {
 	t        *testing.T
 	server   *program.Process
@@ -67,8 +67,7 @@ func (v *visitor) login(r *http.Request) {
 	r.Header.Set("Authorization", "Bearer "+v.token())
 }
 
-// attack sends all hostile requests, and checks that none has got in or changed
-// anything.
+// attack sends all hostile requests, and checks that none got access or changed anything.
 func (v *visitor) attack() {
 	v.t.Helper()
 	s := secrets{token: v.token(), cookie: "Cookie: streamlimit-monitor-=" + v.token()}
@@ -96,7 +95,7 @@ func (v *visitor) attack() {
 	}
 }
 
-// enter comes in as a browser does, after all those guesses, and acts.
+// enter logs in like a browser, after all those guesses, and sends an action.
 func (v *visitor) enter() {
 	v.t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -165,7 +164,7 @@ func (v *visitor) enter() {
 	}
 }
 
-// logs checks that the token is in no log but in those of the link itself.
+// logs checks that only the log lines about the link have the token.
 func (v *visitor) logs(n *nginx) {
 	v.t.Helper()
 	access, err := os.ReadFile(n.access)
@@ -201,8 +200,8 @@ func newRequest(t *testing.T, method, address, body string) *http.Request {
 	return r
 }
 
-// TestPageBehindNginx: the page itself works where nginx changes its path, from a
-// link without the slash, too.
+// TestPageBehindNginx: the page works where nginx changes its path, also from a link
+// without the slash.
 func TestPageBehindNginx(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))

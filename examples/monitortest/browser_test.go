@@ -20,11 +20,11 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// patience is for machines that do much else.
+// patience bounds the waits of a test, for busy machines.
 const patience = 30 * time.Second
 
-// tab is a page in a browser of its own, which is watched: at the end of the test,
-// nothing may have gone wrong in it, and it may have asked no other host.
+// tab is a page in a browser of its own. At the end of the test the page must have had no
+// errors, and no requests to other hosts.
 type tab struct {
 	t    *testing.T
 	ctx  context.Context
@@ -68,10 +68,10 @@ func open(t *testing.T, address string) *tab {
 	return b
 }
 
-// icon is what a browser asks for by itself, at any time, for pages that are not ours.
+// icon is a file that a browser requests by itself, for pages of others.
 const icon = "/favicon.ico"
 
-// event notes what should not be.
+// event records errors.
 func (b *tab) event(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -100,7 +100,7 @@ func (b *tab) event(event any) {
 	}
 }
 
-// forgive forgets what has gone wrong as it should, and fails if nothing has.
+// forgive removes expected errors, and fails if there are none.
 func (b *tab) forgive(text string) {
 	b.t.Helper()
 	b.mu.Lock()
@@ -126,7 +126,7 @@ func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	b.must("browser", chromedp.Do(ctx, steps...))
 }
 
-// eval is the value of an expression in the page.
+// eval returns the value of an expression in the page.
 func eval[T any](b *tab, expression string, args ...any) T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
@@ -160,7 +160,7 @@ func (b *tab) await(what, expression string, args ...any) {
 	}
 }
 
-// press presses a button that can be seen, by key.
+// press presses a visible button by key.
 func (b *tab) press(text string) {
 	b.t.Helper()
 	b.await("a button "+text, `(window.pressed = [...document.querySelectorAll("button")].find(
@@ -169,7 +169,7 @@ func (b *tab) press(text string) {
 	b.do(chromedp.KeyEvent("\r"))
 }
 
-// confirm presses the dialog's button, and waits for what is said then.
+// confirm presses the dialog's button, and waits for the announcement.
 func (b *tab) confirm(button, said string) {
 	b.t.Helper()
 	b.await("the dialog", `document.querySelector("dialog").open`)
@@ -198,13 +198,13 @@ func (b *tab) goTo(policy, key string) {
 	b.await("the key's page", `document.querySelector("#key-title")?.textContent === %q && document.querySelector(".verdict")?.textContent`, key)
 }
 
-// client asks without a browser.
+// client sends requests without a browser.
 var client = &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // enter is the key.
 func enter() chromedp.Action[chromedp.Void] { return chromedp.KeyEvent("\r") }
 
-// named checks that what can be used has a name, and that each of the roles is there.
+// named checks that each control has a name, and that each of the roles exists.
 func (b *tab) named(roles ...string) {
 	b.t.Helper()
 	tree, err := chromedp.Call(b.ctx, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})

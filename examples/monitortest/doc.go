@@ -1,6 +1,5 @@
-// Package monitortest holds no code but tests: of the monitor's page, in a real
-// browser, behind a real nginx, before real Redis servers. They need Chromium or
-// Chrome, and nginx.
+// Package monitortest has only tests. They run the monitor's page in a real browser,
+// behind a real nginx, with real Redis servers. They need Chromium or Chrome, and nginx.
 //
 //	go test ./monitortest # from the examples module
 //

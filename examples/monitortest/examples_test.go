@@ -8,7 +8,7 @@ import (
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
-// TestFrameworks: the page works under each of them, as the examples mount it.
+// TestFrameworks: the page works under each framework, as the examples mount it.
 func TestFrameworks(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)

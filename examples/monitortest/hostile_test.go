@@ -15,7 +15,7 @@ import (
 
 const ban = `{"key":"127.0.0.1","seconds":600}`
 
-// post is a request of an action without the fields that it needs.
+// post returns the request of an action without the fields that it needs.
 func post(action, body string, fields ...string) string {
 	return "POST MOUNTapi/" + action + " HTTP/1.1\nHost: HOST\n" + strings.Join(fields, "\n") + "\n\n" + body
 }
@@ -29,8 +29,8 @@ const (
 	sameOrigin = "Origin: http://HOST\nSec-Fetch-Site: same-origin\nSec-Fetch-Mode: cors"
 )
 
-// hostile are requests that must not get in: of clients without the secret, and of
-// other sites in the browser of somebody who has it (COOKIE).
+// hostile are requests that must get no access: of clients without the secret, and of
+// other sites in a browser with the secret (COOKIE).
 var hostile = map[string]string{
 	"page":                    view(""),
 	"page, HTTP/1.0":          "GET MOUNT HTTP/1.0\n\n",
@@ -114,13 +114,13 @@ var hostile = map[string]string{
 	"put":                   "PUT MOUNTapi/ban HTTP/1.1\nHost: HOST\nCOOKIE\n" + asJSON + "\n\n" + ban,
 }
 
-// secrets are those of a service with a monitor.
+// secrets are the secrets of a service with a monitor.
 type secrets struct {
 	token  string // "" with a password
 	cookie string // a field, with the secret
 }
 
-// seen is a response that was read.
+// seen is a response with its body.
 type seen struct {
 	status int
 	header http.Header

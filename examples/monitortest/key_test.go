@@ -17,8 +17,8 @@ type entry struct {
 	T, Cost, Refund int64
 }
 
-// TestReplayIsTheStream: the page shows the stream's entries, and the count at each
-// instant is theirs.
+// TestReplayIsTheStream: the page shows the stream's entries, and their count at each
+// instant.
 func TestReplayIsTheStream(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -85,7 +85,7 @@ func seek(b *tab, instant int64) {
 	eval[bool](b, `(() => { const s = document.querySelector("input[type=range]"); s.value = %d; return s.dispatchEvent(new Event("input")); })()`, instant)
 }
 
-// stream is the log of a policy's only key as it is in Redis, oldest first.
+// stream returns the log of a policy's only key in Redis, oldest first.
 func stream(t *testing.T, redis *redistest.Server, policy *core.Policy) (entries []entry) {
 	t.Helper()
 	client := redis.Client()
@@ -109,7 +109,7 @@ func stream(t *testing.T, redis *redistest.Server, policy *core.Policy) (entries
 	return entries
 }
 
-// TestSlotCountsDown: the time to the next slot is the log's, and falls.
+// TestSlotCountsDown: the time to the next slot is by the log, and decreases.
 func TestSlotCountsDown(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))

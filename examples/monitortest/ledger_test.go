@@ -14,7 +14,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// ledger is what was truly asked and decided, for the page to be read against.
+// ledger records the true requests and decisions, for comparison with the page.
 type ledger struct {
 	t *testing.T
 
@@ -93,8 +93,8 @@ func (r asked) passed() bool {
 	return r.count(nil, func(d decided) bool { return d.result == "denied" }) == 0
 }
 
-// between are the least and the most that a figure of the last minute can have been when
-// the page was told of it: at most five seconds ago.
+// between has the least and the most that a figure of the last minute can have been when
+// the page received it, at most five seconds ago.
 type between struct{ least, most int64 }
 
 func (b between) has(n, off int64) bool { return n >= b.least-off && n <= b.most+off }
@@ -120,7 +120,7 @@ func (l *ledger) over(at time.Time, seconds, ago int64, count func(asked) int64)
 	return b
 }
 
-// statements are what the page says.
+// statements are the texts of the page.
 type statements struct {
 	at time.Time
 
@@ -140,7 +140,7 @@ type statements struct {
 	IdleHeights []float64
 }
 
-// readStatements reads all that the overview says, at one moment.
+// readStatements reads all texts of the overview, at one moment.
 func readStatements(b *tab) statements {
 	b.t.Helper()
 	s := eval[statements](b, `(() => {
@@ -169,7 +169,7 @@ func (s statements) policy(name string) string {
 	return ""
 }
 
-// says reports whether a policy's sentence has all the parts.
+// says reports whether a policy's text has all the parts.
 func (s statements) says(policy string, parts ...string) bool {
 	said := strings.Split(strings.TrimPrefix(s.policy(policy), "Last minute: "), " · ")
 	return !slices.ContainsFunc(parts, func(part string) bool {
@@ -207,15 +207,15 @@ var (
 	estimate = regexp.MustCompile(`^(?:about )?([\d,]+)(?: \(± ([\d,]+)\))?`)
 )
 
-// check compares each statement with what was asked and decided. What a second's
-// boundary parts is let pass.
+// check compares each statement with the true requests and decisions. It allows for
+// differences at the boundary of a second.
 func (l *ledger) check(b *tab, s statements) {
 	b.t.Helper()
 	const off = 3
 	figure := func(what, text string, count func(asked) int64) {
 		b.t.Helper()
 		n := s.number(b.t, text)
-		// What was decided in the last second or two is still to be told.
+		// Decisions of the last second or two are not published yet.
 		truth := between{l.over(s.at, 58, 5, count).least, l.over(s.at, 60, 5, count).most}
 		if !truth.has(n, off) {
 			b.t.Errorf("%s: the page says %d, truly %+v", what, n, truth)
@@ -292,7 +292,8 @@ func (l *ledger) check(b *tab, s statements) {
 				errors = s.number(b.t, found[2])
 			}
 			key, _, _ := strings.Cut(row[0], " ")
-			// Others tell of their keys every ten seconds, which are kept by as many.
+			// Others publish their keys every ten seconds, and the page keeps them in
+			// slices of ten seconds.
 			truth := l.over(s.at, 60, 11, func(r asked) int64 {
 				if r.key != key {
 					return 0
@@ -324,7 +325,7 @@ func (l *ledger) check(b *tab, s statements) {
 	}
 }
 
-// settle waits until all is told, and then wants the page to be exact: the ledger's
+// settle waits until everything is published. The page must then be exact: the ledger's
 // requests are all within the last minute, unless the traffic was for a picture.
 func (l *ledger) settle(b *tab) {
 	b.t.Helper()

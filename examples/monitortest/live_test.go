@@ -20,8 +20,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// TestLoadElsewhereAppears: what another process decides is on the page within two
-// seconds, though this machine may be busy at one time or another.
+// TestLoadElsewhereAppears: decisions of another process are on the page within two
+// seconds, in the median, since this machine may be busy.
 func TestLoadElsewhereAppears(t *testing.T) {
 	redis := redistest.Start(t)
 	here, there := newProcess(t, redis), newProcess(t, redis)
@@ -77,7 +77,7 @@ func TestChartsByKey(t *testing.T) {
 	}
 }
 
-// TestConnectionLost: the page says so, keeps trying, and goes on.
+// TestConnectionLost: the page shows a lost connection, retries, and recovers.
 func TestConnectionLost(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))
@@ -108,8 +108,8 @@ func TestConnectionLost(t *testing.T) {
 	b.forgive("502")
 }
 
-// TestStreamsHeldUp: where something in between waits for an answer's end, the page
-// asks each second.
+// TestStreamsHeldUp: if something in between buffers responses, the page polls each
+// second.
 func TestStreamsHeldUp(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))
@@ -127,7 +127,7 @@ func TestStreamsHeldUp(t *testing.T) {
 		document.querySelector("[data-policy=search] .counts").textContent.startsWith("Last minute: 2 allowed · 1 denied")`)
 }
 
-// TestMountedBelow: the page knows no address but its own.
+// TestMountedBelow: the page uses only addresses relative to its own.
 func TestMountedBelow(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))
@@ -147,7 +147,7 @@ func TestMountedBelow(t *testing.T) {
 	}
 }
 
-// TestEverythingHasAName, for those who hear the page, and is in a landmark.
+// TestEverythingHasAName: for screen readers, everything has a name and is in a landmark.
 func TestEverythingHasAName(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))

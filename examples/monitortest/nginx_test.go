@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// proxied is a way in which people put nginx before a service.
+// proxied is a configuration of nginx before a service.
 type proxied struct {
 	name     string
 	mount    string // where the monitor is for clients
@@ -44,7 +44,7 @@ var proxies = []proxied{
 	}`},
 }
 
-// nginxProgram finds nginx, which is not in the path of every user.
+// nginxProgram finds nginx, which is not in every user's PATH.
 func nginxProgram(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"nginx", "/usr/sbin/nginx", "/usr/local/sbin/nginx"} {
@@ -62,7 +62,7 @@ type nginx struct {
 	access string   // its access log
 }
 
-// startNginx starts an nginx that stands before a service in all ways.
+// startNginx starts an nginx before a service, with all configurations.
 func startNginx(t *testing.T, upstream string) *nginx {
 	t.Helper()
 	dir := t.TempDir()

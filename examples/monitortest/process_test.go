@@ -13,7 +13,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// process is a limiter with its own store and recorder, as each process has one.
+// process is a limiter with its own store and recorder, like a separate process.
 type process struct {
 	t        *testing.T
 	limiter  *core.Limiter
@@ -34,15 +34,15 @@ func newProcess(t *testing.T, redis *redistest.Server) *process {
 	return p
 }
 
-// page serves the process's monitor, and returns its link: with a token, unless the
-// options say who gets in.
+// page serves the process's monitor, and returns its link. The link has a token, unless
+// the options set another way to log in.
 func (p *process) page(options ...monitor.Option) string {
 	query := ""
 	h := monitor.New(p.limiter, p.recorder, append(options, monitor.WithLink(func(q string) { query = q }))...)
 	return p.serve(h) + query
 }
 
-// anyone may see the page.
+// anyone allows every request.
 func anyone(*http.Request) bool { return true }
 
 func (p *process) serve(h http.Handler) string {
@@ -58,7 +58,7 @@ func (p *process) serve(h http.Handler) string {
 	return server.URL + "/ratelimit/"
 }
 
-// ask makes n requests, and is how many were allowed.
+// ask makes n requests, and returns how many were allowed.
 func (p *process) ask(policy *core.Policy, key string, n int) (allowed int) {
 	p.t.Helper()
 	for range n {

@@ -27,7 +27,7 @@ const (
 	most     = 200 << 10                        // bytes of a picture
 )
 
-// lasting is how long the traffic lasts that a picture shows.
+// lasting is the duration of the traffic in a picture.
 func lasting(picture time.Duration) time.Duration {
 	if os.Getenv("SCREENSHOTS") == "" {
 		return 3 * time.Second
@@ -73,7 +73,7 @@ var (
 	clients = []string{"203.0.113.5", "203.0.113.77", "198.51.100.20", "192.0.2.9", "user=ann", "user=bert"}
 )
 
-// day is the traffic of a day, in little: some requests are under two policies.
+// day is the traffic of a day at a small scale. Some requests are under two policies.
 func day(l *ledger, lasting time.Duration, processes ...*process) {
 	begun := time.Now()
 	for i := 0; time.Since(begun) < lasting; i++ {
@@ -93,8 +93,8 @@ func day(l *ledger, lasting time.Duration, processes ...*process) {
 	}
 }
 
-// TestBusy: on a busy day the page says what was decided, light or dark, on a desk or
-// on a phone.
+// TestBusy: on a busy day the page shows the true decisions, light or dark, on a desktop
+// or a phone.
 func TestBusy(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -123,7 +123,7 @@ func TestBusy(t *testing.T) {
 	l.settle(b)
 }
 
-// TestManyPolicies: with 24 policies those who are denied are on the first screen, the
+// TestManyPolicies: with 24 policies the denied keys are on the first screen. The
 // policies that deny most come first, and idle ones take a line.
 func TestManyPolicies(t *testing.T) {
 	t.Parallel()
@@ -168,8 +168,8 @@ func TestManyPolicies(t *testing.T) {
 	l.settle(b)
 }
 
-// TestOutage: while Redis is stopped and three processes go on, each page says that it
-// sees one process and since when, and counts what that one decides.
+// TestOutage: while Redis is stopped, three processes continue. Each page shows that it
+// sees one process, since when, and the decisions of that process.
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -237,8 +237,8 @@ func TestOutage(t *testing.T) {
 	b.await("that all are seen again", `document.querySelector("#source").textContent === "all processes on this Redis" && !document.querySelector("#down").checkVisibility()`)
 }
 
-// TestKeyPage: of a banned key the page says one thing, how often it was denied, and
-// where else it is seen.
+// TestKeyPage: the page of a banned key shows one verdict, the number of denials, and the
+// other policies with the key.
 func TestKeyPage(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -269,7 +269,7 @@ func TestKeyPage(t *testing.T) {
 		b.goTo("login", key)
 		time.Sleep(4 * time.Second) // until the last second is told
 		b.await("the ban", `document.querySelector(".verdict").textContent.match(/^banned for (1 h|59 min)( \d+ s)?, every request is denied\.$/) && document.querySelector(".verdict").dataset.allowed === "false"`)
-		// The bar, the log and the instant say the same.
+		// The bar, the log and the instant show the same.
 		b.await("one truth", `document.querySelector(".usage b").textContent === "5 of 5 used" && document.querySelector(".next").textContent === "not used: a rule decides" &&
 			document.querySelector(".readout").textContent.startsWith("5 of 5 used at ") && document.querySelectorAll(".entry").length === 5`)
 		denied := func(r asked) int64 { return r.of(key, login, "denied") }
@@ -299,7 +299,7 @@ func TestKeyPage(t *testing.T) {
 	b.forgive("404")
 }
 
-// failed shows a key that can't be read.
+// failed opens a key that can't be read.
 func (b *tab) failed(policy, key, sentence string) {
 	b.t.Helper()
 	eval[bool](b, `Boolean(location.hash = "#/key/" + encodeURIComponent(%q) + "/" + encodeURIComponent(%q))`, policy, key)
@@ -316,7 +316,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// small is a picture of 256 colours, which is a third of the size.
+// small returns a picture of 256 colors, which has a third of the size.
 func small(t *testing.T, shot []byte) []byte {
 	t.Helper()
 	full, err := png.Decode(bytes.NewReader(shot))

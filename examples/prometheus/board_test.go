@@ -49,11 +49,11 @@ var (
 	byLabels   = regexp.MustCompile(`by \(([^)]*)\)`)
 )
 
-// lease is the source of decisions that no log was asked for, by a policy that has
-// leases: the service has none.
+// lease is the source of decisions by a policy with leases. The service has no such
+// policy.
 const lease = "lease"
 
-// exported is what the service exports, after requests of all kinds.
+// exported has the metrics of the service, after requests of all kinds.
 type exported struct {
 	metrics map[string]bool            // and whether they were asked for
 	values  map[string]map[string]bool // of the labels result and source
@@ -74,7 +74,7 @@ func export(t *testing.T) exported {
 	return e
 }
 
-// ask checks that an expression is one of PromQL, on what is exported.
+// ask checks that an expression is valid PromQL on exported metrics.
 func (e exported) ask(t *testing.T, title, expr string, labels ...string) {
 	t.Helper()
 	names := metricName.FindAllString(expr, -1)
@@ -103,8 +103,7 @@ func (e exported) ask(t *testing.T, title, expr string, labels ...string) {
 	}
 }
 
-// The board asks for what the service exports, by labels that are there, and
-// shows all of it.
+// The board uses only exported metrics and labels, and shows all metrics.
 func TestBoard(t *testing.T) {
 	e := export(t)
 	b := readBoard(t)
@@ -141,7 +140,7 @@ func TestBoard(t *testing.T) {
 	}
 }
 
-// The alerts are rules that Prometheus accepts, on what the service exports.
+// The alerts are valid Prometheus rules on exported metrics.
 func TestAlerts(t *testing.T) {
 	e := export(t)
 	text, err := os.ReadFile("alerts.yml")

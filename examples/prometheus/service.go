@@ -17,7 +17,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/telemetry"
 )
 
-// service is the routes, and what is to be closed after them.
+// service has the routes, and the values to close after them.
 type service struct {
 	http.Handler
 	limiter *core.Limiter
@@ -47,13 +47,12 @@ func newService(store core.Store, options ...core.Option) (*service, error) {
 
 	all := http.NewServeMux()
 	all.Handle("/", httplimit.New(limiter, api)(routes))
-	// In earnest, on a port that clients don't reach.
+	// In production, use a port that clients can't reach.
 	all.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return &service{all, limiter, meters}, nil
 }
 
-// newMeters makes names such as streamlimit_requests_total, which the board asks
-// for.
+// newMeters makes names such as streamlimit_requests_total, which the board uses.
 func newMeters(registry prometheus.Registerer) (*metric.MeterProvider, error) {
 	reader, err := exporter.New(
 		exporter.WithRegisterer(registry),

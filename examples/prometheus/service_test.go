@@ -52,7 +52,7 @@ func (s site) get(path string) (status int, body string) {
 	return resp.StatusCode, string(text)
 }
 
-// scrape is the samples by their names and labels as they are written.
+// scrape returns the samples by their names and labels as written.
 func (s site) scrape() map[string]float64 {
 	s.Helper()
 	status, text := s.get("/metrics")
@@ -121,7 +121,8 @@ func TestScrape(t *testing.T) {
 	}
 }
 
-// Without Redis the metrics say what clients get, and that processes decide alone.
+// Without Redis the metrics match the clients' responses, and show that processes decide
+// alone.
 func TestRedisDown(t *testing.T) {
 	server := redistest.Start(t)
 	store, err := redisstream.Open("redis://"+server.Addr, redisstream.WithTimeout(time.Second))

@@ -10,35 +10,35 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// The functions below answer requests with a status and a body for JSON, the
-// arguments of Gin's and Echo's c.JSON.
+// The functions below return a status and a body for JSON: the arguments of Gin's and
+// Echo's c.JSON.
 
-// Message is the plainest answer.
+// Message is a plain response.
 type Message struct {
 	Message   string `json:"message"`
 	Remaining *int64 `json:"remaining,omitempty"` // requests left, on routes with a limit
 }
 
-// Welcome answers on the front page.
+// Welcome returns the response of the front page.
 func Welcome() (status int, body any) {
 	return http.StatusOK, Message{Message: "This is a streamlimit example: try /protected, /strict, /search?q=a, /stocks/AAPL/history or /whoami"}
 }
 
-// Admitted answers on a limited route by the decision that its handler finds
-// in the request's context.
+// Admitted returns the response of a limited route, by the decision in the request's
+// context.
 func Admitted(d core.Decision, _ bool) (status int, body any) {
 	return http.StatusOK, Message{Message: "You are within the limit of " + d.Limit.String(), Remaining: &d.Remaining}
 }
 
-// HealthReport says how the service is.
+// HealthReport is the state of the service.
 type HealthReport struct {
 	Status       string `json:"status"`        // "ok" while the process serves
 	Store        string `json:"store"`         // "redis" or "memory"
 	StoreAnswers bool   `json:"store_answers"` // false: limits can't be decided
 }
 
-// Health answers 200 as long as the process serves: taking it out of service
-// because Redis is gone would only add to the trouble.
+// Health returns 200 as long as the process serves. Taking it out of service because
+// Redis is down would only make things worse.
 func Health(ctx context.Context, limiter *core.Limiter, store string) (status int, body any) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -66,18 +66,18 @@ type Completion struct {
 	Tokens int64 `json:"tokens"` // what the request costs, in units
 }
 
-// Completed says what a completion has cost.
+// Completed is the cost of a completion.
 type Completed struct {
 	Tokens    int64 `json:"tokens"`
 	Remaining int64 `json:"remaining"` // tokens left
 }
 
-// Complete answers with the cost of the request and what is left.
+// Complete returns the cost of the request and the rest of the budget.
 func Complete(d core.Decision, _ bool) (status int, body any) {
 	return http.StatusOK, Completed{Tokens: d.Cost, Remaining: d.Remaining}
 }
 
-// Budget is what a client has left of a policy.
+// Budget is the rest of a client's budget under a policy.
 type Budget struct {
 	Key        string `json:"key"`
 	Policy     string `json:"policy"`
@@ -88,8 +88,8 @@ type Budget struct {
 	Source     string `json:"source"`      // "redis" or "memory"
 }
 
-// WhoAmI answers with a peeked decision, or with what kept it from being made. setHeader
-// sets a field of the response.
+// WhoAmI returns a peeked decision, or the response to its error.
+// setHeader sets a field of the response.
 func WhoAmI(setHeader func(name, value string), d core.Decision, err error) (status int, body any) {
 	if err != nil {
 		return Failed(setHeader, err)
@@ -102,8 +102,8 @@ func WhoAmI(setHeader func(name, value string), d core.Decision, err error) (sta
 
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// Failed answers a request that err kept from being handled, as a limit would. setHeader
-// sets a field of the response.
+// Failed returns the response to a request that failed with err, like a limit.
+// setHeader sets a field of the response.
 func Failed(setHeader func(name, value string), err error) (status int, body any) {
 	p := core.ProblemFor(err)
 	if p.RetryAfter > 0 {

@@ -12,8 +12,8 @@ import (
 // maxBody bounds the request bodies of the service, in bytes.
 const maxBody = 4096
 
-// Decode reads a request's JSON body. The error is for [Failed]: 400 for what
-// is not the JSON of a T, 413 for a body of more than 4 kB.
+// Decode reads a request's JSON body. The error is for [Failed]: 400 for a body that is
+// not the JSON of a T, and 413 for a body of more than 4 kB.
 func Decode[T any](body io.Reader) (T, error) {
 	var value, none T
 	text, err := io.ReadAll(io.LimitReader(body, maxBody+1))

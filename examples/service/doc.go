@@ -1,5 +1,5 @@
-// Package service is what the example servers share: settings, policies, data,
-// the shapes of answers, and the life of a process. What is left for examples/gin,
-// examples/echo, examples/echo5, examples/fiber and examples/fiber3 is the wiring of
-// their framework, which is what they are there to show.
+// Package service has what the example servers share: settings, policies, data, response
+// bodies, and the start and stop of a process. The programs in examples/gin,
+// examples/echo, examples/echo5, examples/fiber and examples/fiber3 show the wiring of
+// their framework.
 package service

@@ -14,10 +14,10 @@ import (
 	"github.com/streamlimit/streamlimit/core/redisstream"
 )
 
-// mount is where the monitor is.
+// mount is the path of the monitor.
 const mount = "/ratelimit"
 
-// Limits are what the routes are limited by.
+// Limits has the limiter and its policies for the routes.
 type Limits struct {
 	*core.Limiter
 	Policies Policies
@@ -27,9 +27,8 @@ type Limits struct {
 	watcher  *policyfile.Watcher // of the policy file; nil without one
 }
 
-// NewLimits makes the limiter with its policies, and follows the policy file. A
-// Redis that does not answer is not an error: the limiter works as soon as Redis
-// does.
+// NewLimits makes the limiter with its policies, and watches the policy file. A Redis
+// that does not respond is not an error: the limiter uses it as soon as it responds.
 func (s Settings) NewLimits() (*Limits, error) {
 	store, err := s.newStore()
 	if err != nil {
@@ -56,13 +55,13 @@ func (s Settings) newStore() (core.Store, error) {
 		slog.Info("no REDIS_URL: limits are counted in this process's memory and not shared with others")
 		return core.NewMemory(), nil
 	}
-	// Longer than the default: on a busy machine, waiting a little beats deciding
-	// without Redis.
+	// The timeout is longer than the default: on a busy machine, a short wait is better
+	// than a decision without Redis.
 	return redisstream.Open(s.RedisURL, redisstream.WithTimeout(200*time.Millisecond))
 }
 
-// replacePolicies puts what the file and the environment say in the place of
-// the built-in policies: of the one called search, the variable POLICY_SEARCH.
+// replacePolicies replaces the built-in policies by those of the file and the
+// environment, such as the policy search by the variable POLICY_SEARCH.
 func (l *Limits) replacePolicies(file string) (err error) {
 	if file == "" {
 		policies, err := policyfile.Environ(policyPrefix, os.LookupEnv, l.Policies.all()...)
@@ -77,7 +76,7 @@ func (l *Limits) replacePolicies(file string) (err error) {
 	return err
 }
 
-// Close ends the following of the file, and closes the limiter and its store.
+// Close stops watching the file, and closes the limiter and its store.
 func (l *Limits) Close() error {
 	_ = l.recorder.Close() // has no error
 	if l.watcher != nil {

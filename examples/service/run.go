@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// shutdownTimeout is how long requests that run at the end may take, in all.
+// shutdownTimeout bounds the time for requests in flight at the shutdown.
 const shutdownTimeout = 10 * time.Second
 
 // Run serves on addr until the process gets SIGTERM or SIGINT. When it is ready it
 // prints the address, and the link to the monitor if there is no password.
 //
-// At the end Run ends the monitor's streams, and shutdown is to stop taking
-// connections and to wait for the requests that run. Those that take longer than
-// ten seconds are cut off. A second signal ends the process at once. The error is
+// At the end Run ends the monitor's streams, and calls shutdown. shutdown must stop
+// accepting connections, and wait for the requests in flight. Requests that take longer
+// than ten seconds are cut off. A second signal ends the process at once. The error is
 // nil after a signal.
 func (l *Limits) Run(addr string, serve func(net.Listener) error, shutdown func(context.Context) error) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
@@ -55,8 +55,8 @@ func (l *Limits) Run(addr string, serve func(net.Listener) error, shutdown func(
 	return nil
 }
 
-// reachable is the address to write into a browser: one that listens on all
-// interfaces is reached through the loopback one.
+// reachable returns the address for a browser. For a server that listens on all
+// interfaces it is the loopback address.
 func reachable(addr net.Addr) string {
 	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 		return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
@@ -64,14 +64,14 @@ func reachable(addr net.Addr) string {
 	return addr.String()
 }
 
-// settingsError is for settings that are wrong, as opposed to a failure.
+// settingsError is an error of wrong settings, as opposed to another failure.
 type settingsError struct{ err error }
 
 func (e *settingsError) Error() string { return e.err.Error() }
 func (e *settingsError) Unwrap() error { return e.err }
 
-// Exit ends the process because of err: with code 2 when settings are wrong, 0
-// when only help was asked for, and 1 otherwise.
+// Exit ends the process with the exit code of err: 2 for wrong settings, 0 after help,
+// and 1 otherwise.
 func Exit(err error) {
 	var wrong *settingsError
 	switch {

@@ -14,7 +14,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/policyfile"
 )
 
-// Settings are what a server is told from outside.
+// Settings are the settings of a server.
 type Settings struct {
 	Addr           string // host:port to listen on; port 0 picks a free one
 	RedisURL       string // as redisstream.Open reads it; "" keeps the logs in this process's memory
@@ -26,7 +26,7 @@ type Settings struct {
 	MonitorPassword string // "" prints a link to the monitor with a random token instead
 }
 
-// variables are the settings, each with its flag and its environment variable.
+// variables has the flag and the environment variable of each setting.
 var variables = []struct{ flag, env, standard, usage string }{
 	{"addr", "ADDR", "127.0.0.1:8080", "listen on `host:port`; port 0 picks a free one"},
 	{"redis-url", "REDIS_URL", "", "keep the logs in the Redis at this `url`, such as redis://localhost:6379; without one, in this process's memory"},
@@ -41,9 +41,9 @@ var variables = []struct{ flag, env, standard, usage string }{
 // POLICY_SEARCH.
 const policyPrefix = "POLICY_"
 
-// Load reads the settings from flags, and from the environment where there is
-// no flag; an empty variable is the same as none. An error is for [Exit], which
-// tells wrong settings from other failures.
+// Load reads the settings from flags, and from the environment for flags that are not
+// set. An empty variable is the same as none. An error is for [Exit], which distinguishes
+// wrong settings from other failures.
 func Load(args []string, getenv func(string) string) (Settings, error) {
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // Exit says what is wrong
@@ -53,7 +53,8 @@ func Load(args []string, getenv func(string) string) (Settings, error) {
 		if set := getenv(v.env); set != "" {
 			standard = set
 		}
-		// The default is not given to the flag, whose help would show secrets.
+		// The flag does not get the value as its default, since its help would show
+		// secrets.
 		values[v.flag] = &standard
 		flags.Func(v.flag, help(v.usage, v.env, v.standard), func(s string) error {
 			*values[v.flag] = s
@@ -94,7 +95,7 @@ func Load(args []string, getenv func(string) string) (Settings, error) {
 	return s, nil
 }
 
-// checkPolicies finds what is wrong with the policies before anything starts.
+// checkPolicies returns an error for wrong policies before the server starts.
 func (s Settings) checkPolicies() error {
 	known := builtIn().all()
 	if s.PolicyFile != "" {
@@ -126,7 +127,7 @@ func checkAddr(addr string) error {
 	return nil
 }
 
-// Store is the name of the store: "redis" or "memory".
+// Store returns the name of the store: "redis" or "memory".
 func (s Settings) Store() string {
 	if s.RedisURL == "" {
 		return "memory"

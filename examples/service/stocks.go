@@ -36,7 +36,7 @@ func prices(closes ...float64) []Price {
 	return list
 }
 
-// History answers with the prices of one stock.
+// History returns the prices of one stock.
 func History(symbol string) (status int, body any) {
 	for _, s := range stocks {
 		if strings.EqualFold(s.Symbol, symbol) {
@@ -46,13 +46,13 @@ func History(symbol string) (status int, body any) {
 	return refuse(http.StatusNotFound, "no stock has this symbol")
 }
 
-// SearchResult is what a search found.
+// SearchResult is the result of a search.
 type SearchResult struct {
 	Query   string  `json:"query"`
 	Results []Stock `json:"results"` // without prices
 }
 
-// Search answers with the stocks whose symbol or name contains the query.
+// Search returns the stocks whose symbol or name contains the query.
 func Search(query string) (status int, body any) {
 	result := SearchResult{Query: query, Results: []Stock{}}
 	for _, s := range stocks {

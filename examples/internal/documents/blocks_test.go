@@ -106,8 +106,8 @@ func (b block) sources(t *testing.T) (files []source) {
 	return files
 }
 
-// overlaid lays a package with one file over this one. It exists for the go command alone,
-// given the flag -overlay, and uses the modules of the examples.
+// overlaid makes an overlay with one file in place of this package. Only a go command
+// with the flag -overlay sees the overlay. The file uses the modules of the examples.
 func overlaid(t *testing.T, s source) (flag, pkg string) {
 	t.Helper()
 	dir := t.TempDir()

@@ -1,4 +1,5 @@
-// Package documents tests what the Markdown files of this repository show and link to.
+// Package documents tests the code and the links in the Markdown files of this
+// repository.
 //
 // A Go block is a whole program that compiles, or a fragment. A comment before a fragment
 // names the files in testdata that it compiles in:

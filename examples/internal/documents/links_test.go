@@ -16,7 +16,7 @@ var (
 	code    = regexp.MustCompile("(?ms)^```.*?^```$")
 )
 
-// TestLinks follows every link of every document within the repository: files, headings,
+// TestLinks checks every link of every document within the repository: files, headings,
 // and on pkg.go.dev packages, headings, examples and declarations.
 func TestLinks(t *testing.T) {
 	all := documents(t)

@@ -30,7 +30,7 @@ var binaries struct {
 	built map[string]string // the files, by name
 }
 
-// Main runs the tests, and removes what was built for them.
+// Main runs the tests, and removes the programs that were built for them.
 func Main(m *testing.M) int {
 	defer func() {
 		binaries.Lock()
@@ -68,8 +68,8 @@ func Build(t testing.TB, name string) string {
 	return file
 }
 
-// Command is the command of an example with just these settings ("NAME=value");
-// those of the environment that the tests run in don't reach it.
+// Command returns the command of an example with only these settings ("NAME=value"). It
+// does not pass on settings from the environment of the tests.
 func Command(t testing.TB, name string, settings ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(Build(t, name))

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Timeout bounds what must happen soon; it only delays tests that fail.
+// Timeout bounds the waits of a test. It delays only tests that fail.
 const Timeout = 30 * time.Second
 
 // Process is a running example server.
@@ -28,8 +28,8 @@ type Process struct {
 	log  buffer
 }
 
-// Start starts an example server and waits until it is ready. When the test
-// ends it is stopped, as Stop does.
+// Start starts an example server and waits until it is ready. At the end of the test it
+// calls Stop.
 func Start(t testing.TB, name string, settings ...string) *Process {
 	t.Helper()
 	p := &Process{Name: name, Done: make(chan struct{}), cmd: Command(t, name, settings...)}
@@ -41,7 +41,7 @@ func Start(t testing.TB, name string, settings ...string) *Process {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// The link comes next to the address, or not at all.
+	// The link follows the address, or there is none.
 	withLink := !slices.ContainsFunc(settings, func(s string) bool { return strings.HasPrefix(s, "MONITOR_PASSWORD=") })
 	ready := make(chan struct{})
 	go func() {
@@ -71,13 +71,13 @@ func Start(t testing.TB, name string, settings ...string) *Process {
 	return p
 }
 
-// Addr is the host:port that it listens on.
+// Addr returns the host:port that the server listens on.
 func (p *Process) Addr() string { return strings.TrimPrefix(p.URL, "http://") }
 
-// Log is what it has written to standard error.
+// Log returns the text that the server has written to standard error.
 func (p *Process) Log() string { return p.log.String() }
 
-// Signal sends it a signal.
+// Signal sends the server a signal.
 func (p *Process) Signal(t testing.TB, s os.Signal) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(s); err != nil {
@@ -85,15 +85,15 @@ func (p *Process) Signal(t testing.TB, s os.Signal) {
 	}
 }
 
-// Terminate sends SIGTERM, once: a second one would end it at once.
+// Terminate sends SIGTERM once. A second SIGTERM would end the server at once.
 func (p *Process) Terminate(t testing.TB) {
 	t.Helper()
 	p.term.Do(func() { p.Signal(t, syscall.SIGTERM) })
 }
 
-// Stop ends it as a supervisor does: with SIGTERM, after which it must end by
-// itself with exit code 0. It keeps waiting for clients' connections that no
-// request was sent on: close those first.
+// Stop ends the server like a supervisor. After SIGTERM the server must end by itself
+// with exit code 0. It waits for clients' connections without a request, so close those
+// first.
 func (p *Process) Stop(t testing.TB) {
 	t.Helper()
 	select {

@@ -2,5 +2,5 @@
 
 package program
 
-// BuildFlags are those that the tests were built with.
+// BuildFlags are the flags of the tests.
 var BuildFlags []string

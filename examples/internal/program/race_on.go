@@ -2,6 +2,5 @@
 
 package program
 
-// BuildFlags are those that the tests were built with: programs are checked for
-// races when the tests are.
+// BuildFlags are the flags of the tests: programs are checked for races if the tests are.
 var BuildFlags = []string{"-race"}
