@@ -24,7 +24,8 @@ func (l *Limiter) Wait(ctx context.Context, p *Policy, key string) error {
 //
 // WaitN reserves nothing. When the request is denied, WaitN sleeps for the denial's
 // RetryAfter and a random time, and asks again. So nothing is lost if a caller leaves.
-// Order is not promised, least of all between processes.
+// Order is not promised, least of all between processes. For observers, such as the
+// monitor, each time it asks is a request, which is denied or allowed.
 //
 // Calls for one policy name and key stand in line in each process. While there is no room,
 // only the first in line asks: 1,000 waiting calls cost at most about two decisions for

@@ -24,8 +24,8 @@ type otherSide struct {
 	mu      sync.Mutex
 	sent    []time.Time
 	bodies  []string
-	answers []*http.Response // for the first requests; later ones are answered with 200
-	open    atomic.Int64     // bodies of responses that are not closed
+	answers []said       // for the first requests; later ones are answered with 200
+	open    atomic.Int64 // bodies of responses that are not closed
 }
 
 type body struct {
@@ -44,22 +44,27 @@ func (o *otherSide) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = r.Body.Close()
 		o.bodies = append(o.bodies, string(text))
 	}
-	resp := reply(http.StatusOK)
+	a := reply(http.StatusOK)
 	if len(o.answers) > 0 {
-		resp, o.answers = o.answers[0], o.answers[1:]
+		a, o.answers = o.answers[0], o.answers[1:]
 	}
 	o.open.Add(1)
-	resp.Body, resp.Request = &body{strings.NewReader("body"), &o.open}, r
-	return resp, nil
+	return &http.Response{StatusCode: a.status, Header: a.header, Body: &body{strings.NewReader("body"), &o.open}, Request: r}, nil
 }
 
-// reply is a response; names and values of fields may follow the status.
-func reply(status int, fields ...string) *http.Response {
-	resp := &http.Response{StatusCode: status, Header: http.Header{}}
+// said is what the other side answers.
+type said struct {
+	status int
+	header http.Header
+}
+
+// reply makes an answer; names and values of fields may follow the status.
+func reply(status int, fields ...string) said {
+	a := said{status, http.Header{}}
 	for i := 0; i < len(fields); i += 2 {
-		resp.Header.Set(fields[i], fields[i+1])
+		a.header.Set(fields[i], fields[i+1])
 	}
-	return resp
+	return a
 }
 
 // inBubble runs a test of a client under a fake clock.
@@ -160,7 +165,7 @@ func TestTransportFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, core.NewPolicy("p", core.PerMinute(1)), func(t *testing.T, o *otherSide, client *http.Client) {
 				if c.pause {
-					o.answers = []*http.Response{reply(http.StatusTooManyRequests, "Retry-After", "30")}
+					o.answers = []said{reply(http.StatusTooManyRequests, "Retry-After", "30")}
 				}
 				used := "https://a.example/" // whose limit is used up, or which begins the pause
 				if name == "the base is broken" {
@@ -207,7 +212,7 @@ func (brokenBase) RoundTrip(r *http.Request) (*http.Response, error) {
 // The other side's Retry-After holds for all requests with the key, and is bounded.
 func TestTransportPause(t *testing.T) {
 	for name, c := range map[string]struct {
-		answer *http.Response
+		answer said
 		pause  time.Duration
 	}{
 		"seconds":             {reply(429, "Retry-After", "30"), 30 * time.Second},
@@ -231,8 +236,8 @@ func TestTransportPause(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, core.NewPolicy("p", core.PerSecond(1000)), func(t *testing.T, o *otherSide, client *http.Client) {
 				begun := time.Now() // midnight of 2000-01-01
-				o.answers = []*http.Response{c.answer}
-				if status, err := fetch(t, client, "https://a.example/1"); status != c.answer.StatusCode || err != nil {
+				o.answers = []said{c.answer}
+				if status, err := fetch(t, client, "https://a.example/1"); status != c.answer.status || err != nil {
 					t.Fatalf("%d, %v, want the response", status, err)
 				}
 				if _, err := fetch(t, client, "https://b.example/"); err != nil {
@@ -257,7 +262,7 @@ func TestTransportPause(t *testing.T) {
 func TestTransportPauseWhileWaiting(t *testing.T) {
 	inBubble(t, core.NewPolicy("p", core.Per(1, 10*time.Second)), func(t *testing.T, o *otherSide, client *http.Client) {
 		begun := time.Now()
-		o.answers = []*http.Response{reply(200), reply(429, "Retry-After", "60")}
+		o.answers = []said{reply(200), reply(429, "Retry-After", "60")}
 		var calls sync.WaitGroup
 		for range 3 {
 			calls.Go(func() {
@@ -276,29 +281,27 @@ func TestTransportRetries(t *testing.T) {
 	replayed := func() io.Reader { return strings.NewReader("hello") }
 	for name, c := range map[string]struct {
 		retries int
-		answers []*http.Response
+		answers []said
 		content func() io.Reader
 		within  time.Duration
 		status  int
 		sent    []time.Duration
 	}{
-		"by default":          {0, []*http.Response{short}, nil, time.Hour, 429, []time.Duration{0}},
-		"once":                {1, []*http.Response{short}, nil, time.Hour, 200, []time.Duration{0, 3 * time.Second}},
-		"with its body":       {1, []*http.Response{short}, replayed, time.Hour, 200, []time.Duration{0, 3 * time.Second}},
-		"not enough":          {1, []*http.Response{short, reply(429, "Retry-After", "2")}, nil, time.Hour, 429, []time.Duration{0, 3 * time.Second}},
-		"often":               {3, []*http.Response{short, reply(503, "Retry-After", "2"), reply(429, "Retry-After", "0")}, replayed, time.Hour, 200, []time.Duration{0, 3 * time.Second, 5 * time.Second, 5 * time.Second}},
-		"without Retry-After": {3, []*http.Response{reply(429)}, nil, time.Hour, 429, []time.Duration{0}},
-		"another status":      {3, []*http.Response{reply(500, "Retry-After", "1")}, nil, time.Hour, 500, []time.Duration{0}},
-		"longer than pauses":  {3, []*http.Response{long}, nil, 2 * time.Hour, 503, []time.Duration{0}},
-		"beyond its deadline": {3, []*http.Response{short}, nil, 2 * time.Second, 429, []time.Duration{0}},
-		"a body that is gone": {3, []*http.Response{short}, func() io.Reader { return io.NopCloser(strings.NewReader("hello")) }, time.Hour, 429, []time.Duration{0}},
+		"by default":          {0, []said{short}, nil, time.Hour, 429, []time.Duration{0}},
+		"once":                {1, []said{short}, nil, time.Hour, 200, []time.Duration{0, 3 * time.Second}},
+		"with its body":       {1, []said{short}, replayed, time.Hour, 200, []time.Duration{0, 3 * time.Second}},
+		"not enough":          {1, []said{short, reply(429, "Retry-After", "2")}, nil, time.Hour, 429, []time.Duration{0, 3 * time.Second}},
+		"often":               {3, []said{short, reply(503, "Retry-After", "2"), reply(429, "Retry-After", "0")}, replayed, time.Hour, 200, []time.Duration{0, 3 * time.Second, 5 * time.Second, 5 * time.Second}},
+		"without Retry-After": {3, []said{reply(429)}, nil, time.Hour, 429, []time.Duration{0}},
+		"another status":      {3, []said{reply(500, "Retry-After", "1")}, nil, time.Hour, 500, []time.Duration{0}},
+		"longer than pauses":  {3, []said{long}, nil, 2 * time.Hour, 503, []time.Duration{0}},
+		"beyond its deadline": {3, []said{short}, nil, 2 * time.Second, 429, []time.Duration{0}},
+		"a body that is gone": {3, []said{short}, func() io.Reader { return io.NopCloser(strings.NewReader("hello")) }, time.Hour, 429, []time.Duration{0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, core.NewPolicy("p", core.PerSecond(1000)), func(t *testing.T, o *otherSide, client *http.Client) {
 				begun := time.Now()
-				for _, a := range c.answers {
-					o.answers = append(o.answers, reply(a.StatusCode, "Retry-After", a.Header.Get("Retry-After")))
-				}
+				o.answers = c.answers
 				ctx, cancel := context.WithTimeout(t.Context(), c.within)
 				defer cancel()
 				var content io.Reader
@@ -323,7 +326,7 @@ func TestTransportRetries(t *testing.T) {
 // A retry that the limit has no room for in time is an error, and leaves nothing open.
 func TestTransportRetryTooLate(t *testing.T) {
 	inBubble(t, core.NewPolicy("p", core.PerMinute(1)), func(t *testing.T, o *otherSide, client *http.Client) {
-		o.answers = []*http.Response{reply(429, "Retry-After", "1")}
+		o.answers = []said{reply(429, "Retry-After", "1")}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		var limited *core.LimitedError

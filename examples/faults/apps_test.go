@@ -29,24 +29,24 @@ import (
 	"github.com/streamlimit/streamlimit/ginlimit"
 )
 
-// app is a service in this process with one route, "/", whose middleware has
-// every callback that there is. Each of them is told to at, with the request's
-// field At.
+// app is a service in this process with one route, "/", whose middleware has every
+// callback. Each callback calls at, with its name and the request's field At.
 type app struct {
 	limiter *core.Limiter
 	policy  *core.Policy // with costs and refunds
 	at      func(callback, field string)
 }
 
-// callbacks are the names that at is given.
+// callbacks are the names of the callbacks.
 var callbacks = []string{"key", "skip", "tier", "cost", "denied", "handler", "refund", "settle"}
 
-// apps make the service on each framework, and return how to serve and stop it.
+// apps make the service on each framework, and return the functions that serve and stop
+// it.
 var apps = map[string]func(app) (serve func(net.Listener) error, stop func(context.Context) error){
 	"gin": ginApp, "echo": echoApp, "echo5": echo5App, "fiber": fiberApp, "fiber3": fiber3App,
 }
 
-// serveApp serves the app, and returns its address and what stops it.
+// serveApp serves the app, and returns its address and a function that stops it.
 func serveApp(t *testing.T, framework string, a app) (addr string, stop func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

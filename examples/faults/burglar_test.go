@@ -13,7 +13,7 @@ import (
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
-// burglar tries to get into a monitor.
+// burglar tries to get access to a monitor.
 type burglar struct {
 	*testing.T
 	client             *http.Client
@@ -22,7 +22,7 @@ type burglar struct {
 	attempts, bypasses int
 }
 
-// newBurglar starts an example server, and is at it.
+// newBurglar starts an example server, and returns a burglar of its monitor.
 func newBurglar(t *testing.T, client *http.Client, framework string, settings ...string) *burglar {
 	t.Helper()
 	server := program.Start(t, framework, settings...)
@@ -33,7 +33,7 @@ func newBurglar(t *testing.T, client *http.Client, framework string, settings ..
 	return b
 }
 
-// actions are the monitor's, with what each is sent.
+// actions are the monitor's actions, with their bodies.
 var actions = map[string]string{
 	"reset":    fmt.Sprintf(`{"policy":"protected","key":%q}`, victim),
 	"ban":      fmt.Sprintf(`{"key":%q,"seconds":600}`, victim),
@@ -42,7 +42,7 @@ var actions = map[string]string{
 	"restore":  `{"policy":"protected"}`,
 }
 
-// views are what the monitor shows.
+// views are the pages and data of the monitor.
 var views = []string{
 	"", "app.js", "api/state", "api/history?minutes=5", "api/live", "api/live?poll=1", "api/search?q=", "api/none",
 	"api/key?policy=protected&key=" + victim,
@@ -58,7 +58,7 @@ func (b *burglar) action(name string) *http.Request {
 	return r
 }
 
-// all are requests for all that there is.
+// all returns requests for all views and actions.
 func (b *burglar) all() (all []*http.Request) {
 	for _, path := range views {
 		all = append(all, b.view(path))
@@ -69,7 +69,7 @@ func (b *burglar) all() (all []*http.Request) {
 	return all
 }
 
-// try sends a request, which is to be answered with one of the statuses.
+// try sends a request, and checks that the response has one of the statuses.
 func (b *burglar) try(what string, r *http.Request, want ...int) {
 	b.Helper()
 	resp, err := b.client.Do(r)
@@ -89,9 +89,9 @@ func (b *burglar) note(what string, r *http.Request, resp *http.Response, want .
 	}
 }
 
-// fromElsewhere are requests that a proxy has forwarded, or says so, and such for
-// another host, with which a site makes a browser on this machine ask it through
-// a name of its own. None has the password or the token.
+// fromElsewhere are requests that a proxy has forwarded, or that claim it. Others are for
+// another host: a site can make a browser on this machine send them through a name of its
+// own. None has the password or the token.
 func (b *burglar) fromElsewhere() {
 	b.Helper()
 	for name, values := range map[string][]string{
@@ -114,8 +114,8 @@ func (b *burglar) fromElsewhere() {
 	}
 }
 
-// fromOtherSites are requests that a browser of somebody who may see the monitor
-// sends for another site.
+// fromOtherSites are requests that a browser with access to the monitor sends for another
+// site.
 func (b *burglar) fromOtherSites() {
 	b.Helper()
 	for name := range actions {
@@ -145,8 +145,7 @@ func (b *burglar) fromOtherSites() {
 	}
 }
 
-// guess looks for the password or the token, whatever address the guesses claim to
-// come from.
+// guess tries passwords and tokens, with any claimed address.
 func (b *burglar) guess() {
 	b.Helper()
 	for _, r := range b.all() {
@@ -173,8 +172,7 @@ func (b *burglar) guess() {
 	}
 }
 
-// fromAnywhere are requests whose connections are from other machines and from this
-// one.
+// fromAnywhere are requests from other machines and from this one.
 func (b *burglar) fromAnywhere() {
 	b.Helper()
 	handler := newMonitor(b.T)
@@ -189,7 +187,7 @@ func (b *burglar) fromAnywhere() {
 	}
 }
 
-// onReadOnly is who may see the monitor but not act.
+// onReadOnly has access to a read-only monitor.
 func (b *burglar) onReadOnly() {
 	b.Helper()
 	server := httptest.NewServer(http.StripPrefix("/ratelimit", newMonitor(b.T, monitor.WithReadOnly(), monitor.WithAuthorize(func(*http.Request) bool { return true }))))

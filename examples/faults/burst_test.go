@@ -1,7 +1,7 @@
 //go:build !race
 
-// The race detector makes all of this ten times slower, and so measures something else:
-// make test runs these tests without it, and nothing beside them.
+// The race detector makes these tests ten times slower, and so measures something else.
+// make test runs them without it, and runs nothing else at the same time.
 
 package faults
 
@@ -25,8 +25,8 @@ import (
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
-// A burst gets what its limit admits. That this process is slow, or the server, is no
-// reason to give the limit out a second time.
+// A burst gets the units of its limit. A slow process or a slow server must not grant the
+// limit a second time.
 func TestRow30_Burst(t *testing.T) {
 	r := row(t, 30)
 	b := &burst{T: t, record: r, server: redistest.Start(t)}
@@ -54,7 +54,7 @@ func TestRow30_Burst(t *testing.T) {
 	}
 }
 
-// burst is what row 30 adds up.
+// burst is the sum of row 30.
 type burst struct {
 	*testing.T
 	*record
@@ -76,7 +76,7 @@ func (b *burst) connect(addr string, options ...core.Option) *core.Limiter {
 	return l
 }
 
-// check checks what the callers of a way got who share a limit of 100.
+// check checks the results of callers that share a limit of 100.
 func (b *burst) check(what string, c *tally, limiters ...*core.Limiter) {
 	b.Helper()
 	excess := c.admitted.Load() - 100
@@ -89,7 +89,7 @@ func (b *burst) check(what string, c *tally, limiters ...*core.Limiter) {
 	b.total.plus(c)
 }
 
-// allow lets callers ask for one key, of whom some look first, which takes nothing.
+// allow lets callers decide on one key. Some peek first, which takes nothing.
 func (b *burst) allow(p *core.Policy, callers int, mode core.FailureMode, limiters int) {
 	var all []*core.Limiter
 	for range limiters {
@@ -105,7 +105,7 @@ func (b *burst) allow(p *core.Policy, callers int, mode core.FailureMode, limite
 	b.check(fmt.Sprintf("%s, %d limiters", p.Name(), limiters), &c, all...)
 }
 
-// allowAll lets callers ask for two policies at once.
+// allowAll lets callers decide under two policies at once.
 func (b *burst) allowAll(callers int) {
 	l := b.connect(b.server.Addr)
 	narrow, wide := core.NewPolicy("narrow", core.PerMinute(100)), core.NewPolicy("wide", core.PerMinute(1000))
@@ -122,7 +122,7 @@ func (b *burst) allowAll(callers int) {
 	b.check("AllowAll", &c, l)
 }
 
-// frameworks lets clients come to a service on each framework.
+// frameworks lets clients send requests to a service on each framework.
 func (b *burst) frameworks(clients int) {
 	apps["net/http"] = httpApp
 	defer delete(apps, "net/http")
@@ -145,7 +145,7 @@ func (b *burst) frameworks(clients int) {
 	}
 }
 
-// get asks a service, and returns what the answer says of the decision.
+// get sends a request to a service, and returns the decision in the response.
 func (b *burst) get(client *http.Client, url, user string) (core.Decision, error) {
 	req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, url, http.NoBody)
 	if err != nil {
@@ -160,7 +160,7 @@ func (b *burst) get(client *http.Client, url, user string) (core.Decision, error
 	return answerOf(resp)
 }
 
-// answerOf returns what an HTTP response says of the decision.
+// answerOf returns the decision in an HTTP response.
 func answerOf(resp *http.Response) (core.Decision, error) {
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests:
@@ -179,7 +179,7 @@ func httpApp(a app) (func(net.Listener) error, func(context.Context) error) {
 	return server.Serve, server.Shutdown
 }
 
-// manyKeys lets callers ask for many keys, of which some have several.
+// manyKeys lets callers decide on many keys. Some keys have several callers.
 func (b *burst) manyKeys() {
 	const keys, callers = 20_000, 30_000
 	l := b.connect(b.server.Addr)
@@ -199,8 +199,8 @@ func (b *burst) manyKeys() {
 	b.Figure("%d keys: excess %d, %d overloaded of %d", keys, b.exceeded("many keys", admitted, 1), c.overloaded.Load(), callers)
 }
 
-// warm lets a service with a slow server start: with its first answer the store looks
-// how the server is set up.
+// warm sends the first requests to a service with a slow server. After the first response
+// the store reads the server's settings.
 func (b *burst) warm(l *core.Limiter, p *core.Policy) {
 	for range 3 {
 		_, _ = l.Allow(b.Context(), p, "first")
@@ -208,7 +208,7 @@ func (b *burst) warm(l *core.Limiter, p *core.Policy) {
 	}
 }
 
-// exceeded returns how much more than the limit was admitted for all keys together.
+// exceeded returns the units admitted above the limit, for all keys together.
 func (b *burst) exceeded(what string, admitted []atomic.Int64, limit int64) (excess int64) {
 	b.Helper()
 	for i := range admitted {
@@ -223,7 +223,7 @@ func (b *burst) exceeded(what string, admitted []atomic.Int64, limit int64) (exc
 }
 
 // oneByOne makes a server respond to one script after the other, each in 95 ms. The
-// script itself takes 3 ms of these.
+// script itself takes 3 ms of this time.
 func oneByOne(proxy *redistest.Proxy) {
 	var one sync.Mutex
 	proxy.Rule(func(words []string) redistest.Fate {
@@ -236,8 +236,8 @@ func oneByOne(proxy *redistest.Proxy) {
 	})
 }
 
-// slowServer lets 2,000 requests a second come to a server that is slow, whatever is
-// answered. A request that would wait for too long is refused as it comes.
+// slowServer sends 2,000 requests a second to a slow server, whatever the responses. A
+// request that would wait for too long gets an error at once.
 func (b *burst) slowServer(what string, slow func(*redistest.Proxy)) {
 	const keys, rate = 100, 2000
 	length := scale(1500*time.Millisecond, 30*time.Second)
@@ -270,8 +270,8 @@ func (b *burst) slowServer(what string, slow func(*redistest.Proxy)) {
 	b.Figure("%s: excess %d, %d of %d decided, p50 of the admitted %v", what, b.exceeded(what, admitted, limit), c.byRedis(), came, ms(middle))
 }
 
-// hotKey lets most requests come for one key, at a server that is slow. Those for other
-// keys are not kept out by that.
+// hotKey sends most requests for one key, to a slow server. Requests for other keys are
+// still decided.
 func (b *burst) hotKey() {
 	const keys, rate = 50, 2000
 	length := scale(1500*time.Millisecond, 30*time.Second)
@@ -298,7 +298,7 @@ func (b *burst) hotKey() {
 		hot.byRedis(), hot.all(), 100*share, ms(others.took.of(0.5)))
 }
 
-// logIn lets many connections try passwords at an example server.
+// logIn tries passwords on many connections to an example server.
 func (b *burst) logIn(name string) {
 	const connections = 3000
 	site := program.Start(b, name, "REDIS_URL=redis://"+b.server.Addr, "TRUSTED_PROXIES=127.0.0.0/8")

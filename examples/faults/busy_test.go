@@ -39,8 +39,8 @@ func TestRow16_LoadingAndBusy(t *testing.T) {
 	r.Figure("%s", occupied(t, server, "BUSY", []any{"EVAL", "while true do end", 0}, func() { do("SCRIPT", "KILL") }))
 }
 
-// occupied lets callers ask the store and a limiter while a command occupies the
-// server, from its first moment.
+// occupied lets callers use the store and a limiter while a command occupies the server,
+// from its first moment.
 func occupied(t *testing.T, server *redistest.Server, state string, command []any, end func()) string {
 	t.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr})
@@ -59,7 +59,7 @@ func occupied(t *testing.T, server *redistest.Server, state string, command []an
 	late := lateness()
 	go func() { _ = occupant.Do(context.Background(), command...).Err() }()
 	for begin := time.Now(); ; {
-		// Until it is occupied, it answers; and then at first not at all.
+		// The server responds until it is occupied. Then it does not respond at first.
 		var err error
 		callers.time(func() { _, err = store.Take(t.Context(), p.Log(), "k", 1) })
 		if redis.HasErrorPrefix(err, state) {

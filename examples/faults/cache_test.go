@@ -17,8 +17,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/httplimit"
 )
 
-// A cache before a service whose responses it may keep, for all clients, keeps no
-// refusal of a limit inside.
+// A cache in front of a service may store its responses for all clients. It stores no
+// response of a limit inside to a denied request.
 func TestRefusalsAreNotCached(t *testing.T) {
 	t.Parallel()
 	limiter := core.New(core.NewMemory())
@@ -65,8 +65,8 @@ func TestRefusalsAreNotCached(t *testing.T) {
 	}
 }
 
-// cachingProxy starts an nginx that keeps the responses of a service as long as they
-// say, by their path, and returns its URL.
+// cachingProxy starts an nginx that caches the responses of a service by path, for the
+// time in their fields. It returns the URL of the nginx.
 func cachingProxy(t *testing.T, service string) (url string) {
 	t.Helper()
 	program, err := exec.LookPath("nginx")

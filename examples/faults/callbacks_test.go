@@ -10,9 +10,9 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// A callback panics for one request: it is answered with 500, and the next one
-// of the same client as if nothing had been. A request that panics before it is
-// decided on is not counted, and one that does so later is, once.
+// A callback panics for one request. This request gets 500, and the next request of the
+// same client is not affected. A request that panics before its decision is not counted.
+// A request that panics later is counted once.
 func TestRow24_PanickingCallbacks(t *testing.T) {
 	r := row(t, 24)
 	recovered := 0
@@ -41,7 +41,8 @@ func TestRow24_PanickingCallbacks(t *testing.T) {
 				case "denied":
 					continue // is not called for this one
 				case "refund", "settle":
-					// They come after the handler, whose answer may be on its way.
+					// These callbacks run after the handler, whose response may be in
+					// flight.
 					statuses = []int{500, 200}
 				}
 				get(callback, callback, statuses...)
@@ -62,7 +63,7 @@ func TestRow24_PanickingCallbacks(t *testing.T) {
 	r.Figure("%d panics recovered, every budget intact", recovered)
 }
 
-// getApp is the status of a request to an app.
+// getApp returns the status of a request to an app.
 func getApp(t *testing.T, client *http.Client, addr, user, at string) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/", nil)

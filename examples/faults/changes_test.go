@@ -46,7 +46,7 @@ func (v variant) policy(name string) *core.Policy {
 	return core.NewPolicy(name, options...)
 }
 
-// line is the policy in a file.
+// line returns the policy in a file.
 func (v variant) line(name string) string {
 	limits := make([]string, len(v.limits))
 	for i, l := range v.limits {
@@ -63,7 +63,7 @@ type changedPolicy struct {
 	admitted []admission
 }
 
-// admission is when a request was certainly admitted.
+// admission has the times between which a request was certainly admitted.
 type admission struct{ after, before time.Duration }
 
 // pairs returns a policy for each pair of variants.

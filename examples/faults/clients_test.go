@@ -18,10 +18,10 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// Callers whose contexts end at random, and clients that hang up at random, next
-// to others that stay. Nobody who stays may notice, the limiter not take it for
-// a failure of Redis, and nothing be left behind. For a caller whose deadline is over
-// the failure mode holds, and one that was canceled gets an error.
+// Contexts of callers end at random, and clients disconnect at random, next to others
+// that stay. Callers that stay must not be affected. The limiter must not count this as a
+// failure of Redis, and nothing may leak. After its deadline a caller gets the result of
+// the failure mode, and a canceled caller gets an error.
 func TestRow23_ClientsGone(t *testing.T) {
 	r := row(t, 23)
 	server := redistest.Start(t)
@@ -47,8 +47,8 @@ func TestRow23_ClientsGone(t *testing.T) {
 	r.Figure("%d of %d gone, 0 failures; goroutines %d before, %d after", a.gone.Load(), a.gone.Load()+a.stayed.Load(), before, after)
 }
 
-// goroutines is how many there are, once there are no more than most or a while
-// has passed.
+// goroutines returns the number of goroutines, after it is at most most or some time has
+// passed.
 func goroutines(most int) int {
 	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > most && time.Now().Before(end); {
 		time.Sleep(20 * time.Millisecond)
@@ -59,7 +59,7 @@ func goroutines(most int) int {
 	return runtime.NumGoroutine()
 }
 
-// gone is a limiter that is used by clients of whom many leave.
+// gone is a limiter with clients, of which many leave early.
 type gone struct {
 	*testing.T
 	limiter      *core.Limiter
@@ -82,8 +82,8 @@ func newGone(t *testing.T, server *redistest.Server) *gone {
 	}
 }
 
-// soon is a context that ends within the time that a request takes, or shortly after:
-// by a deadline, or canceled.
+// soon returns a context that ends during a request or shortly after it: by a deadline,
+// or canceled.
 func soon(ctx context.Context) (context.Context, context.CancelFunc) {
 	after := rand.N(3 * time.Millisecond)
 	if rand.N(2) == 0 {
@@ -97,7 +97,7 @@ func soon(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 }
 
-// call uses the limiter itself.
+// call calls the limiter itself.
 func (g *gone) call(times int) {
 	var group sync.WaitGroup
 	for caller := range 16 {
@@ -123,7 +123,7 @@ func (g *gone) call(times int) {
 	group.Wait()
 }
 
-// serve uses it in a service on each framework.
+// serve uses the limiter in a service on each framework.
 func (g *gone) serve(times int) {
 	var group sync.WaitGroup
 	for framework := range apps {

@@ -17,11 +17,11 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// wrongClock is a client's hook that lets scripts run as on a server whose clock
-// is ahead by a number of seconds, and so write the entries that it would.
+// wrongClock is a client's hook. It runs scripts as on a server whose clock is ahead by a
+// number of seconds, so that they write the same entries.
 type wrongClock struct{ ahead atomic.Int64 }
 
-// aheadSource begins such a script.
+// aheadSource is the beginning of such a script.
 const aheadSource = `#!lua
 local server, ahead = redis, %d
 local redis = { pcall = server.pcall, call = function(command, ...)
@@ -36,8 +36,8 @@ local redis = { pcall = server.pcall, call = function(command, ...)
 end }
 `
 
-// ProcessHook meets each script in full, since the server is never given it
-// without its clock, and so does not know its digest.
+// ProcessHook gets the full text of each script: the server never got the unchanged
+// script, and so does not know its digest.
 func (w *wrongClock) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		if args := cmd.Args(); args[0] == "eval" {
@@ -56,9 +56,9 @@ func (*wrongClock) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	return next
 }
 
-// Half of the budget is used while the clock is ahead, and the rest just after it
-// has stepped back. No request may fail, none be admitted too many, and the
-// budget be back when the step and the window are over.
+// Half of the budget is used while the clock is ahead, and the rest just after it has
+// stepped back. No request may fail, and none may be admitted above the limit. The budget
+// must be back after the step and the window.
 func TestRow18_ClockStepsBack(t *testing.T) {
 	r := row(t, 18)
 	step := scale(3*time.Second, time.Minute)
@@ -97,7 +97,7 @@ func TestRow18_ClockStepsBack(t *testing.T) {
 	for _, s := range subjects {
 		worst = max(worst, s.blocked)
 	}
-	// It is at most the step but for the time between the two.
+	// It is at most the step plus the time between the two measurements.
 	if slack := 2 * time.Second; worst > step+slack {
 		t.Errorf("over-blocked for %v after a step of %v", worst, step)
 	}
@@ -105,7 +105,7 @@ func TestRow18_ClockStepsBack(t *testing.T) {
 		worst.Seconds(), step, len(subjects))
 }
 
-// stepped is a log with entries from the future.
+// stepped is a log with entries in the future.
 type stepped struct {
 	*testing.T
 	core.Store

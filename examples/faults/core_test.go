@@ -11,8 +11,8 @@ import (
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
-// runCore runs tests of module core, for rows that need what only they see, and
-// returns what they have logged.
+// runCore runs tests of module core, for rows that need their internal state, and returns
+// their log.
 func runCore(t *testing.T, args ...string) string {
 	t.Helper()
 	before := append([]string{"test", "-count=1", "-v", "-vet=off", "-timeout=20m"}, program.BuildFlags...)
@@ -25,7 +25,7 @@ func runCore(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// figures are those that tests have logged, as lines of name=value.
+// figures are the figures in the logs of tests, as lines of name=value.
 type figures map[string][]string
 
 var figureLine = regexp.MustCompile(`figure: (.+)`)
@@ -41,7 +41,7 @@ func readFigures(out string) figures {
 	return f
 }
 
-// sum is what all have counted together. A figure that nobody has logged is an
+// sum returns the sum of a figure over all tests. A figure that no test has logged is an
 // error.
 func (f figures) sum(t *testing.T, name string) (sum int) {
 	t.Helper()
@@ -55,7 +55,7 @@ func (f figures) sum(t *testing.T, name string) (sum int) {
 	return sum
 }
 
-// longest is the longest of a time.
+// longest returns the longest value of a time.
 func (f figures) longest(t *testing.T, name string) (longest time.Duration) {
 	t.Helper()
 	for _, value := range f.all(t, name) {

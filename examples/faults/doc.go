@@ -1,5 +1,5 @@
-// Package faults holds no code but tests: the faults that the library is to
-// survive, one test a row of the table that
+// Package faults has only tests: the faults that the library must survive. Each test is a
+// row of the table that
 //
 //	make faults
 //
@@ -14,9 +14,9 @@
 //		r.Figure("p99 %v, back in %v", p99, back)
 //	}
 //
-// Its name and what must hold are in rows_test.go. The figure is what was
-// measured, and a row without one fails. What must hold is asserted by the test,
-// with a margin for slow machines where it is about time. Rows whose figure is a
-// time don't call t.Parallel; they run one by one before those that do. All of
-// them start servers of their own: packages redistest and program.
+// The name of the row and its requirement are in rows_test.go. The figure is the measured
+// value, and a row without a figure fails. The test asserts the requirement, with a
+// margin for slow machines if it is a time. Rows whose figure is a time don't call
+// t.Parallel. They run one by one before the others. All rows start servers of their own:
+// packages redistest and program.
 package faults

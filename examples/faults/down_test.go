@@ -10,7 +10,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// recovery is the time within which decisions come from Redis again.
+// recovery bounds the time until decisions come from Redis again.
 const recovery = 3 * time.Second
 
 func TestRow04_DownAtStart(t *testing.T) {
@@ -36,7 +36,7 @@ func TestRow04_DownAtStart(t *testing.T) {
 	}
 	traffic := newTraffic(sites)
 	p := core.NewPolicy("p", core.PerHour(1_000_000))
-	// So long that clients become reluctant to connect.
+	// The outage is long enough for clients to back off.
 	for end := time.Now().Add(scale(2*time.Second, 10*time.Second)); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if d, err := limiter.Allow(t.Context(), p, "k"); err != nil || d.Source != core.SourceFallback {
 			t.Fatalf("%+v, %v", d, err)

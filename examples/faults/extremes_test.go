@@ -63,7 +63,7 @@ func oneAMonth(t *testing.T, l *core.Limiter, p *core.Policy) {
 	}
 }
 
-// aMillion takes all units at once, and one by one at the end.
+// aMillion takes all units at once, and the last ones one by one.
 func aMillion(t *testing.T, l *core.Limiter, p *core.Policy) {
 	t.Helper()
 	if d := allow(t, l, p, million-2); !d.Allowed || d.Remaining != 2 {
@@ -82,8 +82,8 @@ func aMillion(t *testing.T, l *core.Limiter, p *core.Policy) {
 	}
 }
 
-// oneMillisecond asks for a while: no more can be admitted than the windows
-// that have passed since have room for.
+// oneMillisecond sends requests for a while. At most the units of the windows since then
+// can be admitted.
 func oneMillisecond(t *testing.T, l *core.Limiter, p *core.Policy) {
 	t.Helper()
 	admitted, start := int64(0), time.Now()
@@ -114,8 +114,8 @@ func costs(t *testing.T, l *core.Limiter) {
 	}
 }
 
-// countedMillion fills a log of an entry a request, on the server itself but for
-// the last ones.
+// countedMillion fills a log with one entry for each request. It adds all but the last
+// entries directly on the server.
 func countedMillion(t *testing.T) {
 	t.Helper()
 	server := redistest.Start(t)
@@ -128,7 +128,7 @@ func countedMillion(t *testing.T) {
 		t.Fatalf("logs %q, want one", log)
 	}
 	const fill = `for i = 1, tonumber(ARGV[1]) do redis.call('XADD', KEYS[1], '*', '', '') end return 1`
-	// No more at once than a client waits for.
+	// Each call adds only as many entries as a client waits for.
 	for range 9 {
 		if err := server.Client().Eval(t.Context(), fill, log, (million-10)/9).Err(); err != nil {
 			t.Fatal(err)
@@ -144,7 +144,7 @@ func countedMillion(t *testing.T) {
 	}
 }
 
-// construction tries what no limit can be, in text and in code.
+// construction tries invalid limits, in text and in code.
 func construction(t *testing.T) (refused int) {
 	t.Helper()
 	for _, text := range []string{

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// What is lost is checked entry by entry: only what the replica had not got when
-// the primary died, and no more is admitted than the limit and that.
+// The test checks lost entries one by one. Only entries that the replica lacked when the
+// primary died may be lost. At most the limit plus these entries may be admitted.
 func TestRow11_Failover(t *testing.T) {
 	r := row(t, 11)
 	f := readFigures(runCore(t, "./redisstream", "-run=^TestSentinelFailoverUnderLoad$", "-count", scale("1", "3")))

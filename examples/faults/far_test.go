@@ -1,7 +1,7 @@
 //go:build !race
 
-// The race detector makes all of this ten times slower, and so measures something else:
-// make test runs these tests without it, and nothing beside them.
+// The race detector makes these tests ten times slower, and so measures something else.
+// make test runs them without it, and runs nothing else at the same time.
 
 package faults
 
@@ -21,8 +21,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// A server that is far away decides, from the first request on. Up to 80 ms leave time
-// for its answer within the timeout.
+// A distant server decides from the first request on. A latency of up to 80 ms leaves
+// time for its response within the timeout.
 func TestRow32_FarRedis(t *testing.T) {
 	r := row(t, 32)
 	plain, secret := redistest.Start(t), redistest.Start(t, "--requirepass", "pw")
@@ -84,7 +84,7 @@ func TestRow32_FarRedis(t *testing.T) {
 	r.Figure("by Redis, of %d clients with 1 and 50 callers: %s", len(clients), strings.Join(shares, ", "))
 }
 
-// far lets callers ask a store whose server is so far away.
+// far lets callers use a store with a distant server.
 func far(t *testing.T, what string, store *redisstream.Store, callers int, trip time.Duration) *tally {
 	l := core.New(store)
 	defer l.Close()
@@ -108,8 +108,8 @@ func far(t *testing.T, what string, store *redisstream.Store, callers int, trip 
 	return &c
 }
 
-// farAway returns an address at which the server answers after a round trip more,
-// whatever the protocol. It lasts as long as the test.
+// farAway returns an address that adds a round trip to the server, for any protocol. It
+// lasts as long as the test.
 func farAway(t *testing.T, server string, trip time.Duration) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -144,8 +144,8 @@ func farAway(t *testing.T, server string, trip time.Duration) string {
 	return listener.Addr().String()
 }
 
-// lateLine passes on what comes from one end to the other, late by so much, until an
-// end is closed.
+// lateLine passes on the bytes from one end to the other with a delay, until an end is
+// closed.
 func lateLine(from, to net.Conn, late time.Duration) {
 	type piece struct {
 		bytes []byte

@@ -15,11 +15,11 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// The keys of a flood are those of a policy by address.
+// The keys of a flood are addresses.
 func floodKey(i int) string { return "2001:db8:" + strconv.Itoa(i) + "::/64" }
 
-// A key stays for two windows at most, and then its memory is free again. The
-// flood is shorter than that, so that all keys are there at once.
+// A key stays for at most two windows, and then its memory is freed. The flood is shorter
+// than that, so that all keys exist at once.
 func TestRow21_KeyFlood(t *testing.T) {
 	r := row(t, 21)
 	keys, window := scale(10_000, 1_000_000), scale(5*time.Second, time.Minute)
@@ -35,8 +35,8 @@ func TestRow21_KeyFlood(t *testing.T) {
 		t.Errorf("%d keys in Redis, want %d", n, keys)
 	}
 	checkLives(t, server, 2*window)
-	// Redis frees them at a pace of its own, when their time to live is over; what
-	// it needs for 64 clients stays.
+	// Redis frees keys at its own pace after their time to live. The memory for 64
+	// clients stays.
 	over := time.Now().Add(2 * window)
 	for server.Client().DBSize(t.Context()).Val() > 0 || used(t, server) > before+(most-before)/2 {
 		if time.Since(over) > 10*time.Minute {
@@ -48,7 +48,7 @@ func TestRow21_KeyFlood(t *testing.T) {
 		keys, (most-before)/keys, max(0, time.Since(over)).Round(time.Second))
 }
 
-// checkLives checks that keys, some of them at random, live no longer than most.
+// checkLives checks that a random sample of keys lives at most most.
 func checkLives(t *testing.T, server *redistest.Server, most time.Duration) {
 	t.Helper()
 	for range 500 {
@@ -59,7 +59,7 @@ func checkLives(t *testing.T, server *redistest.Server, most time.Duration) {
 	}
 }
 
-// redisFlood is a request of each key.
+// redisFlood sends one request for each key.
 func redisFlood(t *testing.T, store core.Store, p *core.Policy, keys int) {
 	t.Helper()
 	var next atomic.Int64
@@ -77,7 +77,7 @@ func redisFlood(t *testing.T, store core.Store, p *core.Policy, keys int) {
 	group.Wait()
 }
 
-// memoryFlood is the same on a memory store that has room for a quarter.
+// memoryFlood does the same on a memory store with room for a quarter of the keys.
 func memoryFlood(t *testing.T, r *record, p *core.Policy, keys int) {
 	t.Helper()
 	var ahead atomic.Int64
@@ -109,7 +109,7 @@ func memoryFlood(t *testing.T, r *record, p *core.Policy, keys int) {
 	r.Figure("memory: %d keys of %d kept, %d B per key, all freed", room, keys, (most-before)/room)
 }
 
-// heap is what is in use, in bytes.
+// heap returns the heap in use, in bytes.
 func heap() int {
 	runtime.GC()
 	runtime.GC() // what finalizers held
@@ -118,7 +118,7 @@ func heap() int {
 	return int(stats.HeapAlloc)
 }
 
-// used is the memory that Redis uses, in bytes.
+// used returns the memory that Redis uses, in bytes.
 func used(t *testing.T, server *redistest.Server) int {
 	t.Helper()
 	info := server.Client().InfoMap(t.Context(), "memory").Val()

@@ -12,7 +12,7 @@ import (
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
-// randomAddress is of either family.
+// randomAddress returns an address of either family.
 func randomAddress() string {
 	if rand.IntN(2) == 0 {
 		return netip.AddrFrom4([4]byte{byte(rand.IntN(223) + 1), byte(rand.IntN(256)), byte(rand.IntN(256)), 1}).String()
@@ -20,13 +20,13 @@ func randomAddress() string {
 	return inNetwork("2001:db8:" + fmt.Sprintf("%x", rand.IntN(1<<16)))
 }
 
-// inNetwork is a random address of a /64, given its first groups.
+// inNetwork returns a random address of a /64, given its first groups.
 func inNetwork(prefix string) string {
 	return fmt.Sprintf("%s::%x:%x", prefix, rand.IntN(1<<16), rand.IntN(1<<16))
 }
 
-// forgeries are ways to look like many clients, each with what the server is set
-// to. The fields are new for each request.
+// forgeries are ways to imitate many clients, each with a setting of the server. The
+// fields are new for each request.
 var forgeries = []struct {
 	name, trusted string
 	fields        func() map[string]string

@@ -24,7 +24,7 @@ func TestRow06_Frozen(t *testing.T) {
 		r.Figure("%s", frozen(t, fmt.Sprint("ContextTimeoutEnabled ", enabled), rdb, server))
 	}
 
-	// Nodes that answer serve the slots that they have.
+	// Nodes that respond serve their slots.
 	cluster := redistest.Cluster(t, 3, redistest.WithArgs("--cluster-require-full-coverage", "no"))
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs()})
 	t.Cleanup(func() { rdb.Close() })
@@ -55,12 +55,12 @@ func TestRow06_Frozen(t *testing.T) {
 	})
 }
 
-// starvedBy is how late the timers of a process are that package redisstream takes for
-// starved. Then it does not blame the server before a second timeout is over.
+// starvedBy is the delay of timers from which package redisstream counts a process as
+// starved. It then does not blame the server until after a second timeout.
 const starvedBy = 4 * time.Millisecond
 
-// frozen freezes a server, and lets callers ask the store itself, all of whom
-// wait for it, and then steady ones a limiter, whom its circuit spares that.
+// frozen freezes a server. First callers use the store itself, and all wait for it. Then
+// steady callers use a limiter, whose circuit saves them the wait.
 func frozen(t *testing.T, name string, rdb redis.UniversalClient, server *redistest.Server) string {
 	t.Helper()
 	store := redisstream.New(rdb)
@@ -150,7 +150,7 @@ func TestRow07_Slow(t *testing.T) {
 	r.Figure("%s", figure)
 }
 
-// warm asks a store until each of some keys has been answered.
+// warm calls a store until it has responded for each of some keys.
 func warm(t *testing.T, store core.Store, p *core.Policy) {
 	t.Helper()
 	for i := range 100 {
@@ -166,7 +166,7 @@ func warm(t *testing.T, store core.Store, p *core.Policy) {
 	}
 }
 
-// ask lets that many callers ask at once, and waits for them.
+// ask runs that many concurrent callers, and waits for them.
 func ask(took *latencies, callers int, question func(i int)) {
 	var group sync.WaitGroup
 	for i := range callers {

@@ -19,7 +19,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// workers are what this program does instead of tests, by FAULTS_WORKER.
+// workers are the functions that this program runs instead of tests, by FAULTS_WORKER.
 var workers = map[string]func(){"hot key": hotKeyWorker, "lease": leaseWorker}
 
 const (
@@ -64,7 +64,7 @@ func TestRow01_HotKey(t *testing.T) {
 	r.Figure("excess %d in %d tries on %d layouts", excess, tries, len(hotPolicies))
 }
 
-// hotProcess is this program again, as a worker.
+// hotProcess is a process of this program as a worker.
 type hotProcess struct {
 	in  *os.File
 	out *bufio.Scanner
@@ -105,8 +105,8 @@ func (p *hotProcess) read(t *testing.T) string {
 	return p.out.Text()
 }
 
-// hotKeyWorker reads numbers of policies, and for each lets its goroutines loose
-// on one key and writes how many requests were admitted, denied and failed.
+// hotKeyWorker reads numbers of policies. For each it runs its goroutines on one key, and
+// writes how many requests were admitted, denied and failed.
 func hotKeyWorker() {
 	ctx := context.Background()
 	times, _ := strconv.Atoi(os.Getenv("FAULTS_TIMES"))

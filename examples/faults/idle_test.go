@@ -1,7 +1,7 @@
 //go:build !race
 
-// The race detector makes all of this ten times slower, and so measures something else:
-// make test runs these tests without it, and nothing beside them.
+// The race detector makes these tests ten times slower, and so measures something else.
+// make test runs them without it, and runs nothing else at the same time.
 
 package faults
 
@@ -16,8 +16,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// Idle connections that a NAT or a load balancer has dropped fail nobody but, perhaps,
-// one whose decision was under way.
+// Idle connections that a NAT or a load balancer has dropped fail at most one request,
+// whose decision was in flight.
 func TestRow33_IdleConnectionsReset(t *testing.T) {
 	r := row(t, 33)
 	server := redistest.Start(t)

@@ -18,8 +18,7 @@ import (
 // longestName bounds the names of keys in Redis, in bytes.
 const longestName = 128
 
-// hostileKeys are different keys that a careless store takes for one another, or
-// for something else.
+// hostileKeys are different keys that a careless store might mix up.
 func hostileKeys() []string {
 	digest := "sha256=" + strings.Repeat("0", 32)
 	long := strings.Repeat("k", 1<<20) // 1 MB
@@ -37,7 +36,7 @@ func hostileKeys() []string {
 	}
 }
 
-// randomKey is bytes of any kind, mostly few, and different for each i.
+// randomKey returns random bytes, usually few, and different for each i.
 func randomKey(i int) string {
 	b := make([]byte, rand.IntN(20), 600)
 	if rand.IntN(20) == 0 {
@@ -96,7 +95,7 @@ func TestRow20_HostileKeys(t *testing.T) {
 	r.Figure("%d executions, 0 collisions; longest name in Redis %d B; %d joined keys", executions, longest, joined)
 }
 
-// joins makes keys of parts that could run into each other.
+// joins makes keys of parts that could collide.
 func joins(t *testing.T) int {
 	t.Helper()
 	parts := []string{"a", "b", ",", ":", "1", "1:a", "1:a,1:b", "a,b", "a,1:b", ",1:a"}

@@ -8,27 +8,28 @@ import (
 	"time"
 )
 
-// latencies are how long things took.
+// latencies are measured durations.
 type latencies struct {
 	mu  sync.Mutex
 	all []time.Duration
 }
 
-// time adds how long f takes.
+// time adds the duration of f.
 func (l *latencies) time(f func()) {
 	start := time.Now()
 	f()
 	l.add(time.Since(start))
 }
 
-// add adds how long something took.
+// add adds a duration.
 func (l *latencies) add(took time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = append(l.all, took)
 }
 
-// of is the latency that a share of all don't exceed; 1 is for the longest.
+// of returns the latency that a share of all do not exceed. A share of 1 returns the
+// longest.
 func (l *latencies) of(share float64) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -45,9 +46,9 @@ func (l *latencies) count() int {
 	return len(l.all)
 }
 
-// lateness measures how late the machine itself is, until the function is
-// called, which returns the worst of it: goroutines sleep, and are woken up late
-// when there is too much to do.
+// lateness measures the delay of the machine itself, until the returned function is
+// called. That function returns the longest delay. Sleeping goroutines wake up late on a
+// busy machine.
 func lateness() (end func() time.Duration) {
 	const nap = time.Millisecond
 	stop := make(chan struct{})
@@ -74,16 +75,16 @@ func lateness() (end func() time.Duration) {
 	}
 }
 
-// tail is the share of answers that have to come in time. Beside other tests a few
-// of a thousand are late, whatever the limiter does.
+// tail is the share of responses that must arrive in time. While other tests run, a few
+// in a thousand are late, whatever the limiter does.
 func tail() float64 { return scale(0.99, 0.999) }
 
-// slack is what a decision may take beyond its deadline.
+// slack bounds the time that a decision may take beyond its deadline.
 const slack = 10 * time.Millisecond
 
-// within checks that a share of all took no longer than the deadline with its
-// slack, and describes it. A caller is woken up twice, by what ends the waiting
-// for Redis and with the answer, and can be late each time by what the machine is.
+// within checks that a share of all took at most the deadline plus slack, and describes
+// it. A caller wakes up twice, at the end of the wait for Redis and with the response.
+// Each time it can be late by the delay of the machine.
 func (l *latencies) within(t *testing.T, what string, share float64, deadline, late time.Duration) string {
 	t.Helper()
 	took := l.of(share)

@@ -16,8 +16,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// question and answer are one call of a store. The window is longer than any
-// history, so that a log is a number that only grows, up to the limit.
+// question and answer are the input and output of a call to a store. The window is longer
+// than any history, so a log acts as a counter up to the limit.
 type question struct {
 	cost int64
 	take bool // else a peek
@@ -29,7 +29,7 @@ type answer struct {
 	used    int64 // what the log holds, as the store has it
 }
 
-// counter is what a log must look like to those who use it at once.
+// counter is the model of a log for concurrent callers.
 func counter(limit int64) porcupine.Model {
 	return (&porcupine.NondeterministicModel{
 		Init: func() []any { return []any{int64(0)} },
@@ -51,7 +51,7 @@ func counter(limit int64) porcupine.Model {
 	}).ToModel()
 }
 
-// trouble is a fault for a history to be made under. It must end by itself.
+// trouble is a fault during a history. It must end by itself.
 type trouble func(server *redistest.Server, proxy *redistest.Proxy)
 
 var troubles = map[string]trouble{
@@ -91,9 +91,9 @@ const (
 	linearCallers = 6
 )
 
-// Concurrent callers of several processes' stores, on several keys, while the
-// server is in trouble. Each key's history must be that of a counter. The server
-// writes all it is about to answer to a file, so that being killed loses nothing.
+// Concurrent callers use several processes' stores on several keys during a fault of the
+// server. The history of each key must be that of a counter. The server writes all data
+// to a file before it responds, so a kill loses nothing.
 func TestRow03_Linearizable(t *testing.T) {
 	r := row(t, 3)
 	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
@@ -139,8 +139,8 @@ func TestRow03_Linearizable(t *testing.T) {
 	r.Figure("%d histories legal, %d outcomes unknown, %d denials", histories, unknown, denied)
 }
 
-// observe lets callers loose until trouble has ended, and a little longer, and
-// returns what they saw of each key.
+// observe runs callers until shortly after the fault, and returns the history of each
+// key.
 func observe(t *testing.T, stores []*redisstream.Store, p *core.Policy, prefix string, ended <-chan struct{}) map[string][]porcupine.Operation {
 	t.Helper()
 	var (
@@ -195,7 +195,7 @@ func describe(history []porcupine.Operation) (text string) {
 	return text
 }
 
-// What checks histories finds those that are wrong.
+// The checker finds wrong histories.
 func TestCounterRefusesWrongHistories(t *testing.T) {
 	take := func(call, back int64, a answer) porcupine.Operation {
 		return porcupine.Operation{Input: question{cost: 1, take: true}, Call: call, Return: back, Output: a}

@@ -10,15 +10,15 @@ import (
 	"testing"
 )
 
-// markups are texts that a page or a header must not show as they are.
+// markups are texts that a page or a header must escape.
 var markups = []string{
 	`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `';alert(1)//`, `</title><svg onload=alert(1)>`,
 	`javascript:alert(1)`, `{{constructor.constructor('alert(1)')()}}`, "\u202e<b>x</b>", `%3Cscript%3Ealert(1)%3C/script%3E`,
 	"x%0d%0aSet-Cookie:%20a=b", `<!--#exec cmd="id"-->`, `<b a="` + strings.Repeat("x", 500) + `">`,
 }
 
-// markup sends the texts to the service, and asks its monitor for what was sent:
-// no answer has markup. It returns how many answers there were.
+// markup sends the texts to the service, and reads them from its monitor. No response may
+// have markup. It returns the number of responses.
 func markup(t *testing.T, client *http.Client, base string, login func(*http.Request)) (answers int) {
 	t.Helper()
 	for i, text := range markups {
@@ -40,7 +40,7 @@ func markup(t *testing.T, client *http.Client, base string, login func(*http.Req
 	return answers
 }
 
-// markupRequests carry the text wherever a client can put one.
+// markupRequests have the text in every place that a client can set.
 func markupRequests(ctx context.Context, base, text, address string) (all []*http.Request) {
 	add := func(method, path, body string, fields map[string]string) {
 		req := newRequest(ctx, method, base+path, body)
@@ -63,7 +63,7 @@ func markupRequests(ctx context.Context, base, text, address string) (all []*htt
 	return all
 }
 
-// monitorRequests ask the monitor for what clients have sent.
+// monitorRequests read the texts of clients from the monitor.
 func monitorRequests(ctx context.Context, base, text, address string) (all []*http.Request) {
 	query := url.QueryEscape(text)
 	for _, path := range []string{
@@ -84,8 +84,8 @@ func newRequest(ctx context.Context, method, url, body string) *http.Request {
 	return req
 }
 
-// inert checks that an answer can't be taken for a page, and has nothing of the
-// text in its header.
+// inert checks that a response can't be read as a page, and does not have the text in its
+// header.
 func inert(t *testing.T, client *http.Client, req *http.Request, text string) {
 	t.Helper()
 	again := req.Clone(req.Context())

@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// What is counted and what is left in Redis is seen best by the store's own tests, so
-// it is those that are run.
+// The store's own tests check counts and keys in Redis best, so this row runs them.
 func TestRow35_CommandMissing(t *testing.T) {
 	t.Parallel()
 	r := row(t, 35)

@@ -9,8 +9,8 @@ import (
 
 var passed = regexp.MustCompile(`\[rapid\] OK, passed (\d+) tests`)
 
-// The property tests of package storetest run by clocks that only the stores'
-// own tests have, so it is those that are run.
+// The property tests of package storetest need clocks that only the stores' own tests
+// have, so this row runs those tests.
 func TestRow02_Model(t *testing.T) {
 	t.Parallel()
 	r := row(t, 2)

@@ -20,9 +20,8 @@ const (
 	taken    = 3             // of its limit
 )
 
-// What clients send comes back as markup in no answer, of the service or of its
-// monitor; and the monitor shows nothing to, and does nothing for, whom it is not
-// for.
+// No response of the service or its monitor returns client text as markup. The monitor
+// shows nothing and does nothing without a login.
 func TestRow28_MonitorAttacked(t *testing.T) {
 	t.Parallel()
 	r := row(t, 28)
@@ -60,8 +59,7 @@ func TestRow28_MonitorAttacked(t *testing.T) {
 	r.Figure("%d bypasses in %d attempts; %d answers, none with markup", bypasses, attempts, answers)
 }
 
-// finds checks that a client's text is among what the monitor shows, which it is
-// about a second later.
+// finds checks that the monitor shows a client's text, after about a second.
 func (b *burglar) finds(text string) {
 	b.Helper()
 	var found struct{ Keys []struct{ Key string } }
@@ -73,7 +71,7 @@ func (b *burglar) finds(text string) {
 	}
 }
 
-// unchanged checks that the victim's log and the rules are as they were.
+// unchanged checks that the victim's log and the rules have not changed.
 func (b *burglar) unchanged() {
 	b.Helper()
 	var state struct{ Rules []any }
@@ -104,7 +102,7 @@ func (b *burglar) asVictim() {
 	}
 }
 
-// acts does all that can be done, as who may: what is refused above is possible.
+// acts sends all actions with a login: the requests rejected above are possible.
 func (b *burglar) acts() {
 	b.Helper()
 	for _, name := range []string{"reset", "ban", "unban", "override", "restore"} {
@@ -126,7 +124,7 @@ func (b *burglar) do(name string) {
 	}
 }
 
-// read reads JSON, as who may.
+// read reads JSON with a login.
 func (b *burglar) read(path string, into any) {
 	b.Helper()
 	r := b.view(path)

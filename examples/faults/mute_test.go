@@ -1,7 +1,7 @@
 //go:build !race
 
-// The race detector makes all of this ten times slower, and so measures something else:
-// make test runs these tests without it, and nothing beside them.
+// The race detector makes these tests ten times slower, and so measures something else.
+// make test runs them without it, and runs nothing else at the same time.
 
 package faults
 
@@ -26,8 +26,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// mutes are ways in which a server does not answer decisions. Each makes it so for a
-// client that was answered before.
+// mutes are ways in which a server stops responding to decisions. Each acts on a client
+// that got responses before.
 var mutes = map[string]func(t *testing.T, m *muted){
 	"frozen": func(t *testing.T, m *muted) {
 		m.server.Freeze()
@@ -77,8 +77,8 @@ func newMuted(t *testing.T) *muted {
 	return m
 }
 
-// Whoever's deadline ends first, the failure mode holds, and the breaker opens. Callers
-// that give up early are no sign of a server that does not answer.
+// The failure mode holds and the breaker opens, whichever deadline ends first. Callers
+// that give up early do not open the breaker.
 func TestRow34_Deadlines(t *testing.T) {
 	r := row(t, 34)
 	modes := []core.FailureMode{core.FailLocal, core.FailOpen, core.FailClosed}
@@ -119,8 +119,8 @@ func TestRow34_Deadlines(t *testing.T) {
 	impatient(t, r)
 }
 
-// callMuted has a server go mute under callers with a deadline, or none if it is 0, and
-// returns the longest wait and when the breaker opened.
+// callMuted stops the responses of a server under callers with a deadline, or without one
+// if it is 0. It returns the longest wait, and when the breaker opened.
 func callMuted(t *testing.T, name string, mute func(*testing.T, *muted), mode core.FailureMode, deadline time.Duration) (longest, opened time.Duration, questions int) {
 	what := fmt.Sprintf("%s, %v, callers' deadline %v", name, mode, deadline)
 	m := newMuted(t)
@@ -203,7 +203,7 @@ func firstDial(t *testing.T) time.Duration {
 	return first.took.of(1)
 }
 
-// impatient has callers give up after 20 ms, of a server that takes 80.
+// impatient runs callers that give up after 20 ms, with a server that takes 80 ms.
 func impatient(t *testing.T, r *record) {
 	proxy := redistest.NewProxy(t, redistest.Start(t).Addr)
 	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, ContextTimeoutEnabled: true})
@@ -232,8 +232,8 @@ func impatient(t *testing.T, r *record) {
 	r.Figure("80 ms away: %d callers give up after 20 ms, %d of %d others by Redis, breaker closed", leaving.all(), patient.byRedis(), patient.all())
 }
 
-// blackHole returns an address that answers no attempt to connect: a listener whose
-// backlog is full.
+// blackHole returns an address that accepts no connection: a listener whose backlog is
+// full.
 func blackHole(t *testing.T) string {
 	t.Helper()
 	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)

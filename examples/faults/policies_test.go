@@ -11,7 +11,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// patience is the timeout of stores in rows that are not about timeouts.
+// patience is the timeout of stores in rows that do not test timeouts.
 const patience = time.Minute
 
 // layouts has a policy of each layout with the same limit, each with a log of its
@@ -29,7 +29,7 @@ func layouts(name string, limit core.Limit) []*core.Policy {
 	return policies
 }
 
-// connect is a store on a client of its own.
+// connect returns a store on a client of its own.
 func connect(t testing.TB, server *redistest.Server, options ...redisstream.Option) *redisstream.Store {
 	t.Helper()
 	rdb := patient(server.Options())
@@ -37,7 +37,7 @@ func connect(t testing.TB, server *redistest.Server, options ...redisstream.Opti
 	return redisstream.New(rdb, append([]redisstream.Option{redisstream.WithTimeout(patience)}, options...)...)
 }
 
-// patient is a client that waits for a busy machine.
+// patient returns a client that waits for a busy machine.
 func patient(o *redis.Options) *redis.Client {
 	o.PoolSize, o.PoolTimeout, o.DialTimeout = 64, patience, patience
 	o.ReadTimeout, o.WriteTimeout = patience, patience

@@ -12,8 +12,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// An ACL user with the commands that package redisstream documents, and no more,
-// does all that a limiter can.
+// An ACL user with only the commands that package redisstream documents can make all
+// calls of a limiter.
 func TestRow27_LeastPrivilege(t *testing.T) {
 	r := row(t, 27)
 	commands := documentedCommands(t)
@@ -32,7 +32,7 @@ func TestRow27_LeastPrivilege(t *testing.T) {
 	r.Figure("%d denials in %d calls with %d commands", len(server.Denied()), calls, len(commands))
 }
 
-// documentedCommands are read from the package's documentation.
+// documentedCommands reads the commands from the package's documentation.
 func documentedCommands(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile("../../core/redisstream/doc.go")
@@ -46,8 +46,8 @@ func documentedCommands(t *testing.T) []string {
 	return regexp.MustCompile(`[a-z]+`).FindAllString(strings.ReplaceAll(string(m[1]), " and", " "), -1)
 }
 
-// everything makes each call that a limiter has for its store, on each layout,
-// and returns how many.
+// everything makes each call of a limiter to its store, on each layout, and returns the
+// number of calls.
 func everything(t *testing.T, l *core.Limiter) (calls int) {
 	t.Helper()
 	ctx := t.Context()

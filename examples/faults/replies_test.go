@@ -2,8 +2,8 @@ package faults
 
 import "testing"
 
-// Each request is looked for in its log after its reply was lost: on a Ring, and
-// in the full form on a single server, behind Sentinel and on a Cluster as well.
+// After its reply was lost, each request is searched in its log: on a Ring, and in the
+// full form also on a single server, behind Sentinel and on a Cluster.
 func TestRow08_ReplyLost(t *testing.T) {
 	t.Parallel()
 	r := row(t, 8)

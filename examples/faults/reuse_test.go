@@ -20,9 +20,9 @@ const (
 	reuseUses        = 5  // requests of each user
 )
 
-// Fiber's strings are of buffers that the next requests overwrite. Users of names
-// of many lengths share connections: each request must be counted by its own name,
-// and the memory store, whose keys would change under it, find all of them again.
+// The next requests overwrite the buffers of Fiber's strings. Users with names of many
+// lengths share connections. Each request must be counted by its own name. The memory
+// store must find all keys again.
 func TestRow26_ReusedStrings(t *testing.T) {
 	t.Parallel()
 	r := row(t, 26)
@@ -31,8 +31,8 @@ func TestRow26_ReusedStrings(t *testing.T) {
 	r.Figure("%d corruptions in %d requests of %d users on %d connections", corrupt, 2*users*reuseUses, 2*users, 2*reuseConnections)
 }
 
-// reused returns how many users of a service have something left when all have used
-// their limits.
+// reused returns how many users of a service have units left after all have used their
+// limits.
 func reused(t *testing.T, framework string, users int) (corrupt int) {
 	l := core.New(core.NewMemory(core.WithMaxKeys(users)))
 	defer l.Close()
@@ -55,12 +55,12 @@ func reused(t *testing.T, framework string, users int) (corrupt int) {
 	return corrupt
 }
 
-// userName has a length and letters of its own.
+// userName returns a name with a length and letters of its own.
 func userName(i int) string {
 	return fmt.Sprint(i, strings.Repeat(string(rune('a'+i%26)), i*7%60))
 }
 
-// reuse sends the requests of every sixteenth user on one connection, in disorder.
+// reuse sends the requests of every sixteenth user on one connection, in random order.
 func reuse(t *testing.T, addr string, first, users int) {
 	var names []string
 	for i := first; i < users; i += reuseConnections {

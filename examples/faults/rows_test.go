@@ -1,6 +1,6 @@
 package faults
 
-// fault is a row of the table before it is run.
+// fault is a row of the table before it has run.
 type fault struct{ name, holds string }
 
 // faults are the rows in order; the first is row 1.

@@ -55,8 +55,8 @@ func TestRow14_OutOfMemory(t *testing.T) {
 	}
 	enough := used(t, server) + scale(2<<20, 20<<20)
 	flood(1_000_000, func() bool { return next%100 == 0 && used(t, server) > enough })
-	// It is clearly full from one request to the next. At the very edge a buffer that
-	// goes makes room for a request now and then.
+	// Redis stays full from one request to the next. At the very edge a freed buffer
+	// sometimes makes room for a request.
 	limit := used(t, server)
 	if err := server.Client().ConfigSet(t.Context(), "maxmemory", fmt.Sprint(limit/2)).Err(); err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestRow14_OutOfMemory(t *testing.T) {
 	if grown := server.Client().DBSize(t.Context()).Val() - keys; grown > 0 {
 		t.Errorf("%d keys more in a Redis that is full", grown)
 	}
-	// What a full server may use besides are the buffers of connections.
+	// Besides, a full server may use memory for the buffers of connections.
 	const buffers = 256 << 10
 	if over > buffers {
 		t.Errorf("%d bytes over maxmemory, want at most %d", over, buffers)
@@ -124,7 +124,7 @@ func TestRow15_Eviction(t *testing.T) {
 			t.Errorf("%s: said %d times, want once\n%s", s.Name, n, s.Log())
 		}
 	}
-	// It is true: with filler, logs are lost.
+	// The warning is right: with filler, logs are evicted.
 	filler := strings.Repeat("x", 10_000)
 	for i := range 1000 {
 		if err := server.Client().Set(t.Context(), fmt.Sprint("filler ", i), filler, time.Hour).Err(); err != nil {
@@ -141,16 +141,16 @@ func TestRow15_Eviction(t *testing.T) {
 	r.Figure("said once, %v after the first decision", ms(said))
 }
 
-// decided is the policy of rows that are about its decisions.
+// decided is the policy of rows that test decisions.
 var decided = core.NewPolicy("decided", core.PerHour(1_000_000))
 
-// lines are what a limiter and its store have written to the log.
+// lines is the log of a limiter and its store.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-// limiter is a limiter on the server with the log, which waits for a busy machine.
+// limiter returns a limiter on the server with the log. It waits for a busy machine.
 func (l *lines) limiter(t *testing.T, server *redistest.Server) *core.Limiter {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(l, nil))
@@ -173,8 +173,7 @@ func (l *lines) String() string {
 
 func (l *lines) count() int { return strings.Count(l.String(), "\n") }
 
-// want checks the number of lines, once they are there, and that one of them says
-// something.
+// want waits for the number of lines, and checks that one of them has a text.
 func (l *lines) want(t *testing.T, number int, text string) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); l.count() < number && time.Now().Before(end); {

@@ -13,10 +13,10 @@ import (
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
-// Servers are told to end while clients ask as fast as they can. A request that
-// was taken is in the log: each of those must have been answered. Every request has
-// a connection of its own, since one that a server closes as idle may carry a
-// request by then, which HTTP leaves to the client to send again.
+// Servers get SIGTERM while clients send requests as fast as they can. An accepted
+// request is in the log, and must have a response. Every request has a connection of its
+// own. A server may close an idle connection at the moment of a new request, which the
+// client must then repeat.
 func TestRow25_ShutdownUnderLoad(t *testing.T) {
 	r := row(t, 25)
 	redis := redistest.Start(t)
@@ -35,7 +35,7 @@ func TestRow25_ShutdownUnderLoad(t *testing.T) {
 		all.taken-all.answered, all.taken, all.late, times*len(program.Servers))
 }
 
-// shutdown is what became of the requests of one server.
+// shutdown has the results of the requests to one server.
 type shutdown struct{ taken, answered, late int64 } // late: answered after SIGTERM
 
 // endServer ends a server under load.
@@ -48,8 +48,8 @@ func endServer(t *testing.T, redis *redistest.Server, framework string) shutdown
 		server := program.Start(t, framework, "REDIS_URL=redis://"+redis.Addr, "POLICY_PROTECTED=1000000/h")
 		l := load{url: server.URL + "/protected"}
 		l.run(t, server)
-		// On a machine that is too busy for the server's timeout, the log does not
-		// say what was taken: then there is another try.
+		// On a machine that is too busy for the server's timeout, the log does not have
+		// all accepted requests. Then the test tries again.
 		if !strings.Contains(server.Log(), "failed to answer") {
 			return shutdown{logged(t, redis), l.answered.Load(), l.late.Load()}
 		}
@@ -58,14 +58,14 @@ func endServer(t *testing.T, redis *redistest.Server, framework string) shutdown
 	return shutdown{}
 }
 
-// load is many clients of a server.
+// load is a group of clients of a server.
 type load struct {
 	url            string
 	ending         atomic.Bool
 	answered, late atomic.Int64 // late is how many after SIGTERM
 }
 
-// run lets them loose, ends the server among them, and returns when all are done.
+// run starts the clients, ends the server, and waits until all clients are done.
 func (l *load) run(t *testing.T, server *program.Process) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: program.Timeout}
@@ -84,7 +84,7 @@ func (l *load) run(t *testing.T, server *program.Process) {
 	clients.Wait()
 }
 
-// ask is false once the server takes no more.
+// ask returns false after the server stops accepting requests.
 func (l *load) ask(t *testing.T, client *http.Client) bool {
 	resp, err := client.Get(l.url)
 	ending := l.ending.Load()
@@ -106,7 +106,7 @@ func (l *load) ask(t *testing.T, client *http.Client) bool {
 	return true
 }
 
-// logged is how many requests the one log in Redis has.
+// logged returns the number of requests in the one log in Redis.
 func logged(t *testing.T, redis *redistest.Server) int64 {
 	t.Helper()
 	logs, err := redis.Client().Keys(t.Context(), "*:protected:*").Result()

@@ -23,12 +23,11 @@ type site struct {
 	client *http.Client
 }
 
-// answerTime is the longest that an example may take to answer, whatever becomes
-// of Redis. A request waits in the process and then for the store's timeout, which is
-// 200 ms there.
+// answerTime bounds the response time of an example, whatever happens to Redis. A request
+// waits in the process, and then for the store's timeout, which is 200 ms there.
 const answerTime = redisstream.DefaultWaitBound + 250*time.Millisecond
 
-// build builds the examples, so that they start at once.
+// build builds the examples, so that they start without delay.
 func build(t *testing.T) {
 	t.Helper()
 	for _, name := range program.Servers {
@@ -53,7 +52,7 @@ func newSites(t *testing.T, redis *redistest.Server) []*site {
 
 var visitors atomic.Int64
 
-// newVisitor is the address of a client that has not been seen before.
+// newVisitor returns the address of a new client.
 func newVisitor() string {
 	n := visitors.Add(1)
 	return fmt.Sprintf("10.%d.%d.%d", n>>16&255, n>>8&255, n&255)
@@ -81,7 +80,7 @@ func (s *site) get(visitor, path string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// source is where decisions come from.
+// source returns the source of decisions.
 func (s *site) source() string {
 	_, body := s.get(newVisitor(), "/whoami")
 	var budget struct{ Source string }
@@ -89,7 +88,7 @@ func (s *site) source() string {
 	return budget.Source
 }
 
-// awaitSource is how long it takes until decisions come from there.
+// awaitSource returns the time until decisions have that source.
 func (s *site) awaitSource(want string) time.Duration {
 	s.t.Helper()
 	start := time.Now()
@@ -116,9 +115,8 @@ func (s *site) wantStrict() {
 	}
 }
 
-// wantLines checks how often the limiter has written of failures and their ends.
-// Besides, once a minute it may write of a failure that is none that lasts, and
-// at the start of a Redis that is not there.
+// wantLines checks how often the limiter has logged failures and their ends. It may also
+// log a short failure once a minute, and an absent Redis at the start.
 func (s *site) wantLines(failures, ends int) {
 	s.t.Helper()
 	log := s.Log()
@@ -130,7 +128,7 @@ func (s *site) wantLines(failures, ends int) {
 	}
 }
 
-// traffic is many clients of the sites, until it ends.
+// traffic is a group of clients of the sites.
 type traffic struct {
 	limited, control latencies // of routes with a limit, and of one without
 	late             func() time.Duration
@@ -175,13 +173,13 @@ func (r *traffic) visit(s *site, path string, took *latencies) {
 	}
 }
 
-// leave has the clients leave.
+// leave makes the clients leave.
 func (r *traffic) leave() {
 	r.once.Do(func() { close(r.stop) })
 	r.running.Wait()
 }
 
-// end ends the traffic, checks that all was answered in time, and describes it.
+// end ends the traffic, checks that all responses came in time, and describes them.
 func (r *traffic) end(t *testing.T) string {
 	t.Helper()
 	r.leave()

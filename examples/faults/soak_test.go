@@ -12,7 +12,7 @@ import (
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
-// What must hold is checked by package soak itself.
+// Package soak itself checks the requirements.
 func TestRow29_Soak(t *testing.T) {
 	r := row(t, 29)
 	file := filepath.Join(t.TempDir(), "figures.json")
@@ -48,8 +48,8 @@ func TestRow29_Soak(t *testing.T) {
 	if !soak.Passed || soak.Requests == 0 || faults == 0 || len(soak.Servers) != len(program.Servers) {
 		t.Errorf("figures %s", line)
 	}
-	// Of a short time the slope is mostly chance, so it is that time's growth that
-	// is told.
+	// In a short time the slope is mostly chance, so the figure is the growth in that
+	// time.
 	hours := soak.Seconds / 2 / time.Hour.Seconds()
 	r.Figure("%d requests and %d faults in %.0f s, 0 races; in the second half the heap grew by %+.2f MB and goroutines by %+.0f, at most; "+
 		"`make soak` runs for 10 minutes", soak.Requests, faults, soak.Seconds, heap*hours/(1<<20), goroutines*hours)

@@ -1,7 +1,7 @@
 //go:build !race
 
-// The race detector makes all of this ten times slower, and so measures something else:
-// make test runs these tests without it, and nothing beside them.
+// The race detector makes these tests ten times slower, and so measures something else.
+// make test runs them without it, and runs nothing else at the same time.
 
 package faults
 
@@ -14,8 +14,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// While the processors are busy with other work of this process, replies are seen
-// late. The server is not to blame.
+// While the processors are busy with other work of this process, it reads replies late.
+// The server is not to blame.
 func TestRow31_BusyProcess(t *testing.T) {
 	r := row(t, 31)
 	server := redistest.Start(t)
@@ -55,7 +55,7 @@ func TestRow31_BusyProcess(t *testing.T) {
 		excess, all.fallback.Load(), all.overloaded.Load(), all.all(), ms(all.took.of(0.5)), ms(all.took.of(1)))
 }
 
-// compute keeps a processor busy, and is interrupted by the scheduler alone.
+// compute keeps a processor busy. Only the scheduler interrupts it.
 func compute(stop <-chan struct{}) {
 	for n := 0; ; n++ {
 		if n%1000 == 0 {

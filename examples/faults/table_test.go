@@ -17,7 +17,7 @@ import (
 // full reports whether the rows run in their full form and make the table.
 var full = os.Getenv("FAULTS") == "full"
 
-// scale is the size of something in the short form and in the full one.
+// scale returns a size: its value in the short form or in the full form.
 func scale[T any](short, long T) T {
 	if full {
 		return long
@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// record is what is known of a row.
+// record is the result of a row.
 type record struct {
 	number  int
 	mu      sync.Mutex
@@ -50,7 +50,7 @@ var records struct {
 	of map[int]*record
 }
 
-// row begins a row. When its test ends it must have a figure.
+// row starts a row. The row must have a figure at the end of its test.
 func row(t *testing.T, number int) *record {
 	t.Helper()
 	r := &record{number: number}
@@ -78,14 +78,14 @@ func row(t *testing.T, number int) *record {
 	return r
 }
 
-// Figure adds what was measured.
+// Figure adds a measured value.
 func (r *record) Figure(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.figures = append(r.figures, fmt.Sprintf(format, args...))
 }
 
-// String is the row's figures, if it holds.
+// String returns the row's figures, if the row passed.
 func (r *record) String() string {
 	figures := strings.Join(r.figures, "; ")
 	if r.failed {
@@ -100,8 +100,8 @@ func progress(format string, args ...any) {
 	}
 }
 
-// table prints the table, and writes it if all rows were asked for. It is 1 if a
-// row is missing or failed.
+// table prints the table, and writes it if all rows were selected. It returns 1 if a row
+// is missing or failed.
 func table() (code int) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Faults\n\nMade by `make faults`: %s.\n\n", conditions())
@@ -128,7 +128,7 @@ func table() (code int) {
 	return code
 }
 
-// conditions are when and on what the table was made.
+// conditions returns the date and the machine of the table.
 func conditions() string {
 	parts := []string{
 		time.Now().UTC().Format(time.DateOnly),
@@ -149,7 +149,7 @@ func conditions() string {
 	return strings.Join(parts, ", ")
 }
 
-// redisVersion is that of the server that the tests start.
+// redisVersion returns the version of the tests' server.
 func redisVersion() string {
 	server := os.Getenv("REDIS_SERVER")
 	if server == "" {

@@ -13,11 +13,11 @@ import (
 	"github.com/streamlimit/streamlimit/core/redisstream"
 )
 
-// longestWait is how long a caller waits at most: in this process for others, and then
-// for the server.
+// longestWait bounds the wait of a caller: in this process for others, and then for the
+// server.
 const longestWait = redisstream.DefaultWaitBound + redisstream.DefaultTimeout
 
-// tally counts what callers get.
+// tally counts the results of callers.
 type tally struct {
 	admitted, denied, overloaded atomic.Int64
 	fallback, open               atomic.Int64 // of the admitted and denied, those without Redis
@@ -26,12 +26,12 @@ type tally struct {
 	took, admission              latencies // of all, and of those that were admitted
 }
 
-// allow asks a limiter for one unit.
+// allow takes one unit from a limiter.
 func (c *tally) allow(ctx context.Context, l *core.Limiter, p *core.Policy, key string) {
 	c.decide(func() (core.Decision, error) { return l.Allow(ctx, p, key) })
 }
 
-// decide counts what a question brings.
+// decide counts the result of a decision.
 func (c *tally) decide(ask func() (core.Decision, error)) {
 	begun := time.Now()
 	d, err := ask()
@@ -58,7 +58,7 @@ func (c *tally) decide(ask func() (core.Decision, error)) {
 	}
 }
 
-// plus adds what others got.
+// plus adds another tally.
 func (c *tally) plus(other *tally) {
 	for _, n := range []struct{ sum, more *atomic.Int64 }{
 		{&c.admitted, &other.admitted}, {&c.denied, &other.denied}, {&c.overloaded, &other.overloaded},
@@ -70,10 +70,10 @@ func (c *tally) plus(other *tally) {
 	c.admission.all = append(c.admission.all, other.admission.all...)
 }
 
-// all returns how many have asked.
+// all returns the number of decisions.
 func (c *tally) all() int { return c.took.count() }
 
-// byRedis returns how many Redis has decided.
+// byRedis returns the number of decisions by Redis.
 func (c *tally) byRedis() int64 {
 	return c.admitted.Load() + c.denied.Load() - c.fallback.Load() - c.open.Load()
 }
@@ -87,8 +87,8 @@ func (c *tally) String() string {
 	return s
 }
 
-// wantRedis checks that Redis alone has decided, and that the limiter takes it for
-// healthy. A caller may be told that the process is overloaded.
+// wantRedis checks that Redis made all decisions, and that the limiter reports it as
+// healthy. A caller may get ErrOverloaded.
 func (c *tally) wantRedis(t *testing.T, what string, limiters ...*core.Limiter) {
 	t.Helper()
 	if c.fallback.Load()+c.open.Load()+c.failed.Load() > 0 {
@@ -101,7 +101,7 @@ func (c *tally) wantRedis(t *testing.T, what string, limiters ...*core.Limiter) 
 	}
 }
 
-// atOnce lets that many callers loose at one moment, and waits for them.
+// atOnce starts that many callers at one moment, and waits for them.
 func atOnce(callers int, ask func(i int)) {
 	start := make(chan struct{})
 	var group sync.WaitGroup
@@ -115,8 +115,8 @@ func atOnce(callers int, ask func(i int)) {
 	group.Wait()
 }
 
-// steadily lets callers come at a rate for a time, whether those before them were
-// answered or not, and waits for them. It returns how many came.
+// steadily starts callers at a rate for a time, without waiting for earlier ones. At the
+// end it waits for all, and returns their number.
 func steadily(perSecond int, length time.Duration, ask func(i int)) (came int) {
 	var group sync.WaitGroup
 	for begun := time.Now(); ; time.Sleep(time.Millisecond) {

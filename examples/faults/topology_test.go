@@ -29,7 +29,7 @@ func TestRow36_WrongTopology(t *testing.T) {
 	r.Figure("%s", refusedConnections(t))
 }
 
-// clusterMode has many callers use a plain client of a server in cluster mode.
+// clusterMode runs many callers with a plain client of a server in cluster mode.
 func clusterMode(t *testing.T) string {
 	node := redistest.Cluster(t, 1).Nodes[0]
 	store, err := redisstream.Open("redis://" + node.Addr)
@@ -66,7 +66,7 @@ func clusterMode(t *testing.T) string {
 	return fmt.Sprintf("cluster mode and a plain client: %d of %d by Redis, excess 0 on %d keys", c.byRedis(), c.all(), keys)
 }
 
-// refusedConnections has servers refuse connections for reasons of their set-up.
+// refusedConnections runs servers whose settings reject connections.
 func refusedConnections(t *testing.T) string {
 	plain, secret := redistest.Start(t), redistest.Start(t, "--requirepass", "right")
 	plain.AddUser("limiter", "pw", "streamlimit:*", "ping", "evalsha", "eval", "info")
@@ -96,7 +96,7 @@ func refusedConnections(t *testing.T) string {
 		}
 		n := dialed(t, server) - before
 		took := time.Since(begun)
-		// A few to open the breaker, and then its tries, four a second.
+		// A few connections open the breaker. Then it probes four times a second.
 		if most := 20 + 8*int64(took/time.Second+1); n > most {
 			t.Errorf("%s: %d connections for %d requests in %v, want at most %d", credentials, n, requests, took, most)
 		}
@@ -109,7 +109,7 @@ func refusedConnections(t *testing.T) string {
 	return fmt.Sprintf("%d refused handshakes: %d connections for %d requests, 2 log lines each", len(refusals), dials, len(refusals)*requests)
 }
 
-// dialed returns how many connections a server has accepted.
+// dialed returns the number of connections that a server has accepted.
 func dialed(t *testing.T, server *redistest.Server) (n int64) {
 	t.Helper()
 	_, after, _ := strings.Cut(server.Client().Info(t.Context(), "stats").Val(), "total_connections_received:")

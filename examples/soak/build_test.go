@@ -11,8 +11,8 @@ import (
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
-// TestMain has the servers built with a file more, which tells their figures:
-// they are otherwise what they always are.
+// TestMain builds the servers with one more file, which reports their figures. Otherwise
+// they are unchanged.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	os.Exit(func() int {
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// addFigures lets go build take the file as one of each server's.
+// addFigures adds the file to the build of each server.
 func addFigures(overlay string) error {
 	figures, err := filepath.Abs(filepath.Join("testdata", "figures.go"))
 	if err != nil {

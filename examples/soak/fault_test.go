@@ -16,7 +16,7 @@ type site struct {
 	proxy *redistest.Proxy
 }
 
-// faults are what happens to a site for a time. Each heals what it has done.
+// faults are temporary faults of a site. Each restores the site at its end.
 var faults = []struct {
 	name   string
 	inject func(s site, d time.Duration)

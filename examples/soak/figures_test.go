@@ -11,7 +11,7 @@ import (
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
-// sample is what a server that rests is made of.
+// sample has the figures of an idle server.
 type sample struct {
 	at         time.Duration // since the start
 	Goroutines float64
@@ -36,8 +36,8 @@ func watch(t *testing.T, p *program.Process) *watched {
 	return &watched{Process: p, figures: url}
 }
 
-// sample adds a sample when what requests have left behind has ended: when the
-// number of goroutines stays the same for a moment.
+// sample adds a sample after the requests' goroutines have ended: when the number of
+// goroutines stays the same for a moment.
 func (w *watched) sample(t *testing.T, start time.Time) {
 	t.Helper()
 	last, same := w.read(t), 0
@@ -79,10 +79,10 @@ func (w *watched) get(t *testing.T, path string) string {
 func goroutines(s sample) float64 { return s.Goroutines }
 func heap(s sample) float64       { return s.Heap }
 
-// secondHalf is the samples of a server that has met all clients and all faults.
+// secondHalf returns the samples of a server after all clients and all faults.
 func (w *watched) secondHalf() []sample { return w.samples[len(w.samples)/2:] }
 
-// slope is how much a figure grows an hour, by least squares.
+// slope returns the growth of a figure in an hour, by least squares.
 func slope(samples []sample, figure func(sample) float64) float64 {
 	n := float64(len(samples))
 	var x, y float64 // the means
@@ -101,7 +101,7 @@ func slope(samples []sample, figure func(sample) float64) float64 {
 	return xy / xx
 }
 
-// growth is how much that is from the first to the last of the samples.
+// growth returns that growth from the first to the last sample.
 func growth(samples []sample, figure func(sample) float64) float64 {
 	return slope(samples, figure) * (samples[len(samples)-1].at - samples[0].at).Hours()
 }

@@ -19,14 +19,14 @@ import (
 	"github.com/streamlimit/streamlimit/examples/internal/program"
 )
 
-// users are how many clients send requests at one time.
+// users is the number of concurrent clients.
 const users = 24
 
-// tooLate bounds every answer, whatever Redis does. A decision takes a second at
-// most; the rest is for machines that are busy.
+// tooLate bounds every response time, whatever Redis does. A decision takes at most a
+// second. The rest is for busy machines.
 const tooLate = 10 * time.Second
 
-// load is clients of the servers, of all kinds.
+// load is a group of clients of the servers, of all kinds.
 type load struct {
 	servers []*program.Process
 	client  *http.Client
@@ -80,7 +80,7 @@ func (l *load) end() {
 	l.client.CloseIdleConnections()
 }
 
-// rest calls f while no request runs and no connection is open.
+// rest calls f while no request is in flight and no connection is open.
 func (l *load) rest(f func()) {
 	l.resting.Lock()
 	defer l.resting.Unlock()
@@ -88,7 +88,7 @@ func (l *load) rest(f func()) {
 	f()
 }
 
-// one is one request of one client to one server.
+// one sends one request of one client to one server.
 func (l *load) one() {
 	server := pick(l.servers)
 	l.requests.Add(1)
@@ -106,7 +106,7 @@ func (l *load) one() {
 	}
 }
 
-// cutOff sends a part of a request, or what is none, and leaves.
+// cutOff sends a part of a request, or an invalid request, and disconnects.
 func cutOff(server *program.Process) {
 	conn, err := net.Dial("tcp", server.Addr())
 	if err != nil {
@@ -120,8 +120,7 @@ func cutOff(server *program.Process) {
 	_, _ = io.WriteString(conn, text[:1+rand.IntN(len(text)-1)])
 }
 
-// send sends a request and judges the answer. A client whose ctx ends may get
-// none.
+// send sends a request and checks the response. A client whose ctx ends may get none.
 func (l *load) send(ctx context.Context, server *program.Process, r request) {
 	method, path, _ := strings.Cut(r.line, " ")
 	req, err := http.NewRequestWithContext(ctx, method, server.URL+path, strings.NewReader(r.body))
@@ -157,7 +156,7 @@ func (l *load) send(ctx context.Context, server *program.Process, r request) {
 	}
 }
 
-// unwrapped is the error without the port, which differs each time.
+// unwrapped returns the error without the port, which differs each time.
 func unwrapped(err error) error {
 	for errors.Unwrap(err) != nil {
 		err = errors.Unwrap(err)
@@ -195,7 +194,7 @@ func (l *load) fail(format string, args ...any) {
 	l.wrong[fmt.Sprintf(format, args...)]++
 }
 
-// failures are what must not have been so far, the most frequent first.
+// failures returns the failures so far, the most frequent first.
 func (l *load) failures() (all []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// report is what a soak has found.
+// report is the result of a soak.
 type report struct {
 	Passed   bool           `json:"passed"`
 	Seconds  float64        `json:"seconds"`
@@ -26,7 +26,7 @@ type report struct {
 	Servers  []figures      `json:"servers"`
 }
 
-// figures are those of one server. Slopes are of the second half.
+// figures are the figures of one server. Slopes are of the second half.
 type figures struct {
 	Name            string  `json:"name"`
 	Goroutines      float64 `json:"goroutines"`

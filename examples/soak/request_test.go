@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// request is a request, and the statuses that it may be answered with, which are
-// never 5xx.
+// request is a request, and its allowed response statuses, which are never 5xx.
 type request struct {
 	line    string // "GET /path"
 	body    string
@@ -16,14 +15,14 @@ type request struct {
 	garbage bool // any 4xx may answer it, too
 }
 
-// clients are few enough that their logs are all there soon. Half of the requests
-// are those of the first few, which are denied most of the time.
+// clients are so few that all their logs exist soon. Half of the requests are from the
+// first few, which are denied most of the time.
 const (
 	clients = 200
 	eager   = 3
 )
 
-// anyRequest is a request of any client on any route, one of ten of them garbage.
+// anyRequest returns a request of any client on any route, one of ten of them garbage.
 func anyRequest() request {
 	r := pick(routes)()
 	n := rand.IntN(clients)
@@ -50,8 +49,7 @@ func anyRequest() request {
 	return r
 }
 
-// routes are all routes of the servers, as they are meant to be used and
-// nearly so.
+// routes has requests of all routes of the servers, right ones and slightly wrong ones.
 var routes = []func() request{
 	get("/", 200), get("/healthz", 200), get("/whoami", 200), get("/none", 404),
 	get("/protected", 200, 429), get("/strict", 200, 429), get("/search?q=a", 200, 429), get("/search", 200, 429),
@@ -77,7 +75,7 @@ func post(path, body string, want ...int) func() request {
 	return func() request { return request{line: "POST " + path, body: body, want: want} }
 }
 
-// spoil makes a part of the request what nobody means.
+// spoil makes a part of the request invalid.
 func (r *request) spoil() {
 	r.garbage = true
 	r.want = append([]int{200}, r.want...)

@@ -18,14 +18,14 @@ var (
 	jsonFile = flag.String("json", "", "append the figures to this `file`, as a line of JSON")
 )
 
-// What may be between rests, of goroutines that a server keeps for the next
+// The allowed growth between rests: of goroutines that a server keeps for the next
 // connection, and of memory.
 const (
 	mostGoroutines = 12
 	mostHeap       = 1 << 20
 )
 
-// exitTimeout is how long a server may take to end. It gives requests ten
+// exitTimeout bounds the time that a server takes to end. The server gives requests ten
 // seconds.
 const exitTimeout = 15 * time.Second
 
@@ -72,8 +72,8 @@ func TestSoak(t *testing.T) {
 	report.append(t, *jsonFile)
 }
 
-// soak injects faults for as long as it is to last, and lets the servers rest
-// after each, to see what they are made of then.
+// soak injects faults until its time is over. After each fault it samples the idle
+// servers.
 func soak(t *testing.T, s site, l *load, servers []*watched, start time.Time) (injected map[string]int) {
 	injected = make(map[string]int)
 	time.Sleep(time.Second)
@@ -100,8 +100,8 @@ func soak(t *testing.T, s site, l *load, servers []*watched, start time.Time) (i
 	return injected
 }
 
-// check reports whether the server has grown, raced or panicked. The figures of a
-// short run are those of servers that still fill.
+// check reports whether the server has grown, raced or panicked. In a short run the
+// servers are still growing to their normal size.
 func (w *watched) check(t *testing.T) {
 	t.Helper()
 	long := *length >= 2*time.Minute
@@ -122,8 +122,8 @@ func (w *watched) check(t *testing.T) {
 	}
 }
 
-// ends reports whether a server that got SIGTERM ends in time; the test checks with
-// which code.
+// ends reports whether a server ends in time after SIGTERM. The test checks its exit
+// code.
 func ends(t *testing.T, p *program.Process) {
 	t.Helper()
 	select {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// stalls are the times when the machine stood still, or had no time for these
-// processes. Servers hang up on clients that take five seconds over a request.
+// stalls are the times in which the machine stood still, or gave these processes no time.
+// Servers disconnect clients that take five seconds for a request.
 type stalls struct {
 	last  atomic.Int64 // the end of the last one, since the start
 	worst atomic.Int64 // both in nanoseconds

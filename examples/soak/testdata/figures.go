@@ -1,4 +1,4 @@
-// The soak adds this file to the servers that it builds; no others have it.
+// The soak adds this file to the servers that it builds. Other builds do not have it.
 package main
 
 import (
