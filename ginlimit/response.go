@@ -12,8 +12,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/adapter"
 )
 
-// watch puts a writer below those of the middleware inside of the limit, which can
-// answer otherwise than they are told.
+// watch puts a writer below the writers of the middleware inside of the limit, which can
+// send another response than the handler's.
 func watch(c *gin.Context) adapter.Response {
 	w := &response{ResponseWriter: c.Writer, c: c, ctx: c.Request.Context()}
 	c.Writer = w

@@ -35,7 +35,7 @@ func checkObserver(t *testing.T, s suite) {
 	told.mu.Lock()
 	defer told.mu.Unlock()
 	if len(told.all) != 4 {
-		t.Fatalf("told of %d decisions, want 4: %+v", len(told.all), told.all)
+		t.Fatalf("got %d decisions, want 4: %+v", len(told.all), told.all)
 	}
 	for i, o := range told.all {
 		result, before := core.ResultAllowed, core.Result(0)
@@ -85,7 +85,7 @@ func checkRequestsCountOnce(t *testing.T, s suite) {
 	told.mu.Lock()
 	defer told.mu.Unlock()
 	if len(told.all) != len(want) {
-		t.Fatalf("told of %d decisions, want %d", len(told.all), len(want))
+		t.Fatalf("got %d decisions, want %d", len(told.all), len(want))
 	}
 	for i, o := range told.all {
 		if got := [2]core.Result{o.Before, o.Request}; got != want[i] {

@@ -267,7 +267,7 @@ func TestKeyPage(t *testing.T) {
 			l.ask(here, "/login", key, login)
 		}
 		b.goTo("login", key)
-		time.Sleep(4 * time.Second) // until the last second is told
+		time.Sleep(4 * time.Second) // until the last second is published
 		b.await("the ban", `document.querySelector(".verdict").textContent.match(/^banned for (1 h|59 min)( \d+ s)?, every request is denied\.$/) && document.querySelector(".verdict").dataset.allowed === "false"`)
 		// The bar, the log and the instant show the same.
 		b.await("one truth", `document.querySelector(".usage b").textContent === "5 of 5 used" && document.querySelector(".next").textContent === "not used: a rule decides" &&

@@ -14,9 +14,9 @@ var banCommand = command{
 	name:  "ban",
 	about: "denies a key everything for a time",
 	help: `
-It is denied by all policies, in all processes within a second. A ban that is
-there already is replaced. The key is as decisions show it, and top does: of an API
-key it is x-api-key=<digest>.
+All policies deny the key, in all processes within a second. The ban replaces an
+earlier ban of the key. Write the key as decisions and top show it: for an API key
+x-api-key=<digest>.
 
 	streamlimit ban -key 192.0.2.1 -for 10m`,
 	flags: func(f *flag.FlagSet) action {
@@ -56,7 +56,7 @@ var unbanCommand = command{
 	name:  "unban",
 	about: "ends a ban",
 	help: `
-It fails when there is none.
+It fails if the key is not banned.
 
 	streamlimit unban -key 192.0.2.1`,
 	flags: func(f *flag.FlagSet) action {

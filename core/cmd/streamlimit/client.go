@@ -15,9 +15,9 @@ var blockCommand = command{
 	name:  "block",
 	about: "denies a network or a key everything, until it is ended",
 	help: `
-It is denied by all policies, in all processes within a second. A network is matched
-with the addresses of requests, whatever they are counted by; an address is a network
-of one. A block of the same network or key is replaced.
+All policies deny the client, in all processes within a second. A network matches the
+addresses of requests, whatever they are counted by. An address is a network of one
+address. The block replaces an earlier block of the same network or key.
 
 	streamlimit block -network 198.51.100.0/24
 	streamlimit block -key x-api-key=5f2b0c9ad4e17c38a5b0c1d2e3f40516 -for 1h
@@ -29,9 +29,9 @@ var exemptCommand = command{
 	name:  "exempt",
 	about: "lets a network or a key pass uncounted, until it is ended",
 	help: `
-It is limited by no policy, in all processes within a second. A network is matched
-with the addresses of requests, whatever they are counted by; an address is a network
-of one. A block or a ban of the same client comes first.
+No policy limits the client, in all processes within a second. A network matches the
+addresses of requests, whatever they are counted by. An address is a network of one
+address. A block or a ban of the same client takes precedence.
 
 	streamlimit exempt -network 203.0.113.0/28 -for 2h
 	streamlimit rules -delete "exempt network 203.0.113.0/28"`,

@@ -117,8 +117,8 @@ func (c command) explain(w io.Writer, f *flag.FlagSet) {
 }
 
 const conventions = `
-Keys are as decisions show them: an address, name=value, or of a credential its
-digest, such as x-api-key=<digest>, which digest makes. A service with a prefix needs -prefix.
+Write keys as decisions show them: an address, name=value, or the digest of a
+credential, such as x-api-key=<digest>, which the command digest makes. A service with a prefix needs -prefix.
 With -json, times are Unix milliseconds and durations milliseconds.
 Exit codes: 0 done, 1 failed, 2 wrong use.
 `

@@ -20,11 +20,11 @@ var digestCommand = command{
 	about: "makes the key that a credential is counted by",
 	help: `
 It reads the credential from standard input, and not from an argument, which other
-users of the machine can see; a terminal does not show it. It asks no Redis. The name
-is that of the header field in small letters, or the one given to BySecret.
+users of the machine can see. A terminal does not show it. It does not use Redis. The
+name is the header field in lower case, or the name given to BySecret.
 
-A service that has core.WithKeySecret makes other digests: the secret is read from
-the environment variable that -secret names.
+A service with core.WithKeySecret makes other digests. Name the environment variable
+with its secret in -secret.
 
 	streamlimit digest -name x-api-key < key.txt
 	KEY_SECRET=... streamlimit digest -secret KEY_SECRET

@@ -18,9 +18,8 @@ var inspectCommand = command{
 	name:  "inspect",
 	about: "shows the use, the log and the bans of a key under a policy",
 	help: `
-It counts nothing. For each limit it says when the oldest entry leaves the window,
-and with it units come free. The log has the requests that still count, and the
-refunds.
+It counts nothing. For each limit it shows when the oldest entry leaves the window and
+frees its units. The log has the requests that still count, and the refunds.
 
 	streamlimit inspect -policy search -key 192.0.2.1`,
 	flags: func(f *flag.FlagSet) action {

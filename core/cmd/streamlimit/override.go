@@ -15,12 +15,12 @@ var overrideCommand = command{
 	name:  "override",
 	about: "gives a policy other limits, until restore",
 	help: `
-They are all its limits meanwhile, in all processes within a second, and instead of
-those of a file too. An override that is there already is replaced.
+They replace all its limits, in all processes within a second, even those of a file.
+The override replaces an earlier override of the policy.
 
-What was counted goes on to count. With another longest window, or one limit instead
-of several, new logs begin, and the earlier ones count until they have left their
-windows; restore goes back to them.
+Counted requests still count. With another longest window, or one limit instead of
+several, new logs begin. The units in the earlier logs count until they leave their
+windows. restore uses the earlier logs again.
 
 	streamlimit override -policy search -limits 5/second,1000/hour`,
 	flags: func(f *flag.FlagSet) action {

@@ -16,12 +16,11 @@ var policiesCommand = command{
 	name:  "policies",
 	about: "lists the policies of all processes, and what they decided in the last minute",
 	help: `
-Policies are those that processes have told of within the last hour: those with a
-recorder of package monitor. Those that deny most come first. Failure is what becomes
-of requests when Redis does not answer: local, in each process's memory; open or
-closed. Further are how many requests a shadow would have denied, how many were
-decided without Redis (they count as allowed or denied, too), and how many were not
-decided.
+It lists the policies that processes with a recorder of package monitor have published
+within the last hour. Policies that deny most come first. Failure is the mode while
+Redis does not respond: local (each process's memory), open or closed. Further has the
+numbers of requests that a shadow would have denied, that were decided without Redis
+(they also count as allowed or denied), and that were not decided.
 
 	streamlimit policies`,
 	flags: func(f *flag.FlagSet) action {

@@ -11,7 +11,7 @@ var resetCommand = command{
 	name:  "reset",
 	about: "gives a key all its units of a policy back",
 	help: `
-All its units are back. Processes that remember a denial let the key in again
+It deletes the log of the key. Processes that have cached a denial admit the key again
 within a second.
 
 	streamlimit reset -policy search -key 192.0.2.1`,

@@ -13,7 +13,7 @@ var rulesCommand = command{
 	name:  "rules",
 	about: "lists the rules that hold: overrides, switches, bans, blocks and exemptions",
 	help: `
-With -delete it ends the one with that ID, and fails when there is none.
+With -delete it ends the rule with that ID, and fails if there is no such rule.
 
 	streamlimit rules
 	streamlimit rules -delete "ban key 192.0.2.1"`,

@@ -14,11 +14,11 @@ var switchCommand = command{
 	name:  "switch",
 	about: "switches a policy, or all, off, to shadow, or on again",
 	help: `
-It holds in all processes within a second, or by their next request. Off lets requests pass uncounted; shadow
-counts them and denies none; on ends the switch, so that a policy is as it was made.
-Clients that are banned or blocked stay out. A switch that is there already is
-replaced, and one of a policy comes before the one of all. A policy that no process has told
-of is noted: look at its name.
+It holds in all processes within a second, or by their next request. Off lets requests
+pass uncounted. Shadow counts requests and denies none. On ends the switch. Banned and
+blocked clients are still denied. The switch replaces an earlier one, and a switch of
+one policy takes precedence over a switch of all. A note is written for a policy that
+no process publishes: check its name.
 
 	streamlimit switch -policy search -to off -for 10m
 	streamlimit switch -all -to shadow

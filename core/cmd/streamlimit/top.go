@@ -16,16 +16,15 @@ var topCommand = command{
 	name:  "top",
 	about: "shows live what all processes decide",
 	help: `
-The processes need a recorder of package monitor. The line on top counts requests;
-policies, those that deny most first, count their decisions a second, allowed above
-denied. Keys and shares are of the last minute.
+The processes need a recorder of package monitor. The top line counts requests. The
+policies that deny most come first. They show decisions a second, allowed above denied. Keys and shares are of the last minute.
 
 	tab, arrows   another table, scroll
-	p             hold the picture, and go on
+	p             hold the picture, and continue
 	q, Ctrl-C     end
 
-With -json there is a picture a second, one a line, and with -once only one.
-NO_COLOR in the environment turns colours off.
+With -json it writes a picture a second, one on each line. With -once it writes only one.
+NO_COLOR in the environment turns colors off.
 
 	streamlimit top
 	streamlimit top -once | jq .top.denied`,
