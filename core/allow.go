@@ -160,7 +160,7 @@ func (v *view) network(client netip.Addr) netip.Prefix {
 
 // decideOne decides on one question, in d, which is zero. It is what judge and
 // takeAll do, without the memory and the copies that several need: BenchmarkRules
-// tells what a decision costs more than the store's.
+// measures what a decision costs beside the store.
 func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client netip.Prefix, a Charge, d *Decision) (err error) {
 	if v.judges() || a.Policy.Mode() != ModeOn {
 		if a.Policy.Mode() != ModeOn {

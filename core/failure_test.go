@@ -17,7 +17,7 @@ import (
 
 var errStore = errors.New("dial tcp 10.9.8.7:6379: connection refused")
 
-// failingStore is a memory store that fails while it is told to.
+// failingStore is a memory store that fails on demand.
 type failingStore struct {
 	core.Store
 	failure atomic.Pointer[error]

@@ -274,7 +274,7 @@ func TestRegistryIdle(t *testing.T) {
 	})
 }
 
-// A registry that fails keeps no request waiting, and is told of once.
+// A registry that fails does not delay requests, and is logged once.
 func TestRegistryFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := core.NewMemory()

@@ -56,18 +56,18 @@ func TestObserver(t *testing.T) {
 	store.fail(nil)
 	before := len(first)
 	if _, err := l.Peek(t.Context(), p, "k"); err != nil || len(first) != before {
-		t.Error("told of a peek")
+		t.Error("a peek was observed")
 	}
 	if _, err := l.AllowAll(t.Context(), core.Charge{Policy: p, Key: "k2"}, core.Charge{Policy: p, Key: "k3"}); err != nil || len(first) != before+2 {
-		t.Errorf("told of %d of 2 decisions, %v", len(first)-before, err)
+		t.Errorf("%d of 2 decisions observed, %v", len(first)-before, err)
 	}
 	for i, o := range first {
 		if o.Context != t.Context() {
-			t.Errorf("decision %d: told of another context than the question's", i)
+			t.Errorf("decision %d: another context than that of the request", i)
 		}
 	}
 	if len(second) != len(first) {
-		t.Errorf("the second observer was told of %d decisions, the first of %d", len(second), len(first))
+		t.Errorf("the second observer got %d decisions, the first %d", len(second), len(first))
 	}
 	panics(t, "leave the option out", func() { core.WithObserver(nil) })
 }

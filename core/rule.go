@@ -41,7 +41,7 @@ const AllPolicies = "*"
 
 // Rule is an instruction that a limiter follows before it checks a log. Rules are kept
 // in the store and may change at any time. All processes on the same store follow a
-// change within a second, unless [WithRulesInterval] says otherwise. So does a process
+// change within a second, unless [WithRulesInterval] sets another time. So does a process
 // that starts. While the store does not respond, the rules that were read last hold.
 //
 // Block takes precedence over Ban, and Ban over Exempt. A client that a rule denies is

@@ -313,7 +313,7 @@ func TestRulesAreListed(t *testing.T) {
 		t.Errorf("rules %s, want %s", got, want)
 	}
 	if found, err := l.DeleteRule(t.Context(), "block key z"); err != nil || found {
-		t.Errorf("a rule that is gone is found: %v, %v", found, err)
+		t.Errorf("a deleted rule is found: %v, %v", found, err)
 	}
 }
 

@@ -233,7 +233,7 @@ func TestUnfitOverride(t *testing.T) {
 	defer l.Close()
 	coarse := core.NewPolicy("coarse", core.PerHour(10), core.Coarse(10))
 	refundable := core.NewPolicy("refundable", core.PerHour(10), core.Refundable(30*time.Minute))
-	// This one does not know the policies, and sets what it is told to.
+	// This limiter does not know the policies, and sets any rule.
 	other := core.New(store)
 	for name, limits := range map[string][]core.Limit{"coarse": {core.PerMinute(1), core.PerHour(2)}, "refundable": {core.PerMinute(1)}} {
 		if err := other.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: name, Limits: limits}); err != nil {
@@ -387,7 +387,7 @@ func TestPoliciesAreBounded(t *testing.T) {
 		maxOf(t, l, core.NewPolicy("equal", core.PerMinute(5)))
 	}
 	if met := l.Met(); met != 1 {
-		t.Errorf("%d policies are remembered, want 1", met)
+		t.Errorf("%d policies are known, want 1", met)
 	}
 	for i := range core.MaxKnown + 100 {
 		p := core.NewPolicy("p"+fmt.Sprint(i), core.PerMinute(int64(i+1)))
@@ -396,13 +396,13 @@ func TestPoliciesAreBounded(t *testing.T) {
 		}
 	}
 	if met := l.Met(); met > core.MaxKnown {
-		t.Errorf("%d policies are remembered, want at most %d", met, core.MaxKnown)
+		t.Errorf("%d policies are known, want at most %d", met, core.MaxKnown)
 	}
 	if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "late", Limits: []core.Limit{core.PerMinute(7)}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := maxOf(t, l, core.NewPolicy("late", core.PerMinute(1))); got != 7 {
-		t.Errorf("a policy that is not remembered is not overridden: %d", got)
+		t.Errorf("an unknown policy is not overridden: %d", got)
 	}
 	// Overrides make policies too.
 	l, _ = newLimiter(t)
@@ -414,7 +414,7 @@ func TestPoliciesAreBounded(t *testing.T) {
 		allow(t, l, p, "k", 1)
 	}
 	if met := l.Met(); met > core.MaxKnown {
-		t.Errorf("%d policies are remembered after overrides", met)
+		t.Errorf("%d policies are known after overrides", met)
 	}
 	if now, _ := l.Policy("p"); now.Limits()[0].Max != 2*core.MaxKnown+99 {
 		t.Errorf("the last override is not the one that holds: %v", now.Limits())

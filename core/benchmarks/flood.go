@@ -4,9 +4,9 @@ import (
 	"time"
 )
 
-// measureFlood is about a client that goes on when it is denied.
+// measureFlood measures a client that does not stop when it is denied.
 func measureFlood(b *bench) error {
-	t := table{Name: "flood", Title: "A client that goes on when it is denied", How: "Measured once; the commands of 64 callers, a denial of one.", Digits: 4}
+	t := table{Name: "flood", Title: "A client that does not stop when it is denied", How: "Measured once; the commands of 64 callers, a denial of one.", Digits: 4}
 	b.step("Denied flood")
 	s := newStage()
 	defer s.close()

@@ -59,7 +59,7 @@ func modules() []string {
 	return all
 }
 
-// processor is its name, where the system tells it.
+// processor returns its name if the system has it.
 func processor() string {
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

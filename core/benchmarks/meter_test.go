@@ -72,7 +72,7 @@ func TestMeter(t *testing.T) {
 		if commands.calls != want {
 			t.Errorf("%s: %d commands, want %d", p.name, commands.calls, want)
 		}
-		// Commands are timed by the clock, which goes on when others run.
+		// Commands are timed by the clock, which advances when others run.
 		if process <= 0 || commands.time <= 0 {
 			t.Errorf("%s: %v in commands, %v in the process", p.name, commands.time, process)
 		}

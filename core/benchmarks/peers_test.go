@@ -62,7 +62,7 @@ func TestManyKeys(t *testing.T) {
 	}
 }
 
-// The tutorial's log goes on denying when the window is over, which the page says.
+// The tutorial's log denies requests after the window is over, which the page says.
 func TestTutorialDeniesTooMany(t *testing.T) {
 	q := quota{max: 3, window: time.Second}
 	entrants, err := enter(testStage(t), chosen([]string{"tutorial"}, false), q)

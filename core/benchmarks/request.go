@@ -149,7 +149,7 @@ func handle(h http.Handler) func() {
 	}
 }
 
-// byPeer is the key that httprate is told to use where there is no proxy.
+// byPeer is the key that httprate uses where there is no proxy.
 func byPeer(r *http.Request) (string, error) {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	return httprate.CanonicalizeIP(host), err

@@ -19,7 +19,7 @@ const words = `## Words
 - **Rounds**: peers take turns, and figures are medians of the rounds, ratios those of the rounds' ratios. Throughput and
   latency of one caller have more and shorter rounds. With the monitor and without take turns, of half a second and of a quarter.
 - **The whole process** is the server's CPU time, user and system. Of its **commands alone** Redis keeps the time by the wall
-  clock, which goes on when another process has the processor: that can be more than the CPU time of all.
+  clock, which advances when another process has the processor: that can be more than the CPU time of all.
 - **p50, p99, p99.9**: the time within which half, 99 % and 99.9 % of the calls were answered. **Decisions a second** are the
   calls by all the time they took: one long pause of the machine lowers them, and p50 does not show it.
 

@@ -15,7 +15,7 @@ import (
 // workerVariable makes this program a worker, which attacks limits with others.
 const workerVariable = "STREAMLIMIT_BENCHMARKS_WORKER"
 
-// job is what a worker is told on its standard input. It says that it is ready,
+// job is what a worker reads from its standard input. It says that it is ready,
 // is then told when to start, and says what it found.
 type job struct {
 	Addr   string

@@ -26,7 +26,7 @@ type batcher struct {
 
 	starvation starvation
 
-	one     server   // of all logs, unless the topology tells servers apart
+	one     server   // of all logs, unless the topology has several
 	others  sync.Map // of *server, by address
 	reports reports
 }

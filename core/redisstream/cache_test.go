@@ -11,8 +11,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// A denial is remembered until an entry leaves, for a second at most.
-func TestDenialsAreRemembered(t *testing.T) {
+// A denial is cached until an entry leaves, for a second at most.
+func TestDenialsAreCached(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	s := New(rdb, patient)
 	now := time.Now()
@@ -99,7 +99,7 @@ func TestDenialsAreBounded(t *testing.T) {
 		n += len(d.shards[i].kept)
 	}
 	if n != cacheShards*cachedInShard {
-		t.Errorf("%d denials are remembered, want %d", n, cacheShards*cachedInShard)
+		t.Errorf("%d denials are cached, want %d", n, cacheShards*cachedInShard)
 	}
 	d.forgetAll()
 	if _, ok := d.get(p, "1"); ok {

@@ -84,7 +84,7 @@ func TestServersAreChecked(t *testing.T) {
 			rdb.AddHook(infoHook("# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.0\r\n"))
 			return rdb
 		}, nil},
-		"tells nothing": {func(t *testing.T) redis.UniversalClient {
+		"shows nothing": {func(t *testing.T) redis.UniversalClient {
 			rdb := redistest.Start(t).Client()
 			rdb.AddHook(infoHook("what\r\nredis_version:new\r\nmaxmemory_policy:allkeys-lru"))
 			return rdb

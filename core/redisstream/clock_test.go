@@ -82,7 +82,7 @@ func (clockHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 }
 
 // processClock is the clock of the process beside a server's. It never steps
-// back; where the server's does, what is remembered of it is forgotten, since how
+// back; where the server's does, the cache is cleared, since how
 // long it stays true is not tested then.
 func processClock(s *Store, server *storetest.Clock) func() time.Time {
 	var last atomic.Int64

@@ -14,7 +14,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/storetest"
 )
 
-// Before Redis 7.2 a server's clock goes on while a script runs. Here it goes on by
+// Before Redis 7.2 a server's clock advances while a script runs. Here it advances by
 // a millisecond with every reading, more than any server's, and windows are of a few
 // readings. No window has more than the limit, whether
 // requests come alone, in groups, with others in one script, or by several policies.

@@ -301,7 +301,7 @@ func TestQuestionsWhenConnectionsAreLost(t *testing.T) {
 	v.ready = 3 // as far as this process knows
 	v.mu.Unlock()
 	if _, err := s.Peek(t.Context(), countedLog, "k", 1); err == nil {
-		t.Error("an answer from a server that is gone")
+		t.Error("an answer from a server that was stopped")
 	}
 }
 

@@ -190,13 +190,13 @@
 // A decision waits for three things, and only the third says anything about the server:
 //
 //   - Waiting in this process, for others to finish: at most the wait bound, 250 ms
-//     unless [WithWaitBound] says otherwise. A decision that would wait longer is
+//     unless [WithWaitBound] sets another. A decision that would wait longer is
 //     refused at once with [store.ErrOverloaded]. It does not count against any server.
 //   - Building a connection. It happens in the background, for as long as the client
 //     allows, and the connection is kept. Requests wait up to a second for the first
 //     connection of a process. Later, a server without a connection counts as
 //     one that does not answer.
-//   - The answer: at most the timeout, 100 ms unless [WithTimeout] says otherwise, from
+//   - The answer: at most the timeout, 100 ms unless [WithTimeout] sets another, from
 //     when the decision is written to a connection. A decision that is not answered by
 //     then is an error and counts as a failure of the server.
 //

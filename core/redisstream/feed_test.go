@@ -135,7 +135,7 @@ func TestFeedWithoutRedis(t *testing.T) {
 }
 
 // In a Cluster the time is that of the server that has the feed, which answers
-// though another is gone.
+// though another was stopped.
 func TestFeedInCluster(t *testing.T) {
 	cluster := redistest.Cluster(t, 3, redistest.WithArgs("--cluster-require-full-coverage", "no"))
 	s := New(cluster.Client(), patient)

@@ -185,7 +185,7 @@ func TestTogetherIsOneRoundTrip(t *testing.T) {
 	}
 }
 
-// Before Redis 7.2 the clock goes on within a script: a log must not have room
+// Before Redis 7.2 the clock advances within a script: a log must not have room
 // when it is asked for the second time.
 func TestTogetherReadsTheClockOnce(t *testing.T) {
 	s := New(redistest.Start(t).Client(), patient)

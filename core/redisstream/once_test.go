@@ -173,7 +173,7 @@ func TestAtMostOnce(t *testing.T) {
 		waits := client(func(o *redis.ClusterOptions) { o.ReadTimeout = timeout })
 		atMostOnce(t, waits, proxies, newLoss(redistest.LoseReply()), look, 1)
 
-		// A client with an old map of the slots is told each time: MOVED.
+		// A client with an old map of the slots gets MOVED each time.
 		log := look.logKey(layouts[0], "k")
 		move := cluster.Move(log)
 		lost := client(func(o *redis.ClusterOptions) {

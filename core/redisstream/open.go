@@ -41,7 +41,7 @@ func Open(rawURL string, options ...Option) (*Store, error) {
 	s := New(rdb, options...)
 	s.owned = true
 	if err := s.Ping(context.Background()); err != nil {
-		s.logger.Warn("streamlimit: Redis does not answer; the limiter goes on trying", "error", err)
+		s.logger.Warn("streamlimit: Redis does not answer; the limiter tries again", "error", err)
 	}
 	return s, nil
 }

@@ -35,7 +35,7 @@ const (
 	elsewhere
 )
 
-// states are the states of servers that a script's error tells of, by how it
+// states are the states of servers that a script's error reports, by how it
 // begins. In each of them the script has not run: only therefore can it be sent
 // again. What is not here is refused, since the server has answered; that it
 // does not answer at all is no state, and down.

@@ -175,7 +175,7 @@ var situations = map[string]situation{
 }
 
 // In each state a limiter decides by itself, says so once, and nothing is
-// written to the log; afterwards it goes on with it.
+// written to the log; afterwards it uses the log again.
 func TestStates(t *testing.T) {
 	for name, c := range situations {
 		t.Run(name, func(t *testing.T) {

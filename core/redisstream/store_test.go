@@ -80,7 +80,7 @@ func TestScriptCacheLost(t *testing.T) {
 }
 
 // A frozen server: callers are answered by the deadline, by a client with
-// go-redis' defaults too, and when it goes on so does the store.
+// go-redis' defaults too, and the store follows when it does.
 func TestDeadline(t *testing.T) {
 	server := redistest.Start(t)
 	plain := redis.NewClient(&redis.Options{Addr: server.Addr})

@@ -42,7 +42,7 @@ const (
 	ofServer                // all: on a single server
 )
 
-// newTopology returns what the client tells of its servers. It asks nobody.
+// newTopology returns what the client knows of its servers. It sends nothing.
 func newTopology(rdb redis.UniversalClient, prefix string) *topology {
 	t := &topology{rdb: rdb, prefix: prefix, asking: make(chan struct{}, 1)}
 	t.process = func(ctx context.Context, _ string, cmd redis.Cmder) error { return rdb.Process(ctx, cmd) }

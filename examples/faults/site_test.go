@@ -122,7 +122,7 @@ func (s *site) wantLines(failures, ends int) {
 	log := s.Log()
 	lines := func(text string) int { return strings.Count(log, "streamlimit: "+text) }
 	down, up := lines("the store does not answer"), lines("the store answers again")
-	others := lines("") - down - up - min(1, lines("the store has failed to answer")) - min(1, lines("Redis does not answer; the limiter goes on trying"))
+	others := lines("") - down - up - min(1, lines("the store has failed to answer")) - min(1, lines("Redis does not answer; the limiter tries again"))
 	if down != failures || up != ends || others != 0 {
 		s.t.Errorf("%s: log with %d lines of failures, %d of their ends and %d others; want %d, %d and 0\n%s", s.Name, down, up, others, failures, ends, log)
 	}
