@@ -675,7 +675,7 @@ func TestLeaseBytes(t *testing.T) {
 	table.Ask = func(c *lease.Call[leased, logState]) {
 		c.Done(lease.Reply[logState]{Room: 100, Ahead: c.Ahead, State: logState{limits: make([]store.LimitUsage, 1)}}, nil)
 	}
-	p := core.NewPolicy("p", core.PerMinute(1000), core.Lease(time.Second))
+	p := core.NewPolicy("p", core.PerHour(1000), core.Lease(time.Minute)) // no lease ends during the test
 	heap := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
