@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -398,6 +399,52 @@ func TestWaitLargeCost(t *testing.T) {
 		leave()
 		calls.Wait()
 	})
+}
+
+// Callers come, leave and run out of time at random, with any cost. Nobody is forgotten, who
+// stays is admitted, and a deadline is an error at once or at its time, never later.
+func TestWaitRandom(t *testing.T) {
+	for seed := range uint64(30) {
+		inBubble(t, func(t *testing.T, l *core.Limiter, s *askedStore) {
+			s.away = 3 * time.Millisecond
+			r := rand.New(rand.NewPCG(seed, 7))
+			p := core.NewPolicy("p", core.Per(20, time.Second), core.Per(100, 10*time.Second), core.VariableCost())
+			var admitted atomic.Int64
+			var calls sync.WaitGroup
+			for range 300 {
+				cost, way := 1+r.Int64N(5), r.IntN(3)
+				patience := time.Duration(r.Int64N(int64(20 * time.Second)))
+				calls.Go(func() {
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					switch way {
+					case 0:
+						time.AfterFunc(patience, cancel)
+					case 1:
+						ctx, cancel = context.WithTimeout(ctx, patience)
+						defer cancel()
+					}
+					begun := time.Now()
+					switch err := l.WaitN(ctx, p, "k", cost); {
+					case err == nil:
+						admitted.Add(cost)
+					case way == 0 && errors.Is(err, context.Canceled):
+					case way == 1 && errors.Is(err, context.DeadlineExceeded):
+					default:
+						t.Errorf("seed %d, way %d: %v", seed, way, err)
+					}
+					if took := time.Since(begun); way != 2 && took > patience+s.away {
+						t.Errorf("seed %d: patience of %v took %v", seed, patience, took)
+					}
+				})
+				time.Sleep(time.Duration(r.Int64N(int64(50 * time.Millisecond))))
+			}
+			calls.Wait()
+			if admitted.Load() == 0 || s.asked.Load() > 1000 {
+				t.Errorf("seed %d: %d units admitted by %d decisions", seed, admitted.Load(), s.asked.Load())
+			}
+		})
+	}
 }
 
 // Without the store, the failure mode answers.
