@@ -63,9 +63,13 @@ func (v *view) noteFormer(log *store.Log, until time.Time) bool {
 // the name writes in this process is not an earlier log of p. A change beyond
 // store.MaxEarlier logs waits: the policy stays as it was.
 func (v *view) withFormer(p, was *Policy) *Policy {
+	if was != nil && changesPeriods(was.log, p.log) {
+		v.unfit = policyError(p, errPeriodsChanged)
+		return was
+	}
 	var all []former
 	for name, f := range v.former {
-		if f.log.Policy == p.name && name != p.log.Name && v.written[name] == nil {
+		if !changesPeriods(f.log, p.log) && f.log.Policy == p.name && name != p.log.Name && v.written[name] == nil {
 			all = append(all, f)
 		}
 	}

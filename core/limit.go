@@ -13,13 +13,16 @@ import (
 const day = 24 * time.Hour
 
 // Limit admits at most Max units in any interval of length Window. The window slides:
-// the limit holds for every interval of that length, not only for aligned ones.
+// the limit holds for every interval of that length, not only for aligned ones. A calendar
+// limit admits at most Max units in each calendar period instead.
 //
-// Make one with [Per], [PerSecond], [PerMinute], [PerHour], [PerDay] or
-// [ParseLimit]. The zero Limit is not valid.
+// Make one with [Per], [PerSecond], [PerMinute], [PerHour], [PerDay], [PerCalendarDay],
+// [PerCalendarWeek], [PerCalendarMonth], [PerBillingMonth] or [ParseLimit]. The zero Limit
+// is not valid.
 type Limit struct {
 	Max    int64         // units, from 1 to 1,000,000,000,000
-	Window time.Duration // whole milliseconds, from 1ms to 30 days
+	Window time.Duration // whole milliseconds, from 1ms to 30 days; 0 for a calendar limit
+	Period string        // of a calendar limit, such as "month@Europe/Berlin"; else ""
 }
 
 // Per admits limit units in any interval of length window. It panics when the
@@ -58,7 +61,9 @@ var units = []struct {
 
 // ParseLimit reads a limit such as "5/10s", "100/minute", "1000/h", "3/7d" or
 // "20/1m30s": units, a slash, and a window, which is s, m, h, d (or second, minute,
-// hour, day), a whole number of days, or a Go duration. The error quotes s, and its
+// hour, day), a whole number of days, or a Go duration. A calendar limit has a period
+// instead: "50/day@UTC", "300/week@Europe/Berlin", "1000000/month@America/New_York", or
+// "1000000/month(15)@UTC" for months that begin on the 15th. The error quotes s, and its
 // Unwrap returns the cause without s.
 func ParseLimit(s string) (Limit, error) {
 	l, err := parseLimit(s)
@@ -77,7 +82,13 @@ func parseLimit(s string) (l Limit, err error) {
 	if l.Max, err = strconv.ParseInt(count, 10, 64); err != nil {
 		return l, fmt.Errorf("%q is not a whole number of units from 1 to %d", count, store.MaxUnits)
 	}
-	if l.Window, err = parseWindow(strings.TrimSpace(window)); err != nil {
+	window = strings.TrimSpace(window)
+	if isPeriod(window) {
+		l.Period, err = parsePeriod(window)
+	} else {
+		l.Window, err = parseWindow(window)
+	}
+	if err != nil {
 		return l, err
 	}
 	return l, l.validate()
@@ -138,6 +149,8 @@ func (l Limit) validate() error {
 		return fmt.Errorf("a limit of %d admits nothing: use at least 1 unit", l.Max)
 	case l.Max > store.MaxUnits:
 		return fmt.Errorf("a limit of %d units is above %d: count in larger units", l.Max, store.MaxUnits)
+	case l.Period != "":
+		return l.validatePeriod()
 	case l.Window < store.MinWindow:
 		return fmt.Errorf(tooShort, l.Window)
 	case l.Window > store.MaxWindow:
@@ -148,9 +161,18 @@ func (l Limit) validate() error {
 	return nil
 }
 
-// String returns the limit in the form that [ParseLimit] reads: "100/minute", "5/10s".
+// String returns the limit in the form that [ParseLimit] reads: "100/minute", "5/10s",
+// "50/day@UTC".
 func (l Limit) String() string {
-	return strconv.FormatInt(l.Max, 10) + "/" + windowText(l.Window)
+	return strconv.FormatInt(l.Max, 10) + "/" + l.per()
+}
+
+// per returns the text of the limit's window or period.
+func (l Limit) per() string {
+	if l.Period != "" {
+		return l.Period
+	}
+	return windowText(l.Window)
 }
 
 // windowText is the shortest text that parseWindow reads back as w.

@@ -120,7 +120,8 @@ func (s *localStore) shareOf(p *Policy) *Policy {
 	}
 	limits := make([]Limit, len(p.limits))
 	for i, l := range p.limits {
-		limits[i] = Limit{Max: max(1, int64(float64(l.Max)*s.share)), Window: l.Window}
+		limits[i] = l
+		limits[i].Max = max(1, int64(float64(l.Max)*s.share))
 	}
 	share, err := p.With(limitOptions(limits)...)
 	if err != nil {

@@ -113,12 +113,17 @@ func newPolicy(name string, options []PolicyOption) (*Policy, error) {
 			return nil, wrong("policy %q: %w", name, err)
 		}
 		for _, other := range p.limits[:i] {
-			if other.Window == l.Window {
+			if other.Window == l.Window && other.Period == l.Period {
 				return nil, wrong("policy %q has two limits for one window, %v and %v: keep the smaller", name, other, l)
 			}
 		}
-		p.log.Limits = append(p.log.Limits, store.Limit(l))
-		p.log.Longest = max(p.log.Longest, l.Window)
+		limit, length, err := l.onStore()
+		if err != nil {
+			return nil, wrong("policy %q: %w", name, err)
+		}
+		p.log.Limits = append(p.log.Limits, limit)
+		p.log.Longest = max(p.log.Longest, length)
+		p.log.Sliding = max(p.log.Sliding, l.Window)
 	}
 	if option, err := p.checkTraits(); err != nil {
 		return nil, &PolicyError{Policy: name, Option: option, Err: err}
@@ -131,6 +136,11 @@ func newPolicy(name string, options []PolicyOption) (*Policy, error) {
 // describeLog completes the log's description from the traits.
 func (p *Policy) describeLog() {
 	log := p.log
+	log.VariableCost, log.Shadow = p.costs, p.shadow
+	if p.hasPeriods() {
+		p.describePeriods()
+		return
+	}
 	switch {
 	case p.refundable:
 		log.Layout = store.Refunded
@@ -140,7 +150,6 @@ func (p *Policy) describeLog() {
 		log.Layout = store.Summed
 	}
 	log.Name = fmt.Sprintf("%s:%c%s", p.name, log.Layout, shortWindow(log.Longest))
-	log.VariableCost, log.Shadow = p.costs, p.shadow
 	if n := int64(p.slices); n > 0 {
 		log.Slice = time.Duration((log.Longest.Milliseconds()+n-1)/n) * time.Millisecond
 	}
@@ -155,6 +164,7 @@ func leasedLog(unleased *store.Log, d time.Duration) *store.Log {
 	log.Unleased = unleased
 	log.Layout, log.Lease = store.Refunded, d
 	log.Longest += d
+	log.Sliding = log.Longest
 	log.Limits = slices.Clone(log.Limits)
 	for i := range log.Limits {
 		log.Limits[i].Window += d

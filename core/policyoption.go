@@ -143,6 +143,14 @@ func (p *Policy) checkTraits() (option string, err error) {
 			p.log.Grace = p.grace
 		}
 	}
+	if p.hasPeriods() {
+		switch {
+		case p.slices != 0:
+			return "Coarse", errors.New("a calendar limit has one entry a key anyway: leave the slices out")
+		case p.lease != 0:
+			return "Lease", errors.New("a calendar limit can't be leased: leave the lease out, or make a policy of each limit and give both to the route")
+		}
+	}
 	if p.slices != 0 {
 		if err := p.checkSlices(); err != nil {
 			return "Coarse", err

@@ -46,7 +46,10 @@ func (p *Policy) buildFields() {
 	for i, l := range p.limits {
 		name := p.fieldName
 		if i > 0 {
-			name += "-" + windowText(l.Window)
+			name += "-" + l.word()
+		}
+		if slices.ContainsFunc(items[:i], func(o field.Item) bool { return o.Name == name }) {
+			name += "-" + strconv.Itoa(i+1) // the same period in two time zones
 		}
 		items[i] = field.NewItem(name, l.Max, l.Window, p.qu())
 	}
@@ -192,7 +195,7 @@ func deniedDetail(d *Decision) string {
 	b = append(b, ' ')
 	b = append(b, unit...)
 	b = append(b, " per "...)
-	b = append(b, windowText(l.Window)...)
+	b = append(b, l.word()...)
 	b = append(b, "; retry in "...)
 	b = strconv.AppendInt(b, retrySeconds(d), 10)
 	return string(append(b, 's'))

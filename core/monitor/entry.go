@@ -47,7 +47,7 @@ type Down struct {
 // Traits are the properties of a policy.
 type Traits struct {
 	Limits     []core.Limit `json:"limits"`
-	Layout     string       `json:"layout"` // "counted", "summed" or "refunded"
+	Layout     string       `json:"layout"` // "counted", "summed", "refunded" or "calendar"
 	Shadow     bool         `json:"shadow"`
 	Off        bool         `json:"off,omitempty"`        // switched off by a rule
 	Failure    string       `json:"failure"`              // of [core.Limiter.FailureMode]; "default" if the recorder follows no limiter
@@ -70,6 +70,8 @@ func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
 		t.Layout = "counted"
 	case store.Refunded:
 		t.Layout = "refunded"
+	case store.Calendar:
+		t.Layout = "calendar"
 	}
 	t.Refundable, t.Lease = p.Log().Grace.Milliseconds(), p.Log().Lease.Milliseconds()
 	t.Unit = unitOf(p)

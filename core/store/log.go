@@ -32,12 +32,25 @@ const (
 	Summed Layout = 's'
 	// Refunded logs are summed logs that also carry what was given back.
 	Refunded Layout = 'r'
+	// Calendar logs carry a running total of cost, what was given back, and the units
+	// used in each calendar period.
+	Calendar Layout = 'p'
 )
 
-// Limit admits at most Max units in any interval of length Window.
+// Limit admits at most Max units in any interval of length Window, or in each calendar
+// period.
 type Limit struct {
 	Max    int64         // from 1 to MaxUnits
-	Window time.Duration // whole milliseconds, from MinWindow to MaxWindow
+	Window time.Duration // whole milliseconds, from MinWindow to MaxWindow; 0 for a calendar limit
+	Period Period        // of a calendar limit; else nil
+}
+
+// Period is a kind of calendar period, such as the months of a time zone. The values are
+// comparable.
+type Period interface {
+	// Around returns the period around a time: from start until before end. Both are
+	// whole milliseconds.
+	Around(t time.Time) (start, end time.Time)
 }
 
 // Log is a policy as a store sees it: how its logs are written, and the limits that
@@ -56,6 +69,14 @@ type Log struct {
 	Layout  Layout
 	Limits  []Limit       // from 1 to MaxLimits, each with a window of its own
 	Longest time.Duration // the longest window; no limit counts an entry older than that
+
+	// Sliding is the longest window of the limits that slide, or 0 if there is none. It
+	// is Longest if there is no calendar limit. A calendar period is shorter than Longest.
+	Sliding time.Duration
+
+	// Periods are those of the calendar limits. Logs of one name have the same periods in
+	// the same order. The layout is Calendar then, and there are no earlier logs.
+	Periods []Period
 
 	// VariableCost reports whether requests may cost more than 1 unit.
 	VariableCost bool

@@ -166,7 +166,7 @@ func withLimits(p *store.Log, limits ...core.Limit) *store.Log {
 	changed := *p
 	changed.Limits = nil
 	for _, l := range limits {
-		changed.Limits = append(changed.Limits, store.Limit(l))
+		changed.Limits = append(changed.Limits, store.Limit{Max: l.Max, Window: l.Window})
 	}
 	return &changed
 }

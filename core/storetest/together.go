@@ -104,7 +104,7 @@ func (h Harness) togetherProperty(t *testing.T) {
 		costs, refunds := core.VariableCost(), core.Refundable(0)
 		for i, options := range [][]core.PolicyOption{{}, {costs}, {refunds}, {costs, refunds}, {core.Shadow()}, {core.Coarse(3)}} {
 			p := randomPolicy(t, 1, options)
-			named := append([]core.PolicyOption{core.Limit(p.Limits[0])}, options...)
+			named := append([]core.PolicyOption{core.Per(p.Limits[0].Max, p.Limits[0].Window)}, options...)
 			policies = append(policies, newLog(fmt.Sprint("p", i), named...))
 		}
 		models := make([]*model, len(policies))

@@ -199,10 +199,10 @@ func TestParse(t *testing.T) {
 			t.Errorf("Parse(%q): %v, want %q", text, err, want)
 		}
 	}
-	if _, err := Of(Day, 0, nil); err == nil {
+	if _, err := Text(Day, 0, nil); err == nil {
 		t.Error("a nil location was accepted")
 	}
-	if _, err := Of(Day, 0, time.FixedZone("CEST", 7200)); err == nil {
+	if _, err := Text(Day, 0, time.FixedZone("CEST", 7200)); err == nil {
 		t.Error("a zone without data was accepted")
 	}
 }

@@ -49,7 +49,7 @@ func Parse(text string) (Period, error) {
 	case anchored && unit != Month:
 		return Period{}, fmt.Errorf("a %s has no day on which it begins: only months do", word)
 	case first < 1 || first > 31:
-		return Period{}, fmt.Errorf("a month can't begin on day %d: use a day from 1 to 31", first)
+		return Period{}, fmt.Errorf(wrongDay, first)
 	case unit != Month:
 		first = 0
 	}
@@ -57,14 +57,21 @@ func Parse(text string) (Period, error) {
 	return Period{Unit: unit, Day: first, Zone: loc}, err
 }
 
-// Of returns the period of a unit in a zone. The zone must be known by its name, since
-// other processes get the name only.
-func Of(unit Unit, day int, loc *time.Location) (Period, error) {
+// Text returns the text of the period of a unit in a zone. The zone must be known by its
+// name, since other processes get the name only.
+func Text(unit Unit, day int, loc *time.Location) (string, error) {
 	if loc == nil {
-		return Period{}, errors.New("nil location: use time.UTC, or one that time.LoadLocation returns")
+		return "", errors.New("nil location: use time.UTC, or one that time.LoadLocation returns")
 	}
-	return Parse(Period{Unit: unit, Day: day, Zone: loc}.String())
+	if unit == Month && (day < 1 || day > 31) {
+		return "", fmt.Errorf(wrongDay, day)
+	}
+	text := Period{Unit: unit, Day: day, Zone: loc}.String()
+	_, err := Parse(text)
+	return text, err
 }
+
+const wrongDay = "a month can't begin on day %d: use a day from 1 to 31"
 
 // load returns the zone with a name of the time zone database.
 func load(name string) (*time.Location, error) {

@@ -26,10 +26,11 @@ type Item struct {
 	Quota string // ;q=10;w=1;qu="tokens"
 }
 
-// NewItem returns the item of a limit on units, whose name is "" for requests.
+// NewItem returns the item of a limit on units, whose name is "" for requests. A calendar
+// limit has no window: 0.
 func NewItem(name string, most int64, window time.Duration, units string) Item {
 	quota := ";q=" + strconv.FormatInt(most, 10)
-	if window%time.Second == 0 {
+	if window > 0 && window%time.Second == 0 {
 		quota += ";w=" + strconv.FormatInt(int64(window/time.Second), 10)
 	}
 	if units != "" {

@@ -14,8 +14,10 @@ import (
 type keyLog struct {
 	id         logID
 	window     int64 // the policy's longest window
+	sliding    int64 // the longest of the windows that slide; 0 for none
 	entries    ring.Log
 	refunds    *refunds // of a refundable policy
+	periods    *periods // of a policy with calendar limits
 	queue      *expiryQueue
 	prev, next *keyLog
 }
@@ -31,12 +33,19 @@ type refunds struct {
 }
 
 func newKeyLog(p *store.Log, id logID) *keyLog {
-	log := &keyLog{id: id, window: p.Longest.Milliseconds()}
-	if p.Refundable() {
+	log := &keyLog{id: id, window: p.Longest.Milliseconds(), sliding: p.Sliding.Milliseconds()}
+	if len(p.Periods) > 0 {
+		log.periods = &periods{used: make([]int64, len(p.Periods))}
+	}
+	if p.Refundable() || log.periods != nil {
 		// A total that no other log of this key has had. A request is then not given back
 		// twice after a reset.
-		log.entries = ring.Start(rand.Int64N(1 << 48))
+		start := rand.Int64N(1 << 48)
+		log.entries = ring.Start(start)
 		log.refunds = &refunds{}
+		if log.periods != nil {
+			log.periods.start = start
+		}
 	}
 	return log
 }
@@ -46,6 +55,9 @@ func (l *keyLog) last() int64 {
 	last := l.entries.Last().Time
 	if l.refunds != nil {
 		last = max(last, l.refunds.given.Last().Time)
+	}
+	if l.periods != nil {
+		last = max(last, l.periods.last)
 	}
 	return last
 }
@@ -63,7 +75,7 @@ func (logs keyLogs) usage(p *store.Log, cost, clock int64, u *store.Usage) {
 	*u = store.Usage{Allowed: true, Source: store.SourceMemory}
 	leaves := int64(0) // when the first entry leaves each limit without room
 	for i, limit := range p.Limits {
-		used, first := logs.used(limit.Window.Milliseconds(), clock)
+		used, first := logs.usedOf(p, limit, clock)
 		u.Limits[i].Used = used
 		if used > 0 {
 			u.Limits[i].FreeIn = millis(first - clock)
@@ -78,10 +90,30 @@ func (logs keyLogs) usage(p *store.Log, cost, clock int64, u *store.Usage) {
 	}
 	for _, l := range logs {
 		last := l.last()
-		if window := min(p.Longest.Milliseconds(), l.window); last+window > max(clock, last) {
-			u.ResetAfter = max(u.ResetAfter, millis(last+window-clock))
+		if empty := l.empty(p); empty > max(clock, last) {
+			u.ResetAfter = max(u.ResetAfter, millis(empty-clock))
 		}
 	}
+}
+
+// empty returns when the newest entry leaves the windows and the periods of p.
+func (l *keyLog) empty(p *store.Log) int64 {
+	last := l.last()
+	at := last + min(p.Sliding.Milliseconds(), l.window)
+	for _, period := range p.Periods {
+		_, end := around(period, last)
+		at = max(at, end)
+	}
+	return at
+}
+
+// usedOf returns the units that a limit counts at a time, and when the first of them
+// leave.
+func (logs keyLogs) usedOf(p *store.Log, limit store.Limit, at int64) (units, leaves int64) {
+	if limit.Period == nil {
+		return logs.used(limit.Window.Milliseconds(), at)
+	}
+	return logs[0].inPeriod(p, limit.Period, at) // there are no earlier logs
 }
 
 // used returns the units used in the window that ends at a time. It also returns the time
@@ -121,7 +153,7 @@ func (l *keyLog) used(cut int64) (units, first int64) {
 func (logs keyLogs) fits(p *store.Log, cost, from int64) int64 {
 	room := func(now int64) bool {
 		for _, limit := range p.Limits {
-			if used, _ := logs.used(limit.Window.Milliseconds(), now); used+cost > limit.Max {
+			if used, _ := logs.usedOf(p, limit, now); used+cost > limit.Max {
 				return false
 			}
 		}
@@ -144,7 +176,9 @@ func (logs keyLogs) fits(p *store.Log, cost, from int64) int64 {
 
 // add records cost, and returns the time of its entry.
 func (l *keyLog) add(p *store.Log, cost, clock int64) int64 {
+	l.enterPeriods(p, clock)
 	now := l.begin(clock)
+	l.count(p, now, cost)
 	l.entries.Add(now, cost, max(1, p.Slice.Milliseconds()))
 	return now
 }
@@ -152,10 +186,15 @@ func (l *keyLog) add(p *store.Log, cost, clock int64) int64 {
 // refund records that units of an entry were given back, unless it is too late.
 func (l *keyLog) refund(p *store.Log, entry store.EntryID, units, clock int64) bool {
 	now := max(clock, l.last())
-	if l.refunds == nil || now-entry.Time > p.Grace.Milliseconds() || !l.entries.Has(entry.Time, entry.Total) {
+	if l.refunds == nil || now-entry.Time > p.Grace.Milliseconds() || !l.has(entry) || !l.counts(p, entry.Time, now) {
 		return false
 	}
+	l.enterPeriods(p, clock)
 	l.begin(clock)
+	l.count(p, entry.Time, -units)
+	if l.periods != nil && now-entry.Time > l.sliding/2 {
+		return true // too late for the limits that slide
+	}
 	l.refunds.lag = max(l.refunds.lag, now-entry.Time)
 	l.refunds.given.Add(now, units, 1)
 	return true
@@ -167,13 +206,17 @@ func (l *keyLog) begin(clock int64) int64 {
 	now := max(clock, last)
 	// Entries are dropped only here, when the log's own time reaches now. Otherwise,
 	// after the clock has stepped back, a request could be dropped and its refund not.
-	l.entries.DropBefore(now - l.window + 1)
-	if l.refunds == nil {
+	cut := now - l.sliding + 1
+	if l.periods != nil {
+		cut = min(cut, l.entries.Last().Time) // the newest entry has the total
+	}
+	l.entries.DropBefore(cut)
+	if l.refunds == nil || l.sliding == 0 {
 		return now
 	}
-	l.refunds.given.DropBefore(now - l.window + 1)
-	switch stretches := now/l.window - last/l.window; {
-	case stretches > 1 || now-last >= l.window:
+	l.refunds.given.DropBefore(now - l.sliding + 1)
+	switch stretches := now/l.sliding - last/l.sliding; {
+	case stretches > 1 || now-last >= l.sliding:
 		l.refunds.lag, l.refunds.lagBefore = 0, 0
 	case stretches == 1:
 		l.refunds.lag, l.refunds.lagBefore = 0, l.refunds.lag

@@ -120,11 +120,20 @@ func (s *shard) admit(p *store.Log, log *keyLog, cost, clock int64, u *store.Usa
 	ahead := millis(now - clock) // nonzero after the clock stepped back
 	for i, l := range p.Limits {
 		u.Limits[i].Used += cost
-		if u.Limits[i].FreeIn == 0 {
+		if u.Limits[i].FreeIn != 0 {
+			continue
+		}
+		if l.Period == nil {
 			u.Limits[i].FreeIn = l.Window + ahead
+		} else {
+			_, end := around(l.Period, now)
+			u.Limits[i].FreeIn = millis(end - clock)
 		}
 	}
 	u.ResetAfter = p.Longest + ahead
+	if len(p.Periods) > 0 {
+		u.ResetAfter = millis(log.empty(p) - clock)
+	}
 	if p.Refundable() {
 		u.Entry = store.EntryID{Time: now, Total: log.entries.Last().Total}
 	}
