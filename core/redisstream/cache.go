@@ -62,7 +62,7 @@ func newCache() *cache {
 // do not if units can be given back, also to an earlier log, or if a smaller cost might
 // fit. Denials on a leased log are cached all the same, but briefly.
 func cacheable(p *store.Log) bool {
-	return (p.Layout != store.Refunded || p.Lease > 0) && !p.VariableCost && !refundsEarlier(p)
+	return (p.Layout != store.Refunded && p.Grace == 0 || p.Lease > 0) && !p.VariableCost && !refundsEarlier(p)
 }
 
 // refundsEarlier reports whether an earlier log of the policy can get units back.

@@ -28,7 +28,7 @@ type clockHook struct {
 
 func newClockHook(clock *storetest.Clock) clockHook {
 	h := clockHook{clock: clock, scripts: make(map[string]*script)}
-	for _, sc := range []*script{counted, summed, refunded, together, many, changed, togetherChanged, manyChanged} {
+	for _, sc := range []*script{counted, summed, refunded, calendar, together, many, changed, togetherChanged, manyChanged} {
 		h.scripts[sc.sha.(string)] = newScript(clockSource + strings.TrimPrefix(sc.source, "#!lua\n"))
 	}
 	return h

@@ -24,6 +24,10 @@ type charge struct {
 	key    string
 	log    string // the log's key in Redis
 	cost   int64
+
+	// For a log with calendar limits:
+	clock *ruleClock // what is known of the time of the store's servers
+	at    int64      // the log's time as its server has told it, Unix milliseconds; 0 before
 }
 
 // decision returns the call of the layout's script for one charge, as the head of
@@ -53,7 +57,7 @@ func appendEarlier(logs []string, c *charge) []string {
 
 // appendDecision appends the arguments of the script that decides on a charge.
 func appendDecision(args []any, c *charge, mode any) []any {
-	return appendArgs(append(args, mode), c.policy, c.cost)
+	return appendArgs(append(args, mode), c)
 }
 
 // logsOf returns the keys of the logs of n charges, and after them those of the earlier
@@ -93,16 +97,20 @@ func appendLogs(call []any, n int, charge func(int) *charge, add func(args []any
 
 // appendArgs appends the arguments of a script after the first: those of the layout's,
 // or of earlier.lua for a call on one log.
-func appendArgs(args []any, p *store.Log, cost int64) []any {
-	if len(p.Earlier) == 0 {
-		return appendLayoutArgs(args, p, cost)
+func appendArgs(args []any, c *charge) []any {
+	p := c.policy
+	switch {
+	case p.Layout == store.Calendar:
+		return appendCalendarArgs(args, c)
+	case len(p.Earlier) == 0:
+		return appendLayoutArgs(args, p, c.cost)
 	}
 	args = append(args, string(p.Layout), len(p.Earlier))
 	for _, e := range p.Earlier {
 		args = append(args, string(e.Layout), e.Longest.Milliseconds(), e.Lease.Milliseconds())
 	}
 	const pair = 2 // of the first earlier log
-	return append(appendLayoutArgs(args, p, cost), pair)
+	return append(appendLayoutArgs(args, p, c.cost), pair)
 }
 
 // appendLayoutArgs appends the arguments of the layout's script after the first. For
@@ -145,7 +153,7 @@ func decisionOfSeveral(charges []charge) (*script, []any) {
 	}
 	call := append(sc.call(1+8*len(charges), logs...), string(holds))
 	return sc, appendLogs(call, len(charges), charge, func(args []any, i int) []any {
-		return appendArgs(args, charges[i].policy, charges[i].cost)
+		return appendArgs(args, &charges[i])
 	})
 }
 
@@ -155,9 +163,12 @@ func parseUsage(reply []int64, p *store.Log) (store.Usage, error) {
 		window := p.Longest.Milliseconds()
 		reply = []int64{1, 0, window, reply[0], window}
 	}
+	if err := outsidePeriod(reply, p); err != nil {
+		return store.Usage{}, err
+	}
 	n := 3 + 2*len(p.Limits)
 	want := n
-	if p.Layout == store.Refunded {
+	if hasEntryID(p) {
 		want = n + 2
 	}
 	if len(reply) != want {
@@ -173,24 +184,39 @@ func parseUsage(reply []int64, p *store.Log) (store.Usage, error) {
 		u.Limits[i].Used = reply[3+2*i]
 		u.Limits[i].FreeIn = time.Duration(reply[4+2*i]) * time.Millisecond
 	}
-	if p.Layout == store.Refunded {
+	if hasEntryID(p) {
 		u.Entry = store.EntryID{Time: reply[n], Total: reply[n+1]}
 	}
 	return u, nil
 }
 
-// parseSeveral reads the reply of together.lua.
+// hasEntryID reports whether the reply to a decision ends with the ID of the new entry.
+func hasEntryID(p *store.Log) bool {
+	return p.Layout == store.Refunded || p.Layout == store.Calendar
+}
+
+// parseSeveral reads the reply of together.lua. After an outside error the charges have the
+// times of their logs.
 func parseSeveral(replies []int64, charges []charge) ([]store.Usage, error) {
 	usages := make([]store.Usage, len(charges))
+	var moved error
 	for i, c := range charges {
 		reply, others, err := first(replies)
 		if err != nil {
 			return nil, err
 		}
-		if usages[i], err = parseUsage(reply, c.policy); err != nil {
+		usages[i], err = parseUsage(reply, c.policy)
+		var o *outside
+		switch {
+		case errors.As(err, &o):
+			charges[i].at, moved = o.log, err
+		case err != nil:
 			return nil, err
 		}
 		replies = others
+	}
+	if moved != nil {
+		return nil, moved
 	}
 	if len(replies) > 0 {
 		return nil, errMore

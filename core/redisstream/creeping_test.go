@@ -28,7 +28,7 @@ func TestClockGoesOnWithinScripts(t *testing.T) {
 		t.Fatal("the test's clock can't creep")
 	}
 	hook := clockHook{clock: clock, scripts: make(map[string]*script)}
-	for _, sc := range []*script{counted, summed, refunded, together, many} {
+	for _, sc := range []*script{counted, summed, refunded, calendar, together, many} {
 		hook.scripts[sc.sha.(string)] = newScript(strings.Replace(clockSource, still, "local creep = 1", 1) + strings.TrimPrefix(sc.source, shebang))
 	}
 	rdb.AddHook(hook)

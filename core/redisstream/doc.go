@@ -172,6 +172,19 @@
 // processes add to the earlier logs between these round trips is not counted. A counted
 // earlier log counts whole, also for a shorter window, and RetryAfter can be too long.
 //
+// # Calendar limits
+//
+// A process computes the period around the server's time, and the script checks that its
+// own time lies inside. Otherwise the script replies with its time and changes nothing, and
+// the process asks once more. So the server's clock decides, and a clock that is wrong
+// costs a second round trip where it first matters. A log of calendar limits alone has one
+// live entry, in at most 10 kB. It lives until a day after the end of its longest period.
+// Beside limits that slide, each entry also holds the units of each period.
+//
+// A log with calendar limits is no earlier log of another, and has none. A deployment that
+// changes the periods of a policy, or the windows beside them, begins empty logs. Keep a
+// quota of a month in a policy of its own.
+//
 // # Versions
 //
 // The letter after the policy's name in a key is the version of the log's format:

@@ -23,6 +23,7 @@ var layouts = []*store.Log{
 	newLog("summed", core.PerHour(100_000), core.VariableCost()),
 	newLog("refunded", core.PerHour(100_000), core.VariableCost(), core.Refundable(0)),
 	newLog("coarse", core.PerHour(100_000), core.VariableCost(), core.Coarse(64)),
+	newLog("calendar", core.PerCalendarWeek(100_000, time.UTC), core.PerHour(100_000), core.VariableCost(), core.Refundable(0)),
 }
 
 // network is a proxy, or several.

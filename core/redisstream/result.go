@@ -95,6 +95,9 @@ func (v *server) sendGroup(batch *batch, g group, r *result) error {
 		return err
 	}
 	r.read(reply)
+	if outsidePeriod(reply, c.policy) != nil {
+		return nil // the server has answered
+	}
 	return r.err
 }
 

@@ -25,6 +25,9 @@ var summedSource string
 //go:embed refunded.lua
 var refundedSource string
 
+//go:embed calendar.lua
+var calendarSource string
+
 //go:embed earlier.lua
 var earlierSource string
 
@@ -50,6 +53,7 @@ var (
 	counted     = newScript(withPrelude(countedSource))
 	summed      = newScript(withPrelude(summedSource))
 	refunded    = newScript(withPrelude(refundedSource))
+	calendar    = newScript(withPrelude(calendarSource))
 	changeRules = newScript(withPrelude(rulesSource))
 	deleteRules = newScript(replaceOnce(withPrelude(rulesSource), shebang, "#!lua flags=allow-oom\n")) // which frees memory
 	readRules   = newScript(ruleChangesSource)
@@ -69,14 +73,14 @@ var earlierFunction = "local keys = KEYS\n" + function("earlier", earlierSource)
 
 // withEarlier returns a script for several logs with earlier.lua among the layouts.
 func withEarlier(source string) string {
-	return replaceOnce(source, "r = refunded}", "r = refunded, "+earlierLetter+" = earlier}")
+	return replaceOnce(source, "p = calendar}", "p = calendar, "+earlierLetter+" = earlier}")
 }
 
 // earlierLetter stands for earlier.lua where the others' are those of layouts.
 const earlierLetter = "e"
 
 // functions are the scripts of the layouts as functions.
-var functions = function("counted", countedSource) + function("summed", summedSource) + function("refunded", refundedSource)
+var functions = function("counted", countedSource) + function("summed", summedSource) + function("refunded", refundedSource) + function("calendar", calendarSource)
 
 // shebang begins a script. Without it a server that is out of memory would let
 // the script write.
@@ -124,6 +128,8 @@ func scriptOf(p *store.Log) *script {
 		return counted
 	case p.Layout == store.Refunded:
 		return refunded
+	case p.Layout == store.Calendar:
+		return calendar
 	}
 	return summed
 }

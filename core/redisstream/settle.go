@@ -26,7 +26,19 @@ func graceOf(p *store.Log) time.Duration { return max(p.Grace, 2*p.Lease) }
 // Settle implements [store.Store].
 func (s *Store) Settle(ctx context.Context, p *store.Log, key string, entry store.EntryID, correction int64) error {
 	c := s.charge(p.After(), key, correction) // earlier logs do not matter here
-	reply, err := s.batcher.ask(ctx, c, appendCorrection(nil, p, entry, correction))
+	var reply []int64
+	err := s.inPeriod(&c.at, func() (err error) {
+		args := []any(nil)
+		if p.Layout == store.Calendar {
+			args = appendCalendarCorrection(args, &c, entry, correction)
+		} else {
+			args = appendCorrection(args, p, entry, correction)
+		}
+		if reply, err = s.batcher.ask(ctx, c, args); err == nil {
+			err = outsidePeriod(reply, p)
+		}
+		return err
+	})
 	switch {
 	case err != nil:
 		return fmt.Errorf("settle: %w", err)

@@ -45,6 +45,8 @@ type Store struct {
 
 	check check // of the servers, at the first answer
 	clock ruleClock
+
+	periods ruleClock // of the servers that decide on calendar limits
 }
 
 // Option is a setting for [New] and [Open].
@@ -145,7 +147,12 @@ func (s *Store) Take(ctx context.Context, p *store.Log, key string, cost int64) 
 
 // take is Take without the cache.
 func (s *Store) take(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
-	u, err := s.batcher.take(ctx, s.charge(p, key, cost))
+	c := s.charge(p, key, cost)
+	var u store.Usage
+	err := s.inPeriod(&c.at, func() (err error) {
+		u, err = s.batcher.take(ctx, c)
+		return err
+	})
 	if err != nil && moving(p, err) {
 		return s.decideWhileMoving(ctx, p, key, cost, modeTake)
 	}
@@ -154,13 +161,17 @@ func (s *Store) take(ctx context.Context, p *store.Log, key string, cost int64) 
 
 // charge returns what the batcher is asked.
 func (s *Store) charge(p *store.Log, key string, cost int64) charge {
-	return charge{policy: p, key: key, log: s.logKey(p, key), cost: cost}
+	return charge{policy: p, key: key, log: s.logKey(p, key), cost: cost, clock: &s.periods}
 }
 
 // Peek implements [store.Store].
 func (s *Store) Peek(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
 	c := s.charge(p, key, cost)
-	u, err := s.askUsage(ctx, c, appendDecision(nil, &c, modeLook))
+	var u store.Usage
+	err := s.inPeriod(&c.at, func() (err error) {
+		u, err = s.askUsage(ctx, c, appendDecision(nil, &c, modeLook))
+		return err
+	})
 	if err != nil && moving(p, err) {
 		return s.decideWhileMoving(ctx, p, key, cost, modeLook)
 	}

@@ -28,7 +28,11 @@ func (s *Store) TakeAll(ctx context.Context, asks []store.Charge) ([]store.Usage
 		cancel()
 	}
 	if samePlace(topology, charges) {
-		usages, err := s.batcher.takeSeveral(ctx, charges)
+		var usages []store.Usage
+		err := s.inPeriod(new(int64), func() (err error) { // each charge has a time of its own
+			usages, err = s.batcher.takeSeveral(ctx, charges)
+			return err
+		})
 		switch {
 		case err == nil:
 			return usages, nil
@@ -42,7 +46,7 @@ func (s *Store) TakeAll(ctx context.Context, asks []store.Charge) ([]store.Usage
 		}
 	}
 	for _, a := range asks {
-		if a.Log.Layout != store.Refunded {
+		if !returnable(a.Log) {
 			return nil, fmt.Errorf("%w: policy %s", store.ErrCrossSlot, a.Log.Policy)
 		}
 	}
@@ -134,7 +138,7 @@ func (s *Store) giveBack(asks []store.Charge, usages []store.Usage) <-chan []sto
 		ctx, cancel := context.WithTimeout(context.Background(), s.patience())
 		defer cancel()
 		for i, a := range asks {
-			if a.Log.Layout != store.Refunded || !usages[i].Allowed {
+			if !returnable(a.Log) || !usages[i].Allowed {
 				continue
 			}
 			if s.Settle(ctx, a.Log, a.Key, usages[i].Entry, -a.Cost) == nil {
@@ -145,6 +149,9 @@ func (s *Store) giveBack(asks []store.Charge, usages []store.Usage) <-chan []sto
 	}()
 	return given
 }
+
+// returnable reports whether what was taken on a log can be given back.
+func returnable(p *store.Log) bool { return p.Layout == store.Refunded || p.Refundable() }
 
 // without returns the usage of a log that has given back what was asked for.
 func without(u store.Usage, a store.Charge) store.Usage {

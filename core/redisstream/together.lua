@@ -1,6 +1,6 @@
 -- A decision on several logs, all or nothing. The prelude and the scripts of the
 -- layouts stand before this, each of these as a function of KEYS and ARGV: counted,
--- summed, refunded.
+-- summed, refunded, calendar.
 --
 -- KEYS[1], KEYS[2]  the first log and its scratch key; KEYS[3] and KEYS[4] are
 --                   those of the second, and so on. All are in one hash slot
@@ -12,7 +12,7 @@
 -- Reply: those of the scripts, one after the other, each behind its length. Units
 -- are taken if all logs that can hold up the request have room.
 
-local layouts = {c = counted, s = summed, r = refunded}
+local layouts = {c = counted, s = summed, r = refunded, p = calendar}
 
 -- All logs have room at the same time, or not.
 clock()
@@ -26,8 +26,10 @@ while at <= #ARGV do
     keys = {KEYS[2 * n - 1], KEYS[2 * n]},
     args = {'room', unpack(ARGV, at + 2, last)},
   }
-  log.room = log.script(log.keys, log.args)[1] == 1
-  if not log.room and string.sub(ARGV[1], n, n) == '1' then admitted = false end
+  local reply = log.script(log.keys, log.args)
+  log.room = #reply == 1 and reply[1] == 1
+  -- Two numbers are those of calendar.lua outside a period: nobody is admitted.
+  if not log.room and (#reply > 1 or string.sub(ARGV[1], n, n) == '1') then admitted = false end
   logs[n] = log
   at = last + 1
 end

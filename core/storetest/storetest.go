@@ -66,6 +66,7 @@ func Run(t *testing.T, h Harness) {
 	t.Run("Rules", h.rules)
 	t.Run("RulesFollowed", h.rulesFollowed)
 	t.Run("RulesAtAnyNumber", h.rulesAtAnyNumber)
+	t.Run("Periods", h.periods)
 	t.Run("Close", h.close)
 }
 
