@@ -86,6 +86,40 @@ func (l *Limiter) fullerKey(ctx context.Context, a Charge) (string, error) {
 	return a.Key, nil
 }
 
+// Used is what a key has used of one limit.
+type Used struct {
+	Limit Limit
+	Units int64     // without those given back; at most Limit.Max, unless that was lowered
+	Since time.Time // when the calendar period began; the start of the window for a limit that slides
+	Until time.Time // when the calendar period ends; the zero Time for a limit that slides
+}
+
+// Used returns what the key has used of each limit of p, in the policy's order, for a page
+// that shows it to a user. It counts nothing, and looks at the log also where a rule
+// decides without it. If the store does not answer, Used returns an error in every failure
+// mode.
+func (l *Limiter) Used(ctx context.Context, p *Policy, key string) ([]Used, error) {
+	a, err := l.log(p, key)
+	if err != nil {
+		return nil, err
+	}
+	key, err = l.fullerKey(ctx, a)
+	if err != nil {
+		return nil, policyError(a.Policy, err)
+	}
+	u, err := l.store.Peek(ctx, a.Policy.log, key, 1)
+	if err != nil {
+		return nil, policyError(a.Policy, err)
+	}
+	now := l.store.RuleTime()
+	used := make([]Used, len(a.Policy.limits))
+	for i, limit := range a.Policy.limits {
+		used[i] = Used{Limit: limit, Units: u.Limits[i].Used}
+		used[i].Since, used[i].Until = a.Policy.log.Limits[i].Bounds(now, u.Limits[i].FreeIn)
+	}
+	return used, nil
+}
+
 // log names the log of p and key.
 func (l *Limiter) log(p *Policy, key string) (Charge, error) {
 	a := Charge{Policy: p, Key: key, Cost: 1}

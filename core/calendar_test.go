@@ -1,7 +1,10 @@
 package core_test
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"log"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -121,4 +124,55 @@ func TestCalendarChanges(t *testing.T) {
 	if d, err := limiter.Allow(t.Context(), p, "k"); err != nil || !d.Allowed || d.Remaining != 1 {
 		t.Errorf("after a change of Max: %+v, %v", d, err)
 	}
+}
+
+func TestUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limiter := core.New(core.NewMemory())
+		defer limiter.Close()
+		midnight := time.Now() // 2000-01-01 in UTC
+		time.Sleep(23 * time.Hour)
+		p := core.NewPolicy("quota", core.PerCalendarDay(5, time.UTC), core.PerHour(3))
+		for range 4 {
+			if _, err := limiter.Allow(t.Context(), p, "k"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check := func(units int64, since time.Time) {
+			t.Helper()
+			used, err := limiter.Used(t.Context(), p, "k")
+			if err != nil || len(used) != 2 {
+				t.Fatalf("%+v, %v", used, err)
+			}
+			if u := used[0]; u.Limit != p.Limits()[0] || u.Units != units || !u.Since.Equal(since) || !u.Until.Equal(since.Add(24*time.Hour)) {
+				t.Errorf("of the day: %+v", u)
+			}
+			if u := used[1]; u.Units != 3 || !u.Since.Equal(time.Now().Add(-time.Hour)) || !u.Until.IsZero() {
+				t.Errorf("of the hour: %+v", u)
+			}
+		}
+		check(3, midnight)
+		time.Sleep(time.Hour - time.Millisecond)
+		check(3, midnight)
+	})
+}
+
+// Tenants pay for months that begin on the 15th. A page shows them what they have used.
+func ExampleLimiter_Used() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	quota := core.NewPolicy("quota", core.PerBillingMonth(1_000_000, 15, time.UTC), core.VariableCost(), core.Refundable(0))
+
+	ctx := context.Background()
+	if _, err := limiter.AllowN(ctx, quota, "tenant-7", 1200); err != nil {
+		log.Fatal(err)
+	}
+	used, err := limiter.Used(ctx, quota, "tenant-7")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, u := range used {
+		fmt.Println(u.Limit, u.Units, "units since day", u.Since.UTC().Day())
+	}
+	// Output: 1000000/month(15)@UTC 1200 units since day 15
 }

@@ -47,14 +47,33 @@
 //
 // # Layouts
 //
-// A log has one of three layouts. It is chosen when the policy is made. Policies with
+// A log has one of four layouts. It is chosen when the policy is made. Policies with
 // one limit where every request costs 1 keep a counted log: the entries in the window
 // are the count. Policies with several limits or with [VariableCost] keep a summed
 // log: each entry carries the running total of admitted cost. The units in any window
 // are the difference of two entries, so a decision costs the same for any limit, cost
 // and length of log. Policies that are [Refundable] keep a refunded log: a summed log
 // whose entries also carry what was given back. With [Coarse] a summed log is coarse:
-// it has a few entries for any number of requests.
+// it has a few entries for any number of requests. Policies with a calendar limit keep a
+// calendar log, whose entries carry the units used in each period. It has one entry where
+// no limit slides.
+//
+// # Calendar limits
+//
+// A limit such as [PerCalendarMonth] holds for each calendar period of a time zone: 50/day@UTC,
+// 300/week@Europe/Berlin, 1000000/month(15)@America/New_York. All units are back when the
+// period ends, by the store's clock, which is also when a denied request may be retried.
+// [Limiter.Used] returns what a key has used since the period began.
+//
+// Time zones need data: that of the machine, or of the package time/tzdata, which package
+// main imports. A policy whose zone has no data is an error. Hosts whose data differ
+// disagree on when some periods begin. Each period then begins again where it begins last,
+// and its limit holds from then on.
+//
+// Another Max keeps what was counted. Another period, or another window beside it, is a new
+// log that starts empty. A running limiter refuses such a change, by a rule, a file or
+// [Limiter.Replace], logs that, and keeps its limits. After a deployment the new limits
+// hold at once. So keep a long quota in a policy of its own.
 //
 // # Giving back and settling
 //

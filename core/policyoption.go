@@ -52,6 +52,11 @@ func VariableCost() PolicyOption { return policyOption(func(t *traits) { t.costs
 // moment, while their request is about to leave a window. The moment is as long as the
 // slowest recent refund on the log took, and no longer than grace. A limit with a
 // shorter window sees no refunds. A refund never admits more than the limit.
+//
+// A refund counts for a calendar limit in the period of its request. Once that period is
+// over it is too late. For limits that slide beside a calendar
+// limit it counts within half of their longest window. The longest grace is then half of
+// the longest period: one day, 4 days or 16 days.
 func Refundable(grace time.Duration) PolicyOption {
 	return policyOption(func(t *traits) { t.refundable, t.grace = true, grace })
 }

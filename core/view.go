@@ -212,7 +212,7 @@ func (l *Limiter) Register(policies ...*Policy) {
 // What was counted before a change of limits continues to count, here as after a
 // [RuleOverride] or a new deployment. So no window as long as the shortest in force,
 // before and after, has more than the largest Max in force. A longer window is exact
-// from one window after the change on. There are two exceptions:
+// from one window after the change on. There are three exceptions:
 //
 //   - A process that does not know of a change counts only the log of the earlier limits.
 //     It reads a rule within a second, see [WithRulesInterval]. In a store that several
@@ -223,6 +223,8 @@ func (l *Limiter) Register(policies ...*Policy) {
 //     most. Neither wait takes more than half of the time that the caller has.
 //   - A policy has at most 8 earlier logs. A further change in one process waits until one
 //     of them is empty, and a log line says so.
+//   - The periods of calendar limits, and the windows beside them, can't be changed while
+//     the policy counts. The change is refused, and a log line says so.
 func (l *Limiter) Replace(policies ...*Policy) {
 	replaced := make(map[string]*Policy, len(policies))
 	for _, p := range policies {

@@ -34,7 +34,8 @@ type shownKey struct {
 type shownLimit struct {
 	Limit  core.Limit `json:"limit"`
 	Max    int64      `json:"max"`
-	Window int64      `json:"window"` // window of the log in milliseconds: longer with leases
+	Window int64      `json:"window"`          // window of the log in milliseconds: longer with leases; 0 for a calendar limit
+	Since  int64      `json:"since,omitempty"` // when the calendar period began, Unix milliseconds
 	Used   int64      `json:"used"`
 	FreeIn int64      `json:"freeIn"`
 }
@@ -127,8 +128,13 @@ func (h *Handler) inspect(ctx context.Context, p *core.Policy, key string) (*sho
 		RetryAfter: usage.RetryAfter.Milliseconds(), Entries: []shownEntry{}, Lease: d.Policy.Log().Lease.Milliseconds(), Unit: unitOf(d.Policy), Rules: []Rule{}, Now: h.clock().now().UnixMilli(),
 	}
 	for i, l := range d.Policy.Limits() {
-		u := usage.Limits[i]
-		shown.Limits = append(shown.Limits, shownLimit{l, l.Max, d.Policy.Log().Limits[i].Window.Milliseconds(), u.Used, u.FreeIn.Milliseconds()})
+		u, onLog := usage.Limits[i], d.Policy.Log().Limits[i]
+		limit := shownLimit{Limit: l, Max: l.Max, Window: onLog.Window.Milliseconds(), Used: u.Used, FreeIn: u.FreeIn.Milliseconds()}
+		if onLog.Period != nil {
+			since, _ := onLog.Bounds(h.clock().now(), u.FreeIn)
+			limit.Since = since.UnixMilli()
+		}
+		shown.Limits = append(shown.Limits, limit)
 	}
 	for _, e := range entries {
 		shown.Entries = append(shown.Entries, shownEntry{e.Time.UnixMilli(), e.Cost, e.Refund})

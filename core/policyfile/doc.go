@@ -20,6 +20,8 @@
 //	  downloads:
 //	    limits: 1000000/day
 //	    slices: 64             # logs of at most 65 entries; 0 is an entry for each request
+//	  quota:
+//	    limits: 1000000/month(15)@Europe/Berlin # months that begin on the 15th
 //
 // Limits are written as [core.ParseLimit] reads them. The settings are documented at
 // [core.Shadow] and [core.Enforce], [core.FieldName], [core.Unit], [core.OnStoreFailure],

@@ -53,6 +53,17 @@ type Period interface {
 	Around(t time.Time) (start, end time.Time)
 }
 
+// Bounds returns the period that a store has counted, from the time by the store's clock
+// and [LimitUsage.FreeIn]. The time may be known roughly, since half of the way to the end
+// of the period surely lies in it. For a limit that slides it returns the start of the
+// window, and the zero Time.
+func (l Limit) Bounds(now time.Time, freeIn time.Duration) (since, until time.Time) {
+	if l.Period == nil {
+		return now.Add(-l.Window), time.Time{}
+	}
+	return l.Period.Around(now.Add(freeIn / 2))
+}
+
 // Log is a policy as a store sees it: how its logs are written, and the limits that
 // they are checked against. Each key has its own log. A Log never changes, and each
 // policy has exactly one: calls with the same *Log use the same limits. Several Logs

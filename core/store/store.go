@@ -34,7 +34,8 @@ type Store interface {
 
 	// Settle corrects what Take took on a refundable log. A correction below 0 gives
 	// units back. A correction above 0 charges units, whether they fit or not. The
-	// caller must not give units back twice. The error is [ErrTooLate] after the log's
+	// caller must not give units back twice. Units that are given back count for the
+	// calendar periods that have the entry's time. The error is [ErrTooLate] after the log's
 	// grace, or if the entry is no longer in the log. After an error the correction may
 	// have been made or not. It is never made twice.
 	Settle(ctx context.Context, log *Log, key string, entry EntryID, correction int64) error

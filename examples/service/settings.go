@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	_ "time/tzdata" // for calendar limits, on machines without zone data
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/policyfile"

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,6 +76,7 @@ type use struct {
 	Used   int64      `json:"used"`
 	Left   int64      `json:"left"`
 	FreeIn int64      `json:"freeIn"`
+	Since  int64      `json:"since,omitempty"` // when the calendar period began, Unix milliseconds
 }
 
 type logged struct {
@@ -124,7 +126,12 @@ func inspect(ctx context.Context, limiter *core.Limiter, store fedStore, p *core
 	}
 	for n, l := range d.Policy.Limits() {
 		u := usage.Limits[n]
-		i.Limits = append(i.Limits, use{l, u.Used, max(l.Max-u.Used, 0), u.FreeIn.Milliseconds()})
+		limit := use{Limit: l, Used: u.Used, Left: max(l.Max-u.Used, 0), FreeIn: u.FreeIn.Milliseconds()}
+		if onLog := d.Policy.Log().Limits[n]; onLog.Period != nil {
+			since, _ := onLog.Bounds(now, u.FreeIn)
+			limit.Since = since.UnixMilli()
+		}
+		i.Limits = append(i.Limits, limit)
 	}
 	if most == 0 {
 		return i, nil
@@ -146,12 +153,23 @@ func (i *inspection) write(w io.Writer) error {
 	}
 	fmt.Fprintln(w)
 	rows := [][]string{{"LIMIT", "USED", "LEFT", "NEXT FREE"}}
+	calendar := slices.ContainsFunc(i.Limits, func(l use) bool { return l.Since != 0 })
+	if calendar {
+		rows[0] = append(rows[0], "USED SINCE")
+	}
 	for _, l := range i.Limits {
 		free := "-"
 		if l.Used > 0 {
 			free = "in " + short(milli(l.FreeIn))
 		}
-		rows = append(rows, []string{l.Limit.String(), decimal(l.Used), decimal(l.Left), free})
+		row := []string{l.Limit.String(), decimal(l.Used), decimal(l.Left), free}
+		if calendar {
+			row = append(row, "-")
+			if l.Since != 0 {
+				row[4] = time.UnixMilli(l.Since).Format("2006-01-02 15:04:05")
+			}
+		}
+		rows = append(rows, row)
 	}
 	if i.Unit != "requests" && i.Unit != "units" {
 		rows[0][0] = "LIMIT OF " + strings.ToUpper(i.Unit)

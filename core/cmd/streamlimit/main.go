@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // for calendar limits, on machines without zone data
 
 	"github.com/redis/go-redis/v9/logging"
 )

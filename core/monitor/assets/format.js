@@ -33,5 +33,8 @@ export function time(ms, exact = false) {
   return exact ? `${text}.${String(d.getMilliseconds()).padStart(3, '0')}` : text;
 }
 
+// moment is a time with its date.
+export const moment = (ms) => `${new Date(ms).toLocaleDateString('en-GB')} ${time(ms)}`;
+
 // estimate formats a count with its possible error.
 export const estimate = (count, error) => (error ? `about ${whole.format(count)} (± ${whole.format(error)})` : whole.format(count));

@@ -2,7 +2,7 @@
 
 import { ban, block, reset, unban, unblock, unexempt } from './actions.js';
 import { Keeper, el, setText } from './dom.js';
-import { duration, estimate, number } from './format.js';
+import { duration, estimate, moment, number } from './format.js';
 import { ask, refusal, refuses } from './live.js';
 import { Replay } from './replay.js';
 
@@ -97,7 +97,7 @@ export function keyPage(parent, serverNow) {
         meter.setAttribute('aria-valuemax', now.max);
         meter.setAttribute('aria-valuenow', now.used);
         meter.setAttribute('aria-valuetext', `${now.used} of ${now.max}`);
-        setText(used, `${number(now.used)} of ${number(now.max)} used`);
+        setText(used, `${number(now.used)} of ${number(now.max)} used${now.since ? ` since ${moment(now.since)}` : ''}`);
         const left = now.freeIn - (serverNow() - readAt);
         const room = now.max - now.used;
         if (deciding()) setText(next, 'not used: a rule decides');

@@ -47,7 +47,11 @@ export class Replay {
     this.latest = key;
     if (!this.following) return;
     this.key = key;
-    const limits = key.limits.map((l) => l.limit);
+    // A log does not say when the units of a calendar limit came.
+    const sliding = key.limits.filter((l) => !l.since);
+    this.element.hidden = sliding.length === 0;
+    if (this.element.hidden) return;
+    const limits = sliding.map((l) => l.limit);
     if (this.choice.children.length !== limits.length || limits.some((l, i) => this.choice.children[i].value !== l)) {
       this.limit = limits.includes(this.limit) ? this.limit : key.limits.reduce((a, b) => (b.window > a.window ? b : a)).limit;
       this.choice.replaceChildren(...limits.map((l) => el('option', { value: l, selected: l === this.limit }, l)));
