@@ -28,7 +28,7 @@ import (
 // It is an error if two charges have the same key, and the same policy or policies of one
 // name, or if there are no charges.
 func (l *Limiter) AllowAll(ctx context.Context, charges ...Charge) ([]Decision, error) {
-	return l.Decide(ctx, Request{}, charges, nil)
+	return l.Decide(ctx, Request{only: onlyUnits}, charges, nil)
 }
 
 // Request is what a decision can depend on besides the charges, and what observers
@@ -47,6 +47,7 @@ type Request struct {
 	Before      Result
 	BeforeRoute string
 
+	only   only      // the policies that the caller can use
 	looked bool      // NeedsClient has waited for changed rules
 	came   time.Time // when the decision began: see begin
 }
@@ -72,6 +73,9 @@ func (l *Limiter) look(ctx context.Context, r *Request) (came time.Time, v *view
 // Decide is [Limiter.AllowAll] with more facts about the request than the charges. It
 // appends the decisions to dst, so that the caller chooses their memory. After an error
 // it returns none.
+//
+// Decide also decides by concurrency policies. The caller releases the slot of each
+// decision when the request ends: see [Decision.Slot].
 func (l *Limiter) Decide(ctx context.Context, r Request, charges []Charge, dst []Decision) ([]Decision, error) {
 	if len(charges) == 0 {
 		return nil, errNoPolicy
@@ -102,6 +106,9 @@ func (l *Limiter) decideAlone(ctx context.Context, r *Request, a Charge, d *Deci
 	if err != nil {
 		return err
 	}
+	if err = l.equip(r, charges[:]); err != nil {
+		return err
+	}
 	if len(l.observers) == 0 {
 		return l.decideOne(ctx, came, v, v.network(r.Client), charges[0], d)
 	}
@@ -118,6 +125,9 @@ func (l *Limiter) decideTogether(ctx context.Context, r *Request, charges []Char
 	came, v := l.look(ctx, r)
 	v, err := l.prepareAll(ctx, v, charges)
 	if err != nil {
+		return err
+	}
+	if err = l.equip(r, charges); err != nil {
 		return err
 	}
 	begun := time.Now()
@@ -195,9 +205,12 @@ func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client
 	circuit := l.circuits.Of(asked)
 	begun := begin(ctx)
 	if err = circuit.Refuses(); err == nil {
-		if a.most > 0 {
+		switch {
+		case a.slot != nil:
+			u, err = takeSlot(ctx, by, asked)
+		case a.most > 0:
 			u, a.Cost, err = takeUpTo(ctx, by, asked, a.most)
-		} else {
+		default:
 			u, err = by.Take(ctx, asked.Log, asked.Key, asked.Cost)
 		}
 		if !u.Cached {
@@ -205,6 +218,7 @@ func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client
 		}
 	}
 	if err != nil {
+		l.dropSlots(err, asked)
 		if expired(ctx, came) {
 			return policyError(a.Policy, context.DeadlineExceeded)
 		}
@@ -215,6 +229,7 @@ func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client
 	d.decide(a, &u)
 	d.complete(&u, by, true)
 	d.grantWhole(a)
+	l.hold(d, a, by)
 	return nil
 }
 
@@ -319,6 +334,7 @@ func (l *Limiter) takeAll(ctx context.Context, came time.Time, open []Charge, de
 		decisions[next] = decisionOf(a, usages[i])
 		decisions[next].complete(&usages[i], by, taken)
 		decisions[next].noteFormer(onFormer, i)
+		l.hold(&decisions[next], a, by)
 	}
 	return nil
 }
@@ -338,6 +354,9 @@ func (l *Limiter) askStore(ctx context.Context, asked []store.Charge) ([]store.U
 	}
 	begun := begin(ctx)
 	usages, err := l.store.TakeAll(ctx, asked)
+	if err != nil {
+		l.dropSlots(err, asked...)
+	}
 	var failed *store.ChargeError
 	switch {
 	case err == nil:

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/streamlimit/streamlimit/core/internal/identity"
+	"github.com/streamlimit/streamlimit/core/internal/keeper"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -18,12 +19,17 @@ type Charge struct {
 	Key    string
 	Cost   int64 // units; 0 is 1
 
-	most int64 // the most units for AllowUpTo, from 2; 0 to admit all of Cost or nothing
+	slot *keeper.Slot // to ask for, with a concurrency policy
+	most int64        // the most units for AllowUpTo, from 2; 0 to admit all of Cost or nothing
 }
 
 // onLog returns the charge in the form for a store.
 func (c *Charge) onLog() store.Charge {
-	return store.Charge{Log: c.Policy.log, Key: c.Key, Cost: c.Cost}
+	on := store.Charge{Log: c.Policy.log, Key: c.Key, Cost: c.Cost}
+	if c.slot != nil {
+		on.Token = c.slot.Token()
+	}
+	return on
 }
 
 // onLogs returns charges in the form for a store.

@@ -66,6 +66,7 @@ type receipt struct {
 	entry   store.EntryID
 	store   Store
 	former  *formerEntry // nil if only one log has the entry: see WithKeySecret
+	slot    *Slot        // of a concurrency policy, which has no entry
 	settled atomic.Bool
 }
 

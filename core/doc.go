@@ -85,6 +85,19 @@
 // Middleware judges a request by the status of its response. A service that answers a wrong
 // password with 200 or a redirect gives WithRefund a function of its own, not OnSuccess.
 //
+// # Requests in flight
+//
+// A policy of [NewConcurrency] limits how many requests of a key are in flight at once. It
+// has no log. Each request takes a slot, which the limiter renews until the request ends:
+//
+//	uploads := core.NewConcurrency("uploads", 5, 30*time.Second)
+//	slot, err := limiter.Acquire(ctx, uploads, user)
+//
+// Never more than the limit's slots are live, that is, renewed within the hold by the
+// store's clock. The adapters take and release slots themselves. Such a policy combines
+// with the others of a request, all or nothing. After a crash, a slot is free when its
+// hold is over. A request that outlives its slot does not end: see [Slot.Lost].
+//
 // # Several policies
 //
 // [Limiter.AllowAll] checks one request against several policies, all or nothing: per

@@ -167,3 +167,25 @@ func ExampleLimiter_WaitN() {
 	fmt.Println(err)
 	// Output: <nil>
 }
+
+// A worker that converts at most two files of a user at once, on all machines.
+func ExampleLimiter_Acquire() {
+	limiter := core.New(core.NewMemory()) // redisstream.New, to share the limit
+	defer limiter.Close()
+	convert := core.NewConcurrency("convert", 2, 30*time.Second)
+
+	ctx := context.Background()
+	first, _ := limiter.Acquire(ctx, convert, "ada")
+	second, _ := limiter.Acquire(ctx, convert, "ada")
+	defer second.Release()
+	_, err := limiter.Acquire(ctx, convert, "ada")
+	fmt.Println(err)
+
+	first.Release()
+	third, err := limiter.Acquire(ctx, convert, "ada")
+	fmt.Println(err)
+	defer third.Release()
+	// Output:
+	// streamlimit: policy convert: 2 in flight; retry when one has ended
+	// <nil>
+}

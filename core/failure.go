@@ -189,6 +189,9 @@ type Health struct {
 	// Overloaded counts requests that this process was too slow to decide: see
 	// [ErrOverloaded].
 	Overloaded int64 `json:"overloaded"`
+
+	// LostSlots counts slots that ended before they were released: see [Slot.Lost].
+	LostSlots int64 `json:"lostSlots,omitempty"`
 }
 
 // Health returns the state of the limiter's store. It sends nothing to the store.
@@ -205,6 +208,7 @@ func (l *Limiter) Health() Health {
 		Local:    l.outcomes.local.Load(),
 
 		Overloaded: l.outcomes.overloaded.Load(),
+		LostSlots:  l.keeper.LostCount(),
 	}
 }
 

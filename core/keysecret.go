@@ -32,9 +32,9 @@ type formerEntry struct {
 
 // formerKey returns the key of the second log that a charge is on, or "". A policy in
 // shadow mode has one log: TakeAll takes from each log in shadow mode by itself, and two
-// such logs would soon differ.
+// such logs would soon differ. So does a concurrency policy: a slot is in one place.
 func (l *Limiter) formerKey(a *Charge) string {
-	if !l.identity.Rotates() || a.Policy.shadow {
+	if !l.identity.Rotates() || a.Policy.shadow || a.Policy.slots {
 		return ""
 	}
 	return l.identity.Former(a.Key)

@@ -14,6 +14,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/internal/breaker"
 	"github.com/streamlimit/streamlimit/core/internal/clientip"
 	"github.com/streamlimit/streamlimit/core/internal/identity"
+	"github.com/streamlimit/streamlimit/core/internal/keeper"
 	"github.com/streamlimit/streamlimit/core/internal/seam"
 	"github.com/streamlimit/streamlimit/core/internal/warning"
 	"github.com/streamlimit/streamlimit/core/store"
@@ -30,6 +31,10 @@ type Limiter struct {
 	local    localStore
 	circuits *breaker.Circuits
 	outcomes outcomes
+
+	slotter   store.Slotter // nil if the store keeps no slots
+	keeper    *keeper.Keeper
+	lostSlots warning.Rarely
 
 	observers []Observer
 
@@ -78,6 +83,7 @@ func New(s Store, options ...Option) *Limiter {
 		registration:  newRegistration(s),
 	}
 	l.leaser, _ = s.(store.Leaser)
+	l.slotter, l.keeper = newSlotter(l), keeper.New(l.tasks.Start, l.logLost)
 	for _, o := range options {
 		if o == nil {
 			panic("core: New: a nil option: leave it out")
@@ -124,7 +130,7 @@ func (l *Limiter) AllowN(ctx context.Context, p *Policy, key string, cost int64)
 	if cost == 0 {
 		cost = noUnits
 	}
-	if err = l.decideAlone(ctx, &Request{}, Charge{Policy: p, Key: key, Cost: cost}, &d); err != nil {
+	if err = l.decideAlone(ctx, &Request{only: onlyUnits}, Charge{Policy: p, Key: key, Cost: cost}, &d); err != nil {
 		return Decision{}, err
 	}
 	return d, nil

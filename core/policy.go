@@ -142,6 +142,8 @@ func (p *Policy) describeLog() {
 		return
 	}
 	switch {
+	case p.slots:
+		log.Layout = store.Slots
 	case p.refundable:
 		log.Layout = store.Refunded
 	case len(p.limits) == 1 && !p.costs && p.slices == 0:
@@ -150,6 +152,9 @@ func (p *Policy) describeLog() {
 		log.Layout = store.Summed
 	}
 	log.Name = fmt.Sprintf("%s:%c%s", p.name, log.Layout, shortWindow(log.Longest))
+	if p.slots {
+		log.Name = fmt.Sprintf("%s:%c", p.name, log.Layout) // a slot has its own expiry, so a change of hold keeps the name
+	}
 	if n := int64(p.slices); n > 0 {
 		log.Slice = time.Duration((log.Longest.Milliseconds()+n-1)/n) * time.Millisecond
 	}

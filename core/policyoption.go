@@ -17,6 +17,7 @@ func (l Limit) applyTo(p *Policy) { p.limits = append(p.limits, l) }
 // traits are what is set of a policy besides its name and limits. They are an
 // option too, which sets them all.
 type traits struct {
+	slots      bool // of a concurrency policy, whose one limit has the hold as its window
 	costs      bool
 	refundable bool
 	grace      time.Duration // for refunds; 0 is half the longest window
@@ -134,6 +135,9 @@ func (p *Policy) checkTraits() (option string, err error) {
 	}
 	if p.failure != "" && !p.failure.valid() {
 		return "OnStoreFailure", errors.New("no such mode: use core.FailClosed, core.FailOpen or core.FailLocal")
+	}
+	if p.slots {
+		return p.checkSlots()
 	}
 	if p.refundable {
 		most := max(p.log.Longest/2, time.Millisecond)

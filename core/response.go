@@ -52,6 +52,9 @@ func (p *Policy) buildFields() {
 			name += "-" + strconv.Itoa(i+1) // the same period in two time zones
 		}
 		items[i] = field.NewItem(name, l.Max, l.Window, p.qu())
+		if p.slots {
+			items[i] = field.NewSlots(name, l.Max)
+		}
 	}
 	p.fields = field.NewPolicy(items, p.Unit())
 }
@@ -147,6 +150,9 @@ func deniedProblem(e *LimitedError) Problem {
 		Detail:     deniedDetail(d),
 		RetryAfter: retrySeconds(d),
 	}
+	if d.waits() {
+		p.RetryAfter = 0
+	}
 	p.violated(d)
 	for i := range e.Others {
 		p.violated(&e.Others[i])
@@ -173,6 +179,10 @@ func (p Problem) Body() []byte {
 	return body
 }
 
+// waits reports whether a denial ends when another request does, so that nobody knows
+// when.
+func (d *Decision) waits() bool { return d.Policy.slots && d.Reason == ReasonLimits }
+
 // retrySeconds returns the Retry-After of a denial, at least 1.
 func retrySeconds(d *Decision) int64 { return max(1, field.Seconds(d.RetryAfter)) }
 
@@ -186,6 +196,9 @@ func deniedDetail(d *Decision) string {
 		return "this client is banned; retry in " + strconv.FormatInt(retrySeconds(d), 10) + "s"
 	}
 	l := d.Limit
+	if d.waits() {
+		return strconv.FormatInt(l.Max, 10) + " in flight; retry when one has ended"
+	}
 	unit := d.Policy.Unit()
 	if l.Max == 1 {
 		unit = strings.TrimSuffix(unit, "s")

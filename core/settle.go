@@ -25,7 +25,7 @@ func (l *Limiter) Refund(ctx context.Context, d Decision) error { return l.Settl
 // the log has not been reset. Otherwise the error is [ErrTooLate], and nothing changes.
 func (l *Limiter) Settle(ctx context.Context, d Decision, used int64) error {
 	switch {
-	case d.receipt == nil:
+	case d.receipt == nil || d.receipt.slot != nil:
 		return ErrNotRefundable
 	case used < 0 || used > store.MaxUnits:
 		return fmt.Errorf("%w: policy %s: %d units used: from 0 to %d", ErrCost, d.Policy.name, used, store.MaxUnits)

@@ -17,7 +17,7 @@ func (l *Limiter) AllowUpTo(ctx context.Context, p *Policy, key string, most int
 	if most <= 1 {
 		return l.AllowN(ctx, p, key, most) // for less than 1 an ErrCost
 	}
-	if err = l.decideAlone(ctx, &Request{}, Charge{Policy: p, Key: key, Cost: 1, most: most}, &d); err != nil {
+	if err = l.decideAlone(ctx, &Request{only: onlyUnits}, Charge{Policy: p, Key: key, Cost: 1, most: most}, &d); err != nil {
 		return Decision{}, err
 	}
 	return d, nil

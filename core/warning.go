@@ -38,6 +38,7 @@ func differences(a, b *Policy) (names []string) {
 		}
 	}
 	add(!slices.Equal(a.limits, b.limits), "limits")
+	add(a.slots != b.slots, "NewConcurrency")
 	add(a.costs != b.costs, "VariableCost")
 	add(a.refundable != b.refundable || a.grace != b.grace, "Refundable")
 	add(a.slices != b.slices, "Coarse")

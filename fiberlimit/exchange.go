@@ -19,6 +19,7 @@ var framework = adapter.Framework[*fiber.Ctx]{
 	Exchange: func(c *fiber.Ctx) adapter.Exchange { return exchange{c} },
 	Owns:     owns,
 	Watch:    watch,
+	Outlives: outlives,
 	Respond:  respond,
 	Fail:     fail,
 }

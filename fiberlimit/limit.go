@@ -22,6 +22,11 @@ import (
 // A request is counted once by each policy and key, even if it passes several limits,
 // such as after RestartRouting. The response fields of the first policies stay.
 //
+// A policy of [core.NewConcurrency] gives the request a slot before the handler runs, and
+// frees the slot when the handler has returned, failed or panicked. The body of a stream
+// is written after the handler, so the slot is then free when the body is closed. With
+// [StreamWriter] it is free when the writer returns.
+//
 // Responses to requests that are not passed on have Cache-Control: no-store, whichever
 // code writes them, so that no cache stores them. New removes the fields of a resource
 // that middleware outside has set, such as ETag.

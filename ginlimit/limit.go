@@ -24,6 +24,9 @@ import (
 // fields of the first policies stay. A request with a header of its own, as Clone makes
 // it, is another request, and is counted as one.
 //
+// A policy of [core.NewConcurrency] gives the request a slot before the handler runs, and
+// frees the slot when the handler has returned, failed or panicked.
+//
 // Responses to requests that are not passed on have Cache-Control: no-store, whichever
 // code writes them, so that no cache stores them. New removes the fields of a resource
 // that middleware outside has set, such as ETag.

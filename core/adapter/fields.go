@@ -77,14 +77,15 @@ func visible(decisions []core.Decision) []core.Decision {
 }
 
 // byUnit returns the first decision on each unit, and the state of the limit that binds
-// among all on that unit.
+// among all on that unit. It leaves out concurrency policies, since nobody knows when a
+// request in flight ends.
 func byUnit(decisions []core.Decision) iter.Seq2[*core.Decision, core.LimitState] {
 	unit := func(d *core.Decision) string { return d.Policy.Fields().ByUnit[0] }
 	return func(yield func(*core.Decision, core.LimitState) bool) {
 		for i := range decisions {
 			first := &decisions[i]
-			same := func(d core.Decision) bool { return unit(&d) == unit(first) }
-			if slices.ContainsFunc(decisions[:i], same) {
+			same := func(d core.Decision) bool { return !d.Policy.Concurrency() && unit(&d) == unit(first) }
+			if first.Policy.Concurrency() || slices.ContainsFunc(decisions[:i], same) {
 				continue
 			}
 			if !yield(first, bindingOf(decisions[i:], same)) {
@@ -118,7 +119,7 @@ func appendStates(b []byte, d *core.Decision, seen map[string]bool, retryAfter i
 		b = field.AppendName(b, items[i].Name, seen)
 		b = append(b, ";r="...)
 		b = strconv.AppendInt(b, s.Remaining, 10)
-		if t := field.Seconds(s.Reset); retryAfter == 0 || t <= retryAfter {
+		if t := field.Seconds(s.Reset); !d.Policy.Concurrency() && (retryAfter == 0 || t <= retryAfter) {
 			b = append(b, ";t="...)
 			b = strconv.AppendInt(b, t, 10)
 		}

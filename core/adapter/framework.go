@@ -39,6 +39,11 @@ type Framework[C any] struct {
 	// in limits that need to know the status.
 	Watch func(c C) Response
 
+	// Outlives arranges that release is called when the response has ended, if the
+	// response can outlast the handlers, and reports whether it does. It is nil for a
+	// framework whose responses end with their handlers.
+	Outlives func(c C, release func()) bool
+
 	// Respond responds to the request with a status and a body.
 	Respond func(c C, status int, contentType string, body []byte) error
 

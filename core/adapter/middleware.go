@@ -94,6 +94,10 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 		denied := core.Denied(decisions)
 		record.newest = int32(newest(decisions, denied)) //nolint:gosec // as many as a limit has policies
 		record.noteResult()
+		if h := heldBy(decisions); h != nil {
+			record.makeSpecial().held = []*held{h}
+			defer m.releaseAfter(c, h)
+		}
 		record = outer.with(m.limiter, record)
 		x.SetRecord(record)
 		defer x.Leave()

@@ -184,6 +184,8 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"SettleAndRefund", checkSettleAndRefund, ""},
 		{"SettleByHandler", checkSettleByHandler, ""},
 		{"SettleSlow", checkSettleSlow, ""},
+		{"Slots", checkSlots, ""},
+		{"SlotEndings", checkSlotEndings, ""},
 		{"RuleBlock", checkBlock, ""},
 		{"RuleBan", checkBan, ""},
 		{"RuleExempt", checkExempt, ""},

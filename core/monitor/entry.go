@@ -47,7 +47,7 @@ type Down struct {
 // Traits are the properties of a policy.
 type Traits struct {
 	Limits     []core.Limit `json:"limits"`
-	Layout     string       `json:"layout"` // "counted", "summed", "refunded" or "calendar"
+	Layout     string       `json:"layout"` // "counted", "summed", "refunded", "calendar" or "slots"
 	Shadow     bool         `json:"shadow"`
 	Off        bool         `json:"off,omitempty"`        // switched off by a rule
 	Failure    string       `json:"failure"`              // of [core.Limiter.FailureMode]; "default" if the recorder follows no limiter
@@ -57,6 +57,10 @@ type Traits struct {
 	Lease      int64        `json:"lease,omitempty"`      // milliseconds; see [core.Lease]
 	Unit       string       `json:"unit,omitempty"`       // of [core.Unit]; "" for requests, or for units of no name
 }
+
+// layoutSlots is the layout of a concurrency policy, whose one limit has the hold as its
+// window.
+const layoutSlots = "slots"
 
 // traitsOf returns the traits of a policy, by the limiter if there is one.
 func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
@@ -72,6 +76,8 @@ func traitsOf(p *core.Policy, limiter *core.Limiter) Traits {
 		t.Layout = "refunded"
 	case store.Calendar:
 		t.Layout = "calendar"
+	case store.Slots:
+		t.Layout = layoutSlots
 	}
 	t.Refundable, t.Lease = p.Log().Grace.Milliseconds(), p.Log().Lease.Milliseconds()
 	t.Unit = unitOf(p)
@@ -120,6 +126,9 @@ func (t Traits) Policy(name string) (*core.Policy, error) {
 	}
 	if t.Unit != "" {
 		options = append(options, core.Unit(t.Unit))
+	}
+	if t.Layout == layoutSlots && len(t.Limits) == 1 {
+		return core.ParseConcurrency(name, t.Limits[0].Max, t.Limits[0].Window, options[1:]...)
 	}
 	return core.ParsePolicy(name, nil, options...)
 }

@@ -24,6 +24,7 @@ type shownKey struct {
 	Entries    []shownEntry `json:"entries"`
 	Lease      int64        `json:"lease,omitempty"` // milliseconds: an entry has the units of several requests
 	Unit       string       `json:"unit,omitempty"`  // of the policy; see [Traits]
+	Slots      bool         `json:"slots,omitempty"` // the policy limits requests in flight, and an entry is the last renewal of a slot
 	Rules      []Rule       `json:"rules"`
 	Networks   bool         `json:"networks"` // there are rules on networks, and the key does not show its network
 	Lately     foundKey     `json:"lately"`
@@ -125,7 +126,7 @@ func (h *Handler) inspect(ctx context.Context, p *core.Policy, key string) (*sho
 	now := h.now(ctx)
 	shown := &shownKey{
 		Policy: d.Policy.Name(), Key: d.Key, Name: h.keyName(d.Policy.Name(), d.Key), Allowed: usage.Allowed,
-		RetryAfter: usage.RetryAfter.Milliseconds(), Entries: []shownEntry{}, Lease: d.Policy.Log().Lease.Milliseconds(), Unit: unitOf(d.Policy), Rules: []Rule{}, Now: h.clock().now().UnixMilli(),
+		RetryAfter: usage.RetryAfter.Milliseconds(), Entries: []shownEntry{}, Lease: d.Policy.Log().Lease.Milliseconds(), Unit: unitOf(d.Policy), Slots: d.Policy.Concurrency(), Rules: []Rule{}, Now: h.clock().now().UnixMilli(),
 	}
 	for i, l := range d.Policy.Limits() {
 		u, onLog := usage.Limits[i], d.Policy.Log().Limits[i]

@@ -107,6 +107,8 @@ func TestTraits(t *testing.T) {
 		core.NewPolicy("odd", core.Per(5, 7*time.Millisecond), core.Coarse(5)),
 		core.NewPolicy("leased", core.PerMinute(500), core.Lease(time.Second)),
 		core.NewPolicy("tokens", core.PerMinute(500), core.VariableCost(), core.Unit("tokens")),
+		core.NewConcurrency("slots", 5, 30*time.Second),
+		core.NewConcurrency("shadow-slots", 5, 30*time.Second, core.Shadow()),
 	} {
 		back, err := traitsOf(p, nil).Policy(p.Name())
 		if err != nil {
@@ -114,7 +116,7 @@ func TestTraits(t *testing.T) {
 			continue
 		}
 		if back.Log().Name != p.Log().Name || fmt.Sprint(back.Limits()) != fmt.Sprint(p.Limits()) || back.Log().Slice != p.Log().Slice ||
-			back.Log().Shadow != p.Log().Shadow || back.Log().VariableCost != p.Log().VariableCost || back.Log().Grace != p.Log().Grace || back.Unit() != p.Unit() {
+			back.Log().Shadow != p.Log().Shadow || back.Log().VariableCost != p.Log().VariableCost || back.Log().Grace != p.Log().Grace || back.Unit() != p.Unit() || back.Concurrency() != p.Concurrency() {
 			t.Errorf("%s came back as %s, slices of %v", p.Log().Name, back.Log().Name, back.Log().Slice)
 		}
 	}

@@ -51,6 +51,10 @@ func named(name string, lists ...[]*core.Policy) *core.Policy {
 func describe(p *core.Policy) string {
 	var parts []string
 	for _, l := range p.Limits() {
+		if p.Concurrency() {
+			parts = append(parts, fmt.Sprintf("%d in flight, hold %v", l.Max, l.Window))
+			continue
+		}
 		parts = append(parts, l.String())
 	}
 	if p.Log().Shadow {

@@ -22,10 +22,13 @@
 //	    slices: 64             # logs of at most 65 entries; 0 is an entry for each request
 //	  quota:
 //	    limits: 1000000/month(15)@Europe/Berlin # months that begin on the 15th
+//	  uploads:
+//	    concurrency: {max: 5, hold: 30s} # requests in flight, in place of limits
 //
 // Limits are written as [core.ParseLimit] reads them. The settings are documented at
 // [core.Shadow] and [core.Enforce], [core.FieldName], [core.Unit], [core.OnStoreFailure],
-// [core.VariableCost], [core.Refundable], [core.Coarse] and [core.Lease].
+// [core.VariableCost], [core.Refundable], [core.Coarse], [core.Lease] and
+// [core.NewConcurrency].
 //
 // # Policies of the program
 //

@@ -44,7 +44,7 @@ func TestWrongFile(t *testing.T) {
 		{"two for one window", "policies:\n  stocks: [1/s, 2/s]\n", `p.yaml:2: policy "stocks" has two limits for one window`},
 		{"nine limits", "policies:\n  stocks: [1/1s, 1/2s, 1/3s, 1/4s, 1/5s, 1/6s, 1/7s, 1/8s, 1/9s]\n", `p.yaml:2: policy "stocks" has 9 limits: use at most 8.`},
 		{"no limit", "policies:\n  stocks: []\n", `p.yaml:2: policy "stocks" has no limit: add one, such as 100/minute.`},
-		{"null", "policies:\n  stocks:\n", `p.yaml:2: stocks: write a limit such as 100/minute, a list of them, or settings: limits, shadow, `},
+		{"null", "policies:\n  stocks:\n", `p.yaml:2: stocks: write a limit such as 100/minute, a list of them, or settings: limits, concurrency, shadow, `},
 		{"nested list", "policies:\n  stocks: [[5/s]]\n", `p.yaml:2: stocks: write a limit such as 100/minute`},
 		{"null in a list", "policies:\n  stocks: [5/s, ~]\n", `p.yaml:2: stocks: write a limit such as 100/minute`},
 		{"block text", "policies:\n  stocks: |\n    1/s\n", `p.yaml:2: stocks: write a limit such as 100/minute`},
@@ -117,7 +117,7 @@ func TestLineOfErrors(t *testing.T) {
 
 func TestWrongSettings(t *testing.T) {
 	check(t, []wrongFile{
-		{"mapping", "policies:\n  stocks:\n    limit: 5/s\n", `p.yaml:3: stocks: unknown setting "limit": the settings are limits, shadow, header, unit, failure, cost, refund, slices, lease.`},
+		{"mapping", "policies:\n  stocks:\n    limit: 5/s\n", `p.yaml:3: stocks: unknown setting "limit": the settings are limits, concurrency, shadow, header, unit, failure, cost, refund, slices, lease.`},
 		{"merge", "policies:\n  stocks:\n    <<: {shadow: true}\n", `p.yaml:3: stocks: unknown setting "<<"`},
 		{"twice", "policies:\n  stocks:\n    shadow: true\n    limits: 1/s\n    shadow: true\n", `p.yaml:5: stocks: "shadow" is set twice, first in line 3: keep one.`},
 		{"limit", "policies:\n  search:\n    shadow: true\n    limits:\n      - 20/fortnight\n", `p.yaml:5: search: "20/fortnight": unknown unit, use s, m, h, d or a Go duration.`},

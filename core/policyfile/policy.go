@@ -36,6 +36,8 @@ type change struct {
 
 	options   []core.PolicyOption
 	hasLimits bool
+	hasWindow bool           // some of them are in a window
+	slots     *core.Limit    // of a concurrency policy, with the hold as its window
 	lines     map[string]int // of the settings
 }
 
@@ -60,7 +62,7 @@ func (c *change) limits(p pair, advice string) error {
 			return c.wrong(line(n), "%v", err)
 		}
 		c.options = append(c.options, l)
-		c.hasLimits = true
+		c.hasLimits, c.hasWindow = true, true
 	}
 	if !c.hasLimits {
 		return c.noLimit(p.line)
@@ -84,11 +86,18 @@ func (c *change) noLimit(line int) error {
 
 // policy returns the changed policy.
 func (c *change) policy() (p *core.Policy, err error) {
+	if err := c.mixed(); err != nil {
+		return nil, err
+	}
 	switch {
+	case c.known != nil && c.slots != nil:
+		p, err = c.known.With(append(c.options, *c.slots)...)
 	case c.known != nil:
 		p, err = c.known.With(c.options...)
 	case !c.hasLimits:
 		return nil, c.noLimit(c.line)
+	case c.slots != nil:
+		p, err = core.ParseConcurrency(c.name, c.slots.Max, c.slots.Window, c.options...)
 	default:
 		p, err = core.ParsePolicy(c.name, nil, c.options...)
 	}
@@ -99,7 +108,7 @@ func (c *change) policy() (p *core.Policy, err error) {
 }
 
 // settingOf maps an option of core to the setting in the file.
-var settingOf = map[string]string{"FieldName": "header", "Unit": "unit", "Refundable": "refund", "Coarse": "slices", "Lease": "lease"}
+var settingOf = map[string]string{"FieldName": "header", "Unit": "unit", "Refundable": "refund", "Coarse": "slices", "Lease": "lease", "VariableCost": "cost"}
 
 // translate rewrites an error of core in the words of the file.
 func (c *change) translate(err error) error {

@@ -142,7 +142,7 @@ func TestDocumentation(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "stocks: 500/minute; search: 20/second, 200/minute; " +
-		"tokens: 10000/minute, shadow, header llm, unit tokens, failure open, cost, refund 10s; gateway: 100000/minute, lease 1s; downloads: 1000000/day, slices of 22m30s; quota: 1000000/month(15)@Europe/Berlin"
+		"tokens: 10000/minute, shadow, header llm, unit tokens, failure open, cost, refund 10s; gateway: 100000/minute, lease 1s; downloads: 1000000/day, slices of 22m30s; quota: 1000000/month(15)@Europe/Berlin; uploads: 5 in flight, hold 30s"
 	if got := show(policies); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

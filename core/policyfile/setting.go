@@ -9,7 +9,7 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-const settingNames = "limits, shadow, header, unit, failure, cost, refund, slices, lease"
+const settingNames = "limits, concurrency, shadow, header, unit, failure, cost, refund, slices, lease"
 
 // settings sets the settings of a policy in the long form.
 func (c *change) settings(mapping *ast.MappingNode) error {
@@ -31,6 +31,8 @@ func (c *change) setting(p pair) error {
 	switch p.key {
 	case "limits":
 		return c.limits(p, "limits: write a limit such as 100/minute, or a list of them")
+	case "concurrency":
+		return c.concurrency(p)
 	case "shadow":
 		on, err := c.toggle(p)
 		if on {

@@ -75,6 +75,25 @@ func everything(t *testing.T, s *Store) {
 			t.Errorf("%s: entries %v, %v", p.Policy, entries, err)
 		}
 	}
+	slots := core.NewConcurrency("slots", 2, time.Minute).Log()
+	must(t, s.Reset(ctx, slots, "k"))
+	for _, token := range []string{"a", "b", "c", "a"} {
+		if _, err := s.TakeAll(ctx, []store.Charge{{Log: slots, Key: "k", Cost: 1, Token: token}}); err != nil {
+			t.Error(err)
+		}
+	}
+	slot := []store.Charge{{Log: slots, Key: "k", Token: "a"}}
+	for range 2 { // the second may find that the first has changed nothing
+		if err := s.RenewSlots(ctx, slot)[0]; err != nil {
+			t.Error(err)
+		}
+	}
+	if entries, err := s.Entries(ctx, slots, "k", 10); err != nil || len(entries) != 2 {
+		t.Errorf("slots: entries %v, %v", entries, err)
+	}
+	if err := s.ReleaseSlots(ctx, slot)[0]; err != nil {
+		t.Error(err)
+	}
 	after := newLog("changed", core.PerHour(1000), core.Refundable(0)).After(countedLog, summedLog, refundedLog, coarseLog)
 	take(t, s, after, "k")
 	for range 2 { // the second finds the first one's logs
@@ -82,7 +101,7 @@ func everything(t *testing.T, s *Store) {
 			t.Error(err)
 		}
 	}
-	asks := []store.Charge{{Log: countedLog, Key: "k", Cost: 1}, {Log: refundedLog, Key: "k2", Cost: 1}, {Log: coarseLog, Key: "k", Cost: 1}}
+	asks := []store.Charge{{Log: countedLog, Key: "k", Cost: 1}, {Log: refundedLog, Key: "k2", Cost: 1}, {Log: coarseLog, Key: "k", Cost: 1}, {Log: slots, Key: "k", Cost: 1, Token: "d"}}
 	if _, err := s.TakeAll(ctx, asks); err != nil {
 		t.Error(err)
 	}

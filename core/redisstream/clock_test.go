@@ -28,8 +28,9 @@ type clockHook struct {
 
 func newClockHook(clock *storetest.Clock) clockHook {
 	h := clockHook{clock: clock, scripts: make(map[string]*script)}
-	for _, sc := range []*script{counted, summed, refunded, calendar, together, many, changed, togetherChanged, manyChanged} {
-		h.scripts[sc.sha.(string)] = newScript(clockSource + strings.TrimPrefix(sc.source, "#!lua\n"))
+	for _, sc := range []*script{counted, summed, refunded, calendar, slotScript, renewScript, together, many, changed, togetherChanged, manyChanged} {
+		_, source, _ := strings.Cut(sc.source, "\n") // without the first line
+		h.scripts[sc.sha.(string)] = newScript(clockSource + source)
 	}
 	return h
 }

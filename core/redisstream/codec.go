@@ -24,6 +24,7 @@ type charge struct {
 	key    string
 	log    string // the log's key in Redis
 	cost   int64
+	token  string // of the slot to take
 
 	// For a log with calendar limits:
 	clock *ruleClock // what is known of the time of the store's servers
@@ -103,20 +104,23 @@ func appendArgs(args []any, c *charge) []any {
 	case p.Layout == store.Calendar:
 		return appendCalendarArgs(args, c)
 	case len(p.Earlier) == 0:
-		return appendLayoutArgs(args, p, c.cost)
+		return appendLayoutArgs(args, c)
 	}
 	args = append(args, string(p.Layout), len(p.Earlier))
 	for _, e := range p.Earlier {
 		args = append(args, string(e.Layout), e.Longest.Milliseconds(), e.Lease.Milliseconds())
 	}
 	const pair = 2 // of the first earlier log
-	return append(appendLayoutArgs(args, p, c.cost), pair)
+	return append(appendLayoutArgs(args, c), pair)
 }
 
 // appendLayoutArgs appends the arguments of the layout's script after the first. For
 // a counted log, cost is the number of requests that are decided at once.
-func appendLayoutArgs(args []any, p *store.Log, cost int64) []any {
+func appendLayoutArgs(args []any, c *charge) []any {
+	p, cost := c.policy, c.cost
 	switch p.Layout {
+	case store.Slots:
+		args = append(args, c.token)
 	case store.Counted:
 		args = append(args, cost)
 	case store.Refunded:

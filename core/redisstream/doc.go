@@ -99,10 +99,15 @@
 // key is busy, despite trimming. The store warns of this when the user may read the
 // configuration (config|get).
 //
+// Slots of concurrency limits are sorted sets in the place of logs. A process renews its
+// slots in one call a server, in a Cluster one a hash slot, three to six times in a hold.
+// They are live by the server's clock. If that jumps ahead by more than the hold, slots end
+// early and others can take their places; the limiter logs that once a minute.
+//
 // An ACL user needs the keys streamlimit:* and the commands evalsha, eval, unlink,
 // ping, info, time, xtrim, xlen, xadd, xdel, xrange, xrevrange, copy, rename,
-// pexpire, hget, hmget, hgetall, hset, hlen, hdel, zadd, zcard, zrem and
-// zrangebyscore. With [WithPrefix] the keys start with that prefix instead. Some
+// pexpire, hget, hmget, hgetall, hset, hlen, hdel, zadd, zcard, zrem,
+// zrangebyscore, zcount, zscore, zremrangebyrank and zrevrangebyscore. With [WithPrefix] the keys start with that prefix instead. Some
 // clients need more:
 //
 //   - select, for a database other than 0;

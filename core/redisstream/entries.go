@@ -19,6 +19,9 @@ var entriesSource string
 
 // Entries implements [store.Store].
 func (s *Store) Entries(ctx context.Context, p *store.Log, key string, most int) ([]store.Entry, error) {
+	if p.Layout == store.Slots {
+		return s.listSlots(ctx, p, key, most)
+	}
 	log := s.logKey(p, key)
 	cmd := redis.NewStringSliceCmd(ctx, "eval", entriesSource, 1, log, most)
 	if err := s.plain(ctx, log, cmd); err != nil {

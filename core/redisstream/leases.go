@@ -389,7 +389,7 @@ func (s *Store) takeRest(ctx context.Context, rest []store.Charge) ([]store.Usag
 	if len(rest) > 1 {
 		return s.TakeAll(ctx, rest)
 	}
-	u, err := s.Take(ctx, rest[0].Log, rest[0].Key, rest[0].Cost)
+	u, err := s.takeOne(ctx, rest[0])
 	return []store.Usage{u}, err
 }
 

@@ -9,7 +9,7 @@
 -- Reply: those of the scripts, one after the other, each behind its length; of one
 -- that fails, 0 alone.
 
-local layouts = {c = counted, s = summed, r = refunded, p = calendar}
+local layouts = {c = counted, s = summed, r = refunded, p = calendar, i = slots}
 
 local all, size, at, n = {}, 0, 1, 0
 while at <= #ARGV do

@@ -31,6 +31,12 @@ var calendarSource string
 //go:embed earlier.lua
 var earlierSource string
 
+//go:embed slots.lua
+var slotsSource string
+
+//go:embed renew.lua
+var renewSource string
+
 //go:embed together.lua
 var togetherSource string
 
@@ -57,6 +63,8 @@ var (
 	changeRules = newScript(withPrelude(rulesSource))
 	deleteRules = newScript(replaceOnce(withPrelude(rulesSource), shebang, "#!lua flags=allow-oom\n")) // which frees memory
 	readRules   = newScript(ruleChangesSource)
+	slotScript  = newScript(withPrelude(slotsSource))
+	renewScript = newScript(renewSource)
 
 	// These two are their own source with those that they build on.
 	together = newScript(shebang + preludeSource + functions + togetherSource)
@@ -73,14 +81,15 @@ var earlierFunction = "local keys = KEYS\n" + function("earlier", earlierSource)
 
 // withEarlier returns a script for several logs with earlier.lua among the layouts.
 func withEarlier(source string) string {
-	return replaceOnce(source, "p = calendar}", "p = calendar, "+earlierLetter+" = earlier}")
+	return replaceOnce(source, "i = slots}", "i = slots, "+earlierLetter+" = earlier}")
 }
 
 // earlierLetter stands for earlier.lua where the others' are those of layouts.
 const earlierLetter = "e"
 
 // functions are the scripts of the layouts as functions.
-var functions = function("counted", countedSource) + function("summed", summedSource) + function("refunded", refundedSource) + function("calendar", calendarSource)
+var functions = function("counted", countedSource) + function("summed", summedSource) + function("refunded", refundedSource) +
+	function("calendar", calendarSource) + function("slots", slotsSource)
 
 // shebang begins a script. Without it a server that is out of memory would let
 // the script write.
@@ -124,6 +133,8 @@ func scriptOf(p *store.Log) *script {
 	switch {
 	case len(p.Earlier) > 0:
 		return changed
+	case p.Layout == store.Slots:
+		return slotScript
 	case p.Layout == store.Counted:
 		return counted
 	case p.Layout == store.Refunded:

@@ -18,6 +18,10 @@ func (s *Store) TakeAll(ctx context.Context, asks []store.Charge) ([]store.Usage
 	if slices.ContainsFunc(asks, func(a store.Charge) bool { return hasLeases(a.Log) }) {
 		return s.takeAllLeased(ctx, asks)
 	}
+	if len(asks) == 1 {
+		u, err := s.takeOne(ctx, asks[0])
+		return []store.Usage{u}, err
+	}
 	charges := s.charges(asks)
 	by := time.Now().Add(s.patience())
 	topology := s.batcher.topology
@@ -46,7 +50,7 @@ func (s *Store) TakeAll(ctx context.Context, asks []store.Charge) ([]store.Usage
 		}
 	}
 	for _, a := range asks {
-		if !returnable(a.Log) {
+		if a.Log.Layout != store.Slots && !returnable(a.Log) {
 			return nil, fmt.Errorf("%w: policy %s", store.ErrCrossSlot, a.Log.Policy)
 		}
 	}
@@ -57,6 +61,7 @@ func (s *Store) charges(asks []store.Charge) []charge {
 	charges := make([]charge, len(asks))
 	for i, a := range asks {
 		charges[i] = s.charge(a.Log, a.Key, a.Cost)
+		charges[i].token = a.Token
 	}
 	return charges
 }
@@ -99,7 +104,7 @@ func (s *Store) takeApart(caller context.Context, asks []store.Charge) ([]store.
 	defer cancel()
 	usages := make([]store.Usage, len(asks))
 	for i, a := range asks {
-		u, err := s.Take(ctx, a.Log, a.Key, a.Cost)
+		u, err := s.takeOne(ctx, a)
 		usages[i] = u
 		if err == nil && (u.Allowed || a.Log.Shadow) {
 			continue
@@ -129,6 +134,14 @@ func (s *Store) takeApart(caller context.Context, asks []store.Charge) ([]store.
 	return usages, nil
 }
 
+// takeOne takes from one log, or one slot.
+func (s *Store) takeOne(ctx context.Context, a store.Charge) (store.Usage, error) {
+	if a.Log.Layout == store.Slots {
+		return s.takeSlot(ctx, a)
+	}
+	return s.Take(ctx, a.Log, a.Key, a.Cost)
+}
+
 // giveBack gives back what was taken in vain, whether the caller still waits or
 // not. It sends what the logs have then, which need not be received.
 func (s *Store) giveBack(asks []store.Charge, usages []store.Usage) <-chan []store.Usage {
@@ -138,7 +151,16 @@ func (s *Store) giveBack(asks []store.Charge, usages []store.Usage) <-chan []sto
 		ctx, cancel := context.WithTimeout(context.Background(), s.patience())
 		defer cancel()
 		for i, a := range asks {
-			if !returnable(a.Log) || !usages[i].Allowed {
+			if !usages[i].Allowed {
+				continue
+			}
+			if a.Log.Layout == store.Slots {
+				if s.releaseSlot(ctx, a) == nil {
+					usages[i] = without(usages[i], a)
+				}
+				continue
+			}
+			if !returnable(a.Log) {
 				continue
 			}
 			if s.Settle(ctx, a.Log, a.Key, usages[i].Entry, -a.Cost) == nil {

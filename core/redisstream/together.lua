@@ -1,6 +1,6 @@
 -- A decision on several logs, all or nothing. The prelude and the scripts of the
 -- layouts stand before this, each of these as a function of KEYS and ARGV: counted,
--- summed, refunded, calendar.
+-- summed, refunded, calendar, slots.
 --
 -- KEYS[1], KEYS[2]  the first log and its scratch key; KEYS[3] and KEYS[4] are
 --                   those of the second, and so on. All are in one hash slot
@@ -12,7 +12,7 @@
 -- Reply: those of the scripts, one after the other, each behind its length. Units
 -- are taken if all logs that can hold up the request have room.
 
-local layouts = {c = counted, s = summed, r = refunded, p = calendar}
+local layouts = {c = counted, s = summed, r = refunded, p = calendar, i = slots}
 
 -- All logs have room at the same time, or not.
 clock()

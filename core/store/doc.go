@@ -4,7 +4,7 @@
 // A [Store] keeps the logs of admitted requests, and decides by them. It also keeps the
 // rules that all processes share, as text that it does not read. The optional
 // interfaces say what else a store can do: [Sharder], [Reporter], [Registrar],
-// [Bounded], [Partial] and [Leaser]. A store implements only the interfaces that apply
+// [Bounded], [Partial], [Leaser] and [Slotter]. A store implements only the interfaces that apply
 // to it. Later versions may add optional interfaces, and fields to [Log], [Charge] and
 // [Usage]. They do not add methods to [Store].
 //

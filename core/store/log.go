@@ -35,6 +35,8 @@ const (
 	// Calendar logs carry a running total of cost, what was given back, and the units
 	// used in each calendar period.
 	Calendar Layout = 'p'
+	// Slots are no log but the requests in flight: see [Slotter].
+	Slots Layout = 'i'
 )
 
 // Limit admits at most Max units in any interval of length Window, or in each calendar
@@ -129,9 +131,12 @@ type Log struct {
 // than the largest Max in force. A longer window is exact from one window after the
 // change on.
 func (l *Log) After(earlier ...*Log) *Log {
+	if l.Layout == Slots {
+		return l // requests in flight and units in a window do not add up
+	}
 	var logs []*Log
 	for _, e := range earlier {
-		if e.Name != l.Name && !slices.ContainsFunc(logs, e.SameName) {
+		if e.Layout != Slots && e.Name != l.Name && !slices.ContainsFunc(logs, e.SameName) {
 			logs = append(logs, e)
 		}
 	}

@@ -10,6 +10,8 @@ type Charge struct {
 	Log  *Log
 	Key  string
 	Cost int64 // units, at least 1
+
+	Token string // of the slot, for a log of [Slots]: see [Slotter]
 }
 
 // Usage is the state of a log as a store found it. It includes the request's own cost

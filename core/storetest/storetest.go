@@ -62,6 +62,7 @@ func Run(t *testing.T, h Harness) {
 	t.Run("Together", h.together)
 	t.Run("Leases", h.leases)
 	t.Run("UpTo", h.upTo)
+	t.Run("Slots", h.slots)
 	t.Run("Entries", h.entries)
 	t.Run("Rules", h.rules)
 	t.Run("RulesFollowed", h.rulesFollowed)

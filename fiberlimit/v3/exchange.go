@@ -20,6 +20,7 @@ var framework = adapter.Framework[fiber.Ctx]{
 	Owns:      owns,
 	Malformed: malformed,
 	Watch:     watch,
+	Outlives:  outlives,
 	Respond:   respond,
 	Fail:      fail,
 }

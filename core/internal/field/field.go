@@ -39,6 +39,11 @@ func NewItem(name string, most int64, window time.Duration, units string) Item {
 	return Item{Name: name, Quota: quota}
 }
 
+// NewSlots returns the item of a limit on requests in flight, which has no window.
+func NewSlots(name string, most int64) Item {
+	return Item{Name: name, Quota: ";q=" + strconv.FormatInt(most, 10) + `;qu="concurrent-requests"`}
+}
+
 // NewPolicy returns the constant part of the fields for a policy with the items and the
 // unit.
 func NewPolicy(items []Item, unit string) Policy {

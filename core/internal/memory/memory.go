@@ -45,6 +45,7 @@ func New(maxKeys int, clock func() time.Time) *Store {
 	m.keys.most = int64(maxKeys)
 	for i := range m.shards {
 		m.shards[i].logs = make(map[logID]*keyLog)
+		m.shards[i].slots = make(map[logID]*slots)
 		m.shards[i].queues = make(map[int64]*expiryQueue)
 		m.shards[i].keys = &m.keys
 	}
@@ -117,6 +118,14 @@ func (m *Store) takeAll(charges []store.Charge) (_ []store.Usage, ok bool) {
 	missing := int64(0)
 	for i, a := range charges {
 		id := logID{log: a.Log.Name, key: a.Key}
+		if a.Log.Layout == store.Slots {
+			fresh := m.shard(id).lookSlots(a.Log, id, a.Token, clock, &usages[i])
+			taken = taken && (usages[i].Allowed || a.Log.Shadow)
+			if usages[i].Allowed && fresh {
+				missing++
+			}
+			continue
+		}
 		logs[i] = m.shard(id).look(a.Log, id, a.Cost, clock, &usages[i])
 		taken = taken && (usages[i].Allowed || a.Log.Shadow)
 		if usages[i].Allowed && logs[i] == nil {
@@ -133,6 +142,10 @@ func (m *Store) takeAll(charges []store.Charge) (_ []store.Usage, ok bool) {
 		if usages[i].Allowed {
 			id := logID{log: a.Log.Name, key: a.Key}
 			s := m.shard(id)
+			if a.Log.Layout == store.Slots {
+				s.takeSlot(a.Log, id, a.Token, clock, &usages[i])
+				continue
+			}
 			if logs[i] == nil {
 				logs[i] = s.create(a.Log, id)
 			}
@@ -171,7 +184,11 @@ func (m *Store) Peek(ctx context.Context, p *store.Log, key string, cost int64) 
 	s := m.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.look(p, id, cost, m.now(), &u)
+	if p.Layout == store.Slots {
+		s.lookSlots(p, id, "", m.now(), &u)
+	} else {
+		s.look(p, id, cost, m.now(), &u)
+	}
 	return u, nil
 }
 
@@ -205,6 +222,9 @@ func (m *Store) Entries(ctx context.Context, p *store.Log, key string, most int)
 	s := m.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if p.Layout == store.Slots {
+		return s.listSlots(p, id, most, m.now()), nil
+	}
 	log := s.logs[id]
 	if log == nil {
 		return nil, nil
@@ -227,6 +247,7 @@ func (m *Store) Reset(ctx context.Context, p *store.Log, key string) error {
 	if log := s.logs[id]; log != nil {
 		s.forget(log)
 	}
+	s.forgetSlots(id)
 	return nil
 }
 

@@ -18,7 +18,8 @@ type shard struct {
 	keys   *quota // of all shards together
 	logs   map[logID]*keyLog
 	queues map[int64]*expiryQueue // by window, in milliseconds
-	_      [32]byte               // keeps shards on cache lines of their own
+	slots  map[logID]*slots
+	_      [24]byte // keeps shards on cache lines of their own
 }
 
 // quota counts the keys of all shards together. It is never above most, not even for a
@@ -158,6 +159,7 @@ func (s *shard) forgetExpired(clock func() int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := clock()
+	s.expireSlots(now)
 	for window, q := range s.queues {
 		for q.front != nil && q.front.expires() <= now {
 			s.forget(q.front)

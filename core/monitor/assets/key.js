@@ -86,10 +86,10 @@ export function keyPage(parent, serverNow) {
 
     const limits = new Keeper(bars, (l) => l.limit, (l) => {
       const fill = el('div', { class: 'fill' });
-      const meter = el('div', { class: 'meter', role: 'meter', 'aria-valuemin': 0, 'aria-label': `used of ${l.limit}` }, fill);
+      const meter = el('div', { class: 'meter', role: 'meter', 'aria-valuemin': 0, 'aria-label': `used of ${shown.slots ? 'the slots' : l.limit}` }, fill);
       const used = el('b');
       const next = el('span', { class: 'next' });
-      const element = el('div', { class: 'usage' }, el('p', {}, el('span', { class: 'tag limit' }, l.limit), used, next), meter);
+      const element = el('div', { class: 'usage' }, el('p', {}, el('span', { class: 'tag limit' }, shown.slots ? `${l.max} in flight` : l.limit), used, next), meter);
       const update = (now) => {
         const share = Math.min(1, now.used / now.max);
         fill.style.width = `${share * 100}%`;
@@ -97,11 +97,12 @@ export function keyPage(parent, serverNow) {
         meter.setAttribute('aria-valuemax', now.max);
         meter.setAttribute('aria-valuenow', now.used);
         meter.setAttribute('aria-valuetext', `${now.used} of ${now.max}`);
-        setText(used, `${number(now.used)} of ${number(now.max)} used${now.since ? ` since ${moment(now.since)}` : ''}`);
+        setText(used, `${number(now.used)} of ${number(now.max)} ${shown.slots ? 'in flight' : 'used'}${now.since ? ` since ${moment(now.since)}` : ''}`);
         const left = now.freeIn - (serverNow() - readAt);
         const room = now.max - now.used;
         if (deciding()) setText(next, 'not used: a rule decides');
         else if (room > 0) setText(next, `${number(room)} free${left > 0 ? `, more in ${duration(left)}` : ''}`);
+        else if (shown.slots) setText(next, 'a slot is free when a request ends');
         else setText(next, left > 0 ? `next slot in ${duration(left)}` : 'a slot is free');
       };
       return { element, update };
@@ -109,7 +110,7 @@ export function keyPage(parent, serverNow) {
 
     function showVerdict() {
       const wait = shown.retryAfter - (serverNow() - readAt);
-      const fits = shown.allowed || wait <= 0;
+      const fits = shown.allowed || (!shown.slots && wait <= 0);
       const rule = deciding();
       const refused = rule?.kind === 'block' || rule?.kind === 'ban';
       const words = rulesNow().filter((r) => r.kind !== 'switch' || r === switchNow()).map((r) => {
@@ -118,7 +119,7 @@ export function keyPage(parent, serverNow) {
       });
       if (refused) words.push('every request is denied');
       else if (rule) words.push('every request passes, uncounted');
-      else words.push(shown.allowed ? 'a request would be allowed now' : wait > 0 ? `denied, the next request fits in ${duration(wait)}` : 'the next request fits now');
+      else words.push(shown.allowed ? 'a request would be allowed now' : shown.slots ? 'denied until a request ends' : wait > 0 ? `denied, the next request fits in ${duration(wait)}` : 'the next request fits now');
       const unless = shown.networks && !rule ? ' A rule on its network may decide first: the key does not show the network of a request.' : '';
       setText(verdict, `${words.join(', ')}.${unless}`);
       setText(spoken, refused ? 'refused by a rule' : rule ? 'every request passes, uncounted' : shown.allowed ? 'a request would be allowed' : 'denied');
@@ -149,7 +150,8 @@ export function keyPage(parent, serverNow) {
         actions.hidden = false;
         if (now.name) { setText(title, now.name); setText(under, `under policy ${policy}, key ${now.key}`); }
         limits.show(now.limits);
-        replay.show(now);
+        replay.element.hidden = Boolean(now.slots); // renewals are no requests
+        if (!now.slots) replay.show(now);
         showLately();
         showVerdict();
       },

@@ -52,7 +52,7 @@ function buttons(name, now) {
   return { element: el('div', { class: 'buttons' }, change, back), update };
 }
 
-const wordsOf = (p) => [...(p.limits ?? []).map((l) => [l, 'limit']), p.unit && [`counts ${p.unit}`], p.overridden && ['overridden', 'warn'], p.shadow && ['shadow: denies nothing', 'warn'], p.off && ['off: counts nothing', 'warn']].filter(Boolean);
+const wordsOf = (p) => [...(p.limits ?? []).map((l) => [p.layout === 'slots' ? `${l.split('/')[0]} in flight` : l, 'limit']), p.unit && [`counts ${p.unit}`], p.overridden && ['overridden', 'warn'], p.shadow && ['shadow: denies nothing', 'warn'], p.off && ['off: counts nothing', 'warn']].filter(Boolean);
 
 function showTags(tags, words) {
   if (tags.textContent !== words.map(([w]) => w).join('')) tags.replaceChildren(...words.map(([w, kind = '']) => el('span', { class: `tag ${kind}` }, w)));
@@ -85,7 +85,7 @@ const busy = new Keeper(byId('policies'), (p) => p.name, ({ name }) => {
     update(p) {
       if (!now && series) chart.show(series);
       now = p;
-      showTags(tags, [...wordsOf(p), [`without the store: ${p.failure === 'default' ? 'as the limiter' : p.failure}`], [`${p.layout} log`]]);
+      showTags(tags, [...wordsOf(p), [`without the store: ${p.failure === 'default' ? 'as the limiter' : p.failure}`], [p.layout === 'slots' ? 'slots' : `${p.layout} log`]]);
       setText(counts, minuteOf(p));
       act.update(p);
     },
