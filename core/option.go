@@ -93,7 +93,7 @@ func WithIPv6Prefix(bits int) Option {
 //     on two servers. A decision on a policy without [Refundable] or [Lease] takes up to
 //     three round trips there. If another request takes the room in between, a unit is
 //     lost: the client gets less, and never more.
-//   - A policy in shadow mode counts on the log of the new key alone.
+//   - Policies in shadow mode and concurrency policies count by the new key alone.
 //   - Denials of a Redis store are not cached. A memory store holds two logs for each
 //     client.
 //
