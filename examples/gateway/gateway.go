@@ -20,7 +20,9 @@ import (
 func keyLimits() []*core.Policy {
 	return []*core.Policy{
 		core.NewPolicy("requests", core.PerMinute(60)),
+		core.NewConcurrency("in-flight", 5, 30*time.Second),
 		core.NewPolicy("tokens", core.PerMinute(100_000), core.Unit("tokens"), core.VariableCost(), core.Refundable(0)),
+		core.NewPolicy("month", core.PerCalendarMonth(5_000_000, time.UTC), core.Unit("tokens"), core.VariableCost(), core.Refundable(0)),
 	}
 }
 

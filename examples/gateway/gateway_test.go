@@ -25,17 +25,16 @@ type site struct {
 	ahead   atomic.Int64 // of the clock, nanoseconds
 }
 
-// open serves a gateway that has, beside its limits by minute, one of tokens an hour.
+// open serves a gateway before a model.
 func open(t *testing.T, model http.Handler) *site {
 	t.Helper()
 	s := &site{t: t}
-	begun := time.Now()
+	begun := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 	s.limiter = core.New(core.NewMemory(core.WithClock(func() time.Time { return begun.Add(time.Duration(s.ahead.Load())) })))
 	t.Cleanup(func() { s.limiter.Close() })
-	limits := append(keyLimits(), core.NewPolicy("hour", core.PerHour(1_000_000), core.Unit("tokens"), core.VariableCost(), core.Refundable(0)))
 	behind := httptest.NewServer(model)
 	t.Cleanup(behind.Close)
-	server := httptest.NewServer(newGateway(s.limiter, behind.URL, []string{"ann", "bob"}, limits))
+	server := httptest.NewServer(newGateway(s.limiter, behind.URL, []string{"ann", "bob"}, keyLimits()))
 	t.Cleanup(server.Close)
 	s.url = server.URL
 	return s
@@ -68,7 +67,7 @@ func (s *site) want(status int, key, body string) (string, http.Header) {
 	return string(text), resp.Header
 }
 
-// used returns what a key has used of each limit: requests, tokens a minute, tokens an hour.
+// used returns what a key has used of each limit: requests, tokens a minute, tokens a month.
 func (s *site) used(key string) string {
 	s.t.Helper()
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
@@ -78,7 +77,7 @@ func (s *site) used(key string) string {
 		s.t.Fatal(err)
 	}
 	var all []string
-	for _, name := range []string{"requests", "tokens", "hour"} {
+	for _, name := range []string{"requests", "tokens", "month"} {
 		p, _ := s.limiter.Policy(name)
 		d, err := s.limiter.Peek(s.t.Context(), p, id)
 		if err != nil {
@@ -124,8 +123,8 @@ func TestStream(t *testing.T) {
 	} {
 		s.wantField(fields, name, want)
 	}
-	if got, want := fields.Get("RateLimit-Policy"), `"requests";q=60;w=60, "tokens";q=100000;w=60;qu="tokens", `; !strings.HasPrefix(got, want) {
-		t.Errorf("RateLimit-Policy: %s, want %s first", got, want)
+	if got, want := fields.Get("RateLimit-Policy"), `"requests";q=60;w=60, "in-flight";q=5;qu="concurrent-requests", "tokens";q=100000;w=60;qu="tokens", "month";q=5000000;qu="tokens"`; got != want {
+		t.Errorf("RateLimit-Policy: %s, want %s", got, want)
 	}
 	s.wantUsed("ann", "1 10 10")
 	s.wantUsed("bob", "0 0 0")
@@ -227,6 +226,31 @@ func TestOutlastsWindow(t *testing.T) {
 	readEvents(t, events, 1)
 	<-model.stopped
 	s.wantUsed("ann", "0 0 90")
+}
+
+// A key has five requests in flight. The sixth is denied, and takes nothing. The end of a
+// stream makes room at once.
+func TestInFlight(t *testing.T) {
+	s := open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { newEndless(1).ServeHTTP(w, r) }))
+	ctx, hangUp := context.WithCancel(t.Context())
+	defer hangUp()
+	for range 5 {
+		resp := s.ask(ctx, "ann", count)
+		defer resp.Body.Close()
+		readEvents(t, bufio.NewReader(resp.Body), 1)
+	}
+	_, fields := s.want(http.StatusTooManyRequests, "ann", count)
+	s.wantField(fields, "Retry-After", "")
+	s.wantUsed("ann", "5 2515 2515")
+	hangUp()
+	s.wantUsed("ann", "5 20 20")
+	last, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	resp := s.ask(last, "ann", count)
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("after the streams have ended: %d", resp.StatusCode)
+	}
 }
 
 // A request that the tokens have no room for takes nothing of the others.

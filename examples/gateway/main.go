@@ -1,5 +1,5 @@
 // Command gateway is a gateway to a language model. It limits each API key to 60 requests
-// and 100,000 tokens a minute:
+// and 100,000 tokens a minute, 5 requests in flight, and 5,000,000 tokens a calendar month:
 //
 //	go run ./examples/gateway
 //
