@@ -1,6 +1,7 @@
 package redisstream
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"time"
@@ -41,6 +42,15 @@ func (s *Store) inPeriod(at *int64, ask func() error) error {
 		s.periods.set(time.UnixMilli(o.server), sent)
 		*at = o.log
 	}
+}
+
+// takeInPeriod takes units from a log with calendar limits.
+func (s *Store) takeInPeriod(ctx context.Context, c charge) (u store.Usage, err error) {
+	err = s.inPeriod(&c.at, func() error {
+		u, err = s.batcher.take(ctx, c)
+		return err
+	})
+	return u, err
 }
 
 // timeOf returns the time of a charge's log, as far as it is known.

@@ -163,3 +163,13 @@ func (s *Store) listSlots(ctx context.Context, p *store.Log, key string, most in
 	}
 	return entries, nil
 }
+
+// releaseUnread releases the slots of a decision that may have been made, and whose reply
+// this process had no time to read. The limiter takes the error for a decision that was
+// never sent: the process is overloaded in both cases.
+func (s *Store) releaseUnread(asks []store.Charge) {
+	slots := slices.DeleteFunc(slices.Clone(asks), func(a store.Charge) bool { return a.Log.Layout != store.Slots })
+	if len(slots) > 0 {
+		s.ReleaseSlots(context.Background(), slots)
+	}
+}

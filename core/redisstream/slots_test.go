@@ -304,3 +304,18 @@ func TestSlotsWithLostReplies(t *testing.T) {
 		}
 	}
 }
+
+// A process that had no time to read the reply to an acquire releases the slot.
+func TestSlotOfUnreadReply(t *testing.T) {
+	s := New(redistest.Start(t).Client(), patient)
+	slots := core.NewConcurrency("slots", 1, time.Minute).Log()
+	asks := []store.Charge{{Log: slots, Key: "k", Cost: 1, Token: "a"}, {Log: countedLog, Key: "k", Cost: 1}}
+	if _, err := s.TakeAll(t.Context(), asks); err != nil {
+		t.Fatal(err)
+	}
+	s.releaseUnread(asks)
+	u, err := s.Peek(t.Context(), slots, "k", 1)
+	if err != nil || u.Limits[0].Used != 0 || len(asks) != 2 || asks[1].Log != countedLog {
+		t.Errorf("%+v, %v, the charges are %+v", u, err, asks)
+	}
+}

@@ -147,12 +147,13 @@ func (s *Store) Take(ctx context.Context, p *store.Log, key string, cost int64) 
 
 // take is Take without the cache.
 func (s *Store) take(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
-	c := s.charge(p, key, cost)
 	var u store.Usage
-	err := s.inPeriod(&c.at, func() (err error) {
+	var err error
+	if c := s.charge(p, key, cost); p.Layout == store.Calendar {
+		u, err = s.takeInPeriod(ctx, c)
+	} else {
 		u, err = s.batcher.take(ctx, c)
-		return err
-	})
+	}
 	if err != nil && moving(p, err) {
 		return s.decideWhileMoving(ctx, p, key, cost, modeTake)
 	}

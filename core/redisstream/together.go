@@ -15,6 +15,14 @@ import (
 // TakeAll implements [store.Store]. One script decides on logs that are in one place. On
 // a single server that is all logs. Others are checked one by one.
 func (s *Store) TakeAll(ctx context.Context, asks []store.Charge) ([]store.Usage, error) {
+	usages, err := s.takeAll(ctx, asks)
+	if errors.Is(err, errStarved) {
+		go s.releaseUnread(asks)
+	}
+	return usages, err
+}
+
+func (s *Store) takeAll(ctx context.Context, asks []store.Charge) ([]store.Usage, error) {
 	if slices.ContainsFunc(asks, func(a store.Charge) bool { return hasLeases(a.Log) }) {
 		return s.takeAllLeased(ctx, asks)
 	}

@@ -66,6 +66,9 @@ func (s *shard) lookSlots(p *store.Log, id logID, token string, clock int64, u *
 	used := all.used(clock)
 	*u = store.Usage{Source: store.SourceMemory, Allowed: used < p.Limits[0].Max || all.has(token, clock)}
 	u.Limits[0].Used = used
+	if all != nil && token != "" {
+		all.expire(clock) // they have ended, also if the clock steps back later
+	}
 	return all == nil
 }
 
@@ -77,7 +80,6 @@ func (s *shard) takeSlot(p *store.Log, id logID, token string, clock int64, u *s
 		all = &slots{expiry: make(map[string]int64)}
 		s.slots[id] = all
 	}
-	all.expire(clock)
 	all.set(token, clock+p.Longest.Milliseconds())
 	u.Limits[0].Used = int64(len(all.expiry))
 }
