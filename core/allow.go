@@ -168,9 +168,9 @@ func (v *view) network(client netip.Addr) netip.Prefix {
 	return oneAddress(clientip.Plain(client))
 }
 
-// decideOne decides on one question, in d, which is zero. It is what judge and
-// takeAll do, without the memory and the copies that several need: BenchmarkRules
-// measures what a decision costs beside the store.
+// decideOne decides on one charge, and writes the decision to d, which is zero. It does
+// what judge and takeAll do, without the memory and the copies for several charges.
+// BenchmarkRules measures what a decision costs beside the store.
 func (l *Limiter) decideOne(ctx context.Context, came time.Time, v *view, client netip.Prefix, a Charge, d *Decision) (err error) {
 	if v.judges() || a.Policy.Mode() != ModeOn {
 		if a.Policy.Mode() != ModeOn {

@@ -157,7 +157,7 @@ func (l *Limiter) Acquire(ctx context.Context, p *Policy, key string) (*Slot, er
 	return &Slot{}, nil
 }
 
-// only says which policies a caller can use: any, if it is 0.
+// only restricts the policies that a caller can use. 0 is no restriction.
 type only byte
 
 const (
@@ -231,7 +231,7 @@ func (l *Limiter) logLost(policy string, err error) {
 		"a slot has ended before its request; the clock of a server may have jumped ahead, or a server did not respond", "policy", policy, "error", err)
 }
 
-// slotter is the slots of the limiter's store. It calls no server that is known not to
+// slotter renews and releases the slots of the limiter's store. It calls no server that is known not to
 // respond.
 type slotter struct {
 	limiter *Limiter

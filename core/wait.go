@@ -125,9 +125,9 @@ func (ls *lines) close() {
 	}
 }
 
-// line is the calls on one key. Calls get turns to ask: after a denial one call, which sleeps
-// before, and then as many at once as were admitted since. So at most one more than half of a
-// round's decisions are denials.
+// line has the calls on one key. After a denial, one call sleeps and then asks. After that,
+// as many calls ask at once as were admitted since the denial. So at most one more than half
+// of a round's decisions are denials.
 type line struct {
 	queue list.List // of the *waiter without a turn
 	turns int64     // calls with a turn: they sleep or ask

@@ -58,7 +58,7 @@ func (s *Store) takeAll(ctx context.Context, asks []store.Charge) ([]store.Usage
 		}
 	}
 	for _, a := range asks {
-		if a.Log.Layout != store.Slots && !returnable(a.Log) {
+		if !returnable(a.Log) {
 			return nil, fmt.Errorf("%w: policy %s", store.ErrCrossSlot, a.Log.Policy)
 		}
 	}
@@ -159,19 +159,10 @@ func (s *Store) giveBack(asks []store.Charge, usages []store.Usage) <-chan []sto
 		ctx, cancel := context.WithTimeout(context.Background(), s.patience())
 		defer cancel()
 		for i, a := range asks {
-			if !usages[i].Allowed {
+			if !returnable(a.Log) || !usages[i].Allowed {
 				continue
 			}
-			if a.Log.Layout == store.Slots {
-				if s.releaseSlot(ctx, a) == nil {
-					usages[i] = without(usages[i], a)
-				}
-				continue
-			}
-			if !returnable(a.Log) {
-				continue
-			}
-			if s.Settle(ctx, a.Log, a.Key, usages[i].Entry, -a.Cost) == nil {
+			if s.undo(ctx, a, usages[i].Entry) == nil {
 				usages[i] = without(usages[i], a)
 			}
 		}
@@ -180,8 +171,18 @@ func (s *Store) giveBack(asks []store.Charge, usages []store.Usage) <-chan []sto
 	return given
 }
 
-// returnable reports whether what was taken on a log can be given back.
-func returnable(p *store.Log) bool { return p.Layout == store.Refunded || p.Refundable() }
+// returnable reports whether what was taken from a log can be given back.
+func returnable(p *store.Log) bool {
+	return p.Layout == store.Refunded || p.Layout == store.Slots || p.Refundable()
+}
+
+// undo gives back what a charge has taken.
+func (s *Store) undo(ctx context.Context, a store.Charge, entry store.EntryID) error {
+	if a.Log.Layout == store.Slots {
+		return s.releaseSlot(ctx, a)
+	}
+	return s.Settle(ctx, a.Log, a.Key, entry, -a.Cost)
+}
 
 // without returns the usage of a log that has given back what was asked for.
 func without(u store.Usage, a store.Charge) store.Usage {

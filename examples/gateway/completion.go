@@ -55,8 +55,8 @@ func (g *gateway) complete(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// unavailable is the error of a request that did not reach the model. That the gateways have
-// used up the provider's limit is not the client's fault, so it is not a 429.
+// unavailable is the error of a request that did not reach the model. It is
+// not a 429 if the gateways have used up the provider's limit: the client is not at fault.
 func unavailable(err error) error {
 	var limited *core.LimitedError
 	var paused *httplimit.PauseError

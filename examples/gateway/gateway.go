@@ -144,8 +144,8 @@ func estimate(r *http.Request) (int64, error) {
 	return c.prompt + most, err
 }
 
-// withUsage returns the request for the model, which is to say at the end what was used, and
-// which is to use no more than was estimated.
+// withUsage returns the request for the model. It asks the model to report its usage at the
+// end, and bounds the completion by the estimate.
 func withUsage(body []byte, most int64, stream bool) ([]byte, error) {
 	var fields map[string]any
 	decoder := json.NewDecoder(bytes.NewReader(body))
