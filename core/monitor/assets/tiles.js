@@ -11,7 +11,7 @@ const tiles = new Keeper(byId('tiles'), (tile) => tile.name, ({ name }) => {
   return { element, update(tile) { setText(value, tile.value); setText(note, tile.note); element.className = tile.kind ?? ''; } };
 });
 
-const averaged = 5; // seconds
+const averaged = 5; // seconds, fewer on a page that was opened just now
 
 function processes({ processes: all, alone: unseen }) {
   if (unseen) {
@@ -34,7 +34,7 @@ export function drawTiles() {
   const none = sum(state.policies, (p) => p.error + p.overloaded);
   const near = sum(state.policies, (p) => p.nearLimit);
   tiles.show([
-    { name: 'Allowed', value: `${rate(mean(passed))}/s`, note: here || `over ${averaged} seconds`, kind: 'allowed' },
+    { name: 'Allowed', value: `${rate(mean(passed))}/s`, note: here || `over ${last.length} ${last.length === 1 ? 'second' : 'seconds'}`, kind: 'allowed' },
     { name: 'Denied', value: `${rate(mean((r) => r?.denied))}/s`, note: `${percent(minute.denied ?? 0, decided(minute))} of the last minute${long ? `, ${here}` : ''}`, kind: 'denied' },
     { name: 'Near their limit', value: number(near), note: near === 1 ? 'key' : 'keys' },
     { name: 'Without the store', value: number(without), note: `decisions in the last minute${none ? `; ${number(none)} more failed` : ''}`, kind: without || none ? 'trouble' : '' },
