@@ -140,7 +140,7 @@
 //
 // A lease is never more than an eighth of Max and a quarter of what is left. Close to
 // the limit nothing is taken ahead, and denials are exact. A key that is seen once
-// costs one call, as without leases, but takes about 1.6 times the server's time.
+// costs one call, as without leases, but takes about 1.4 times the server's time.
 //
 // Leases are for hot keys: a gateway, the account of a big customer, a limit for a whole
 // service. They gain nothing for clients that send a request now and then, or for a Max

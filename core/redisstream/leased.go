@@ -3,17 +3,25 @@ package redisstream
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core/internal/lease"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// logState is the state of a log after a call, with the units of the call.
+// logState is the state of a log after a call, with the units of the call. The first
+// limit, mostly the only one, is apart: a request then reads nothing else.
 type logState struct {
 	reset  time.Duration
+	first  store.LimitUsage
+	others []store.LimitUsage
 	entry  store.EntryID
-	limits []store.LimitUsage
+}
+
+// newLogState returns a state with its own copy of the limits.
+func newLogState(reset time.Duration, entry store.EntryID, limits []store.LimitUsage) logState {
+	return logState{reset: reset, first: limits[0], others: slices.Clone(limits[1:]), entry: entry}
 }
 
 // TakeLeased implements [store.Leaser].
@@ -61,7 +69,11 @@ func usageOf(p *store.Log, got lease.Taken[logState]) store.Usage {
 // log counts and this process has not used.
 func (s *logState) write(u *store.Usage, p *store.Log, left int64, since time.Duration) {
 	u.ResetAfter = s.reset - since
-	for i, l := range s.limits {
+	for i := range p.Limits {
+		l := &s.first
+		if i > 0 {
+			l = &s.others[i-1]
+		}
 		free := l.FreeIn - since
 		if free <= 0 && l.Used > 0 {
 			free = p.Limits[i].Window - since // when the entry of the lease leaves
@@ -83,109 +95,166 @@ func addLeft(u *store.Usage, p *store.Log, left, cost int64) {
 // takeLeased decides by a lease, or waits for a lease. It takes from least to most units.
 // After a denial the answer has no units.
 func (s *Store) takeLeased(ctx context.Context, p *store.Log, key string, least, most int64) (store.Usage, lease.Answer[logState], error) {
+	t := leasedTake{log: p, key: key, least: least, most: most}
 	if err := ctx.Err(); err != nil {
 		return store.Usage{}, lease.Answer[logState]{}, err
 	}
-	k := leased{p, key}
-	if got, ok := s.leases.table.Take(k, least, most); ok {
-		return usageOf(p, got), lease.Answer[logState]{Taken: got}, nil
+	if !t.here(s) {
+		t.begin(s)
 	}
-	if s.transport.closed.Load() {
-		return store.Usage{}, lease.Answer[logState]{}, prefixed(store.ErrClosed)
-	}
-	cached := cacheable(p)
-	if cached {
-		if u, ok := s.cache.get(p, key); ok {
-			return u, lease.Answer[logState]{}, nil
-		}
-	}
-	sent := s.cache.sending(key)
-	a, err := s.leases.table.Acquire(ctx, k, termsOf(p), least, most)
-	if err != nil {
-		return store.Usage{}, a, err
-	}
-	if a.Local {
-		return usageOf(p, a.Taken), a, nil
-	}
-	u := store.Usage{Allowed: a.Units > 0, Source: store.SourceRedis, RetryAfter: a.RetryAfter}
-	a.Generation.State.write(&u, p, a.Left, 0)
-	if !u.Allowed && cached {
-		s.cache.put(p, key, u, sent)
-	}
-	return u, a, nil
+	t.wait(ctx, s)
+	return t.usage, t.answer, t.err
 }
 
-// takeAllLeased decides on charges when some are on leased logs. It decides on the leased
-// logs first, since their units can be put back.
-func (s *Store) takeAllLeased(ctx context.Context, asks []store.Charge) ([]store.Usage, error) {
-	usages := make([]store.Usage, len(asks))
-	answers := make([]lease.Answer[logState], len(asks))
-	putBack := func() {
-		for i, a := range answers {
-			if a.Units > 0 {
-				a.Generation.PutBack(a.Units)
-				usages[i] = without(usages[i], asks[i])
-			}
-		}
+// leasedTake takes units of one lease, in steps: here, begin if that fails, and wait.
+type leasedTake struct {
+	log         *store.Log
+	key         string
+	least, most int64
+
+	sent  sending
+	begun *lease.Begun[leased, logState] // nil if nothing was asked for
+
+	usage  store.Usage
+	answer lease.Answer[logState]
+	err    error
+}
+
+// here decides by the units that this process has, or by a cached denial. It reports
+// false if neither is there.
+func (t *leasedTake) here(s *Store) bool {
+	if got, ok := s.leases.table.Take(leased{t.log, t.key}, t.least, t.most); ok {
+		t.usage, t.answer = usageOf(t.log, got), lease.Answer[logState]{Taken: got}
+		return true
 	}
-	var rest []store.Charge
-	var places []int // the places in asks of the other charges
-	for i, c := range asks {
-		if !hasLeases(c.Log) {
-			rest, places = append(rest, c), append(places, i)
-			continue
-		}
-		u, a, err := s.takeLeased(ctx, c.Log, c.Key, c.Cost, c.Cost)
-		if err != nil {
-			putBack()
-			return nil, &store.ChargeError{Index: i, Err: err}
-		}
-		usages[i], answers[i] = u, a
-		if !u.Allowed && !c.Log.Shadow {
-			// Peek at the other logs, to show their state.
-			for j, c := range asks {
-				if j > i || !hasLeases(c.Log) {
-					if usages[j], err = s.Peek(ctx, c.Log, c.Key, c.Cost); err != nil {
-						usages[j] = store.Usage{Allowed: true, Source: store.SourceRedis}
-					}
-				}
-			}
-			putBack()
-			return usages, nil
-		}
-	}
-	if len(rest) == 0 {
-		return usages, nil
-	}
-	others, err := s.takeRest(ctx, rest)
-	var one *store.ChargeError
-	switch {
-	case errors.As(err, &one) && one.Index < len(places):
-		err = &store.ChargeError{Index: places[one.Index], Err: one.Err}
-	case err != nil:
-		err = &store.ChargeError{Index: places[0], Err: err}
-	}
-	if err != nil {
-		putBack()
-		return nil, err
+	if s.transport.closed.Load() {
+		t.err = prefixed(store.ErrClosed)
+		return true
 	}
 	denied := false
-	for i, u := range others {
-		usages[places[i]] = u
-		denied = denied || !u.Allowed && !rest[i].Log.Shadow
+	if cacheable(t.log) {
+		t.usage, denied = s.cache.get(t.log, t.key)
 	}
-	if denied {
-		putBack()
+	return denied
+}
+
+// begin asks for units.
+func (t *leasedTake) begin(s *Store) {
+	t.sent = s.cache.sending(t.key)
+	t.begun = s.leases.table.Begin(leased{t.log, t.key}, termsOf(t.log), t.least, t.most)
+}
+
+// wait waits for the units that begin has asked for, if it has.
+func (t *leasedTake) wait(ctx context.Context, s *Store) {
+	if t.begun == nil {
+		return
+	}
+	a, err := t.begun.Wait(ctx)
+	switch t.answer, t.err = a, err; {
+	case err != nil:
+	case a.Local:
+		t.usage = usageOf(t.log, a.Taken)
+	default:
+		t.usage = store.Usage{Allowed: a.Units > 0, Source: store.SourceRedis, RetryAfter: a.RetryAfter}
+		a.Generation.State.write(&t.usage, t.log, a.Left, 0)
+		if !t.usage.Allowed && cacheable(t.log) {
+			s.cache.put(t.log, t.key, t.usage, t.sent)
+		}
+	}
+}
+
+// denies reports whether the request is denied.
+func (t *leasedTake) denies() bool { return t.err == nil && !t.usage.Allowed && !t.log.Shadow }
+
+// takeAllLeased decides on charges when some are on leased logs. It decides on the leased
+// logs first, since their units can be put back. It asks at once for all units that this
+// process does not have, so that they take one round trip.
+func (s *Store) takeAllLeased(ctx context.Context, asks []store.Charge) ([]store.Usage, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &store.ChargeError{Err: err}
+	}
+	takes := make([]leasedTake, len(asks)) // zero for logs without leases
+	var missing, rest []int                // places in asks: what this process does not have, and logs without leases
+	denied := false
+	for i, c := range asks {
+		if !hasLeases(c.Log) {
+			rest = append(rest, i)
+			continue
+		}
+		takes[i] = leasedTake{log: c.Log, key: c.Key, least: c.Cost, most: c.Cost}
+		if !takes[i].here(s) {
+			missing = append(missing, i)
+		} else if takes[i].denies() {
+			denied = true
+		}
+	}
+	if !denied {
+		for _, i := range missing {
+			takes[i].begin(s)
+		}
+		for _, i := range missing {
+			takes[i].wait(ctx, s)
+			denied = denied || takes[i].denies()
+		}
+		missing = nil
+	}
+	usages := make([]store.Usage, len(asks))
+	var failed error
+	for i := range takes {
+		usages[i] = takes[i].usage
+		if err := takes[i].err; err != nil && failed == nil {
+			failed = &store.ChargeError{Index: i, Err: err}
+		}
+	}
+	switch {
+	case failed != nil:
+	case denied:
+		// Peek at the other logs, to show their state.
+		for _, i := range append(missing, rest...) {
+			var err error
+			if usages[i], err = s.Peek(ctx, asks[i].Log, asks[i].Key, asks[i].Cost); err != nil {
+				usages[i] = store.Usage{Allowed: true, Source: store.SourceRedis}
+			}
+		}
+	case len(rest) > 0:
+		denied, failed = s.takeRest(ctx, asks, rest, usages)
+	}
+	if failed == nil && !denied {
+		return usages, nil
+	}
+	for i := range takes {
+		if a := &takes[i].answer; a.Units > 0 {
+			a.Generation.PutBack(a.Units)
+			usages[i] = without(usages[i], asks[i])
+		}
+	}
+	if failed != nil {
+		return nil, failed
 	}
 	return usages, nil
 }
 
-func (s *Store) takeRest(ctx context.Context, rest []store.Charge) ([]store.Usage, error) {
-	if len(rest) > 1 {
-		return s.TakeAll(ctx, rest)
+// takeRest decides on the charges at some places in asks. It reports whether one of them
+// denies the request.
+func (s *Store) takeRest(ctx context.Context, asks []store.Charge, places []int, usages []store.Usage) (denied bool, err error) {
+	rest := make([]store.Charge, len(places))
+	for i, place := range places {
+		rest[i] = asks[place]
 	}
-	u, err := s.takeOne(ctx, rest[0])
-	return []store.Usage{u}, err
+	others, err := s.takeAll(ctx, rest)
+	if err != nil {
+		first := 0 // of those that the error is about
+		var one *store.ChargeError
+		if errors.As(err, &one) && one.Index < len(places) {
+			first, err = one.Index, one.Err
+		}
+		return false, &store.ChargeError{Index: places[first], Err: err}
+	}
+	for i, u := range others {
+		usages[places[i]] = u
+		denied = denied || !u.Allowed && !rest[i].Log.Shadow
+	}
+	return denied, nil
 }
 
 // TakeUpTo implements [store.Partial]. For logs without refunds and leases it calls the

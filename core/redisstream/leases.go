@@ -118,7 +118,7 @@ func (s *Store) askAlone(ctx context.Context, p *store.Log, key string, units in
 	if err != nil {
 		return r, err
 	}
-	r.State = logState{reset: u.ResetAfter, entry: u.Entry, limits: slices.Clone(u.Limits[:len(p.Limits)])}
+	r.State = newLogState(u.ResetAfter, u.Entry, u.Limits[:len(p.Limits)])
 	if u.Allowed {
 		r.Room = units
 	} else {
@@ -149,14 +149,12 @@ func parseLease(reply []int64, p *store.Log) (r lease.Reply[logState], err error
 		return r, fmt.Errorf("the script answered %d numbers, want %d or more", len(reply), n+2)
 	}
 	r.Room, r.Ahead = reply[0], reply[1]
-	r.State = logState{
-		reset:  time.Duration(reply[2]) * time.Millisecond,
-		entry:  store.EntryID{Time: reply[n], Total: reply[n+1]},
-		limits: make([]store.LimitUsage, len(p.Limits)),
+	var limits [store.MaxLimits]store.LimitUsage
+	for i := range p.Limits {
+		limits[i] = store.LimitUsage{Used: reply[3+2*i], FreeIn: time.Duration(reply[4+2*i]) * time.Millisecond}
 	}
-	for i := range r.State.limits {
-		r.State.limits[i] = store.LimitUsage{Used: reply[3+2*i], FreeIn: time.Duration(reply[4+2*i]) * time.Millisecond}
-	}
+	reset, entry := time.Duration(reply[2])*time.Millisecond, store.EntryID{Time: reply[n], Total: reply[n+1]}
+	r.State = newLogState(reset, entry, limits[:len(p.Limits)])
 	for wait := range slices.Chunk(reply[n+2:], 2) {
 		r.Waits = append(r.Waits, lease.Wait{Least: wait[0], For: time.Duration(wait[1]) * time.Millisecond})
 	}

@@ -403,6 +403,38 @@ func TestLeaseAll(t *testing.T) {
 	}
 }
 
+// TestLeaseAllAtOnce: a request asks for all units that this process does not have before
+// it waits for any.
+func TestLeaseAllAtOnce(t *testing.T) {
+	l := newLeasing(t, redistest.Start(t))
+	ask := l.store.leases.table.Ask
+	var mu sync.Mutex
+	var held []*lease.Call[leased, logState]
+	l.store.leases.table.Ask = func(c *lease.Call[leased, logState]) {
+		mu.Lock()
+		defer mu.Unlock()
+		if held = append(held, c); len(held) == 3 {
+			for _, c := range held {
+				ask(c)
+			}
+		}
+	}
+	var charges []core.Charge
+	for _, name := range []string{"address", "user", "team"} {
+		charges = append(charges, core.Charge{Policy: core.NewPolicy(name, core.PerMinute(16), core.Lease(time.Second)), Key: name})
+	}
+	charges = append(charges, core.Charge{Policy: core.NewPolicy("all", core.PerMinute(16)), Key: "all"})
+	all, err := l.AllowAll(t.Context(), charges...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range all {
+		if !d.Allowed || !d.Counted || d.Remaining != 15 || d.Source != core.SourceRedis {
+			t.Errorf("%s: %+v", d.Policy.Name(), d)
+		}
+	}
+}
+
 // TestLeaseDenied: a denial is cached briefly, and a request after its RetryAfter is
 // admitted.
 func TestLeaseDenied(t *testing.T) {
@@ -673,7 +705,7 @@ func TestLeaseBytes(t *testing.T) {
 	t.Cleanup(func() { s.transport.rdb.Close() })
 	table := s.leases.table
 	table.Ask = func(c *lease.Call[leased, logState]) {
-		c.Done(lease.Reply[logState]{Room: 100, Ahead: c.Ahead, State: logState{limits: make([]store.LimitUsage, 1)}}, nil)
+		c.Done(lease.Reply[logState]{Room: 100, Ahead: c.Ahead, State: newLogState(0, store.EntryID{}, make([]store.LimitUsage, 1))}, nil)
 	}
 	p := core.NewPolicy("p", core.PerHour(1000), core.Lease(time.Minute)) // no lease ends during the test
 	heap := func() int64 {

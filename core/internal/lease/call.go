@@ -109,7 +109,7 @@ func (t *Table[K, S]) renew(l *lease[K, S], g *Generation[S], now Moment) {
 }
 
 func (t *Table[K, S]) startRenewal(l *lease[K, S], g *Generation[S], now Moment) *Call[K, S] {
-	if l.call != nil || l.next != nil || l.current.Load() != g || l.gone {
+	if l.call != nil || l.next != nil || l.current.Load() != g || l.gone.Load() {
 		return nil
 	}
 	l.size.follow(l.terms, g.size-g.left.Load(), now.Mono-g.began.Mono)

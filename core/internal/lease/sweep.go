@@ -103,7 +103,7 @@ func (t *Table[K, S]) sweep(round uint64) {
 		l.mu.Lock()
 		t.advance(l, now, 0)
 		at, idle := l.look(now)
-		gone := l.gone
+		gone := l.gone.Load()
 		if idle {
 			t.forget(l)
 		}

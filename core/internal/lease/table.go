@@ -86,12 +86,16 @@ const (
 
 	// searched is the number of keys that makeRoom checks for an idle key.
 	searched = 8
+
+	// recentKeys is the number of leases that a request can find without a lock.
+	recentKeys = 8192
 )
 
 // Table holds the leases of a process. S is the state of a log after a call.
 type Table[K comparable, S any] struct {
 	Config[K, S]
 	seed   maphash.Seed
+	recent []atomic.Pointer[lease[K, S]] // found last, by the hash of the key
 	shards [shards]shard[K, S]
 	agenda agenda[K, S]
 	closed atomic.Bool
@@ -105,7 +109,7 @@ type shard[K comparable, S any] struct {
 
 // NewTable returns an empty table.
 func NewTable[K comparable, S any](c Config[K, S]) *Table[K, S] {
-	t := &Table[K, S]{Config: c, seed: maphash.MakeSeed()}
+	t := &Table[K, S]{Config: c, seed: maphash.MakeSeed(), recent: make([]atomic.Pointer[lease[K, S]], recentKeys)}
 	t.agenda.pause = sweepPause
 	for i := range t.shards {
 		t.shards[i].keys = make(map[uint64]*lease[K, S])
@@ -120,6 +124,10 @@ func (t *Table[K, S]) shard(hash uint64) *shard[K, S] { return &t.shards[hash%sh
 // find returns the lease of a key, or nil.
 func (t *Table[K, S]) find(k K) *lease[K, S] {
 	hash := t.hash(k)
+	recent := t.recentOf(hash)
+	if l := recent.Load(); l != nil && l.key == k {
+		return l
+	}
 	s := t.shard(hash)
 	s.mu.RLock()
 	l := s.keys[hash]
@@ -127,7 +135,15 @@ func (t *Table[K, S]) find(k K) *lease[K, S] {
 	if l == nil || l.key != k {
 		return nil
 	}
+	recent.Store(l)
+	if l.gone.Load() { // drop may have come before Store
+		recent.CompareAndSwap(l, nil)
+	}
 	return l
+}
+
+func (t *Table[K, S]) recentOf(hash uint64) *atomic.Pointer[lease[K, S]] {
+	return &t.recent[hash/shards%recentKeys]
 }
 
 // lease is the state of one key in this process.
@@ -145,8 +161,8 @@ type lease[K comparable, S any] struct {
 	call    *Call[K, S]     // in flight; nil for none
 	size    size
 	called  bool
-	sent    Moment // when the last call was sent
-	gone    bool   // from the table
+	sent    Moment      // when the last call was sent
+	gone    atomic.Bool // from the table
 
 	due   time.Duration // when the sweep checks the lease; the agenda's lock guards due and place
 	place int           // in the agenda; -1 for none
@@ -182,13 +198,14 @@ func (t *Table[K, S]) of(k K, terms Terms) *lease[K, S] {
 // shard's lock.
 func (t *Table[K, S]) makeRoom(s *shard[K, S]) bool {
 	seen := 0
-	for hash, l := range s.keys { // in random order
+	for _, l := range s.keys { // in random order
 		if l.mu.TryLock() {
 			idle := l.idle()
-			l.gone = idle
+			if idle {
+				t.drop(s, l)
+			}
 			l.mu.Unlock()
 			if idle {
-				delete(s.keys, hash)
 				t.agenda.remove(l)
 				return true
 			}
@@ -202,13 +219,19 @@ func (t *Table[K, S]) makeRoom(s *shard[K, S]) bool {
 
 // forget removes a lease from the table. The caller holds the lease's lock.
 func (t *Table[K, S]) forget(l *lease[K, S]) {
-	l.gone = true
 	s := t.shard(l.hash)
 	s.mu.Lock()
+	t.drop(s, l)
+	s.mu.Unlock()
+}
+
+// drop removes a lease from its shard. The caller holds the locks of both.
+func (t *Table[K, S]) drop(s *shard[K, S], l *lease[K, S]) {
+	l.gone.Store(true)
 	if s.keys[l.hash] == l {
 		delete(s.keys, l.hash)
 	}
-	s.mu.Unlock()
+	t.recentOf(l.hash).CompareAndSwap(l, nil)
 }
 
 // Reset drops the units of a key whose log was reset. They are not returned.

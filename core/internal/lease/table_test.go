@@ -424,6 +424,32 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// TestFindAfterDrop: a lease that was dropped is not found again, also by a request that
+// looks for it meanwhile.
+func TestFindAfterDrop(t *testing.T) {
+	b := leased(100)
+	for begun := time.Now(); time.Since(begun) < 200*time.Millisecond; {
+		l := b.of("k", terms)
+		var finders sync.WaitGroup
+		for range 2 {
+			finders.Go(func() {
+				for !l.gone.Load() {
+					b.recentOf(l.hash).CompareAndSwap(l, nil) // so that it is searched again
+					b.find("k")
+				}
+			})
+		}
+		runtime.Gosched()
+		l.mu.Lock()
+		b.forget(l)
+		l.mu.Unlock()
+		finders.Wait()
+		if found := b.find("k"); found != nil {
+			t.Fatalf("found a lease that was dropped, gone: %t", found.gone.Load())
+		}
+	}
+}
+
 func TestFull(t *testing.T) {
 	b := newBench()
 	for i := range shards*keysInShard + 5000 {

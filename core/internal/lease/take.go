@@ -5,20 +5,21 @@ import "sync/atomic"
 // closed is the value of left in a closed lease. A closed lease hands out no units.
 const closed = -1 << 62
 
-// Generation holds the units that one call took ahead.
+// Generation holds the units that one call took ahead. What take uses comes first: a
+// request on a key that few others use waits for each cache line.
 type Generation[S any] struct {
 	left     atomic.Int64 // units; below 0 once it is closed
-	size     int64        // units at first
 	low      int64        // what is left when the next call is sent
-	renewing atomic.Bool  // the next call was sent, or no call is needed
+	end      Moment
+	renew    Moment      // a request after this moment sends the next call
+	renewing atomic.Bool // the next call was sent, or no call is needed
 
+	Received Moment // when the reply arrived
+	State    S      // the log after the call, which counts all its units
+
+	size  int64 // units at first
 	sent  Moment
 	began Moment // when requests began to use it
-	renew Moment // a request after this moment sends the next call
-	end   Moment
-
-	State    S      // the log after the call, which counts all its units
-	Received Moment // when the reply arrived
 }
 
 // Taken has the units that a lease has handed out.

@@ -47,7 +47,7 @@ func (t *Table[K, S]) Join(k K, terms Terms, w *Waiter[K, S]) {
 	for {
 		l := t.of(k, terms)
 		l.mu.Lock()
-		if l.gone {
+		if l.gone.Load() {
 			l.mu.Unlock()
 			continue
 		}
@@ -104,17 +104,35 @@ func (t *Table[K, S]) Acquire(ctx context.Context, k K, terms Terms, least, most
 	if got, ok := t.Take(k, least, most); ok {
 		return Answer[S]{Taken: got, Local: true}, nil
 	}
-	answer := make(chan Answer[S], 1)
-	w := &Waiter[K, S]{Least: least, Most: most, Answer: func(a Answer[S]) { answer <- a }}
-	t.Join(k, terms, w)
+	return t.Begin(k, terms, least, most).Wait(ctx)
+}
+
+// Begun is a request whose units were asked for. Wait must be called.
+type Begun[K comparable, S any] struct {
+	table  *Table[K, S]
+	waiter Waiter[K, S]
+	answer chan Answer[S]
+}
+
+// Begin asks for units, so that a request can ask for the units of several keys before it
+// waits for any.
+func (t *Table[K, S]) Begin(k K, terms Terms, least, most int64) *Begun[K, S] {
+	b := &Begun[K, S]{table: t, answer: make(chan Answer[S], 1)}
+	b.waiter = Waiter[K, S]{Least: least, Most: most, Answer: func(a Answer[S]) { b.answer <- a }}
+	t.Join(k, terms, &b.waiter)
+	return b
+}
+
+// Wait returns the answer, or an error when the context ends first.
+func (b *Begun[K, S]) Wait(ctx context.Context) (Answer[S], error) {
 	select {
-	case a := <-answer:
+	case a := <-b.answer:
 		return a, a.Err
 	case <-ctx.Done():
 	}
-	if t.Leave(w) {
+	if b.table.Leave(&b.waiter) {
 		return Answer[S]{}, ctx.Err()
 	}
-	a := <-answer
+	a := <-b.answer
 	return a, a.Err
 }
