@@ -18,14 +18,16 @@ import (
 // [Denied] returns the error. Policies in shadow mode do not keep the others from
 // counting.
 //
-// In memory, and on a single Redis server, this is one step and one round trip. Policies
-// with [Lease] come first. They take one more round trip, together, if this process has
-// no units of one of them. Their units go back if another policy denies. On a
+// In memory, and on a single Redis server, this is one step and one round trip. On a
 // Cluster or Ring this is true for logs of the same key. Logs of different keys are
 // checked one by one there. Units taken from one log are given back when another log
 // denies. For a moment, other requests may be denied because of them. Such policies must
 // be [Refundable]; otherwise the error is [store.ErrCrossSlot]. No limit is ever
 // exceeded.
+//
+// Policies with [Lease] are checked before the others. If this process lacks units of
+// some of them, they share one more round trip. Their units go back if another policy
+// denies.
 //
 // It is an error if two charges have the same key, and the same policy or policies of one
 // name, or if there are no charges.
