@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/streamlimit/streamlimit/core/internal/keeper"
+	"github.com/streamlimit/streamlimit/core/internal/warning"
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
@@ -24,8 +25,9 @@ import (
 // A slot is live while it was renewed within hold by the store's clock. The limiter
 // renews its slots three times in a hold. When a process crashes, its slots are free
 // after hold. If the clock of a Redis server jumps ahead by more than hold, slots end
-// early. See [Slot.Lost]. A hold of 30 seconds is good for most uses. It is from 1 second
-// to 24 hours, in whole milliseconds. limit is from 1 to 1,000,000.
+// early, and more than limit requests can be in flight. The limiter logs and counts slots
+// that end early: see [Slot.Lost] and [Health]. A hold of 30 seconds is good for most uses.
+// It is from 1 second to 24 hours, in whole milliseconds. limit is from 1 to 1,000,000.
 //
 // Nobody knows when a slot comes free. RetryAfter and ResetAfter are therefore 0 in
 // decisions, and a response 429 has no Retry-After. [Shadow], [FieldName] and
@@ -227,8 +229,8 @@ func (l *Limiter) dropSlots(err error, asked ...store.Charge) {
 
 // logLost logs that a slot has ended early.
 func (l *Limiter) logLost(policy string, err error) {
-	l.lostSlots.Log(context.Background(), l.warnings.Logger, slog.LevelWarn,
-		"a slot has ended before its request; the clock of a server may have jumped ahead, or a server did not respond", "policy", policy, "error", err)
+	l.lostSlots.Log(context.Background(), l.warnings.Logger, slog.LevelWarn, "a slot ended before its request",
+		append(warning.Of(warnSlotLost), "policy", policy, "error", err)...)
 }
 
 // slotter renews and releases the slots of the limiter's store. It calls no server that is known not to

@@ -1,8 +1,10 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -267,6 +269,43 @@ func TestSlotLost(t *testing.T) {
 			t.Error("not lost when the store does not have it")
 		}
 	})
+}
+
+// TestLostSlotIsExplained: a line says why a slot was lost. A process that stood still has
+// not renewed it. A store whose clock jumped ahead has given its place to another request.
+func TestLostSlotIsExplained(t *testing.T) {
+	for name, c := range map[string]struct {
+		trouble func(s *slotStore, ahead *atomic.Int64)
+		want    string
+	}{
+		"server silent": {func(s *slotStore, _ *atomic.Int64) { s.fails.Store(true) }, "no renewal within the hold"},
+		"clock jumped":  {func(_ *slotStore, ahead *atomic.Int64) { ahead.Store(int64(30 * time.Second)) }, "renewed in time, but not in the store: the clock of its server"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var ahead atomic.Int64
+				m := NewMemory(WithClock(func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }))
+				s := &slotStore{Store: m, Slotter: m.(store.Slotter)}
+				var log bytes.Buffer
+				l := New(s, WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+				defer l.Close()
+				p := NewConcurrency("p", 2, 30*time.Second)
+				slots := []*Slot{acquired(t, l, p, "k"), acquired(t, l, p, "k")}
+				c.trouble(s, &ahead)
+				if name == "clock jumped" {
+					defer acquired(t, l, p, "k").Release()
+				}
+				time.Sleep(30 * time.Second)
+				synctest.Wait()
+				if !lost(slots[0]) || !lost(slots[1]) || l.Health().LostSlots != 2 {
+					t.Errorf("%d slots lost, want 2", l.Health().LostSlots)
+				}
+				if text := log.String(); strings.Count(text, "STREAMLIMIT_W015") != 1 || !strings.Contains(text, c.want) || !strings.Contains(text, "policy=p") {
+					t.Errorf("the log has: %s\nwant one line with %q", text, c.want)
+				}
+			})
+		})
+	}
 }
 
 // TestRenewalsShareCalls: slots that begin one after the other are renewed together.

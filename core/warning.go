@@ -18,6 +18,7 @@ const (
 	warnUnfit       = "STREAMLIMIT_W007"
 	warnRulesUnread = "STREAMLIMIT_W008"
 	warnApart       = "STREAMLIMIT_W009"
+	warnSlotLost    = "STREAMLIMIT_W015"
 )
 
 // apart says that policies can't be asked together on this store.

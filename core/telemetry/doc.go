@@ -13,6 +13,9 @@
 //     by the same attributes.
 //   - streamlimit.store.down, an up-down counter of {server}: servers of the store that
 //     do not answer and get no requests, as in [core.Health]. It needs [Observer.Watch].
+//   - streamlimit.slots.lost, a counter of {slot}: slots that ended before their requests,
+//     so that more requests than a concurrency limit allows could be in flight. See
+//     [core.Slot.Lost]. It needs [Observer.Watch].
 //
 // The result of a request is one of:
 //

@@ -42,6 +42,7 @@ func TestNames(t *testing.T) {
 		"streamlimit.units":             "{unit}",
 		"streamlimit.decision.duration": "s",
 		"streamlimit.store.down":        "{server}",
+		"streamlimit.slots.lost":        "{slot}",
 	}
 	if !maps.Equal(units, want) {
 		t.Errorf("metrics and units are %v, want %v", units, want)

@@ -34,7 +34,7 @@ func New(opts ...Option) (*Observer, error) {
 	settings := newOptions(opts)
 	meter := settings.provider.Meter(scope)
 	o := &Observer{policies: newPolicies(settings.maxPolicies)}
-	var errs [4]error
+	var errs [5]error
 	o.requests, errs[0] = meter.Int64Counter("streamlimit.requests",
 		metric.WithUnit("{request}"),
 		metric.WithDescription("Requests that a policy decided on, by policy, result and source."))
@@ -48,7 +48,11 @@ func New(opts ...Option) (*Observer, error) {
 	_, errs[3] = meter.Int64ObservableUpDownCounter("streamlimit.store.down",
 		metric.WithUnit("{server}"),
 		metric.WithDescription("Servers of the store that do not answer and get no requests."),
-		metric.WithInt64Callback(o.watched.observe))
+		metric.WithInt64Callback(o.watched.sum(serversDown)))
+	_, errs[4] = meter.Int64ObservableCounter("streamlimit.slots.lost",
+		metric.WithUnit("{slot}"),
+		metric.WithDescription("Slots of concurrency policies that ended before their requests."),
+		metric.WithInt64Callback(o.watched.sum(slotsLost)))
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("telemetry: %w", err)
 	}

@@ -29,17 +29,22 @@ func (w *watched) add(limiter *core.Limiter) {
 	w.limiters = append(w.limiters, limiter)
 }
 
-// observe reports a sum at each collection, since a collection may keep only one of
-// several values with the same attributes.
-func (w *watched) observe(_ context.Context, to metric.Int64Observer) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	down := 0
-	for _, limiter := range w.limiters {
-		down += len(limiter.Health().Down)
+// sum returns a function that reports a sum at each collection, since a collection may
+// keep only one of several values with the same attributes.
+func (w *watched) sum(of func(core.Health) int64) metric.Int64Callback {
+	return func(_ context.Context, to metric.Int64Observer) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		var sum int64
+		for _, limiter := range w.limiters {
+			sum += of(limiter.Health())
+		}
+		if len(w.limiters) > 0 {
+			to.Observe(sum)
+		}
+		return nil
 	}
-	if len(w.limiters) > 0 {
-		to.Observe(int64(down))
-	}
-	return nil
 }
+
+func serversDown(h core.Health) int64 { return int64(len(h.Down)) }
+func slotsLost(h core.Health) int64   { return h.LostSlots }

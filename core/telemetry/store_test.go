@@ -1,28 +1,36 @@
 package telemetry_test
 
 import (
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/streamlimit/streamlimit/core"
 )
 
-// down returns the metric's value, or -1 if it has none.
-func down(m meter) int64 {
+// watched returns the value of a metric that needs Watch, or -1 if it has none. monotonic
+// reports whether the metric is a counter.
+func watched(m meter, name string, monotonic bool) int64 {
 	m.t.Helper()
 	for _, one := range m.collect().Metrics {
-		if one.Name != "streamlimit.store.down" {
+		if one.Name != name {
 			continue
 		}
 		sum := one.Data.(metricdata.Sum[int64])
-		if len(sum.DataPoints) != 1 || sum.DataPoints[0].Attributes.Len() != 0 || sum.IsMonotonic {
+		if len(sum.DataPoints) != 1 || sum.DataPoints[0].Attributes.Len() != 0 || sum.IsMonotonic != monotonic {
 			m.t.Errorf("%+v", sum)
 		}
 		return sum.DataPoints[0].Value
 	}
 	return -1
 }
+
+func down(m meter) int64 { m.t.Helper(); return watched(m, "streamlimit.store.down", false) }
+
+func slotsLost(m meter) int64 { m.t.Helper(); return watched(m, "streamlimit.slots.lost", true) }
 
 // The metric is the sum over the stores of all watched limiters.
 func TestWatch(t *testing.T) {
@@ -67,6 +75,36 @@ func TestWatch(t *testing.T) {
 		want(0)
 		for _, l := range []interface{ Close() error }{first, second, third} {
 			_ = l.Close() // its goroutines belong to the bubble
+		}
+	})
+}
+
+// The metric counts the slots that ended early, for all watched limiters.
+func TestWatchLostSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMeter(t)
+		o := m.observer()
+		uploads := core.NewConcurrency("uploads", 1, 30*time.Second)
+		want := func(n int64) {
+			t.Helper()
+			if got := slotsLost(m); got != n {
+				t.Errorf("%d slots lost, want %d", got, n)
+			}
+		}
+		for i := range int64(2) {
+			l := core.New(core.NewMemory(), core.WithObserver(o), core.WithLogger(slog.New(slog.DiscardHandler)))
+			defer l.Close()
+			o.Watch(l)
+			slot, err := l.Acquire(t.Context(), uploads, "k")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want(i)
+			if err := l.Reset(t.Context(), uploads, "k"); err != nil {
+				t.Fatal(err)
+			}
+			<-slot.Lost()
+			want(i + 1)
 		}
 	})
 }

@@ -133,6 +133,7 @@ func TestBoard(t *testing.T) {
 	}
 	for _, name := range []string{
 		"streamlimit_requests_total", "streamlimit_units_total", "streamlimit_decision_duration_seconds_bucket", "streamlimit_store_down",
+		"streamlimit_slots_lost_total",
 	} {
 		if !e.metrics[name] {
 			t.Errorf("no panel shows %s", name)
@@ -162,7 +163,7 @@ func TestAlerts(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"streamlimit_requests_total", "streamlimit_decision_duration_seconds_bucket", "streamlimit_store_down"} {
+	for _, name := range []string{"streamlimit_requests_total", "streamlimit_decision_duration_seconds_bucket", "streamlimit_store_down", "streamlimit_slots_lost_total"} {
 		if !e.metrics[name] {
 			t.Errorf("no alert is on %s", name)
 		}

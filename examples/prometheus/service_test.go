@@ -112,7 +112,8 @@ func TestScrape(t *testing.T) {
 
 		`streamlimit_decision_duration_seconds_count{policy="api",result="allowed",source="memory"}`:            16,
 		`streamlimit_decision_duration_seconds_bucket{policy="api",result="allowed",source="memory",le="+Inf"}`: 16,
-		`streamlimit_store_down`: 0,
+		`streamlimit_store_down`:       0,
+		`streamlimit_slots_lost_total`: 0,
 	})
 	for name := range samples {
 		if strings.Contains(name, "127.0.0.1") {

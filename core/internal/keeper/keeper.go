@@ -26,8 +26,11 @@ const (
 	maxDrops = 10_000
 )
 
-// errSilent is the reason of a slot that was lost since its renewals failed.
-var errSilent = errors.New("no renewal within the hold")
+// The reasons of lost slots.
+var (
+	errUnrenewed = errors.New("no renewal within the hold")
+	errGone      = errors.New("renewed in time, but not in the store: the clock of its server may have jumped ahead")
+)
 
 // Keeper keeps the slots of a process. Its goroutine runs while there are slots.
 type Keeper struct {
@@ -251,7 +254,7 @@ func (k *Keeper) lose(s *Slot, reason error) {
 	}
 	k.count.Add(1)
 	k.lost(s.charge.Log.Policy, reason)
-	if reason == errSilent { //nolint:errorlint // it is set as it is
+	if reason == errUnrenewed { //nolint:errorlint // it is set as it is
 		k.Drop(s.store, s.charge) // a renewal may arrive late
 	}
 }
@@ -278,7 +281,7 @@ func (k *Keeper) renew(ctx context.Context) {
 	}
 	k.mu.Unlock()
 	for _, s := range ended {
-		k.lose(s, errSilent)
+		k.lose(s, errUnrenewed)
 	}
 	if !due {
 		return
@@ -296,10 +299,10 @@ func (k *Keeper) renew(ctx context.Context) {
 				k.mu.Lock()
 				slots[i].since = sent
 				k.mu.Unlock()
-			case errors.Is(err, store.ErrSlotLost):
-				k.lose(slots[i], err)
 			case ctx.Err() == nil && elapsed(since[i], time.Now()) >= slots[i].hold():
-				k.lose(slots[i], errSilent)
+				k.lose(slots[i], errUnrenewed)
+			case errors.Is(err, store.ErrSlotLost):
+				k.lose(slots[i], errGone)
 			}
 		}
 	}

@@ -12,5 +12,9 @@ const page = "https://github.com/streamlimit/streamlimit/blob/main/core/WARNINGS
 // Log writes the line of a code. The line has the code, the address of its explanation,
 // and the facts that are needed to act.
 func Log(logger *slog.Logger, code, message string, args ...any) {
-	logger.Warn("streamlimit: "+message, append([]any{"code", code, "see", page + "#" + strings.ToLower(code)}, args...)...)
+	logger.Warn("streamlimit: "+message, append(Of(code), args...)...)
 }
+
+// Of returns the attributes that a line of a code has: the code, and the address of its
+// explanation.
+func Of(code string) []any { return []any{"code", code, "see", page + "#" + strings.ToLower(code)} }
