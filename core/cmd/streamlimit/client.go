@@ -66,7 +66,7 @@ func clientFlags(kind core.RuleKind, done string) func(*flag.FlagSet) action {
 			if t.json {
 				return writeJSON(s.out, monitor.ShowRule(rule))
 			}
-			words := about(rule) + " " + done
+			words := about(rule, false) + " " + done
 			if !rule.Until.IsZero() {
 				words += " until " + moment(rule.Until)
 			}

@@ -43,7 +43,7 @@ func (d deletion) run(ctx context.Context, s streams, t *target) error {
 		}
 		for _, r := range rules {
 			if r.ID() == d.still {
-				d.done += "; still " + line(r)
+				d.done += "; still " + line(r, false)
 			}
 		}
 	}

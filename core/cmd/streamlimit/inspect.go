@@ -20,7 +20,8 @@ var inspectCommand = command{
 	about: "shows the use, the log and the bans of a key under a policy",
 	help: `
 It counts nothing. For each limit it shows when the oldest entry leaves the window and
-frees its units. The log has the requests that still count, and the refunds.
+frees its units. The log has the requests that still count, and the refunds. Under a
+concurrency policy it shows the requests in flight, and when their slots were renewed.
 
 	streamlimit inspect -policy search -key 192.0.2.1`,
 	flags: func(f *flag.FlagSet) action {
@@ -64,6 +65,7 @@ type inspection struct {
 	Reason     string         `json:"reason"`
 	RetryAfter int64          `json:"retryAfter"`
 	Unit       string         `json:"unit"`
+	Slots      bool           `json:"slots,omitempty"` // a concurrency policy: an entry is the last renewal of a slot
 	Limits     []use          `json:"limits"`
 	Rules      []monitor.Rule `json:"rules"`
 	Entries    []logged       `json:"entries"`
@@ -112,7 +114,7 @@ func inspect(ctx context.Context, limiter *core.Limiter, store fedStore, p *core
 	}
 	i := &inspection{
 		Now: now.UnixMilli(), Policy: p.Name(), Key: d.Key,
-		Allowed: d.Allowed, Reason: string(d.Reason), RetryAfter: d.RetryAfter.Milliseconds(), Unit: d.Policy.Unit(),
+		Allowed: d.Allowed, Reason: string(d.Reason), RetryAfter: d.RetryAfter.Milliseconds(), Unit: d.Policy.Unit(), Slots: d.Policy.Concurrency(),
 		Rules: []monitor.Rule{}, Entries: []logged{},
 	}
 	for _, r := range rules {
@@ -149,7 +151,7 @@ func inspect(ctx context.Context, limiter *core.Limiter, store fedStore, p *core
 func (i *inspection) write(w io.Writer) error {
 	fmt.Fprintf(w, "%s of %s: %s\n", clean(i.Key), i.Policy, i.verdict())
 	for _, r := range i.rules {
-		fmt.Fprintln(w, line(r))
+		fmt.Fprintln(w, line(r, i.Slots))
 	}
 	fmt.Fprintln(w)
 	rows := [][]string{{"LIMIT", "USED", "LEFT", "NEXT FREE"}}
@@ -159,10 +161,13 @@ func (i *inspection) write(w io.Writer) error {
 	}
 	for _, l := range i.Limits {
 		free := "-"
-		if l.Used > 0 {
+		switch {
+		case l.Used > 0 && i.Slots:
+			free = "when a request ends"
+		case l.Used > 0:
 			free = "in " + short(milli(l.FreeIn))
 		}
-		row := []string{l.Limit.String(), decimal(l.Used), decimal(l.Left), free}
+		row := []string{limitText(l.Limit, i.Slots), decimal(l.Used), decimal(l.Left), free}
 		if calendar {
 			row = append(row, "-")
 			if l.Since != 0 {
@@ -182,9 +187,16 @@ func (i *inspection) write(w io.Writer) error {
 	}
 	fmt.Fprintln(w)
 	rows = [][]string{{"TIME", "AGO", "COST", "REFUND"}}
+	if i.Slots {
+		rows[0] = []string{"RENEWED", "AGO"}
+	}
 	for _, e := range i.Entries {
 		at := time.UnixMilli(e.Time)
-		rows = append(rows, []string{at.Format("2006-01-02 15:04:05.000"), short(milli(max(i.Now-e.Time, 0))), figure(e.Cost), figure(e.Refund)})
+		row := []string{at.Format("2006-01-02 15:04:05.000"), short(milli(max(i.Now-e.Time, 0)))}
+		if !i.Slots {
+			row = append(row, figure(e.Cost), figure(e.Refund))
+		}
+		rows = append(rows, row)
 	}
 	return table(w, rows)
 }
@@ -193,8 +205,11 @@ func (i *inspection) verdict() string {
 	words := "a request is allowed"
 	if !i.Allowed {
 		words = "a request is denied"
-		if i.RetryAfter > 0 {
+		switch {
+		case i.RetryAfter > 0:
 			words += " for " + short(milli(i.RetryAfter))
+		case i.Slots && i.Reason == string(core.ReasonLimits):
+			words += " until one in flight ends"
 		}
 	}
 	if i.Reason != string(core.ReasonLimits) {

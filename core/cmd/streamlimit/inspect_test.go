@@ -160,6 +160,65 @@ func TestKeysDoNothingToTerminals(t *testing.T) {
 	}
 }
 
+// The requests in flight are counted as such, whether a process publishes the policy or
+// the flags describe it.
+func TestRequestsInFlight(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	s := newService(t, server)
+	uploads := core.NewConcurrency("uploads", 2, 90*time.Second)
+	for range 2 {
+		slot, err := s.Acquire(t.Context(), uploads, client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer slot.Release()
+	}
+	given := []string{"-policy", "uploads", "-key", client, "-limits", "2/90s", "-concurrency"}
+	full := []string{"a request is denied until one in flight ends\n", "2 in flight, hold 1m30s  2     0     when a request ends", "RENEWED"}
+	r := tool(t, server, append([]string{"inspect"}, given...)...)
+	r.want(t, exitOK, full...)
+	if strings.Contains(r.out, "COST") || r.err != "" {
+		t.Errorf("%s%s", r.out, r.err)
+	}
+
+	s.tell()
+	tool(t, server, "inspect", "-policy", "uploads", "-key", client).want(t, exitOK, full...)
+	var found inspection
+	tool(t, server, "inspect", "-policy", "uploads", "-key", client, "-json").decode(t, &found)
+	if !found.Slots || found.Allowed || found.RetryAfter != 0 || len(found.Entries) != 2 || found.Limits[0].Used != 2 {
+		t.Errorf("%+v", found)
+	}
+	tool(t, server, "policies").want(t, exitOK, "uploads  2 in flight, hold 1m30s  local")
+
+	tool(t, server, "override", "-policy", "uploads", "-limits", "3/30s").want(t, exitOK, "uploads has 3 in flight, hold 30s until it is restored\n")
+	tool(t, server, "rules").want(t, exitOK, "override policy uploads  3 in flight, hold 30s  -")
+	tool(t, server, "inspect", "-policy", "uploads", "-key", client).want(t, exitOK,
+		"a request is allowed\n", "override uploads: 3 in flight, hold 30s\n", "3 in flight, hold 30s  2     1 ")
+	tool(t, server, append([]string{"reset"}, given...)...).want(t, exitOK, client+" has all its slots of uploads back")
+	tool(t, server, append([]string{"inspect"}, given...)...).want(t, exitOK, client+" has no slot of uploads", "3 in flight, hold 30s  0     3     -\n")
+}
+
+// The table has when the calendar period began.
+func TestUsedSince(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	s := newService(t, server)
+	month := core.NewPolicy("month", core.PerMinute(100), core.PerCalendarMonth(1000, time.UTC))
+	s.ask(t, month, client, 3)
+	s.tell()
+	var found inspection
+	tool(t, server, "inspect", "-policy", "month", "-key", client, "-json").decode(t, &found)
+	now := time.UnixMilli(found.Now).UTC()
+	since := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
+	if len(found.Limits) != 2 || found.Limits[0].Since != 0 || found.Limits[1].Since != since.UnixMilli() {
+		t.Errorf("%+v, want the period since %v", found.Limits, since)
+	}
+	r := tool(t, server, "inspect", "-policy", "month", "-key", client)
+	r.want(t, exitOK, "USED SINCE", "100/minute", "1000/month@UTC  3     997", moment(since)+"\n")
+	tool(t, server, "policies").want(t, exitOK, "month   100/minute, 1000/month@UTC  local")
+}
+
 // skewed is a store with a clock that differs from the test's.
 type skewed struct {
 	core.Store

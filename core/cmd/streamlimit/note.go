@@ -17,7 +17,11 @@ const keyHint = "Keys are as decisions show them, such as x-api-key=<digest>, wh
 // writes nothing about a log that can't be read.
 func noteEmpty(ctx context.Context, s streams, limiter *core.Limiter, p *core.Policy, key string) {
 	if entries, err := limiter.Entries(ctx, p, key, 1); err == nil && len(entries) == 0 {
-		fmt.Fprintln(s.err, told(key, "has nothing in its log of %s. %s", p.Name(), keyHint))
+		nothing := "nothing in its log"
+		if p.Concurrency() {
+			nothing = "no slot"
+		}
+		fmt.Fprintln(s.err, told(key, "has %s of %s. %s", nothing, p.Name(), keyHint))
 	}
 }
 

@@ -22,6 +22,8 @@ Counted requests still count. With another longest window, or one limit instead 
 several, new logs begin. The units in the earlier logs count until they leave their
 windows. restore uses the earlier logs again.
 
+The limit of a concurrency policy is written with its hold, such as 10/30s.
+
 	streamlimit override -policy search -limits 5/second,1000/hour`,
 	flags: func(f *flag.FlagSet) action {
 		t, name := targetFlags(f), nameFlag(f)
@@ -36,13 +38,14 @@ windows. restore uses the earlier logs again.
 				return err
 			}
 			defer limiter.Close()
-			if err := setOverride(ctx, s.err, limiter, store, rule); err != nil {
+			slots, err := setOverride(ctx, s.err, limiter, store, rule)
+			if err != nil {
 				return err
 			}
 			if t.json {
 				return writeJSON(s.out, monitor.ShowRule(rule))
 			}
-			_, err = fmt.Fprintln(s.out, told(rule.Policy, "has %s until it is restored", limits(rule.Limits)))
+			_, err = fmt.Fprintln(s.out, told(rule.Policy, "has %s until it is restored", limits(rule.Limits, slots)))
 			return err
 		}
 	},
@@ -86,26 +89,27 @@ func overrideOf(name, texts string) (core.Rule, error) {
 	return core.Rule{Kind: core.RuleOverride, Policy: name, Limits: p.Limits()}, nil
 }
 
-// setOverride sets the rule, and notes its less expected effects.
-func setOverride(ctx context.Context, notes io.Writer, limiter *core.Limiter, store core.Store, rule core.Rule) error {
+// setOverride sets the rule, and notes its less expected effects. slots reports whether
+// the policy is a published concurrency policy.
+func setOverride(ctx context.Context, notes io.Writer, limiter *core.Limiter, store core.Store, rule core.Rule) (slots bool, err error) {
 	found, others, err := tellOf(ctx, store, rule.Policy)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if found == nil {
 		noteUnknown(notes, rule.Policy, "override", others)
-		return limiter.SetRule(ctx, rule)
+		return false, limiter.SetRule(ctx, rule)
 	}
 	before, err := current(ctx, limiter, found)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := limiter.SetRule(ctx, rule); err != nil {
-		return err
+		return false, err
 	}
 	after, err := current(ctx, limiter, found)
 	if err == nil && before.Log().Name != after.Log().Name {
 		fmt.Fprintf(notes, "New logs of %s begin. Units in the earlier logs count until they leave their windows.\n", rule.Policy)
 	}
-	return err
+	return found.Concurrency(), err
 }

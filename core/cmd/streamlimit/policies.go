@@ -50,7 +50,7 @@ numbers of requests that a shadow would have denied, that were decided without R
 			rows := [][]string{{"POLICY", "LIMITS", "FAILURE", "ALLOWED", "DENIED", "SHARE", "FURTHER"}}
 			for _, p := range byDenials(picture.Policies) {
 				rows = append(rows, []string{
-					clean(p.Name), limits(p.Limits), clean(p.Failure), decimal(p.Allowed), decimal(p.Denied),
+					clean(p.Name), limits(p.Limits, hasSlots(p)), clean(p.Failure), decimal(p.Allowed), decimal(p.Denied),
 					share(p.Denied, p.Total()), further(p),
 				})
 			}

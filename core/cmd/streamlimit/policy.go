@@ -13,18 +13,20 @@ import (
 
 // policyFlag is a policy: a published one, or one from the flags.
 type policyFlag struct {
-	name       string
-	limits     string
-	costs      bool
-	refundable bool
-	slices     int
-	lease      time.Duration
+	name        string
+	limits      string
+	concurrency bool
+	costs       bool
+	refundable  bool
+	slices      int
+	lease       time.Duration
 }
 
 func policyFlags(f *flag.FlagSet) *policyFlag {
 	p := &policyFlag{}
 	f.StringVar(&p.name, "policy", "", policyUsage)
 	f.StringVar(&p.limits, "limits", "", "its `limits`, such as 20/second,200/minute, if no process publishes it")
+	f.BoolVar(&p.concurrency, "concurrency", false, "with -limits max/hold, such as 5/30s: the service's policy is a core.NewConcurrency")
 	f.BoolVar(&p.costs, "costs", false, "with -limits: the service's policy has core.VariableCost")
 	f.BoolVar(&p.refundable, "refundable", false, "with -limits: the service's policy is core.Refundable")
 	f.IntVar(&p.slices, "slices", 0, "with -limits: the service's policy has core.Coarse of `n`")
@@ -39,8 +41,8 @@ func (p *policyFlag) check() error {
 	case p.limits != "":
 		_, err := p.given()
 		return err
-	case p.costs || p.refundable || p.slices != 0 || p.lease != 0:
-		return usage("-costs, -refundable, -slices and -lease need -limits")
+	case p.concurrency || p.costs || p.refundable || p.slices != 0 || p.lease != 0:
+		return usage("-concurrency, -costs, -refundable, -slices and -lease need -limits")
 	}
 	return nil
 }
@@ -93,7 +95,7 @@ func (p *policyFlag) base(ctx context.Context, store core.Store) (*core.Policy, 
 		return nil, err
 	case found == nil:
 		return nil, fmt.Errorf("no process has published a policy %q within the last hour (%s): "+
-			"give its limits, such as -limits 20/second,200/minute, and -costs, -refundable, -slices or -lease if it has them", p.name, list(others))
+			"give its limits, such as -limits 20/second,200/minute, and -concurrency, -costs, -refundable, -slices or -lease if it has them", p.name, list(others))
 	}
 	return found.With(core.Enforce())
 }
@@ -139,11 +141,25 @@ func (p *policyFlag) given() (*core.Policy, error) {
 	if p.lease != 0 {
 		options = append(options, core.Lease(p.lease))
 	}
-	policy, err := core.ParsePolicy(p.name, strings.Split(p.limits, ","), options...)
+	policy, err := p.parse(options)
 	if err != nil {
 		return nil, usageError{err.Error()}
 	}
 	return policy, nil
+}
+
+func (p *policyFlag) parse(options []core.PolicyOption) (*core.Policy, error) {
+	if !p.concurrency {
+		return core.ParsePolicy(p.name, strings.Split(p.limits, ","), options...)
+	}
+	l, err := core.ParseLimit(p.limits)
+	switch {
+	case err != nil:
+		return nil, err
+	case l.Period != "":
+		return nil, usage("-limits is %s: with -concurrency, write it as 5/30s", p.limits)
+	}
+	return core.ParseConcurrency(p.name, l.Max, l.Window, options...)
 }
 
 // nameFlag adds the flag for the name of a policy.

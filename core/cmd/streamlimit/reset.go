@@ -12,7 +12,8 @@ var resetCommand = command{
 	about: "gives a key all its units of a policy back",
 	help: `
 It deletes the log of the key. Processes that have cached a denial admit the key again
-within a second.
+within a second. Under a concurrency policy, the requests in flight lose their slots:
+they continue, and do not count any more.
 
 	streamlimit reset -policy search -key 192.0.2.1`,
 	flags: func(f *flag.FlagSet) action {
@@ -33,7 +34,11 @@ within a second.
 			if t.json {
 				return writeJSON(s.out, map[string]any{"policy": policy.Name(), "key": *key, "reset": true})
 			}
-			_, err = fmt.Fprintln(s.out, told(*key, "has all its units of %s back", policy.Name()))
+			what := "units"
+			if policy.Concurrency() {
+				what = "slots"
+			}
+			_, err = fmt.Fprintln(s.out, told(*key, "has all its %s of %s back", what, policy.Name()))
 			return err
 		}
 	},

@@ -2,26 +2,29 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core"
+	"github.com/streamlimit/streamlimit/core/monitor"
 )
 
-// line returns a rule in words.
-func line(r core.Rule) string {
-	words := string(r.Kind) + " " + about(r)
+// line returns a rule in words. slots reports whether its policy is a concurrency policy.
+func line(r core.Rule, slots bool) string {
+	words := string(r.Kind) + " " + about(r, slots)
 	if !r.Until.IsZero() {
 		words += " until " + moment(r.Until)
 	}
 	return words
 }
 
-// about returns the client or policy that a rule is about.
-func about(r core.Rule) string {
+// about returns the client or policy that a rule is about. slots reports whether the policy
+// is a concurrency policy.
+func about(r core.Rule, slots bool) string {
 	switch {
 	case r.Kind == core.RuleOverride:
-		return r.Policy + ": " + limits(r.Limits)
+		return r.Policy + ": " + limits(r.Limits, slots)
 	case r.Kind == core.RuleSwitch:
 		return policies(r.Policy) + ": " + string(r.Mode)
 	case r.Network.IsValid():
@@ -39,13 +42,29 @@ func policies(name string) string {
 	return name
 }
 
-func limits(all []core.Limit) string {
+// limits returns the limits of a policy as text. slots reports whether it is a concurrency
+// policy.
+func limits(all []core.Limit, slots bool) string {
 	texts := make([]string, len(all))
 	for i, l := range all {
-		texts[i] = l.String()
+		texts[i] = limitText(l, slots)
 	}
 	return strings.Join(texts, ", ")
 }
+
+func limitText(l core.Limit, slots bool) string {
+	if slots {
+		return decimal(l.Max) + " in flight, hold " + short(l.Window)
+	}
+	return l.String()
+}
+
+// concurrency reports whether a policy is a published concurrency policy.
+func concurrency(published []monitor.Policy, name string) bool {
+	return slices.ContainsFunc(published, func(p monitor.Policy) bool { return p.Name == name && hasSlots(p) })
+}
+
+func hasSlots(p monitor.Policy) bool { return p.Layout == "slots" }
 
 // moment returns a time in the format of the output.
 func moment(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
+	"slices"
 
 	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/monitor"
@@ -29,7 +31,7 @@ With -delete it ends the rule with that ID, and fails if there is no such rule.
 					none:   fmt.Sprintf("no rule has the ID %q", *id),
 				}.run(ctx, s, t)
 			}
-			limiter, _, err := t.limiter(ctx)
+			limiter, store, err := t.limiter(ctx)
 			if err != nil {
 				return err
 			}
@@ -38,21 +40,34 @@ With -delete it ends the rule with that ID, and fails if there is no such rule.
 			if err != nil {
 				return err
 			}
-			return listRules(s, t, rules)
+			if t.json {
+				return writeRules(s.out, rules)
+			}
+			var published []monitor.Policy
+			if slices.ContainsFunc(rules, func(r core.Rule) bool { return r.Kind == core.RuleOverride }) {
+				picture, err := monitor.Read(ctx, store)
+				if err != nil {
+					return err
+				}
+				published = picture.Policies
+			}
+			return listRules(s.out, rules, published)
 		}
 	},
 }
 
-func listRules(s streams, t *target, rules []core.Rule) error {
-	if t.json {
-		shown := []monitor.Rule{}
-		for _, r := range rules {
-			shown = append(shown, monitor.ShowRule(r))
-		}
-		return writeJSON(s.out, shown)
+func writeRules(w io.Writer, rules []core.Rule) error {
+	shown := []monitor.Rule{}
+	for _, r := range rules {
+		shown = append(shown, monitor.ShowRule(r))
 	}
+	return writeJSON(w, shown)
+}
+
+// listRules writes the rules as a table. published has the policies that they override.
+func listRules(w io.Writer, rules []core.Rule, published []monitor.Policy) error {
 	if len(rules) == 0 {
-		_, err := fmt.Fprintln(s.out, "No rule holds.")
+		_, err := fmt.Fprintln(w, "No rule holds.")
 		return err
 	}
 	rows := [][]string{{"ID", "TO", "UNTIL"}}
@@ -61,7 +76,7 @@ func listRules(s streams, t *target, rules []core.Rule) error {
 		if !r.Until.IsZero() {
 			until = moment(r.Until)
 		}
-		rows = append(rows, []string{clean(r.ID()), limits(r.Limits) + string(r.Mode), until})
+		rows = append(rows, []string{clean(r.ID()), limits(r.Limits, concurrency(published, r.Policy)) + string(r.Mode), until})
 	}
-	return table(s.out, rows)
+	return table(w, rows)
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/streamlimit/streamlimit/core"
 	"github.com/streamlimit/streamlimit/core/monitor"
 )
 
@@ -52,6 +53,32 @@ func TestAnySizeIsDrawn(t *testing.T) {
 			}
 		}
 		s.press("\t")
+	}
+}
+
+func TestLimitsOnTheScreen(t *testing.T) {
+	t.Parallel()
+	s := newScreen("localhost:6379", false)
+	limit := core.Per(5, 30*time.Second)
+	s.take(reading{
+		at: time.Now(),
+		picture: monitor.Picture{Policies: []monitor.Policy{
+			{Name: "uploads", Traits: monitor.Traits{Limits: []core.Limit{limit}, Layout: "slots"}},
+			{Name: "search", Traits: monitor.Traits{Limits: []core.Limit{limit}, Layout: "counted"}},
+		}},
+		rules: []core.Rule{
+			{Kind: core.RuleOverride, Policy: "uploads", Limits: []core.Limit{limit}},
+			{Kind: core.RuleOverride, Policy: "search", Limits: []core.Limit{limit}},
+		},
+	})
+	for tab, want := range map[string][]string{"1": {"5 in flight, hold 30s", "5/30s"}, "4": {"uploads: 5 in flight, hold 30s", "search: 5/30s"}} {
+		s.press(tab)
+		text := strings.Join(s.rows(100, 24), "\n")
+		for _, part := range want {
+			if !strings.Contains(text, part) {
+				t.Errorf("no %q in\n%s", part, text)
+			}
+		}
 	}
 }
 

@@ -72,7 +72,7 @@ no process publishes: check its name.
 			if t.json {
 				return writeJSON(s.out, monitor.ShowRule(rule))
 			}
-			_, err = fmt.Fprintln(s.out, "switched: "+line(rule))
+			_, err = fmt.Fprintln(s.out, "switched: "+line(rule, false))
 			return err
 		}
 	},

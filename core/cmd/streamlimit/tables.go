@@ -29,7 +29,7 @@ func (s *screen) policies(f *frame, row int) int {
 		now := s.last.rate(p.Name)
 		if row, ok := s.line(f, row+1, 2*i); ok {
 			f.put(row, 0, name, bold, p.Name)
-			f.put(row, name+1, limit, plain, limits(p.Limits))
+			f.put(row, name+1, limit, plain, limits(p.Limits, hasSlots(p)))
 			f.right(row, name+limit+2, denied, plain, share(p.Denied, p.Total()))
 			f.right(row, name+limit+denied+2, rate, green, decimal(now.Allowed+now.ShadowDenied))
 			f.put(row, chart, seconds, green, bars(passed, highest))
@@ -160,7 +160,7 @@ func (s *screen) rules(f *frame, row int) int {
 			continue
 		}
 		f.put(row, 0, kind, plain, string(r.Kind))
-		f.put(row, kind, who, plain, about(r))
+		f.put(row, kind, who, plain, about(r, concurrency(s.last.picture.Policies, r.Policy)))
 		if !r.Until.IsZero() {
 			f.right(row, kind+who+1, ends, plain, short(r.Until.Sub(s.last.at).Round(time.Second)))
 		}
