@@ -109,8 +109,8 @@ func stream(t *testing.T, redis *redistest.Server, policy *core.Policy) (entries
 	return entries
 }
 
-// TestSlotCountsDown: the time to the next slot is by the log, and decreases.
-func TestSlotCountsDown(t *testing.T) {
+// TestTimeCountsDown: the time until more units are free is by the log, and decreases.
+func TestTimeCountsDown(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))
 	policy := core.NewPolicy("strict", core.Per(2, 20*time.Second))
@@ -120,12 +120,89 @@ func TestSlotCountsDown(t *testing.T) {
 	b.goTo("strict", "192.0.2.1")
 	b.await("a full bar", `document.querySelector(".usage").dataset.level === "full" && document.querySelector(".meter").ariaValueNow === "2"`)
 	wait := func() float64 {
-		return eval[float64](b, `Number(document.querySelector(".next").textContent.match(/next slot in ([\d.]+) s/)?.[1] ?? NaN)`)
+		return eval[float64](b, `Number(document.querySelector(".next").textContent.match(/^none free, more in ([\d.]+) s/)?.[1] ?? NaN)`)
 	}
 	first := wait()
 	time.Sleep(2 * time.Second)
 	if second := wait(); !(first <= 20 && second > 0 && second < first) {
-		t.Errorf("next slot in %v s, two seconds later in %v s", first, second)
+		t.Errorf("more in %v s, two seconds later in %v s", first, second)
 	}
 	b.await("that it is free", `document.querySelector(".verdict").dataset.allowed === "true" && document.querySelector(".meter").ariaValueNow === "0"`)
+}
+
+// TestRequestsInFlight: under a concurrency policy the page shows the requests in flight,
+// and no rate. A replay of renewals would say nothing.
+func TestRequestsInFlight(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	here, there := newProcess(t, redis), newProcess(t, redis)
+	uploads := core.NewConcurrency("uploads", 3, time.Minute)
+	const key = "user=ann"
+	slots := make([]*core.Slot, 3)
+	for i := range slots {
+		slot, err := there.limiter.Acquire(t.Context(), uploads, key)
+		must(t, err)
+		defer slot.Release()
+		slots[i] = slot
+	}
+	b := open(t, here.page())
+	b.live()
+	b.await("the policy", `[...document.querySelectorAll("[data-policy=uploads] .tag")].some((tag) => tag.textContent === "3 in flight, hold 1m")`)
+	if text := eval[string](b, `document.querySelector("[data-policy=uploads]").innerText`); strings.Contains(text, "3/minute") {
+		t.Errorf("the policy's tile has a rate: %s", text)
+	}
+	b.goTo("uploads", key)
+	b.await("full slots", `document.querySelector(".usage").innerText.replace(/\s+/g, " ") === "3 in flight, hold 1m 3 of 3 in flight none free until a request ends" &&
+		document.querySelector(".verdict").textContent === "denied until a request ends." && document.querySelector(".verdict").dataset.allowed === "false"`)
+	b.await("the renewals", `[...document.querySelectorAll("#key .muted")].some((p) => p.checkVisibility() &&
+		p.textContent.match(/^The oldest renewal of a slot was [\d.]+ s ago\. A slot that is not renewed is free after 1 min\.$/))`)
+	b.await("no replay", `!document.querySelector(".replay").checkVisibility()`)
+	slots[0].Release()
+	b.await("a free slot", `document.querySelector(".usage b").textContent === "2 of 3 in flight" && document.querySelector(".next").textContent === "1 free" &&
+		document.querySelector(".verdict").textContent === "a request would be allowed now."`)
+
+	eval[bool](b, `(location.hash = "#/", true)`)
+	b.press("Override…")
+	b.await("the dialog", `document.querySelector("#override-limits").value === "3/minute" && document.querySelector("#override-help").textContent.includes("requests in flight")`)
+	b.enter("#override-limits", "9/30s")
+	b.confirm("Override", "uploads is limited to 9 in flight, hold 30s now.")
+	b.await("the rule", `document.querySelector("#rules").innerText.includes("uploads: 9 in flight, hold 30s")`)
+	b.goTo("uploads", key)
+	b.await("the other limit", `document.querySelector(".usage b").textContent === "2 of 9 in flight"`)
+	b.press("Reset…")
+	b.await("what a reset does", `document.querySelector("#dialog-text").textContent.includes("requests in flight go on")`)
+	b.confirm("Reset", "has been reset")
+	b.await("that none is in flight", `document.querySelector(".usage b").textContent === "0 of 9 in flight" && document.querySelector(".next").textContent === "9 free"`)
+	<-slots[1].Lost()
+}
+
+// TestUsedSince: of a calendar limit the page shows what was used since the period began,
+// and when all is back. The replay has the limits that slide.
+func TestUsedSince(t *testing.T) {
+	t.Parallel()
+	here := newProcess(t, redistest.Start(t))
+	const key = "user=ann"
+	month := core.NewPolicy("month", core.PerCalendarMonth(3, time.UTC))
+	both := core.NewPolicy("both", core.PerMinute(5), core.PerCalendarDay(1000, time.UTC))
+	here.ask(month, key, 4)
+	here.ask(both, key, 2)
+	b := open(t, here.page())
+	b.live()
+	b.await("the policies", `[...document.querySelectorAll("[data-policy] .tag.limit")].map((tag) => tag.textContent).sort().join() === "1000/day@UTC,3/month@UTC,5/minute"`)
+	// usage returns an expression for what the page shows of a limit.
+	usage := func(limit string) string {
+		return fmt.Sprintf(`[...document.querySelectorAll(".usage")].find((e) => e.innerText.startsWith(%q))?.innerText.replace(/\s+/g, " ")`, limit)
+	}
+	b.goTo("month", key)
+	now := time.Now().UTC()
+	since := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC).Local().Format("02/01/2006 15:04:05")
+	b.await("the month", usage("3/month@UTC")+`.match(/^3\/month@UTC 3 of 3 used since %s none free, all back in ([\d.]+ (d|h|min|s) ?)+$/)`, strings.ReplaceAll(since, "/", `\/`))
+	b.await("when the next request fits", `document.querySelector(".verdict").textContent.startsWith("denied, the next request fits in ")`)
+	b.await("no replay", `!document.querySelector(".replay").checkVisibility()`)
+
+	b.goTo("both", key)
+	b.await("the day", usage("1000/day@UTC")+`.match(/^1000\/day@UTC 2 of 1,000 used since [\d/]+ [\d:]+ 998 free, all back in /)`)
+	b.await("the minute", usage("5/minute")+`.match(/^5\/minute 2 of 5 used 3 free, more in /)`)
+	b.await("the replay of the minute", `document.querySelector(".replay").checkVisibility() && document.querySelectorAll(".entry").length === 2 &&
+		document.querySelector(".readout").textContent.startsWith("2 of 5 used at ")`)
 }

@@ -1,7 +1,7 @@
 // The actions of an operator. A dialog confirms each action, and the page announces its result.
 
 import { byId, el, setText } from './dom.js';
-import { duration } from './format.js';
+import { duration, limitText } from './format.js';
 import { post, refusal } from './live.js';
 
 const dialog = byId('dialog');
@@ -53,8 +53,10 @@ function ask(title, text, yes, fields, act) {
   dialog.showModal();
 }
 
-export function reset(policy, key) {
-  ask('Reset this key?', `${key} gets all its units of ${policy} back at once. Its log is deleted.`, 'Reset', [], async () => {
+export function reset(policy, key, slots) {
+  const text = slots ? `${key} gets all its slots of ${policy} back at once. Its requests in flight go on, and do not count any more.`
+    : `${key} gets all its units of ${policy} back at once. Its log is deleted.`;
+  ask('Reset this key?', text, 'Reset', [], async () => {
     await post('./api/reset', { policy, key });
     return `${key} has been reset under ${policy}.`;
   });
@@ -124,14 +126,15 @@ export function unban(key) {
   });
 }
 
-export function override(policy, limits) {
+export function override(policy, limits, slots) {
   const text = el('input', { id: 'override-limits', value: limits.join(', '), required: true, autocomplete: 'off', spellcheck: 'false', 'aria-describedby': 'override-help' });
   const fields = [el('label', { for: 'override-limits' }, 'Its limits until then'), text,
-    el('small', { id: 'override-help' }, 'Such as 5/second, 100/minute or 20/1m30s. They replace all limits of the policy.')];
+    el('small', { id: 'override-help' }, slots ? 'The number of requests in flight and their hold: 10/30s is 10 in flight, with a hold of 30 s.'
+      : 'Such as 5/second, 100/minute, 20/1m30s or 1000/month@UTC. They replace all limits of the policy.')];
   ask(`Override the limits of ${policy}?`, 'They hold in all processes within a second, until they are restored.', 'Override', fields, async () => {
     const wanted = text.value.split(',').map((limit) => limit.trim()).filter(Boolean);
     await post('./api/override', { policy, limits: wanted });
-    return `${policy} is limited to ${wanted.join(' and ')} now.`;
+    return `${policy} is limited to ${wanted.map((limit) => limitText(limit, slots)).join(' and ')} now.`;
   });
 }
 

@@ -36,5 +36,14 @@ export function time(ms, exact = false) {
 // moment is a time with its date.
 export const moment = (ms) => `${new Date(ms).toLocaleDateString('en-GB')} ${time(ms)}`;
 
+const holds = { second: '1s', minute: '1m', hour: '1h', day: '24h' };
+
+// limitText formats a limit. The limit of a concurrency policy is a number of slots and their hold.
+export function limitText(limit, slots) {
+  if (!slots) return limit;
+  const [max, hold] = limit.split('/');
+  return `${max} in flight, hold ${holds[hold] ?? hold}`;
+}
+
 // estimate formats a count with its possible error.
 export const estimate = (count, error) => (error ? `about ${whole.format(count)} (± ${whole.format(error)})` : whole.format(count));

@@ -2,7 +2,7 @@
 
 import { ban, block, reset, unban, unblock, unexempt } from './actions.js';
 import { Keeper, el, setText } from './dom.js';
-import { duration, estimate, moment, number } from './format.js';
+import { duration, estimate, limitText, moment, number } from './format.js';
 import { ask, refusal, refuses } from './live.js';
 import { Replay } from './replay.js';
 
@@ -61,8 +61,9 @@ export function keyPage(parent, serverNow) {
     const lately = el('p', { class: 'lately' });
     const elsewhere = el('p', { class: 'elsewhere' });
     const bars = el('div', { class: 'usages' });
+    const renewals = el('p', { class: 'muted' });
     const button = (text, act) => el('button', { type: 'button', onclick: act }, text);
-    const unlimit = button('Reset…', () => reset(policy, key));
+    const unlimit = button('Reset…', () => reset(policy, key, shown.slots));
     const deny = button('Ban…', () => ban(shown.key));
     const undeny = button('Unban…', () => unban(shown.key));
     const shut = button('Block…', () => block(shown.key));
@@ -70,7 +71,7 @@ export function keyPage(parent, serverNow) {
     const uncount = button('End exemption…', () => unexempt(ruleOf('exempt').key || ruleOf('exempt').network));
     const actions = el('div', { class: 'buttons' }, unlimit, deny, undeny, shut, unshut, uncount);
     const replay = new Replay();
-    const body = el('div', { hidden: true }, verdict, spoken, lately, elsewhere, bars, replay.element);
+    const body = el('div', { hidden: true }, verdict, spoken, lately, elsewhere, bars, renewals, replay.element);
     parent.replaceChildren(
       el('p', {}, el('a', { href: '#/' }, '← All policies')),
       el('div', { class: 'bar' }, el('div', {}, title, under), actions),
@@ -86,10 +87,10 @@ export function keyPage(parent, serverNow) {
 
     const limits = new Keeper(bars, (l) => l.limit, (l) => {
       const fill = el('div', { class: 'fill' });
-      const meter = el('div', { class: 'meter', role: 'meter', 'aria-valuemin': 0, 'aria-label': `used of ${shown.slots ? 'the slots' : l.limit}` }, fill);
+      const meter = el('div', { class: 'meter', role: 'meter', 'aria-valuemin': 0, 'aria-label': `used of ${limitText(l.limit, shown.slots)}` }, fill);
       const used = el('b');
       const next = el('span', { class: 'next' });
-      const element = el('div', { class: 'usage' }, el('p', {}, el('span', { class: 'tag limit' }, shown.slots ? `${l.max} in flight` : l.limit), used, next), meter);
+      const element = el('div', { class: 'usage' }, el('p', {}, el('span', { class: 'tag limit' }, limitText(l.limit, shown.slots)), used, next), meter);
       const update = (now) => {
         const share = Math.min(1, now.used / now.max);
         fill.style.width = `${share * 100}%`;
@@ -99,11 +100,10 @@ export function keyPage(parent, serverNow) {
         meter.setAttribute('aria-valuetext', `${now.used} of ${now.max}`);
         setText(used, `${number(now.used)} of ${number(now.max)} ${shown.slots ? 'in flight' : 'used'}${now.since ? ` since ${moment(now.since)}` : ''}`);
         const left = now.freeIn - (serverNow() - readAt);
-        const room = now.max - now.used;
+        const free = `${now.used < now.max ? number(now.max - now.used) : 'none'} free`;
         if (deciding()) setText(next, 'not used: a rule decides');
-        else if (room > 0) setText(next, `${number(room)} free${left > 0 ? `, more in ${duration(left)}` : ''}`);
-        else if (shown.slots) setText(next, 'a slot is free when a request ends');
-        else setText(next, left > 0 ? `next slot in ${duration(left)}` : 'a slot is free');
+        else if (shown.slots) setText(next, now.used < now.max ? free : `${free} until a request ends`);
+        else setText(next, left > 0 ? `${free}, ${now.since ? 'all back' : 'more'} in ${duration(left)}` : now.used < now.max ? free : 'more are free now');
       };
       return { element, update };
     });
@@ -143,6 +143,15 @@ export function keyPage(parent, serverNow) {
       }
     }
 
+    // showRenewals shows whether the slots are renewed. Those of a process that has ended are not. Of more than 500
+    // slots it does not know the oldest.
+    function showRenewals() {
+      renewals.hidden = !shown.slots || shown.entries.length === 0 || shown.entries.length >= 500;
+      if (renewals.hidden) return;
+      const ages = shown.entries.map((e) => shown.now + (serverNow() - readAt) - e.t);
+      setText(renewals, `The oldest renewal of a slot was ${duration(Math.max(...ages))} ago. A slot that is not renewed is free after ${duration(shown.limits[0].window)}.`);
+    }
+
     return {
       update(now) {
         wrong.hidden = true;
@@ -152,11 +161,13 @@ export function keyPage(parent, serverNow) {
         limits.show(now.limits);
         replay.element.hidden = Boolean(now.slots); // renewals are no requests
         if (!now.slots) replay.show(now);
+        showRenewals();
         showLately();
         showVerdict();
       },
       tick() {
         for (const [id, row] of limits.kept) row.update(shown.limits.find((l) => l.limit === id));
+        showRenewals();
         showVerdict();
       },
       fail(problem) {

@@ -24,6 +24,9 @@ export const decided = (counts) => sum(kinds, ([kind]) => counts?.[kind]);
 // passed returns the decisions whose requests passed: a policy in shadow mode denies nothing.
 export const passed = (counts) => (counts?.allowed ?? 0) + (counts?.shadowDenied ?? 0);
 
+// hasSlots reports whether a policy is a concurrency policy.
+export const hasSlots = (policy) => policy?.layout === 'slots';
+
 // alone returns the decisions that were made without the store.
 export const alone = (counts) => (counts?.alone ?? (counts?.by?.fallback ?? 0) + (counts?.by?.open ?? 0));
 

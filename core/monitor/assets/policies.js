@@ -3,9 +3,9 @@
 import { override, restore } from './actions.js';
 import { Chart, Series } from './chart.js';
 import { Keeper, Table, byId, el, setText } from './dom.js';
-import { number, percent } from './format.js';
+import { limitText, number, percent } from './format.js';
 import { get } from './live.js';
-import { decided, latest, passed } from './now.js';
+import { decided, hasSlots, latest, passed } from './now.js';
 
 let series = null;
 
@@ -43,7 +43,7 @@ export function drawCharts() {
 // buttons returns the actions on a policy's limits.
 function buttons(name, now) {
   const named = (text, act) => el('button', { type: 'button', onclick: act }, text, el('span', { class: 'unseen' }, ` the limits of ${name}`));
-  const change = named('Override…', () => override(name, now().limits));
+  const change = named('Override…', () => override(name, now().limits, hasSlots(now())));
   const back = named('Restore…', () => restore(name));
   const update = (p) => {
     change.hidden = latest.state.readOnly;
@@ -52,7 +52,7 @@ function buttons(name, now) {
   return { element: el('div', { class: 'buttons' }, change, back), update };
 }
 
-const wordsOf = (p) => [...(p.limits ?? []).map((l) => [p.layout === 'slots' ? `${l.split('/')[0]} in flight` : l, 'limit']), p.unit && [`counts ${p.unit}`], p.overridden && ['overridden', 'warn'], p.shadow && ['shadow: denies nothing', 'warn'], p.off && ['off: counts nothing', 'warn']].filter(Boolean);
+const wordsOf = (p) => [...(p.limits ?? []).map((l) => [limitText(l, hasSlots(p)), 'limit']), p.unit && [`counts ${p.unit}`], p.overridden && ['overridden', 'warn'], p.shadow && ['shadow: denies nothing', 'warn'], p.off && ['off: counts nothing', 'warn']].filter(Boolean);
 
 function showTags(tags, words) {
   if (tags.textContent !== words.map(([w]) => w).join('')) tags.replaceChildren(...words.map(([w, kind = '']) => el('span', { class: `tag ${kind}` }, w)));
@@ -85,7 +85,7 @@ const busy = new Keeper(byId('policies'), (p) => p.name, ({ name }) => {
     update(p) {
       if (!now && series) chart.show(series);
       now = p;
-      showTags(tags, [...wordsOf(p), [`without the store: ${p.failure === 'default' ? 'as the limiter' : p.failure}`], [p.layout === 'slots' ? 'slots' : `${p.layout} log`]]);
+      showTags(tags, [...wordsOf(p), [`without the store: ${p.failure === 'default' ? 'as the limiter' : p.failure}`], !hasSlots(p) && [`${p.layout} log`]].filter(Boolean));
       setText(counts, minuteOf(p));
       act.update(p);
     },

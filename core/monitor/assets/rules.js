@@ -2,8 +2,8 @@
 
 import { block, exempt, nameOf, restore, switchOn, switchTo, unban, unblock, unexempt } from './actions.js';
 import { Table, byId, el, setText } from './dom.js';
-import { duration, number } from './format.js';
-import { latest, serverNow } from './now.js';
+import { duration, limitText, number } from './format.js';
+import { hasSlots, latest, serverNow } from './now.js';
 
 const ends = {
   ban: ['Unban…', (r) => unban(r.key)],
@@ -14,7 +14,10 @@ const ends = {
 };
 
 function about(r) {
-  if (r.kind === 'override') return `${r.policy}: ${r.limits.join(', ')}`;
+  if (r.kind === 'override') {
+    const slots = hasSlots(latest.state.policies.find((p) => p.name === r.policy));
+    return `${r.policy}: ${r.limits.map((l) => limitText(l, slots)).join(', ')}`;
+  }
   if (r.kind === 'switch') return `${nameOf(r.policy)}: ${r.mode}`;
   return r.key || r.network;
 }
