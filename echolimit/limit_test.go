@@ -65,6 +65,10 @@ func TestAdapter(t *testing.T) {
 		SetContext: func(c echo.Context, ctx context.Context) {
 			c.SetRequest(c.Request().WithContext(ctx))
 		},
+		Stream: func(c echo.Context, write func(io.Writer, func())) error {
+			write(c.Response(), c.Response().Flush)
+			return nil
+		},
 		Answer: func(c echo.Context, status int, body string) error { return c.String(status, body) },
 		Forward: func(c echo.Context, path string) error {
 			c.Request().URL.Path = path

@@ -20,6 +20,7 @@ var framework = adapter.Framework[*fiber.Ctx]{
 	Owns:     owns,
 	Watch:    watch,
 	Outlives: outlives,
+	Keep:     keep,
 	Respond:  respond,
 	Fail:     fail,
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -77,6 +78,10 @@ func testAdapter(t *testing.T, config fiber.Config) {
 		Param:      func(c *fiber.Ctx, name string) string { return c.Params(name) },
 		Context:    func(c *fiber.Ctx) context.Context { return c.UserContext() },
 		SetContext: func(c *fiber.Ctx, ctx context.Context) { c.SetUserContext(ctx) },
+		Stream: func(c *fiber.Ctx, write func(io.Writer, func())) error {
+			fiberlimit.StreamWriter(c, func(w *bufio.Writer) { write(w, func() { _ = w.Flush() }) })
+			return nil
+		},
 		Answer: func(c *fiber.Ctx, status int, body string) error {
 			return c.Status(status).SendString(body)
 		},

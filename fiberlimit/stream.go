@@ -4,18 +4,25 @@ import (
 	"bufio"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 )
 
 // StreamWriter makes f write the body of the response, as SetBodyStreamWriter of fasthttp
-// does. f runs after the handler has returned, so the slots that the request holds are
-// released when f returns: see [core.NewConcurrency].
+// does. The request goes on until f returns. Then the slots that it holds are released (see
+// [core.NewConcurrency]), and [WithRefund] and [WithSettle] correct its charge.
 //
-// The slots of a request that calls SetBodyStreamWriter itself are released when the body
-// is closed. That can be before its writer returns, if the client goes away.
+// The functions of WithRefund and WithSettle get a copy of the request, since Fiber
+// reuses c while f runs. The copy has the Locals that the handler left, and the
+// response's status. It has no body and no parameters of the route. There, c.Params
+// panics. f can store what it used in a value of Locals: see the example.
+//
+// The charge of a request that calls SetBodyStreamWriter itself is corrected after the
+// handler. Its slots are released when the body is closed. That can be before its writer
+// returns, if the client goes away.
 func StreamWriter(c *fiber.Ctx, f func(w *bufio.Writer)) {
-	release := exchange{c}.Record().Detach()
+	end := exchange{c}.Record().Detach()
 	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
-		defer release()
+		defer end()
 		f(w)
 	})
 }
@@ -23,21 +30,33 @@ func StreamWriter(c *fiber.Ctx, f func(w *bufio.Writer)) {
 // outlives: fasthttp writes the body of a stream after the handlers, and then also runs
 // the function that has taken over the connection. When all of that has ended, it closes
 // the values of the request.
-func outlives(c *fiber.Ctx, release func()) bool {
+func outlives(c *fiber.Ctx, end func()) bool {
 	ctx := c.Context()
 	if ctx.LastTimeoutErrorResponse() != nil || !ctx.Response.IsBodyStream() && !ctx.Hijacked() {
 		return false
 	}
-	end := &ending{release}
-	ctx.SetUserValue(end, end)
+	last := &ending{end}
+	ctx.SetUserValue(last, last)
 	return true
 }
 
 // ending calls a function at the end of a request.
-type ending struct{ release func() }
+type ending struct{ end func() }
 
 // Close implements [io.Closer].
 func (e *ending) Close() error {
-	e.release()
+	e.end()
 	return nil
+}
+
+// keep copies all but the bodies. No stream needs those, and they can be large.
+func keep(c *fiber.Ctx) (kept *fiber.Ctx, done func()) {
+	from, to := c.Context(), &fasthttp.RequestCtx{}
+	to.Init(&fasthttp.Request{}, from.RemoteAddr(), nil)
+	from.Request.Header.CopyTo(&to.Request.Header)
+	from.Response.Header.CopyTo(&to.Response.Header)
+	from.VisitUserValuesAll(to.SetUserValue)
+	app := c.App()
+	copied := app.AcquireCtx(to)
+	return copied, func() { app.ReleaseCtx(copied) }
 }

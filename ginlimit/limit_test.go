@@ -66,6 +66,10 @@ func TestAdapter(t *testing.T) {
 		SetContext: func(c *gin.Context, ctx context.Context) {
 			c.Request = c.Request.WithContext(ctx)
 		},
+		Stream: func(c *gin.Context, write func(io.Writer, func())) error {
+			write(c.Writer, c.Writer.Flush)
+			return nil
+		},
 		Answer: func(c *gin.Context, status int, body string) error {
 			c.String(status, body)
 			return nil

@@ -39,10 +39,14 @@ type Framework[C any] struct {
 	// in limits that need to know the status.
 	Watch func(c C) Response
 
-	// Outlives arranges that release is called when the response has ended, if the
-	// response can outlast the handlers, and reports whether it does. It is nil for a
-	// framework whose responses end with their handlers.
-	Outlives func(c C, release func()) bool
+	// Outlives reports whether the response goes on after the handlers, and then arranges
+	// that end is called at its end. It is nil for a framework whose responses end with
+	// their handlers.
+	Outlives func(c C, end func()) bool
+
+	// Keep returns a copy of c that can be used after the handlers, until done is called.
+	// It is nil for a framework without Outlives.
+	Keep func(c C) (kept C, done func())
 
 	// Respond responds to the request with a status and a body.
 	Respond func(c C, status int, contentType string, body []byte) error

@@ -90,13 +90,14 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 		return false, m.refuse(c, x, err)
 	}
 	decisions := record.decisions
+	var e *ending
 	if len(decisions) > 0 {
 		denied := core.Denied(decisions)
 		record.newest = int32(newest(decisions, denied)) //nolint:gosec // as many as a limit has policies
 		record.noteResult()
-		if h := heldBy(decisions); h != nil {
-			record.makeSpecial().held = []*held{h}
-			defer m.releaseAfter(c, h)
+		if e = m.newEnding(decisions); e != nil {
+			record.makeSpecial().endings = []*ending{e}
+			defer m.endAfter(c, e)
 		}
 		record = outer.with(m.limiter, record)
 		x.SetRecord(record)
@@ -110,7 +111,7 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 		decisions = append(slices.Clip(record.specials().standing), decisions...)
 	}
 	if m.settles() && len(decisions) > 0 {
-		return true, m.settleAfter(c, x, decisions, time.Since(begun), next)
+		return true, m.settleAfter(c, x, e, decisions, time.Since(begun), next)
 	}
 	return true, next(c)
 }

@@ -27,7 +27,7 @@ type Record struct {
 type special struct {
 	standing []core.Decision // decisions of earlier limits in place of this one's
 	settling []any           // the middlewares so far that settle after the handler
-	held     []*held         // the slots that limits so far have taken
+	endings  []*ending       // of the limits so far
 	hidden   []*core.Policy  // of middleware that sets no response fields
 }
 
@@ -124,7 +124,7 @@ func (r *Record) with(limiter *core.Limiter, next *Record) *Record {
 	if outer := r.special; outer != nil {
 		own := next.makeSpecial()
 		own.settling = append(slices.Clip(outer.settling), own.settling...)
-		own.held = append(slices.Clip(outer.held), own.held...)
+		own.endings = append(slices.Clip(outer.endings), own.endings...)
 		for _, p := range outer.hidden {
 			if !slices.ContainsFunc(decisions, func(d core.Decision) bool { return d.Policy == p }) {
 				own.hidden = append(own.hidden, p)

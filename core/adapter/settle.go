@@ -14,9 +14,9 @@ import (
 // back or to settle them.
 func (m *Middleware[C]) settles() bool { return m.refund != nil || m.used != nil }
 
-// settleAfter passes the request on, and then corrects its charge. A handler that panics
-// before its response has begun counts as status 500. The panic continues.
-func (m *Middleware[C]) settleAfter(c C, x Exchange, decisions []core.Decision, waited time.Duration, next func(C) error) (err error) {
+// settleAfter passes the request on, and corrects its charge when it has ended. A handler
+// that panics before its response has begun counts as status 500. The panic continues.
+func (m *Middleware[C]) settleAfter(c C, x Exchange, e *ending, decisions []core.Decision, waited time.Duration, next func(C) error) (err error) {
 	ctx := x.Context()
 	defer recall(ctx)
 	response := m.framework.Watch(c)
@@ -25,7 +25,15 @@ func (m *Middleware[C]) settleAfter(c C, x Exchange, decisions []core.Decision, 
 		if status == 0 {
 			status = cmp.Or(response.Begun(), http.StatusInternalServerError)
 		}
-		m.settle(ctx, c, status, decisions, waited)
+		if !e.streams() {
+			m.settle(ctx, c, status, decisions, waited)
+			return
+		}
+		kept, done := m.framework.Keep(c)
+		e.correct = func() {
+			defer done()
+			m.settle(ctx, kept, status, decisions, waited)
+		}
 	}()
 	status, err = response.End(next(c))
 	return err

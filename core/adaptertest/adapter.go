@@ -5,6 +5,7 @@ package adaptertest
 
 import (
 	"context"
+	"io"
 	"reflect"
 	"slices"
 	"testing"
@@ -75,6 +76,11 @@ type Adapter[C, M any] struct {
 
 	// Answer writes the response.
 	Answer func(c C, status int, body string) error
+
+	// Stream makes write write the body of the response, in the framework's way to stream.
+	// flush sends what was written. In some frameworks write runs after the handler, and
+	// must not use c.
+	Stream func(c C, write func(w io.Writer, flush func())) error
 
 	// Forward passes the request to the router again, with another path.
 	Forward func(c C, path string) error
@@ -184,6 +190,7 @@ func Run[C, M any](t *testing.T, a Adapter[C, M]) {
 		{"SettleAndRefund", checkSettleAndRefund, ""},
 		{"SettleByHandler", checkSettleByHandler, ""},
 		{"SettleSlow", checkSettleSlow, ""},
+		{"Streams", checkStreams, ""},
 		{"Slots", checkSlots, ""},
 		{"SlotEndings", checkSlotEndings, ""},
 		{"RuleBlock", checkBlock, ""},

@@ -2,6 +2,7 @@ package adaptertest
 
 import (
 	"context"
+	"io"
 	"slices"
 	"testing"
 
@@ -114,6 +115,7 @@ type visit interface {
 	context() context.Context
 	setContext(ctx context.Context)
 	answer(status int, body string) error
+	stream(write func(w io.Writer, flush func())) error
 	forward(path string) error
 	refuse(status int) error
 	fromContext() (core.Decision, bool)
@@ -126,11 +128,14 @@ type visitOf[C, M any] struct {
 	c C
 }
 
-func (v visitOf[C, M]) header(name string) string          { return v.a.Header(v.c, name) }
-func (v visitOf[C, M]) param(name string) string           { return v.a.Param(v.c, name) }
-func (v visitOf[C, M]) context() context.Context           { return v.a.Context(v.c) }
-func (v visitOf[C, M]) setContext(ctx context.Context)     { v.a.SetContext(v.c, ctx) }
-func (v visitOf[C, M]) answer(status int, b string) error  { return v.a.Answer(v.c, status, b) }
+func (v visitOf[C, M]) header(name string) string         { return v.a.Header(v.c, name) }
+func (v visitOf[C, M]) param(name string) string          { return v.a.Param(v.c, name) }
+func (v visitOf[C, M]) context() context.Context          { return v.a.Context(v.c) }
+func (v visitOf[C, M]) setContext(ctx context.Context)    { v.a.SetContext(v.c, ctx) }
+func (v visitOf[C, M]) answer(status int, b string) error { return v.a.Answer(v.c, status, b) }
+func (v visitOf[C, M]) stream(write func(io.Writer, func())) error {
+	return v.a.Stream(v.c, write)
+}
 func (v visitOf[C, M]) forward(path string) error          { return v.a.Forward(v.c, path) }
 func (v visitOf[C, M]) refuse(status int) error            { return v.a.Refuse(v.c, status) }
 func (v visitOf[C, M]) fromContext() (core.Decision, bool) { return v.a.FromContext(v.c) }

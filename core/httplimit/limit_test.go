@@ -64,6 +64,11 @@ func TestAdapter(t *testing.T) {
 		Header:  func(r *http.Request, name string) string { return r.Header.Get(name) },
 		Param:   func(r *http.Request, name string) string { return r.PathValue(name) },
 		Context: func(r *http.Request) context.Context { return r.Context() },
+		Stream: func(r *http.Request, write func(io.Writer, func())) error {
+			w := r.Context().Value(writerKey{}).(http.ResponseWriter)
+			write(w, w.(http.Flusher).Flush)
+			return nil
+		},
 		Answer: func(r *http.Request, status int, body string) error {
 			w := r.Context().Value(writerKey{}).(http.ResponseWriter)
 			w.WriteHeader(status)

@@ -21,6 +21,7 @@ var framework = adapter.Framework[fiber.Ctx]{
 	Malformed: malformed,
 	Watch:     watch,
 	Outlives:  outlives,
+	Keep:      keep,
 	Respond:   respond,
 	Fail:      fail,
 }

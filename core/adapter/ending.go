@@ -1,0 +1,78 @@
+package adapter
+
+import (
+	"sync/atomic"
+
+	"github.com/streamlimit/streamlimit/core"
+)
+
+// ending is what a limit does at the end of a request. A request ends when its handler has
+// returned or panicked, and what goes on after the handler has ended too.
+type ending struct {
+	slots   []*core.Slot // that the limit has taken
+	correct func()       // corrects the charge; nil for nothing to correct
+	open    atomic.Int32 // the ends that are to come
+}
+
+// newEnding returns the ending of a request with these decisions, or nil if it has
+// nothing to do.
+func (m *Middleware[C]) newEnding(decisions []core.Decision) (e *ending) {
+	if m.settles() && m.framework.Keep != nil {
+		e = &ending{}
+	}
+	for i := range decisions {
+		if s := decisions[i].Slot(); s != nil {
+			if e == nil {
+				e = &ending{}
+			}
+			e.slots = append(e.slots, s)
+		}
+	}
+	if e != nil {
+		e.open.Add(1)
+	}
+	return e
+}
+
+// end is called at each end. The last call ends the request.
+func (e *ending) end() {
+	if e.open.Add(-1) > 0 {
+		return
+	}
+	if e.correct != nil {
+		e.correct()
+	}
+	for _, s := range e.slots {
+		s.Release()
+	}
+}
+
+// streams reports whether a stream goes on, after the handler.
+func (e *ending) streams() bool { return e != nil && e.open.Load() > 1 }
+
+// endAfter ends a request after its handler. A framework can have the slots wait for the
+// end of the response.
+func (m *Middleware[C]) endAfter(c C, e *ending) {
+	if len(e.slots) > 0 && m.framework.Outlives != nil && !e.streams() {
+		e.open.Add(1)
+		if !m.framework.Outlives(c, e.end) {
+			e.open.Add(-1)
+		}
+	}
+	e.end()
+}
+
+// Detach is called in a handler that starts a stream. The function that it returns is to
+// be called when the stream has ended. The limits of the request correct its charge and
+// release its slots then: see [core.NewConcurrency].
+func (r *Record) Detach() (end func()) {
+	all := r.specials().endings
+	for _, e := range all {
+		e.open.Add(1)
+	}
+	return func() {
+		for _, e := range all {
+			e.end()
+		}
+	}
+}
