@@ -29,10 +29,12 @@ func StreamWriter(c *fiber.Ctx, f func(w *bufio.Writer)) {
 
 // outlives: fasthttp writes the body of a stream after the handlers, and then also runs
 // the function that has taken over the connection. When all of that has ended, it closes
-// the values of the request.
+// the values of the request. Fiber's adaptor for net/http does not, and its requests have
+// no number.
 func outlives(c *fiber.Ctx, end func()) bool {
 	ctx := c.Context()
-	if ctx.LastTimeoutErrorResponse() != nil || !ctx.Response.IsBodyStream() && !ctx.Hijacked() {
+	served := ctx.ConnRequestNum() > 0 && ctx.LastTimeoutErrorResponse() == nil
+	if !served || !ctx.Response.IsBodyStream() && !ctx.Hijacked() {
 		return false
 	}
 	last := &ending{end}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,5 +73,20 @@ func TestStreamHoldsSlot(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestStreamWithoutServer: a server of net/http with Fiber's adaptor does not report the end
+// of a request, so a slot is free after the handler.
+func TestStreamWithoutServer(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	p := core.NewConcurrency("streams", 1, 30*time.Second)
+	app := fiber.New()
+	app.Get("/", fiberlimit.New(limiter, p), func(c *fiber.Ctx) error { return c.SendStream(strings.NewReader("text")) })
+	for range 2 {
+		if w := get(app, "/"); w.Code != http.StatusOK || w.Body.String() != "text" {
+			t.Fatalf("%d %q", w.Code, w.Body)
+		}
 	}
 }
