@@ -119,6 +119,30 @@ func ExampleWithDenied_allRefusals() {
 	// 401
 }
 
+// A client can have one export in flight, and three an hour. A request needs room in both
+// policies, and takes from neither if one of them denies it.
+func ExampleNew_inFlight() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	exports := core.NewConcurrency("exports", 1, 30*time.Second)
+	hourly := core.NewPolicy("hourly", core.PerHour(3))
+
+	router := gin.New()
+	router.GET("/export", ginlimit.New(limiter, exports, ginlimit.WithPolicy(hourly, ginlimit.ByAddress())), func(c *gin.Context) {
+		if c.Query("slow") != "" {
+			try(router, "/export") // the client's next request, while this one is in flight
+		}
+		c.String(http.StatusOK, "done")
+	})
+
+	try(router, "/export?slow=1")
+	try(router, "/export")
+	// Output:
+	// 429 "exports";r=0, "hourly";r=2;t=3600
+	// 200 "exports";r=0, "hourly";r=2;t=3600
+	// 200 "exports";r=0, "hourly";r=1;t=3600
+}
+
 // A test of your own handlers needs neither Redis nor time: it gives the memory store a
 // clock. Tests in a bubble of testing/synctest need no clock.
 func ExampleNew_testing() {

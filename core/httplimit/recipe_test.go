@@ -42,6 +42,31 @@ func ExampleNew_cors() {
 	// GET 429 https://shop.example
 }
 
+// A client can have one export in flight, and three an hour. A request needs room in both
+// policies, and takes from neither if one of them denies it.
+func ExampleNew_inFlight() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	exports := core.NewConcurrency("exports", 1, 30*time.Second)
+	hourly := core.NewPolicy("hourly", core.PerHour(3))
+
+	mux := http.NewServeMux()
+	limit := httplimit.New(limiter, exports, httplimit.WithPolicy(hourly, httplimit.ByAddress()))
+	mux.Handle("/export", limit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("slow") != "" {
+			try(mux, "/export") // the client's next request, while this one is in flight
+		}
+		_, _ = w.Write([]byte("done"))
+	})))
+
+	try(mux, "/export?slow=1")
+	try(mux, "/export")
+	// Output:
+	// 429 "exports";r=0, "hourly";r=2;t=3600
+	// 200 "exports";r=0, "hourly";r=2;t=3600
+	// 200 "exports";r=0, "hourly";r=1;t=3600
+}
+
 // A test of your own handlers needs neither Redis nor time: it gives the memory store a
 // clock. Tests in a bubble of testing/synctest need no clock.
 func ExampleNew_testing() {

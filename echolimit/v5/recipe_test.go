@@ -122,6 +122,30 @@ func ExampleWithDenied_allRefusals() {
 	// 401
 }
 
+// A client can have one export in flight, and three an hour. A request needs room in both
+// policies, and takes from neither if one of them denies it.
+func ExampleNew_inFlight() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	exports := core.NewConcurrency("exports", 1, 30*time.Second)
+	hourly := core.NewPolicy("hourly", core.PerHour(3))
+
+	e := echo.New()
+	e.GET("/export", func(c *echo.Context) error {
+		if c.QueryParam("slow") != "" {
+			try(e, "/export") // the client's next request, while this one is in flight
+		}
+		return c.String(http.StatusOK, "done")
+	}, echolimit.New(limiter, exports, echolimit.WithPolicy(hourly, echolimit.ByAddress())))
+
+	try(e, "/export?slow=1")
+	try(e, "/export")
+	// Output:
+	// 429 "exports";r=0, "hourly";r=2;t=3600
+	// 200 "exports";r=0, "hourly";r=2;t=3600
+	// 200 "exports";r=0, "hourly";r=1;t=3600
+}
+
 // A test of your own handlers needs neither Redis nor time: it gives the memory store a
 // clock. Tests in a bubble of testing/synctest need no clock.
 func ExampleNew_testing() {

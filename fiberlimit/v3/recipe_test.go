@@ -1,6 +1,8 @@
 package fiberlimit_test
 
 import (
+	"bufio"
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -122,6 +124,74 @@ func ExampleWithDenied_allRefusals() {
 	// 429 "search";r=0;t=60, "search-hour";r=0;t=3600
 	// {"error":"1 request per hour; retry in 3600s","limits":["search","search-hour"]}
 	// 401
+}
+
+// A client can have one export in flight, and three an hour. A request needs room in both
+// policies, and takes from neither if one of them denies it.
+func ExampleNew_inFlight() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	exports := core.NewConcurrency("exports", 1, 30*time.Second)
+	hourly := core.NewPolicy("hourly", core.PerHour(3))
+
+	app := fiber.New()
+	app.Get("/export", fiberlimit.New(limiter, exports, fiberlimit.WithPolicy(hourly, fiberlimit.ByAddress())), func(c fiber.Ctx) error {
+		if c.Query("slow") != "" {
+			try(app, "/export") // the client's next request, while this one is in flight
+		}
+		return c.SendString("done")
+	})
+
+	try(app, "/export?slow=1")
+	try(app, "/export")
+	// Output:
+	// 429 "exports";r=0, "hourly";r=2;t=3600
+	// 200 "exports";r=0, "hourly";r=2;t=3600
+	// 200 "exports";r=0, "hourly";r=1;t=3600
+}
+
+// A stream has its slot until it has ended, and is then charged what it has used.
+func ExampleStreamWriter() {
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	streams := core.NewConcurrency("streams", 5, 30*time.Second)
+	words := core.NewPolicy("words", core.PerHour(1000), core.VariableCost(), core.Refundable(0))
+
+	app := fiber.New()
+	app.Get("/", fiberlimit.New(limiter, streams,
+		fiberlimit.WithPolicy(words, fiberlimit.ByAddress()),
+		// No answer is longer than 600 words, and most are shorter.
+		fiberlimit.WithCost(func(fiber.Ctx) (int64, error) { return 600, nil }),
+		fiberlimit.WithSettle(func(c fiber.Ctx, _ int) int64 {
+			if used, ok := c.Locals("used").(*int64); ok {
+				return *used
+			}
+			return -1 // leaves the estimate: the handler did not get so far
+		})), func(c fiber.Ctx) error {
+		used := new(int64)
+		c.Locals("used", used)
+		fiberlimit.StreamWriter(c, func(w *bufio.Writer) {
+			for range 150 {
+				if _, err := w.WriteString("word "); err != nil || w.Flush() != nil {
+					return // the client has gone
+				}
+				*used++
+			}
+		})
+		return nil
+	})
+
+	fmt.Println(len(try(app, "/")), "bytes")
+	d, err := limiter.Peek(context.Background(), words, "192.0.2.1")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(d.Remaining, "words left")
+	// Output:
+	// 200 "streams";r=4, "words";r=400;t=3600
+	// 749 bytes
+	// 850 words left
 }
 
 // A test of your own handlers needs neither Redis nor time: it gives the memory store a
