@@ -18,8 +18,9 @@ import (
 // The zone must have a name in the time zone database, since other processes and settings
 // files know it by that name. [time.Local] has none. A program on a machine without the
 // database imports time/tzdata. Hosts with different versions of it can disagree on when a
-// period begins. Then the log follows the first host for which the period has begun, and
-// begins the period anew for the others: keep the versions alike.
+// period begins. Then the limit holds from each of those times to the next, so up to twice
+// the limit can be admitted in a period. What was used before such a time can still count
+// after it. Keep the versions alike.
 //
 // Whether a period is over is decided by the store's clock. Responses tell clients the time
 // until the period ends. PerCalendarDay panics as [Per] does.

@@ -67,8 +67,7 @@
 //
 // Time zones need data: that of the machine, or of the package time/tzdata, which package
 // main imports. A policy whose zone has no data is an error. Hosts whose data differ
-// disagree on when some periods begin. Each period then begins again where it begins last,
-// and its limit holds from then on.
+// disagree on when some periods begin: see [PerCalendarDay].
 //
 // Another Max keeps what was counted. Another period, or another window beside it, is a new
 // log that starts empty. A running limiter refuses such a change, by a rule, a file or

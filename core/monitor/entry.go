@@ -32,9 +32,29 @@ type entry struct {
 	P99      float64 `json:"p99"`
 	Down     []Down  `json:"down,omitempty"`
 
-	Top      *Top              `json:"top,omitempty"`
-	Near     map[string]int64  `json:"near,omitempty"`
-	Policies map[string]Traits `json:"policies,omitempty"`
+	Top      *Top             `json:"top,omitempty"`
+	Near     map[string]int64 `json:"near,omitempty"`
+	Policies published        `json:"policies,omitempty"`
+}
+
+// published has the traits of policies, by name.
+type published map[string]Traits
+
+// UnmarshalJSON leaves out a policy that it can't read: this machine may have no data for
+// the time zone of its limits. The rest of the entry counts.
+func (p *published) UnmarshalJSON(data []byte) error {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(data, &all); err != nil {
+		return err
+	}
+	*p = make(published, len(all))
+	for name, text := range all {
+		var t Traits
+		if err := json.Unmarshal(text, &t); err == nil {
+			(*p)[name] = t
+		}
+	}
+	return nil
 }
 
 // Down is a server that does not respond to a process.

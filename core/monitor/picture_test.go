@@ -77,6 +77,18 @@ func TestEntryVersions(t *testing.T) {
 	}
 }
 
+// A policy whose time zone has no data here does not hide the rest of an entry.
+func TestEntryOfUnknownZone(t *testing.T) {
+	e, err := parseEntry([]byte(`{"v":2,"id":"a","t":1,"counts":{"day":{"allowed":3},"api":{"allowed":4}},"p50":1,"p99":2,"top":{},` +
+		`"policies":{"day":{"limits":["5/day@Mars/Olympus"],"layout":"calendar"},"api":{"limits":["9/minute"],"layout":"counted"}}}`))
+	if err != nil || e.Counts["day"][atAllowed] != 3 || e.Counts["api"][atAllowed] != 4 || e.Top == nil {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	if len(e.Policies) != 1 || e.Policies["api"].Limits[0] != core.PerMinute(9) {
+		t.Errorf("the policies are %+v, want api alone", e.Policies)
+	}
+}
+
 // A duplicate entry counts once. An entry with a wrong clock counts at the time of its
 // arrival.
 func TestEntriesCountOnce(t *testing.T) {

@@ -34,6 +34,7 @@ func TestWrongFile(t *testing.T) {
 	check(t, []wrongFile{
 		{"unit", "policies:\n\n\n\n  stocks: 1/s\n  search:\n    20/fortnight\n", `p.yaml:7: search: "20/fortnight": unknown unit, use s, m, h, d or a Go duration.`},
 		{"unit in a list", "policies:\n  search:\n    - 20/s\n    - 9/fortnight\n", `p.yaml:4: search: "9/fortnight": unknown unit`},
+		{"zone", "policies:\n  stocks: 50/day@Mars/Olympus\n", `p.yaml:2: stocks: "50/day@Mars/Olympus": no data for the time zone "Mars/Olympus": use a name such as "Europe/Berlin"; if the zone is new, import time/tzdata in package main.`},
 		{"number alone", "policies:\n  stocks: 500\n", `p.yaml:2: stocks: "500": write units/window`},
 		{"fraction", "policies:\n  stocks: 1.5\n", `p.yaml:2: stocks: "1.5": write units/window`},
 		{"zero", "policies:\n  stocks: 0/s\n", `p.yaml:2: stocks: "0/s": a limit of 0 admits nothing`},

@@ -1,6 +1,8 @@
 package calendar
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,5 +74,32 @@ func TestParse(t *testing.T) {
 	}
 	if _, err := Text(Day, 0, time.FixedZone("CEST", 7200)); err == nil {
 		t.Error("a zone without data was accepted")
+	}
+}
+
+// A machine without zone data, and one whose data lack a zone, say what to do.
+func TestZoneData(t *testing.T) {
+	missing := func(zones ...string) func(string) (*time.Location, error) {
+		return func(name string) (*time.Location, error) {
+			if name != "UTC" && (len(zones) == 0 || slices.Contains(zones, name)) { // UTC needs no data
+				return nil, errors.New("unknown time zone " + name)
+			}
+			return time.LoadLocation(name)
+		}
+	}
+	for _, c := range []struct {
+		name string
+		find func(string) (*time.Location, error)
+		want string
+	}{
+		{"Europe/Berlin", missing(), `no data for the time zone "Europe/Berlin": this machine has no zone data, so import time/tzdata in package main`},
+		{"America/Coyhaique", missing("America/Coyhaique"), `no data for the time zone "America/Coyhaique": use a name such as "Europe/Berlin"; if the zone is new, import time/tzdata in package main`},
+		{"UTC", missing(), ""},
+		{"Europe/Berlin", missing("America/Coyhaique"), ""},
+	} {
+		loc, err := load(c.name, c.find)
+		if c.want == "" && (err != nil || loc.String() != c.name) || c.want != "" && (err == nil || err.Error() != c.want) {
+			t.Errorf("%s: %v, %v, want %q", c.name, loc, err, c.want)
+		}
 	}
 }
