@@ -20,7 +20,7 @@ import (
 )
 
 // workers are the functions that this program runs instead of tests, by FAULTS_WORKER.
-var workers = map[string]func(){"hot key": hotKeyWorker, "lease": leaseWorker}
+var workers = map[string]func(){"hot key": hotKeyWorker, "lease": leaseWorker, "slots": slotWorker}
 
 const (
 	hotProcesses  = 4

@@ -43,4 +43,5 @@ var faults = []fault{
 	{"cluster mode and a plain client, several hosts, refused connections", "works, or says what to write; no dial per request"},
 	{"limits changed live: override, Replace, file, restart; each pair of layouts", "no window of the shortest length above the largest Max"},
 	{"processes with leases killed, stopped, cut off; lost replies", "never above the limit; units back after Window+d"},
+	{"requests in flight: six servers, one upstream; a server killed, Redis away, restarted, cut off, failed over", "at most the limit; slots of the killed free after the hold; without Redis FailClosed 0, FailLocal at most the limit a process; lost slots reported"},
 }
