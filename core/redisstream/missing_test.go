@@ -72,6 +72,10 @@ func logged(t *testing.T, s *Store, admin *redis.Client, policies ...*store.Log)
 		case err != nil: // there is none
 		case p.Layout == store.Counted:
 			units += log.Length
+		case p.Layout == store.Calendar: // the units of the only period
+			n, err := strconv.ParseInt(fmt.Sprint(log.LastEntry.Values["1"]), 10, 64)
+			must(t, err)
+			units += n
 		default: // the total, which starts at 0
 			_, total, _ := strings.Cut(log.LastGeneratedID, "-")
 			n, err := strconv.ParseInt(total, 10, 64)
@@ -86,9 +90,11 @@ func logged(t *testing.T, s *Store, admin *redis.Client, policies ...*store.Log)
 // an ACL or a renaming: a decision is right, or an error that names what is missing
 // and has counted nothing. Every key has a time to live.
 func TestCommandMissing(t *testing.T) {
-	policies := []*store.Log{countedLog, summedLog, coarseLog}
+	monthly := newLog("monthly", core.PerCalendarMonth(1000, time.UTC))
+	policies := []*store.Log{countedLog, summedLog, coarseLog, monthly}
+	monthlyRefunded := newLog("monthly-refunded", core.PerCalendarMonth(1000, time.UTC), core.PerHour(1000), core.VariableCost(), core.Refundable(0))
 	tight := newLog("tight", core.Per(2, 30*time.Millisecond)) // entries leave, and the log is full
-	asks := []store.Charge{{Log: countedLog, Key: "k", Cost: 1}, {Log: coarseLog, Key: "k", Cost: 1}, {Log: summedLog, Key: "k", Cost: 1}}
+	asks := []store.Charge{{Log: countedLog, Key: "k", Cost: 1}, {Log: coarseLog, Key: "k", Cost: 1}, {Log: summedLog, Key: "k", Cost: 1}, {Log: monthly, Key: "k", Cost: 1}}
 	for _, how := range []string{"denied", "renamed", "denied later"} {
 		for _, command := range scriptCommands {
 			t.Run(how+"/"+command, func(t *testing.T) {
@@ -134,15 +140,17 @@ func TestCommandMissing(t *testing.T) {
 					}
 					one("together", func() (int64, error) {
 						_, err := s.TakeAll(t.Context(), asks)
-						return units(err, 3), err
+						return units(err, 4), err
 					})
-					one("refunded", func() (int64, error) {
-						u, err := s.Take(t.Context(), refundedLog, "k", 2)
-						if err == nil {
-							err = s.Settle(t.Context(), refundedLog, "k", u.Entry, -1)
-						}
-						return 0, err
-					})
+					for _, p := range []*store.Log{refundedLog, monthlyRefunded} {
+						one(p.Policy, func() (int64, error) {
+							u, err := s.Take(t.Context(), p, "k", 2)
+							if err == nil {
+								err = s.Settle(t.Context(), p, "k", u.Entry, -1)
+							}
+							return 0, err
+						})
+					}
 					for range 3 {
 						one("tight", func() (int64, error) {
 							_, err := s.Take(t.Context(), tight, "k", 1)
@@ -153,7 +161,7 @@ func TestCommandMissing(t *testing.T) {
 					one("many", func() (int64, error) {
 						var waiters []*waiter
 						for _, p := range policies {
-							waiters = append(waiters, waiterFor(p, s.logKey(p, "k"), 1))
+							waiters = append(waiters, newWaiter(s.charge(p, "k", 1)))
 						}
 						s.runTogether(waiters)
 						var admitted int64
@@ -258,12 +266,16 @@ func TestFeedWithoutPexpire(t *testing.T) {
 func TestHistoriesWithoutCommand(t *testing.T) {
 	for _, how := range []string{"denied", "renamed"} {
 		for _, command := range scriptCommands {
-			t.Run(how+"/"+command, func(t *testing.T) {
-				o, admin := withoutCommand(t, how, command)
-				h := harness(func() redis.UniversalClient { return redis.NewClient(o) })
-				storetest.Degraded(t, h, lacksCommand)
-				checkKeys(t, admin)
-			})
+			t.Run(how+"/"+command, func(t *testing.T) { historiesWithout(t, how, command, storetest.Degraded) })
+		}
+		for _, command := range slotCommands {
+			t.Run(how+"/slots/"+command, func(t *testing.T) { historiesWithout(t, how, command, storetest.DegradedSlots) })
 		}
 	}
+}
+
+func historiesWithout(t *testing.T, how, command string, run func(*testing.T, storetest.Harness, func(error) bool)) {
+	o, admin := withoutCommand(t, how, command)
+	run(t, harness(func() redis.UniversalClient { return redis.NewClient(o) }), lacksCommand)
+	checkKeys(t, admin)
 }

@@ -9,10 +9,19 @@
 --
 -- Reply: for each token 1, or 0 if there is no such slot.
 
-local try, format = redis.pcall, string.format
+-- prelude.lua
+
+-- What fails for one key must not fail for all, but a command that is missing must not
+-- make a slot look renewed or freed.
 local renews = ARGV[1] == 'renew'
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if renews then
+  need('ZADD', KEYS[1], 'XX', '0', '')
+  need('ZSCORE', KEYS[1], '')
+  need('PEXPIRE', KEYS[1], '1')
+else
+  need('ZREM', KEYS[1], '')
+end
+local now = clock()
 
 local reply, at, size = {}, 2, 0
 local hold, expiry, life -- of the last key; mostly all are the same
@@ -34,12 +43,10 @@ for k = 1, #KEYS do
   local found = all
   for i = at + 2, at + 1 + count do
     local done = all
-    if all then
-      -- it is renewed
-    elseif renews then
+    if renews and not all then
       -- A slot that is renewed twice in a millisecond has not changed.
       done = try('ZADD', slots, 'XX', 'CH', expiry, ARGV[i]) == 1 or type(try('ZSCORE', slots, ARGV[i])) == 'string'
-    else
+    elseif not renews then
       done = try('ZREM', slots, ARGV[i]) == 1
     end
     if done then found = true end

@@ -64,7 +64,7 @@ var (
 	deleteRules = newScript(replaceOnce(withPrelude(rulesSource), shebang, "#!lua flags=allow-oom\n")) // which frees memory
 	readRules   = newScript(ruleChangesSource)
 	slotScript  = newScript(withPrelude(slotsSource))
-	renewScript = newScript(renewSource)
+	renewScript = newScript(withPrelude(renewSource))
 
 	// These two are their own source with those that they build on.
 	together = newScript(shebang + preludeSource + functions + togetherSource)

@@ -42,15 +42,16 @@ if mode == 'room' then
   return {admits and 1 or 0}
 end
 if mode == 'look' then return {admits and 1 or 0, 0, 0, used, 0} end
+-- What follows the first write is known to work. The set has its time to live before the
+-- slot is in it, or will surely get it.
+if admits and (expired > 0 or used == 0) then
+  need('ZADD', slots, 'XX', '0', '')
+  need('PEXPIRE', slots, '1')
+end
 if expired > 0 then call('ZREMRANGEBYRANK', slots, '0', format('%d', expired - 1)) end
 if admits then
-  -- The set has its time to live before the slot is in it, or will surely get it.
-  if used > 0 then
-    call('PEXPIRE', slots, format('%d', 2 * hold), 'GT')
-  else
-    need('PEXPIRE', slots, '1')
-  end
   local fresh = used == 0
+  if not fresh then call('PEXPIRE', slots, format('%d', 2 * hold), 'GT') end
   used = used + call('ZADD', slots, format('%d', now + hold), token)
   if fresh then call('PEXPIRE', slots, format('%d', 2 * hold)) end
 end

@@ -47,6 +47,7 @@ end
 if admitted then
   need('PEXPIRE', KEYS[2] or KEYS[1], '1')
   need('XRANGE', KEYS[1], '-', '+', 'COUNT', '1')
+  need('XADD', KEYS[1], 'NOMKSTREAM', '*', '', '')
 end
 for _, log in ipairs(logs) do
   if not log.reply then run(log, 'take') end

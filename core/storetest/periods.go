@@ -31,7 +31,7 @@ func (h Harness) periods(t *testing.T) {
 		"PropertyMixedStepsBack":  {sliding: true, back: true},
 		"PropertyRefundsStepBack": {sliding: true, refunds: true, back: true},
 	} {
-		t.Run(name, func(t *testing.T) { h.periodHistories(t, k) })
+		t.Run(name, func(t *testing.T) { h.periodHistories(t, k, nil) })
 	}
 }
 
@@ -399,7 +399,9 @@ func (m *calendarModel) check(u store.Usage, cost, clock int64, took, exact bool
 	return nil
 }
 
-func (h Harness) periodHistories(t *testing.T, k periodKind) {
+// periodHistories compares random histories of calendar limits with a model. For refused,
+// see [Degraded].
+func (h Harness) periodHistories(t *testing.T, k periodKind, refused func(error) bool) {
 	s := h.subject(t)
 	histories := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -416,6 +418,9 @@ func (h Harness) periodHistories(t *testing.T, k periodKind) {
 				method = s.Take
 			}
 			u, err := method(s.Context(), p, key, cost)
+			if expected(err, refused) {
+				return
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -455,6 +460,9 @@ func (h Harness) periodHistories(t *testing.T, k periodKind) {
 					correction = rapid.Int64Range(1, 20).Draw(t, "more")
 				}
 				err := s.Settle(s.Context(), p, key, u.id, correction)
+				if expected(err, refused) {
+					return
+				}
 				at := max(now(), m.last)
 				late := time.Duration(at-u.time) * ms
 				counts := correction > 0 || late <= p.Grace && (late <= p.Sliding/2 || slices.ContainsFunc(p.Periods, func(period store.Period) bool {

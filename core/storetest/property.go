@@ -24,7 +24,12 @@ func (h Harness) property(t *testing.T) {
 // error is such a rejection. A rejected call must have counted nothing.
 func Degraded(t *testing.T, h Harness, refused func(error) bool) {
 	h.histories(t, refused, map[string]course{"": {}})
+	t.Run("Periods", func(t *testing.T) { h.periodHistories(t, periodKind{}, refused) })
+	t.Run("PeriodsMixedRefunds", func(t *testing.T) { h.periodHistories(t, periodKind{sliding: true, refunds: true}, refused) })
 }
+
+// DegradedSlots does what [Degraded] does for slots.
+func DegradedSlots(t *testing.T, h Harness, refused func(error) bool) { h.slotHistories(t, refused) }
 
 // histories runs histories of each kind on clocks of each course.
 func (h Harness) histories(t *testing.T, refused func(error) bool, courses map[string]course) {
@@ -82,7 +87,12 @@ type run struct {
 }
 
 // refuses reports whether an error is an expected rejection.
-func (s *run) refuses(err error) bool { return err != nil && s.refused != nil && s.refused(err) }
+func (s *run) refuses(err error) bool { return expected(err, s.refused) }
+
+// expected reports whether an error is a rejection that refused reports; nil for none.
+func expected(err error, refused func(error) bool) bool {
+	return err != nil && refused != nil && refused(err)
+}
 
 // randomPolicy returns a policy with 1 to limits limits, small enough that histories
 // reach them.

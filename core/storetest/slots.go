@@ -114,12 +114,13 @@ func (h Harness) slots(t *testing.T) {
 			t.Errorf("%d admitted, %d still used", admitted.Load(), s.look(p, "k", 1).Limits[0].Used)
 		}
 	})
-	t.Run("property", h.slotsProperty)
+	t.Run("property", func(t *testing.T) { h.slotHistories(t, nil) })
 }
 
-// slotsProperty compares random histories of slots with a model: who crashes does not
-// renew, a reply that is lost is not read, renewals are late, and the clock steps.
-func (h Harness) slotsProperty(t *testing.T) {
+// slotHistories compares random histories of slots with a model: who crashes does not
+// renew, a reply that is lost is not read, renewals are late, and the clock steps. For
+// refused, see [Degraded].
+func (h Harness) slotHistories(t *testing.T, refused func(error) bool) {
 	s := h.slotSubject(t)
 	histories := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -144,6 +145,9 @@ func (h Harness) slotsProperty(t *testing.T) {
 			used, held := live(), expiry[token] > now
 			want := used < most || held
 			usages, err := s.TakeAll(s.Context(), []store.Charge{{Log: log, Key: key, Cost: 1, Token: token}})
+			if expected(err, refused) {
+				return
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -169,7 +173,11 @@ func (h Harness) slotsProperty(t *testing.T) {
 			},
 			"take again": func(t *rapid.T) { take(t, rapid.SampledFrom(tokens).Draw(t, "token")) },
 			"look": func(t *rapid.T) {
-				if u, err := s.Peek(s.Context(), log, key, 1); err != nil || u.Limits[0].Used != live() || u.Allowed != (live() < most) {
+				u, err := s.Peek(s.Context(), log, key, 1)
+				if expected(err, refused) {
+					return
+				}
+				if err != nil || u.Limits[0].Used != live() || u.Allowed != (live() < most) {
 					t.Fatalf("got %+v, %v, want %d of %d used", u, err, live(), most)
 				}
 			},
@@ -183,6 +191,7 @@ func (h Harness) slotsProperty(t *testing.T) {
 				for i, err := range s.Store.(store.Slotter).RenewSlots(s.Context(), charges) {
 					at, known := expiry[chosen[i]]
 					switch {
+					case expected(err, refused):
 					case err == nil && !known, err != nil && at > now, err != nil && !errors.Is(err, store.ErrSlotLost):
 						t.Fatalf("renewal of %s: %v; known %v, live %v", chosen[i], err, known, at > now)
 					case err == nil:
@@ -194,7 +203,13 @@ func (h Harness) slotsProperty(t *testing.T) {
 			},
 			"release": func(t *rapid.T) {
 				token := rapid.SampledFrom(tokens).Draw(t, "token")
-				s.release(log, key, token)
+				err := s.Store.(store.Slotter).ReleaseSlots(s.Context(), []store.Charge{{Log: log, Key: key, Token: token}})[0]
+				if expected(err, refused) {
+					return
+				}
+				if err != nil {
+					t.Fatalf("release of %s: %v", token, err)
+				}
 				delete(expiry, token)
 			},
 			"wait": func(*rapid.T) {
