@@ -125,7 +125,7 @@ func (s *Slot) Release() {
 func (k *Keeper) Drop(by store.Slotter, c store.Charge) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.drops) < maxDrops {
+	if len(k.drops) < maxDrops && !k.ended {
 		now := time.Now()
 		k.drops = append(k.drops, drop{store: by, charge: c, next: now, until: now.Add(holdOf(c))})
 		k.expect(now)
@@ -167,7 +167,7 @@ func (k *Keeper) expect(at time.Time) {
 		k.running, k.at = true, at
 		// Start takes a lock of its own, and the task takes this one later.
 		if !k.start(k.run) {
-			k.running, k.ended = false, true
+			k.running, k.ended, k.drops = false, true, nil
 		}
 		return
 	}
