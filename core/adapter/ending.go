@@ -39,11 +39,13 @@ func (e *ending) end() {
 	if e.open.Add(-1) > 0 {
 		return
 	}
+	defer func() { // also if a function of WithSettle panics
+		for _, s := range e.slots {
+			s.Release()
+		}
+	}()
 	if e.correct != nil {
 		e.correct()
-	}
-	for _, s := range e.slots {
-		s.Release()
 	}
 }
 

@@ -180,7 +180,7 @@ func slotOutage(t *testing.T) string {
 		t.Errorf("2 servers cut off: in flight %d and %d, want at most %d and %d; %d lost, want %d", closed, local, slotsMax+cut, 3*slotsMax, lost, cut)
 	}
 	for _, s := range far {
-		if !strings.Contains(s.log.String(), "a slot has ended before its request") {
+		if !strings.Contains(s.log.String(), "a slot ended before its request") {
 			t.Errorf("%s has not logged a lost slot", s.name)
 		}
 	}

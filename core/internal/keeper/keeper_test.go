@@ -282,11 +282,11 @@ func TestLostInSilence(t *testing.T) {
 		if !isLost(a) {
 			t.Error("not lost after its hold")
 		}
-		w.wantLost(1, errSilent)
+		w.wantLost(1, errUnrenewed)
 		a.Release()
 		w.at(time.Hour)
 		f.wants(w, "12s release a", "14s release a", "16s release a", "18s release a", "20s release a", "22s release a")
-		w.wantLost(1, errSilent)
+		w.wantLost(1, errUnrenewed)
 		w.ended()
 	})
 }
@@ -307,7 +307,7 @@ func TestLostAtStore(t *testing.T) {
 		if !isLost(a) || isLost(b) {
 			t.Errorf("a is lost: %v, b: %v", isLost(a), isLost(b))
 		}
-		w.wantLost(1, store.ErrSlotLost)
+		w.wantLost(1, errGone)
 		a.Release()
 		w.at(9 * time.Second)
 		f.wants(w, "4s renew a b", "8s renew b")
@@ -315,7 +315,7 @@ func TestLostAtStore(t *testing.T) {
 		f.wants(w, "9s release b")
 		w.at(12 * time.Second)
 		w.ended()
-		w.wantLost(1, store.ErrSlotLost)
+		w.wantLost(1, errGone)
 	})
 }
 
@@ -340,7 +340,7 @@ func TestSlowRenewal(t *testing.T) {
 			t.Error("lost while a renewal is in flight")
 		}
 		w.at(24 * time.Second)
-		w.wantLost(1, errSilent)
+		w.wantLost(1, errUnrenewed)
 		if !isLost(a) {
 			t.Error("not lost")
 		}
