@@ -174,31 +174,33 @@ func (l *Limiter) decideOnBoth(ctx context.Context, came time.Time, a Charge, d 
 }
 
 // takeFromBoth takes from the two logs that a charge is on. It returns the charge with
-// the units that it has decided on: see [store.TakePart].
-func (l *Limiter) takeFromBoth(ctx context.Context, a Charge) (Charge, store.Usage, []formerEntry, error) {
+// the units that it has decided on.
+func (l *Limiter) takeFromBoth(ctx context.Context, a Charge) (_ Charge, u store.Usage, onFormer []formerEntry, err error) {
+	both := bothLogs{take: func(cost int64) (u store.Usage, err error) {
+		a.Cost = cost
+		var usages []store.Usage
+		if usages, onFormer, err = l.askAll(ctx, []Charge{a}); err == nil {
+			u = usages[0]
+		}
+		return u, err
+	}}
 	if a.most > 0 {
-		a.Cost = a.most
-		for _, l := range a.Policy.log.Limits {
-			a.Cost = min(a.Cost, l.Max)
-		}
+		u, a.Cost, err = takeUpTo(ctx, both, a.onLog(), a.most)
+	} else {
+		u, err = both.take(a.Cost)
 	}
-	for {
-		usages, onFormer, err := l.askAll(ctx, []Charge{a})
-		if err != nil {
-			if a.most > 0 {
-				a.Cost = 1
-			}
-			return a, store.Usage{}, nil, err
-		}
-		if usages[0].Allowed || a.most == 0 || a.Cost == 1 {
-			return a, usages[0], onFormer, nil
-		}
-		room := a.Cost - 1
-		for i, l := range a.Policy.log.Limits {
-			room = min(room, l.Max-usages[0].Limits[i].Used)
-		}
-		a.Cost = max(1, room)
-	}
+	return a, u, onFormer, err
+}
+
+// bothLogs is the store of a charge that is on two logs, for takeUpTo.
+type bothLogs struct {
+	Store
+	take func(cost int64) (store.Usage, error)
+}
+
+// Take implements [Store].
+func (b bothLogs) Take(_ context.Context, _ *store.Log, _ string, cost int64) (store.Usage, error) {
+	return b.take(cost)
 }
 
 // noteFormer notes what the request of the i-th charge took from a second log.
