@@ -274,6 +274,28 @@ func TestRegistryIdle(t *testing.T) {
 	})
 }
 
+// Nobody counts earlier requests in flight or calendar periods, so their logs are not
+// registered, and no decision waits for that.
+func TestRegistryOfRates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &registry{Store: core.NewMemory(), ends: map[string]time.Time{}}
+		defer store.Store.Close()
+		l := core.New(store)
+		defer l.Close()
+		allow(t, l, core.NewPolicy("month", core.PerCalendarMonth(5, time.UTC)), "k", 1)
+		synctest.Wait()
+		if store.calls != 0 {
+			t.Errorf("%d registrations, want none", store.calls)
+		}
+		l.Register(core.NewConcurrency("slots", 5, time.Minute))
+		allow(t, l, core.NewPolicy("p", core.PerMinute(5)), "k", 1)
+		synctest.Wait()
+		if len(store.ends) != 1 || store.ends["p:c1m"].IsZero() {
+			t.Errorf("%v are registered, want p:c1m alone", store.ends)
+		}
+	})
+}
+
 // A registry that fails does not delay requests, and is logged once.
 func TestRegistryFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -44,9 +44,15 @@ func newRegistration(s Store) registration {
 	return registration{store: registrar, wake: make(chan struct{}, 1), due: background.NewActivity()}
 }
 
+// registers reports whether a log is registered. Nobody counts what the log of a calendar
+// or concurrency limit held before a change: see [logNamed].
+func registers(log *store.Log) bool {
+	return log.Layout != store.Calendar && log.Layout != store.Slots
+}
+
 // expect has a policy that was met be registered. The caller holds l.mu.
 func (l *Limiter) expect(p *Policy) {
-	if l.registration.store == nil {
+	if l.registration.store == nil || !registers(p.log) {
 		return
 	}
 	next := &unregistered{names: map[string]bool{p.name: true}}
@@ -155,10 +161,10 @@ func (l *Limiter) register(ctx context.Context) {
 		waiting.started = true
 	}
 	l.mu.Unlock()
-	if len(v.written) == 0 {
+	written := slices.DeleteFunc(slices.Collect(maps.Values(v.written)), func(log *store.Log) bool { return !registers(log) })
+	if len(written) == 0 && waiting == nil {
 		return
 	}
-	written := slices.Collect(maps.Values(v.written))
 	limited, cancel := context.WithTimeout(ctx, registerTimeout)
 	logs, err := r.store.RegisterLogs(limited, written)
 	cancel()

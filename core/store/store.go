@@ -148,7 +148,7 @@ type Registrar interface {
 	// RegisterLogs records that this process writes the logs, each for its longest
 	// window and a minute from now on. It returns the logs recorded by any process. It
 	// is called before the first decision on a log, and every 20 seconds while there
-	// are decisions.
+	// are decisions. Logs of the layouts Calendar and Slots are not registered.
 	RegisterLogs(ctx context.Context, written []*Log) ([]RegisteredLog, error)
 }
 
