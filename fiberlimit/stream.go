@@ -20,7 +20,10 @@ import (
 // handler. Its slots are released when the body is closed. That can be before its writer
 // returns, if the client goes away.
 func StreamWriter(c *fiber.Ctx, f func(w *bufio.Writer)) {
-	end := exchange{c}.Record().Detach()
+	end := func() {}
+	if c.Context().LastTimeoutErrorResponse() == nil { // otherwise nobody reads the body
+		end = exchange{c}.Record().Detach()
+	}
 	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
 		defer end()
 		f(w)

@@ -34,6 +34,19 @@ func (m *Middleware[C]) newEnding(decisions []core.Decision) (e *ending) {
 	return e
 }
 
+// begin adds an end that is to come. It reports false if the request has ended, as for a
+// handler that a timeout has left behind.
+func (e *ending) begin() bool {
+	for {
+		switch n := e.open.Load(); {
+		case n == 0:
+			return false
+		case e.open.CompareAndSwap(n, n+1):
+			return true
+		}
+	}
+}
+
 // end is called at each end. The last call ends the request.
 func (e *ending) end() {
 	if e.open.Add(-1) > 0 {
@@ -68,12 +81,14 @@ func (m *Middleware[C]) endAfter(c C, e *ending) {
 // be called when the stream has ended. The limits of the request correct its charge and
 // release its slots then: see [core.NewConcurrency].
 func (r *Record) Detach() (end func()) {
-	all := r.specials().endings
-	for _, e := range all {
-		e.open.Add(1)
+	var open []*ending
+	for _, e := range r.specials().endings {
+		if e.begin() {
+			open = append(open, e)
+		}
 	}
 	return func() {
-		for _, e := range all {
+		for _, e := range open {
 			e.end()
 		}
 	}

@@ -20,7 +20,10 @@ import (
 // handler. Its slots are released when the body is closed. That can be before its writer
 // returns, if the client goes away.
 func StreamWriter(c fiber.Ctx, f func(w *bufio.Writer)) {
-	end := recordOf(c).Detach()
+	end := func() {}
+	if c.RequestCtx().LastTimeoutErrorResponse() == nil { // otherwise nobody reads the body
+		end = recordOf(c).Detach()
+	}
 	c.RequestCtx().SetBodyStreamWriter(func(w *bufio.Writer) {
 		defer end()
 		f(w)

@@ -90,3 +90,35 @@ func TestStreamWithoutServer(t *testing.T) {
 		}
 	}
 }
+
+// TestStreamAfterTimeout: nobody reads the stream of a handler that was too late, so it does
+// not hold the slot.
+func TestStreamAfterTimeout(t *testing.T) {
+	limiter := core.New(core.NewMemory())
+	t.Cleanup(func() { limiter.Close() })
+	p := core.NewConcurrency("streams", 1, 30*time.Second)
+	url := serve(t, fiber.Config{}, adaptertest.App[fiber.Ctx, fiber.Handler]{
+		OnError: func(err error) { t.Log(err) },
+		Groups: []adaptertest.Group[fiber.Ctx, fiber.Handler]{{
+			Use: []fiber.Handler{fiberlimit.New(limiter, p)},
+			Routes: []adaptertest.Route[fiber.Ctx, fiber.Handler]{{Path: "/", Handler: func(c fiber.Ctx) error {
+				c.RequestCtx().TimeoutError("too late")
+				fiberlimit.StreamWriter(c, func(w *bufio.Writer) {
+					_, _ = w.WriteString("text")
+					_ = w.Flush()
+				})
+				return nil
+			}}},
+		}},
+	})
+	for range 2 {
+		resp, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusRequestTimeout {
+			t.Errorf("status %d, want 408", resp.StatusCode)
+		}
+	}
+}
