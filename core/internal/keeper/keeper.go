@@ -45,6 +45,8 @@ type Keeper struct {
 	at      time.Time // when the goroutine looks next
 	slots   map[*Slot]struct{}
 	drops   []drop
+
+	renewing, releasing map[store.Slotter]bool // stores with such a call in flight
 }
 
 // Slot is a slot that this process asks for, holds, or has released.
@@ -74,7 +76,10 @@ type drop struct {
 // New returns a keeper that runs its goroutine by start, and calls lost for each slot
 // that ends before it is released.
 func New(start func(task func(context.Context)) bool, lost func(policy string, err error)) *Keeper {
-	return &Keeper{start: start, lost: lost, wake: make(chan struct{}, 1), slots: make(map[*Slot]struct{})}
+	return &Keeper{
+		start: start, lost: lost, wake: make(chan struct{}, 1), slots: make(map[*Slot]struct{}),
+		renewing: make(map[store.Slotter]bool), releasing: make(map[store.Slotter]bool),
+	}
 }
 
 // NewSlot returns a slot with a random token, which is about to be asked for.
@@ -145,11 +150,14 @@ func (s *Slot) due() time.Time {
 	if again := s.tried.Add(s.hold() / againAfter); again.After(due) {
 		due = again
 	}
-	if end := s.since.Add(s.hold()); end.Before(due) {
+	if end := s.end(); end.Before(due) {
 		due = end
 	}
 	return due
 }
+
+// end returns when the slot is lost without another renewal.
+func (s *Slot) end() time.Time { return s.since.Add(s.hold()) }
 
 // elapsed returns the time from before to now by the monotonic clock or the clock on the
 // wall, whichever is longer: a machine that was suspended may stop one of them. Only a
@@ -173,15 +181,24 @@ func (k *Keeper) expect(at time.Time) {
 	}
 	if at.Before(k.at) {
 		k.at = at
-		select {
-		case k.wake <- struct{}{}:
-		default:
-		}
+		k.rouse()
 	}
 }
 
-// run renews and releases until nothing is left or ctx ends. Then the slots are lost.
+// rouse has the goroutine find out anew when it looks next.
+func (k *Keeper) rouse() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run renews and releases until nothing is left or ctx ends. Then the slots are lost. It
+// does not wait for a store: a slot is lost when its hold is over, also while a call is in
+// flight.
 func (k *Keeper) run(ctx context.Context) {
+	var calls sync.WaitGroup
+	defer calls.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -198,8 +215,8 @@ func (k *Keeper) run(ctx context.Context) {
 		case <-ctx.Done():
 		case <-k.wake:
 		case <-timer.C:
-			k.renew(ctx)
-			k.release(ctx)
+			k.renew(ctx, &calls)
+			k.release(ctx, &calls)
 		}
 	}
 }
@@ -220,18 +237,38 @@ func (k *Keeper) next() (at time.Time, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	earlier := func(t time.Time) {
-		if !ok || t.Before(at) {
-			at, ok = t, true
+		if at.IsZero() || t.Before(at) {
+			at = t
 		}
 	}
+	// What waits for a call in flight is due when that ends, which wakes the goroutine. Slots
+	// and drops are mostly of one store.
+	var by store.Slotter
+	busy := false
 	for s := range k.slots {
-		earlier(s.due())
+		if s.store != by {
+			by, busy = s.store, k.renewing[s.store]
+		}
+		if busy {
+			earlier(s.end())
+		} else {
+			earlier(s.due())
+		}
 	}
+	by, busy = nil, false
 	for i := range k.drops {
-		earlier(k.drops[i].next)
+		d := &k.drops[i]
+		if d.store != by {
+			by, busy = d.store, k.releasing[d.store]
+		}
+		if busy {
+			earlier(d.until)
+		} else {
+			earlier(d.next)
+		}
 	}
-	k.at, k.running = at, ok
-	return at, ok
+	k.at, k.running = at, !at.IsZero()
+	return at, k.running
 }
 
 // end marks a slot as lost. The lock is held.
@@ -259,74 +296,105 @@ func (k *Keeper) lose(s *Slot, reason error) {
 	}
 }
 
-// renew renews the slots that are due, and others with them. Each store gets one call.
-func (k *Keeper) renew(ctx context.Context) {
+// renew renews the slots that are due, and others with them. Each store gets one call at
+// a time.
+func (k *Keeper) renew(ctx context.Context, calls *sync.WaitGroup) {
 	now := time.Now()
 	var ended []*Slot
-	calls := make(map[store.Slotter][]*Slot)
+	together := make(map[store.Slotter][]*Slot)
 	due := false
 	k.mu.Lock()
 	for s := range k.slots {
 		switch {
-		case now.Sub(s.since) >= s.hold():
+		case !now.Before(s.end()):
 			ended = append(ended, s)
+			continue
+		case k.renewing[s.store]:
 			continue
 		case !s.due().After(now), elapsed(s.since, now) >= s.hold():
 			due = true
 		case now.Sub(s.since) < s.hold()/alongAfter || now.Sub(s.tried) < s.hold()/againAfter:
 			continue
 		}
-		s.tried = now
-		calls[s.store] = append(calls[s.store], s)
+		together[s.store] = append(together[s.store], s)
+	}
+	if !due {
+		clear(together)
+	}
+	for by, slots := range together {
+		k.renewing[by] = true
+		for _, s := range slots {
+			s.tried = now
+		}
 	}
 	k.mu.Unlock()
 	for _, s := range ended {
 		k.lose(s, errUnrenewed)
 	}
-	if !due {
-		return
+	for by, slots := range together {
+		calls.Go(func() {
+			k.call(ctx, by, slots)
+			k.done(k.renewing, by)
+		})
 	}
-	for by, slots := range calls {
-		charges := make([]store.Charge, len(slots))
-		since := make([]time.Time, len(slots))
-		for i, s := range slots {
-			charges[i], since[i] = s.charge, s.since // which no other goroutine changes
-		}
-		sent := time.Now()
-		for i, err := range by.RenewSlots(ctx, charges) {
-			switch {
-			case err == nil:
-				k.mu.Lock()
-				slots[i].since = sent
-				k.mu.Unlock()
-			case ctx.Err() == nil && elapsed(since[i], time.Now()) >= slots[i].hold():
-				k.lose(slots[i], errUnrenewed)
-			case errors.Is(err, store.ErrSlotLost):
-				k.lose(slots[i], errGone)
-			}
+}
+
+// call renews slots of one store.
+func (k *Keeper) call(ctx context.Context, by store.Slotter, slots []*Slot) {
+	charges := make([]store.Charge, len(slots))
+	for i, s := range slots {
+		charges[i] = s.charge
+	}
+	sent := time.Now()
+	for i, err := range by.RenewSlots(ctx, charges) {
+		s := slots[i]
+		switch {
+		case err == nil:
+			k.mu.Lock()
+			s.since = sent
+			k.mu.Unlock()
+		case ctx.Err() == nil && elapsed(s.since, time.Now()) >= s.hold(): // only this changes since
+			k.lose(s, errUnrenewed)
+		case errors.Is(err, store.ErrSlotLost):
+			k.lose(s, errGone)
 		}
 	}
 }
 
-// release releases the slots that may have been taken in vain. Each store gets one call.
-func (k *Keeper) release(ctx context.Context) {
+// done ends a call, and has the goroutine look at what was due meanwhile.
+func (k *Keeper) done(calls map[store.Slotter]bool, by store.Slotter) {
+	k.mu.Lock()
+	delete(calls, by)
+	k.mu.Unlock()
+	k.rouse()
+}
+
+// release releases the slots that may have been taken in vain. Each store gets one call
+// at a time.
+func (k *Keeper) release(ctx context.Context, calls *sync.WaitGroup) {
 	now := time.Now()
-	calls := make(map[store.Slotter][]store.Charge)
+	together := make(map[store.Slotter][]store.Charge)
 	k.mu.Lock()
 	left := k.drops[:0]
 	for _, d := range k.drops {
-		if !d.next.After(now) {
-			calls[d.store] = append(calls[d.store], d.charge)
+		if !k.releasing[d.store] && !d.next.After(now) {
+			together[d.store] = append(together[d.store], d.charge)
 			d.next = now.Add(holdOf(d.charge) / alongAfter)
 		}
-		if d.next.Before(d.until) {
+		if d.next.Before(d.until) && now.Before(d.until) {
 			left = append(left, d)
 		}
 	}
 	clear(k.drops[len(left):])
 	k.drops = left
+	for by := range together {
+		k.releasing[by] = true
+	}
 	k.mu.Unlock()
-	for by, charges := range calls {
-		by.ReleaseSlots(ctx, charges)
+	for by, charges := range together {
+		calls.Go(func() {
+			by.ReleaseSlots(ctx, charges)
+			k.done(k.releasing, by)
+		})
 	}
 }

@@ -319,30 +319,43 @@ func TestLostAtStore(t *testing.T) {
 	})
 }
 
-// TestSlowRenewal: a renewal counts from when it was sent. One that takes longer than the
-// hold comes too late.
+// TestSlowRenewal: a renewal counts from when it was sent. While one is in flight, the slot
+// is lost when its hold is over, and calls to other stores are made.
 func TestSlowRenewal(t *testing.T) {
 	bubble(t, func(w *world) {
-		f := w.slotter()
-		f.during = func(context.Context) {
-			if time.Since(w.start) < 10*time.Second {
-				time.Sleep(3 * time.Second)
-			} else {
-				time.Sleep(12 * time.Second)
+		f, other := w.slotter(), w.slotter()
+		f.during = func(ctx context.Context) {
+			takes := 3 * time.Second
+			if time.Since(w.start) > 10*time.Second {
+				takes = 30 * time.Second
+			}
+			select {
+			case <-time.After(takes):
+			case <-ctx.Done():
 			}
 		}
 		a := f.named(w.hold(f, 12*time.Second), "a")
+		b := other.named(w.hold(other, 12*time.Second), "b")
 		w.at(10 * time.Second)
 		f.wants(w, "4s renew a", "8s renew a")
-		w.at(24*time.Second - 1)
+		w.at(20*time.Second - 1)
 		f.wants(w, "12s renew a")
 		if isLost(a) {
-			t.Error("lost while a renewal is in flight")
+			t.Error("lost before its hold is over")
 		}
-		w.at(24 * time.Second)
+		w.at(20 * time.Second)
 		w.wantLost(1, errUnrenewed)
 		if !isLost(a) {
 			t.Error("not lost")
+		}
+		c := f.named(w.hold(f, time.Minute), "c")
+		w.at(50 * time.Second)
+		f.wants(w, "20s release a", "22s release a", "24s release a", "26s release a", "28s release a", "30s release a", "42s renew c")
+		other.wants(w, "4s renew b", "8s renew b", "12s renew b", "16s renew b", "20s renew b", "24s renew b",
+			"28s renew b", "32s renew b", "36s renew b", "40s renew b", "42s renew b", "46s renew b", "50s renew b")
+		w.wantLost(1, errUnrenewed)
+		if isLost(b) || isLost(c) {
+			t.Error("a slot is lost that another one's call has delayed")
 		}
 	})
 }
@@ -480,7 +493,7 @@ func TestCloseDuringRenewal(t *testing.T) {
 		f.renewal = fails
 		f.during = func(ctx context.Context) { <-ctx.Done() }
 		a := f.named(w.hold(f, 12*time.Second), "a")
-		w.at(20 * time.Second)
+		w.at(10 * time.Second)
 		w.end()
 		w.ended()
 		f.wants(w, "4s renew a")
