@@ -83,8 +83,11 @@ bench: redis ## measure this and its peers into core/benchmarks/results, 15 minu
 	go run ./core/benchmarks -out core/benchmarks/results$(if $(QUICK),/quick -quick)
 
 .PHONY: histories
-histories: redis ## 100,000 histories of leases against the model, 5,000 of them by the real script (ten minutes)
+histories: redis ## 100,000 histories each of leases, slots and calendar periods against models, also by the real scripts (half an hour)
 	LEASE_HISTORIES=100000 go test -count 1 -timeout 60m -run Histories -v ./core/internal/lease
+	SLOT_HISTORIES=100000 go test -count 1 -timeout 60m -run Histories -v ./core/internal/keeper
+	go test -count 1 -timeout 60m -run '^TestConformance$$/^Slots$$/^property$$' -v ./core/internal/memory ./core/redisstream -rapid.nofailfile -rapid.checks=100000
+	go test -count 1 -timeout 60m -run '^TestConformance$$/^Periods$$/^Property' -v ./core/internal/memory ./core/redisstream -rapid.nofailfile -rapid.checks=15000 # of each of seven kinds
 
 .PHONY: simulate
 simulate: ## simulate the load of 10 to 2,000 processes with leases on Redis: core/benchmarks/leases (ten minutes)
