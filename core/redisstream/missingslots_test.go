@@ -71,7 +71,7 @@ func (a *slotAudit) live() expiries {
 	return all
 }
 
-// call makes a call. If it is no error, change turns the slots from before into those
+// call makes a call. If it succeeds, change turns the slots from before into those
 // that must be there now.
 func (a *slotAudit) call(what string, do func() error, change func(before, now expiries)) {
 	a.Helper()
