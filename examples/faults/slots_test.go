@@ -26,7 +26,7 @@ import (
 //     The slots that it lost are reported by Slot.Lost at the next renewal, so the
 //     handlers can stop.
 //   - A process that is cut off from Redis loses its slots after the hold, and reports
-//     them by its own clock, at about the time when Redis gives them to others.
+//     them by its own clock, before Redis gives them to others.
 func TestRow39_InFlight(t *testing.T) {
 	r := row(t, 39)
 	t.Run("crowd", func(t *testing.T) { r.Figure("%s", slotCrowd(t)) })
