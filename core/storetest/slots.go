@@ -165,12 +165,13 @@ func (h Harness) slotHistories(t *testing.T, refused func(error) bool) {
 				t.Fatalf("got %+v, want allowed %v with %d of %d used", u, want, used, most)
 			}
 		}
+		takeNew := func(t *rapid.T) {
+			token := fmt.Sprint("token-", len(tokens))
+			tokens = append(tokens, token)
+			take(t, token)
+		}
 		t.Repeat(map[string]func(*rapid.T){
-			"take": func(t *rapid.T) {
-				token := fmt.Sprint("token-", len(tokens))
-				tokens = append(tokens, token)
-				take(t, token)
-			},
+			"take":       takeNew,
 			"take again": func(t *rapid.T) { take(t, rapid.SampledFrom(tokens).Draw(t, "token")) },
 			"look": func(t *rapid.T) {
 				u, err := s.Peek(s.Context(), log, key, 1)
@@ -216,6 +217,13 @@ func (h Harness) slotHistories(t *testing.T, refused func(error) bool) {
 				s.clock.Advance(time.Duration(rapid.Int64Range(0, 2*hold.Milliseconds()).Draw(t, "wait")) * ms)
 			},
 			"step back": func(t *rapid.T) {
+				for _, at := range expiry {
+					if s.clock.Now().UnixMilli() >= at+hold.Milliseconds() {
+						// A store may have deleted it, so an acquire ends it first.
+						takeNew(t)
+						return
+					}
+				}
 				s.clock.Advance(-time.Duration(rapid.Int64Range(0, hold.Milliseconds()).Draw(t, "step")) * ms)
 			},
 			"change": func(t *rapid.T) {
