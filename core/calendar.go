@@ -135,7 +135,7 @@ func (p *Policy) describePeriods() {
 	log.Name = p.name + ":" + string(log.Layout) + strings.Join(names, ",")
 }
 
-var errPeriodsChanged = errors.New("its calendar periods, or the windows beside them, can't be changed while it counts: use a policy of another name")
+var errPeriodsChanged = errors.New("its calendar periods, or the windows beside them, can't be changed after the first decision: restart, or use a policy of another name")
 
 // changesPeriods reports whether two logs differ and one of them has calendar limits. What
 // one holds says too little to count it for the other.

@@ -106,21 +106,34 @@ func TestCalendarFields(t *testing.T) {
 	})
 }
 
-// Another Max takes over what was counted. Other periods are refused.
+// Another Max takes over what was counted. Other periods are refused after the first
+// decision, and then no policy is replaced.
 func TestCalendarChanges(t *testing.T) {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
-	p := core.NewPolicy("p", core.PerCalendarMonth(1, time.UTC))
-	if d, err := limiter.Allow(t.Context(), p, "k"); err != nil || !d.Allowed {
+	p, q := core.NewPolicy("p", core.PerHour(9)), core.NewPolicy("q", core.PerHour(9))
+	limiter.Register(p, q)
+	if err := limiter.Replace(core.NewPolicy("p", core.PerCalendarMonth(1, time.UTC))); err != nil {
+		t.Fatalf("before the first decision: %v", err)
+	}
+	if d, err := limiter.Allow(t.Context(), p, "k"); err != nil || !d.Allowed || d.Limit.Max != 1 {
 		t.Fatalf("%+v, %v", d, err)
 	}
 	for _, other := range []core.Limit{core.PerCalendarDay(9, time.UTC), core.PerHour(9)} {
-		limiter.Replace(core.NewPolicy("p", other))
+		err := limiter.Replace(core.NewPolicy("q", core.PerHour(1)), core.NewPolicy("p", other))
+		if err == nil || !strings.Contains(err.Error(), "policy p: its calendar periods") {
+			t.Errorf("a change to %v: %v", other, err)
+		}
 		if d, err := limiter.Allow(t.Context(), p, "k"); err != nil || d.Allowed || d.Limit.Max != 1 {
 			t.Errorf("after a change to %v: %+v, %v", other, d, err)
 		}
+		if d, err := limiter.Peek(t.Context(), q, "k"); err != nil || d.Limit.Max != 9 {
+			t.Errorf("another policy after a change to %v: %+v, %v", other, d, err)
+		}
 	}
-	limiter.Replace(core.NewPolicy("p", core.PerCalendarMonth(3, time.UTC)))
+	if err := limiter.Replace(core.NewPolicy("p", core.PerCalendarMonth(3, time.UTC))); err != nil {
+		t.Fatal(err)
+	}
 	if d, err := limiter.Allow(t.Context(), p, "k"); err != nil || !d.Allowed || d.Remaining != 1 {
 		t.Errorf("after a change of Max: %+v, %v", d, err)
 	}

@@ -70,9 +70,10 @@
 // disagree on when some periods begin: see [PerCalendarDay].
 //
 // Another Max keeps what was counted. Another period, or another window beside it, is a new
-// log that starts empty. A running limiter refuses such a change, by a rule, a file or
-// [Limiter.Replace], logs that, and keeps its limits. After a deployment the new limits
-// hold at once. So keep a long quota in a policy of its own.
+// log that starts empty. A limiter refuses such a change, by a rule, a file or
+// [Limiter.Replace], after its first decision. [Limiter.Replace] and the watcher of a file
+// return or log the error, and all limits stay. After a deployment the new limits hold at
+// once. So keep a long quota in a policy of its own.
 //
 // # Giving back and settling
 //

@@ -187,7 +187,9 @@ func TestFailureModeFollows(t *testing.T) {
 		}
 	}
 	check("not met", core.FailClosed)
-	l.Replace(core.NewPolicy("p", core.PerMinute(2), core.OnStoreFailure(core.FailOpen)))
+	if err := l.Replace(core.NewPolicy("p", core.PerMinute(2), core.OnStoreFailure(core.FailOpen))); err != nil {
+		t.Fatal(err)
+	}
 	check("replaced", core.FailOpen)
 	if err := l.SetRule(t.Context(), core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(9)}}); err != nil {
 		t.Fatal(err)
@@ -197,7 +199,9 @@ func TestFailureModeFollows(t *testing.T) {
 	if now, ok := l.Policy("p"); !ok || now.Limits()[0] != core.PerMinute(9) || l.FailureMode(now) != core.FailOpen {
 		t.Errorf("as it is now, %v: %v, want open", now, l.FailureMode(now))
 	}
-	l.Replace()
+	if err := l.Replace(); err != nil {
+		t.Fatal(err)
+	}
 	check("itself again", core.FailClosed)
 }
 

@@ -63,8 +63,9 @@ func (v *view) noteFormer(log *store.Log, until time.Time) bool {
 // the name writes in this process is not an earlier log of p. A change beyond
 // store.MaxEarlier logs waits: the policy stays as it was.
 func (v *view) withFormer(p, was *Policy) *Policy {
-	if was != nil && changesPeriods(was.log, p.log) {
+	if was != nil && changesPeriods(was.log, p.log) && !v.fresh {
 		v.unfit = policyError(p, errPeriodsChanged)
+		v.refused[p.name] = v.unfit
 		return was
 	}
 	var all []former
@@ -105,7 +106,7 @@ func (l *Limiter) dropFormer(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := l.view.Load()
-	l.show(newView(v, v.replaced, v.ruleset))
+	l.show(l.newView(v, v.replaced, v.ruleset))
 }
 
 // logNamed returns the log with a name, or nil for a name in the form of another version.

@@ -46,7 +46,9 @@ func TestChangeHandsOutNoBudget(t *testing.T) {
 			for _, limit := range limits {
 				options = append(options, limit)
 			}
-			l.Replace(core.NewPolicy("p", options...))
+			if err := l.Replace(core.NewPolicy("p", options...)); err != nil {
+				t.Fatal(err)
+			}
 		},
 	}
 	for name, change := range changes {
@@ -63,7 +65,9 @@ func TestChangeHandsOutNoBudget(t *testing.T) {
 			if _, err := l.DeleteRule(t.Context(), "override policy p"); err != nil {
 				t.Fatal(err)
 			}
-			l.Replace()
+			if err := l.Replace(); err != nil {
+				t.Fatal(err)
+			}
 			sum += admitted(t, l, p, 10)
 			if sum != 20 {
 				t.Errorf("%d admitted within a second, want 20", sum)
@@ -84,12 +88,16 @@ func TestEarlierLogsEnd(t *testing.T) {
 		defer l.Close()
 		p := core.NewPolicy("p", core.PerMinute(10))
 		admitted(t, l, p, 1)
-		l.Replace(core.NewPolicy("p", core.PerSecond(10)))
+		if err := l.Replace(core.NewPolicy("p", core.PerSecond(10))); err != nil {
+			t.Fatal(err)
+		}
 		d := allow(t, l, p, "k", 1)
 		if got := earlierLogs(d.Policy); !slices.Equal(got, []string{"p:c1m"}) {
 			t.Errorf("earlier logs %v", got)
 		}
-		l.Replace()
+		if err := l.Replace(); err != nil {
+			t.Fatal(err)
+		}
 		if d := allow(t, l, p, "k", 1); !slices.Equal(earlierLogs(d.Policy), []string{"p:c1s"}) || d.Remaining != 7 {
 			t.Errorf("back: earlier logs %v, %+v", earlierLogs(d.Policy), d)
 		}
@@ -110,7 +118,9 @@ func TestChangesAreBounded(t *testing.T) {
 		sum := 0
 		for i := range 12 {
 			sum += admitted(t, l, p, 2)
-			l.Replace(core.NewPolicy("p", core.Per(20, time.Hour+time.Duration(i)*time.Second)))
+			if err := l.Replace(core.NewPolicy("p", core.Per(20, time.Hour+time.Duration(i)*time.Second))); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if sum += admitted(t, l, p, 10); sum != 20 {
 			t.Errorf("%d admitted, want 20", sum)
@@ -134,7 +144,9 @@ func TestResetForgetsEarlierLogs(t *testing.T) {
 	l, _ := newLimiter(t)
 	p := core.NewPolicy("p", core.PerMinute(5))
 	admitted(t, l, p, 3)
-	l.Replace(core.NewPolicy("p", core.PerHour(5)))
+	if err := l.Replace(core.NewPolicy("p", core.PerHour(5))); err != nil {
+		t.Fatal(err)
+	}
 	admitted(t, l, p, 1)
 	entries, err := l.Entries(t.Context(), p, "k", 10)
 	units := int64(0)
@@ -162,7 +174,9 @@ func TestLocalShareCountsEarlierLogs(t *testing.T) {
 	if n := admitted(t, l, p, 20); n != 5 {
 		t.Fatalf("%d admitted, want 5", n)
 	}
-	l.Replace(core.NewPolicy("p", core.PerHour(10)))
+	if err := l.Replace(core.NewPolicy("p", core.PerHour(10))); err != nil {
+		t.Fatal(err)
+	}
 	if n := admitted(t, l, p, 20); n != 0 {
 		t.Errorf("%d admitted after a change, want 0", n)
 	}

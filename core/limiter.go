@@ -97,7 +97,7 @@ func New(s Store, options ...Option) *Limiter {
 	if l.identity.Rotates() {
 		rules.formerKey = l.identity.Former
 	}
-	l.view.Store(newView(&view{}, nil, rules))
+	l.view.Store(l.newView(&view{}, nil, rules))
 	l.circuits = breaker.New(breaker.Options{Store: s, Logger: w.Logger, Mode: string(l.failure), Tasks: &l.tasks})
 	l.seam = seam.Seam{Identity: l.identity, Warnings: &w.Once, Background: l.tasks.Start}
 	for _, o := range l.observers {

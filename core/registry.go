@@ -199,7 +199,7 @@ func (l *Limiter) learnLogs(logs []store.RegisteredLog, now time.Time) {
 		}
 	}
 	if news {
-		next = newView(next, v.replaced, v.ruleset)
+		next = l.newView(next, v.replaced, v.ruleset)
 	}
 	l.show(next)
 }

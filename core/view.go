@@ -1,7 +1,9 @@
 package core
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/streamlimit/streamlimit/core/store"
@@ -29,6 +31,9 @@ type view struct {
 	ends  time.Time // when the first rule on a policy that was met does; the zero Time for never
 	ended time.Time // when the last rule on a policy that has ended did; the zero Time for none
 	unfit error     // of an override that can't be applied to its policy; nil for none
+
+	fresh   bool             // nothing was decided before
+	refused map[string]error // changes that can't be made, by the policy's name
 }
 
 // met is a policy that the limiter knows.
@@ -39,8 +44,10 @@ type met struct {
 }
 
 // newView works out what the policies met so far are, by replacements and rules.
-func newView(before *view, replaced map[string]*Policy, rules ruleset) *view {
+func (l *Limiter) newView(before *view, replaced map[string]*Policy, rules ruleset) *view {
 	v := &view{
+		fresh:    !l.decided.Ever(),
+		refused:  make(map[string]error),
 		policies: make(map[*Policy]*Policy, len(before.policies)+1),
 		names:    make(map[string]met, len(before.names)+1),
 		replaced: replaced,
@@ -223,9 +230,10 @@ func (l *Limiter) Register(policies ...*Policy) {
 //     most. Neither wait takes more than half of the time that the caller has.
 //   - A policy has at most 8 earlier logs. A further change in one process waits until one
 //     of them is empty, and a log line says so.
-//   - The periods of calendar limits, and the windows beside them, can't be changed while
-//     the policy counts. The change is refused, and a log line says so.
-func (l *Limiter) Replace(policies ...*Policy) {
+//   - The periods of calendar limits, and the windows beside them, can't be changed after
+//     the limiter's first decision. Replace then returns an error and replaces nothing.
+//     Before it, and in a new process, such a policy begins with an empty log.
+func (l *Limiter) Replace(policies ...*Policy) error {
 	replaced := make(map[string]*Policy, len(policies))
 	for _, p := range policies {
 		if p == nil || len(p.limits) == 0 {
@@ -236,5 +244,12 @@ func (l *Limiter) Replace(policies ...*Policy) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := l.view.Load()
-	l.show(newView(v, replaced, v.ruleset))
+	next := l.newView(v, replaced, v.ruleset)
+	for _, name := range slices.Sorted(maps.Keys(next.refused)) {
+		if v.refused[name] == nil { // and not by a rule before
+			return fmt.Errorf("core: Replace: %w", next.refused[name])
+		}
+	}
+	l.show(next)
+	return nil
 }

@@ -65,8 +65,15 @@ func TestPolicyNow(t *testing.T) {
 		}
 	}
 	restore := func(t *testing.T, l *core.Limiter) { t.Helper(); deleteRules(t, l, "override policy p") }
-	replace := func(_ *testing.T, l *core.Limiter) { l.Replace(replacement) }
-	unreplace := func(_ *testing.T, l *core.Limiter) { l.Replace() }
+	replaceBy := func(policies ...*core.Policy) func(*testing.T, *core.Limiter) {
+		return func(t *testing.T, l *core.Limiter) {
+			t.Helper()
+			if err := l.Replace(policies...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	replace, unreplace := replaceBy(replacement), replaceBy()
 	meet := func(_ *testing.T, l *core.Limiter) { l.Register(p, nil, new(core.Policy)) }
 	type steps []func(*testing.T, *core.Limiter)
 	for name, c := range map[string]struct {
@@ -135,9 +142,13 @@ func TestHandedOutPolicyFollows(t *testing.T) {
 	check(102)
 	deleteRules(t, l, "override policy p")
 	check(10)
-	l.Replace(core.NewPolicy("p", core.PerMinute(50)))
+	if err := l.Replace(core.NewPolicy("p", core.PerMinute(50))); err != nil {
+		t.Fatal(err)
+	}
 	check(50)
-	l.Replace()
+	if err := l.Replace(); err != nil {
+		t.Fatal(err)
+	}
 	check(10)
 	if log.String() != "" || len(l.Policies()) != 1 {
 		t.Errorf("%d policies, log %s", len(l.Policies()), log.String())
@@ -264,7 +275,9 @@ func TestReplace(t *testing.T) {
 		allow(t, l, p, "k", 1)
 		allow(t, l, p, "k", 1)
 	}
-	l.Replace(core.NewPolicy("free", core.PerMinute(3), core.FieldName("api")))
+	if err := l.Replace(core.NewPolicy("free", core.PerMinute(3), core.FieldName("api"))); err != nil {
+		t.Fatal(err)
+	}
 	if d := allow(t, l, free, "k", 1); !d.Allowed || d.Remaining != 0 {
 		t.Errorf("free, raised: %+v", d)
 	}
@@ -275,7 +288,9 @@ func TestReplace(t *testing.T) {
 		t.Errorf("pro: %+v", d)
 	}
 	// Now pro alone: free is itself again.
-	l.Replace(core.NewPolicy("pro", core.PerMinute(3), core.Shadow()))
+	if err := l.Replace(core.NewPolicy("pro", core.PerMinute(3), core.Shadow())); err != nil {
+		t.Fatal(err)
+	}
 	if d := allow(t, l, pro, "k", 1); !d.Allowed || !d.WouldDeny {
 		t.Errorf("pro, lowered in shadow mode: %+v", d)
 	}
@@ -283,11 +298,13 @@ func TestReplace(t *testing.T) {
 		t.Errorf("free, itself again: %+v", d)
 	}
 	// Another layout has other logs, and the earlier ones count.
-	l.Replace(core.NewPolicy("free", core.PerMinute(5), core.VariableCost()))
+	if err := l.Replace(core.NewPolicy("free", core.PerMinute(5), core.VariableCost())); err != nil {
+		t.Fatal(err)
+	}
 	if d := allow(t, l, free, "k", 2); !d.Allowed || d.Remaining != 0 {
 		t.Errorf("free, with costs: %+v", d)
 	}
-	panics(t, "leave it out", func() { l.Replace(nil) })
+	panics(t, "leave it out", func() { _ = l.Replace(nil) })
 }
 
 func TestPolicyTwiceWarns(t *testing.T) {
@@ -313,12 +330,16 @@ func TestPolicyTwiceWarns(t *testing.T) {
 		}, 2},
 		"its replacement": {func(l *core.Limiter) []*core.Policy {
 			r := core.NewPolicy("p", core.PerMinute(11))
-			l.Replace(r)
+			if err := l.Replace(r); err != nil {
+				t.Fatal(err)
+			}
 			return []*core.Policy{a, r, a}
 		}, 0},
 		"one that was replaced": {func(l *core.Limiter) []*core.Policy {
 			l.Register(a)
-			l.Replace(core.NewPolicy("p", core.PerMinute(11)))
+			if err := l.Replace(core.NewPolicy("p", core.PerMinute(11))); err != nil {
+				t.Fatal(err)
+			}
 			return []*core.Policy{core.NewPolicy("p", core.PerMinute(12)), a}
 		}, 0},
 		"both while an override makes them equal": {func(l *core.Limiter) []*core.Policy {
@@ -449,14 +470,18 @@ func TestViewIsSafe(t *testing.T) {
 		})
 	}
 	for i := range 100 {
-		l.Replace(replacement)
+		if err := l.Replace(replacement); err != nil {
+			t.Fatal(err)
+		}
 		if err := l.SetRule(ctx, core.Rule{Kind: core.RuleOverride, Policy: "p", Limits: []core.Limit{core.PerMinute(3_000_000)}}); err != nil {
 			t.Error(err)
 		}
 		if got := maxOf(t, l, p); got != 3_000_000 {
 			t.Errorf("round %d: an override that was set is not seen: %d", i, got)
 		}
-		l.Replace()
+		if err := l.Replace(); err != nil {
+			t.Fatal(err)
+		}
 		deleteRules(t, l, "override policy p")
 		if got := maxOf(t, l, p); got != 1_000_000 {
 			t.Errorf("round %d: a deleted override is seen: %d", i, got)

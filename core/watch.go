@@ -182,7 +182,7 @@ func (l *Limiter) takeRules(changes store.RuleChanges, known string) bool {
 	}
 	unread.log(l.warnings.Logger)
 	if onPolicies {
-		l.show(newView(v, v.replaced, rules))
+		l.show(l.newView(v, v.replaced, rules))
 		return true
 	}
 	next := *v
@@ -235,11 +235,11 @@ func (l *Limiter) dropEndedRules() {
 	}
 	switch now := l.store.RuleTime(); {
 	case now.Before(v.ended):
-		l.show(newView(v, v.replaced, v.ruleset))
+		l.show(l.newView(v, v.replaced, v.ruleset))
 	case v.ends.IsZero():
 	case now.Before(v.ends):
 		l.awaitEnd(v.ends)
 	default:
-		l.show(newView(v, v.replaced, v.ruleset))
+		l.show(l.newView(v, v.replaced, v.ruleset))
 	}
 }

@@ -150,9 +150,13 @@ func checkOverride(t *testing.T, s suite) {
 func checkReplace(t *testing.T, s suite) {
 	limiter, w := s.openRules(t, options{})
 	w.get("/1", "X-User: alice").want(http.StatusOK).wantField("RateLimit", `"api";r=4;t=60`)
-	limiter.Replace(core.NewPolicy("api", core.PerMinute(50)))
+	if err := limiter.Replace(core.NewPolicy("api", core.PerMinute(50))); err != nil {
+		t.Fatal(err)
+	}
 	w.get("/1", "X-User: alice").want(http.StatusOK).wantField("RateLimit", `"api";r=48;t=60`)
-	limiter.Replace()
+	if err := limiter.Replace(); err != nil {
+		t.Fatal(err)
+	}
 	w.get("/1", "X-User: alice").want(http.StatusOK).wantField("RateLimit", `"api";r=2;t=60`)
 }
 

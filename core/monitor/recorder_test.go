@@ -259,7 +259,11 @@ func TestFailureModeIsTheLimiters(t *testing.T) {
 		{func() { r.Observe(observed(api, "k", core.ResultAllowed)) }, "default"},
 		{func() { r.Follow(limiter) }, "closed"},
 		{func() { limiter.Register(api) }, ""}, // nothing new
-		{func() { limiter.Replace(core.NewPolicy("api", api.Limits()[0], core.OnStoreFailure(core.FailOpen))) }, "open"},
+		{func() {
+			if err := limiter.Replace(core.NewPolicy("api", api.Limits()[0], core.OnStoreFailure(core.FailOpen))); err != nil {
+				t.Fatal(err)
+			}
+		}, "open"},
 	} {
 		step.do()
 		before := len(feed.entries)

@@ -62,7 +62,7 @@
 //
 //	file, err := policyfile.Read("policies.yaml", known...)
 //	environ, err := policyfile.Environ("POLICY_", os.LookupEnv, slices.Concat(known, file)...)
-//	limiter.Replace(slices.Concat(file, environ)...)
+//	err = limiter.Replace(slices.Concat(file, environ)...)
 //
 // since the last of several policies with one name applies.
 //
@@ -70,4 +70,9 @@
 // counted before a change still count after it. Some changes start new logs beside the
 // earlier ones: another longest window, one limit instead of several, and settings such
 // as refund and lease. The watcher's log line names them. See [core.Limiter.Replace].
+//
+// After the limiter's first decision, a file that changes calendar periods, or the windows
+// beside them, is an error and changes no policy: restart the process, or use a policy of
+// another name. A policy that is removed from the file gets the limits of the program
+// again. Requests whose cost is above a lowered limit are then errors: see [core.ErrCost].
 package policyfile

@@ -2,6 +2,7 @@ package policyfile
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"reflect"
@@ -16,8 +17,9 @@ var errClosed = errors.New("policyfile: the watcher is closed")
 
 // Replacer is what a [Watcher] gives policies to: a [*core.Limiter].
 type Replacer interface {
-	// Replace replaces all policies of earlier calls.
-	Replace(policies ...*core.Policy)
+	// Replace replaces all policies of earlier calls. If it returns an error, it has
+	// replaced none.
+	Replace(policies ...*core.Policy) error
 }
 
 // Watcher keeps the policies of a limiter the same as in a file. Make one with [Watch].
@@ -45,8 +47,8 @@ type reading struct{ text, failure string }
 
 // Watch reads the file at path as [Read] does, with known policies or with nil for any.
 // It replaces the limiter's policies, and does so again after each change of the file,
-// until [Watcher.Close]. If Watch returns an error, the file is bad, no policy was
-// replaced, and no file is watched.
+// until [Watcher.Close]. If Watch returns an error, the file is bad or the limiter can't
+// make the change, no policy was replaced, and no file is watched.
 //
 //	watcher, err := policyfile.Watch("policies.yaml", limiter, []*core.Policy{api, search},
 //		policyfile.WithSignals())
@@ -196,7 +198,9 @@ func (w *Watcher) take(now reading, err error) error {
 	if w.closed {
 		return errClosed
 	}
-	w.limiter.Replace(policies...)
+	if err := w.limiter.Replace(policies...); err != nil {
+		return fmt.Errorf("policyfile: %s: %w", w.path, err)
+	}
 	w.logger.Info("streamlimit: policies read", "file", w.path, "changes", changes(w.known, w.policies, policies))
 	w.policies = policies
 	return nil

@@ -29,11 +29,12 @@ type replacer struct {
 
 func newReplacer() *replacer { return &replacer{called: make(chan struct{}, 100)} }
 
-func (r *replacer) Replace(policies ...*core.Policy) {
+func (r *replacer) Replace(policies ...*core.Policy) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.policies, r.times = policies, r.times+1
 	r.called <- struct{}{}
+	return nil
 }
 
 func (r *replacer) want(t *testing.T, times int, policies string) {
@@ -563,5 +564,41 @@ func TestWrongWatchPanics(t *testing.T) {
 			}()
 			wrong()
 		}()
+	}
+}
+
+// TestWatchRefusedChange: a change that the limiter refuses is an error, and the watcher
+// has the policies in force.
+func TestWatchRefusedChange(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "policies.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limiter := core.New(core.NewMemory())
+	defer limiter.Close()
+	quota := core.NewPolicy("quota", core.PerHour(9))
+	limiter.Register(quota) // as an adapter does
+	write("policies: {quota: {limits: 10/day@UTC}}")
+	watcher, err := Watch(path, limiter, []*core.Policy{quota}, WithInterval(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watcher.Close()
+	if d, err := limiter.Allow(t.Context(), quota, "k"); err != nil || d.Limit.String() != "10/day@UTC" {
+		t.Fatalf("%v, %v", d.Limit, err)
+	}
+	write("policies: {quota: {limits: 100/month@UTC}}")
+	if err := watcher.Reload(); err == nil || !strings.Contains(err.Error(), "policy quota: its calendar periods") {
+		t.Errorf("got %v", err)
+	}
+	if got := watcher.Policies(); len(got) != 1 || got[0].Limits()[0].String() != "10/day@UTC" {
+		t.Errorf("in force: %v", got)
+	}
+	write("policies: {quota: {limits: 20/day@UTC}}")
+	if err := watcher.Reload(); err != nil {
+		t.Errorf("another Max: %v", err)
 	}
 }

@@ -603,7 +603,9 @@ func TestLeaseEarlier(t *testing.T) {
 				t.Fatalf("%+v", d)
 			}
 		}
-		l.Replace(c.after)
+		if err := l.Replace(c.after); err != nil {
+			t.Fatal(err)
+		}
 		d := l.allow(t, c.before, "k")
 		if d.Allowed {
 			t.Fatalf("%v after %v: a new budget", c.after.Log().Lease, c.before.Log().Lease)

@@ -131,7 +131,9 @@ func TestRow37_LimitsChangedLive(t *testing.T) {
 				for i, p := range policies {
 					replaced[i] = p.variants[round%2].policy(p.name)
 				}
-				l.Replace(replaced...)
+				if err := l.Replace(replaced...); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}},
 		{"file", pairs("file", layouts...), func(t *testing.T, policies []*changedPolicy) (func() *core.Limiter, func(int)) {

@@ -68,8 +68,7 @@ func (l *Limits) replacePolicies(file string) (err error) {
 		if err != nil {
 			return err
 		}
-		l.Replace(policies...)
-		return nil
+		return l.Replace(policies...)
 	}
 	l.watcher, err = policyfile.Watch(file, l.Limiter, l.Policies.all(),
 		policyfile.WithEnviron(policyPrefix, os.LookupEnv), policyfile.WithSignals())
