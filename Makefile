@@ -17,8 +17,8 @@ endef
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# These come within a few milliseconds of the timeout and fail on a busy machine. make
-# faults runs row 30, and the others are run by hand.
+# These tests come within a few milliseconds of the timeout and fail on a busy machine.
+# `make faults` runs row 30. Run the others by hand.
 NEAR_TIMEOUT = ^TestRow30|^TestFarServer$$|^TestBanCostsTheSame|^TestBansOfManyProcesses
 
 # These are in files that the race detector leaves out: nothing runs beside them.

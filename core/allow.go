@@ -25,9 +25,9 @@ import (
 // be [Refundable]; otherwise the error is [store.ErrCrossSlot]. No limit is ever
 // exceeded.
 //
-// Policies with [Lease] are checked before the others. If this process lacks units of
-// some of them, they share one more round trip. Their units go back if another policy
-// denies.
+// Policies with [Lease] are checked before the others. If this process lacks units of some
+// of these policies, those share one more round trip. The units from leases go back if
+// another policy denies.
 //
 // It is an error if two charges have the same key, and the same policy or policies of one
 // name, or if there are no charges.

@@ -12,17 +12,17 @@ import (
 )
 
 // PerCalendarDay admits limit units in each calendar day of a time zone, from midnight to
-// midnight. A day on which clocks change has 23 or 25 hours. It begins with its first
-// instant, also where clocks skip midnight. Of two midnights the first counts.
+// midnight. A day on which clocks change has 23 or 25 hours. A day begins with its first
+// instant, even where clocks skip midnight. Of two midnights the first counts.
 //
 // The zone must have a name in the time zone database, since other processes and settings
-// files know it by that name. [time.Local] has none. A program on a machine without the
-// database imports time/tzdata. Hosts with different versions of it can disagree on when a
-// period begins. Then the limit holds from each of those times to the next, so up to twice
-// the limit can be admitted in a period. What was used before such a time can still count
-// after it. Keep the versions alike.
+// files know it by that name. [time.Local] has none. For a machine without the database,
+// import time/tzdata in package main. Hosts with different versions of the database can
+// disagree on when a period begins. Then the limit holds from each of their beginnings to
+// the next, so up to twice the limit can be admitted in a period. What was used before a
+// beginning can still count after it. Keep the versions alike.
 //
-// Whether a period is over is decided by the store's clock. Responses tell clients the time
+// The store's clock decides whether a period is over. Responses tell clients the time
 // until the period ends. PerCalendarDay panics as [Per] does.
 func PerCalendarDay(limit int64, loc *time.Location) Limit {
 	return perPeriod("PerCalendarDay", limit, calendar.Day, 1, loc)
@@ -40,9 +40,9 @@ func PerCalendarMonth(limit int64, loc *time.Location) Limit {
 	return perPeriod("PerCalendarMonth", limit, calendar.Month, 1, loc)
 }
 
-// PerBillingMonth admits limit units in each month that begins on a day, from 1 to 31. In
-// a month that is too short the period begins on the last day: with day 31 there are
-// periods from January 31 to February 28, and from then to March 31. It panics as
+// PerBillingMonth admits limit units in each month that begins on the given day, from 1 to
+// 31. In a month that is too short, the period begins on the last day: with day 31 there
+// are periods from January 31 to February 28, and from then to March 31. It panics as
 // [PerCalendarDay] does.
 func PerBillingMonth(limit int64, day int, loc *time.Location) Limit {
 	return perPeriod("PerBillingMonth", limit, calendar.Month, day, loc)
@@ -97,8 +97,8 @@ func (l Limit) word() string {
 	return l.Period[:strings.IndexAny(l.Period, "(@")]
 }
 
-// onStore returns the limit in the form for a store, and a duration that is longer than
-// its window or period, or as long.
+// onStore returns the limit in the form for a store, and a duration that is at least as
+// long as its window or period.
 func (l Limit) onStore() (store.Limit, time.Duration, error) {
 	if l.Period == "" {
 		return store.Limit{Max: l.Max, Window: l.Window}, l.Window, nil
@@ -112,8 +112,8 @@ func (p *Policy) hasPeriods() bool {
 	return slices.ContainsFunc(p.limits, func(l Limit) bool { return l.Period != "" })
 }
 
-// describePeriods completes the description of a log with calendar limits. Its name has
-// their periods in the order of their text, so that the order of limits does not matter.
+// describePeriods completes the description of a log with calendar limits. The log's name
+// lists the periods, sorted by text, so that the order of limits does not matter.
 func (p *Policy) describePeriods() {
 	log := p.log
 	log.Layout = store.Calendar
@@ -137,8 +137,8 @@ func (p *Policy) describePeriods() {
 
 var errPeriodsChanged = errors.New("its calendar periods, or the windows beside them, can't be changed after the first decision: restart, or use a policy of another name")
 
-// changesPeriods reports whether two logs differ and one of them has calendar limits. What
-// one holds says too little to count it for the other.
+// changesPeriods reports whether two logs differ and one of them has calendar limits. The
+// entries of one log say too little to be counted in the other.
 func changesPeriods(a, b *store.Log) bool {
 	return !a.SameName(b) && (len(a.Periods) > 0 || len(b.Periods) > 0)
 }

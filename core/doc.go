@@ -60,20 +60,20 @@
 //
 // # Calendar limits
 //
-// A limit such as [PerCalendarMonth] holds for each calendar period of a time zone: 50/day@UTC,
-// 300/week@Europe/Berlin, 1000000/month(15)@America/New_York. All units are back when the
-// period ends, by the store's clock, which is also when a denied request may be retried.
+// A limit such as [PerCalendarMonth] holds for each calendar period of a time zone:
+// 50/day@UTC, 300/week@Europe/Berlin, 1000000/month(15)@America/New_York. All units are
+// back when the period ends, by the store's clock. A denied request may be retried then.
 // [Limiter.Used] returns what a key has used since the period began.
 //
-// Time zones need data: that of the machine, or of the package time/tzdata, which package
-// main imports. A policy whose zone has no data is an error. Hosts whose data differ
-// disagree on when some periods begin: see [PerCalendarDay].
+// Time zones need data. If the machine has none, import time/tzdata in package main. A
+// policy whose zone has no data is an error. Hosts whose data differ disagree on when some
+// periods begin: see [PerCalendarDay].
 //
-// Another Max keeps what was counted. Another period, or another window beside it, is a new
-// log that starts empty. A limiter refuses such a change, by a rule, a file or
-// [Limiter.Replace], after its first decision. [Limiter.Replace] and the watcher of a file
-// return or log the error, and all limits stay. After a deployment the new limits hold at
-// once. So keep a long quota in a policy of its own.
+// A changed Max keeps what was counted. A changed period, or a changed window beside it,
+// means a new log that starts empty. After its first decision a limiter refuses such a
+// change by a rule, a file or [Limiter.Replace], and keeps its limits. Replace and the
+// watcher of a file return the error; a refused rule is logged. After a deployment the new
+// limits hold at once. So keep a long quota in a policy of its own.
 //
 // # Giving back and settling
 //
@@ -93,10 +93,11 @@
 //	uploads := core.NewConcurrency("uploads", 5, 30*time.Second)
 //	slot, err := limiter.Acquire(ctx, uploads, user)
 //
-// Never more than the limit's slots are live, that is, renewed within the hold by the
-// store's clock. The adapters take and release slots themselves. Such a policy combines
-// with the others of a request, all or nothing. After a crash, a slot is free when its
-// hold is over. A request that outlives its slot does not end: see [Slot.Lost].
+// A slot is live if it was taken or renewed less than its hold ago, by the store's clock.
+// The live slots never exceed the limit. The adapters take and release slots themselves.
+// Such a policy combines with the others of a request, all or nothing. After a crash, a
+// slot is free when its hold is over. A request that outlives its slot is not stopped: see
+// [Slot.Lost].
 //
 // # Several policies
 //
@@ -118,29 +119,29 @@
 //
 //	gateway := core.NewPolicy("gateway", core.PerMinute(100_000), core.Lease(time.Second))
 //
-// Then most decisions call no server, and the limits still hold exactly, for all
-// processes together. A unit is used within d of the time at which it was taken, and the
-// log counts it for Window+d. The price is that units come back up to d late: a limit
-// that is always full admits Max in each Window+d.
+// Then most decisions call no server, and the limits still hold exactly, for all processes
+// together. Here d is the duration given to Lease. A unit is used within d of the time at
+// which it was taken, and the log counts it for Window+d. The price is that units come
+// back up to d late: a limit that is always full admits Max in each Window+d.
 //
 //   - A decision from a lease has the source [SourceLease]. Its Remaining, and r in
 //     the response fields, are what the log had left when the lease was taken, plus
 //     what the lease has left. Other processes take from the log meanwhile, so this
 //     is an estimate and not a lower bound.
 //   - ResetAfter, and t, are never too early. They count from when the lease was taken.
-//   - RetryAfter of a denial is exact by the log: a request after that time is admitted
-//     if nobody else took the place. Units that a lease has left come back earlier. A
-//     denial can be as old as the shorter of d and 100 ms.
+//   - RetryAfter of a denial is exact by the log: a request after that time is admitted if
+//     nobody else took the place. Unused units of a lease come back earlier. A denial can
+//     be as old as the shorter of d and 100 ms.
 //   - While the store does not answer, the process hands out its leases until they end.
 //     Then the failure mode decides.
 //   - Bans and other rules hold at once. A lowered limit or a reset applies within d to
 //     units that other processes took before.
-//   - A process that is killed loses what its leases had left until Window+d is over.
-//     Close the limiter to return them.
+//   - When a process is killed, the unused units of its leases come back only after
+//     Window+d. A process that closes its limiter returns them.
 //
-// A lease is never more than an eighth of Max and a quarter of what is left. Close to
-// the limit nothing is taken ahead, and denials are exact. A key that is seen once
-// costs one call, as without leases, but takes about 1.4 times the server's time.
+// A lease is never more than an eighth of Max, nor more than a quarter of what is left.
+// Close to the limit nothing is taken ahead, and denials are exact. A key that is seen
+// once costs one call, as without leases, but takes about 1.4 times the server's time.
 //
 // Leases are for hot keys: a gateway, the account of a big customer, a limit for a whole
 // service. They gain nothing for clients that send a request now and then, or for a Max
@@ -154,7 +155,8 @@
 // A server denies a request that has no room. A worker, or a client of somebody else's
 // service, waits: [Limiter.Wait] returns when its request is admitted, or fails at once if
 // the deadline of its context is too early. Calls that wait on one key share their
-// decisions in each process. NewTransport of package httplimit does it for an http.Client.
+// decisions in each process. NewTransport of package httplimit waits in this way for an
+// http.Client.
 //
 // # Changes while running
 //

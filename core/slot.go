@@ -22,21 +22,20 @@ import (
 // [Limiter.Acquire]. [Limiter.Allow] and its kin don't release slots, so they return an
 // error for such a policy.
 //
-// A slot is live while it was renewed within hold by the store's clock. The limiter
-// renews its slots three times in a hold. When a process crashes, its slots are free
-// after hold. If the clock of a Redis server jumps ahead by more than hold, slots end
+// A slot is live if it was taken or renewed less than hold ago, by the store's clock. The
+// limiter renews its slots three times in a hold. When a process crashes, its slots are
+// free after hold. If the clock of a Redis server jumps ahead by more than hold, slots end
 // early, and more than limit requests can be in flight. The limiter logs and counts slots
-// that end early: see [Slot.Lost] and [Health]. A hold of 30 seconds is good for most uses.
-// It is from 1 second to 24 hours, in whole milliseconds. limit is from 1 to 1,000,000.
+// that end early: see [Slot.Lost] and [Health]. hold is from 1 second to 24 hours, in
+// whole milliseconds. 30 seconds is good for most uses. limit is from 1 to 1,000,000.
 //
 // Nobody knows when a slot comes free. RetryAfter and ResetAfter are therefore 0 in
-// decisions, and a response 429 has no Retry-After. [Shadow], [FieldName] and
+// decisions, and a 429 response has no Retry-After. [Shadow], [FieldName] and
 // [OnStoreFailure] can be among the options. With [FailLocal], each process admits limit
 // requests while the store does not respond. In Limits, Max is the limit and Window is the
 // hold, also in a [RuleOverride].
 //
-// NewConcurrency panics as [NewPolicy] does. [ParseConcurrency] returns the same as an
-// error.
+// NewConcurrency panics as [NewPolicy] does. [ParseConcurrency] returns an error instead.
 func NewConcurrency(name string, limit int64, hold time.Duration, options ...PolicyOption) *Policy {
 	p, err := newConcurrency(name, limit, hold, options)
 	if err != nil {
@@ -103,19 +102,19 @@ var (
 // Slot is one request in flight. Release it when the request ends.
 type Slot struct{ kept *keeper.Slot } // nil if no limit holds for the request
 
-// Release frees the slot. It returns when the store has freed the slot, after at most
-// the time of a decision. A release that fails is repeated in the background. Releasing
-// twice does nothing, and neither does releasing a nil Slot.
+// Release frees the slot. It returns when the store has freed the slot, after at most the
+// time of a decision. A release that fails is repeated in the background. A second Release
+// has no effect. Release of a nil Slot has no effect either.
 func (s *Slot) Release() {
 	if s != nil && s.kept != nil {
 		s.kept.Release()
 	}
 }
 
-// Lost returns a channel that is closed if the slot ends before Release, so that another
-// request can have its place. This happens if renewals fail for the policy's hold, if the
-// store has lost the slot, or if the limiter is closed. Stop the work then, if it must
-// not run beside others. The channel of a request that no limit holds for is nil.
+// Lost returns a channel that is closed if the slot ends before Release. Another request
+// can take the slot then. A slot ends early if renewals fail for the policy's hold, if the
+// store has lost the slot, or if the limiter is closed. Stop the work then, if it must not
+// run beside others. The channel is nil for a request that no limit holds for.
 func (s *Slot) Lost() <-chan struct{} {
 	if s == nil || s.kept == nil {
 		return nil
@@ -123,8 +122,8 @@ func (s *Slot) Lost() <-chan struct{} {
 	return s.kept.Lost()
 }
 
-// Slot returns the slot that a decision of [Limiter.Decide] has taken, or nil. It is the
-// same for copies of the decision.
+// Slot returns the slot that a decision of [Limiter.Decide] has taken, or nil. Copies of
+// the decision have the same slot.
 func (d *Decision) Slot() *Slot {
 	if d.receipt == nil {
 		return nil
@@ -142,9 +141,10 @@ func (d *Decision) Slot() *Slot {
 //	}
 //	defer slot.Release()
 //
-// ctx bounds the call, not the slot. The slot of a request that no limit holds for has
-// nothing to release: that of an exempt client, of a policy that is off, of one in shadow
-// mode without room, and with [FailOpen] while the store does not respond.
+// ctx bounds the call, not the slot. No limit holds for the request if the client is
+// exempt, if the policy is off, or if it is in shadow mode and has no room. The same is
+// true with [FailOpen] while the store does not respond. The slot then has nothing to
+// release.
 func (l *Limiter) Acquire(ctx context.Context, p *Policy, key string) (*Slot, error) {
 	var d Decision
 	if err := l.decideAlone(ctx, &Request{only: onlySlots}, Charge{Policy: p, Key: key, Cost: 1}, &d); err != nil {
@@ -159,15 +159,15 @@ func (l *Limiter) Acquire(ctx context.Context, p *Policy, key string) (*Slot, er
 	return &Slot{}, nil
 }
 
-// only restricts the policies that a caller can use. 0 is no restriction.
+// only restricts the policies that a caller can use. 0 does not restrict.
 type only byte
 
 const (
-	onlyUnits only = iota + 1 // since it does not release slots
+	onlyUnits only = iota + 1 // for a caller that does not release slots
 	onlySlots
 )
 
-// equip gives the charges of concurrency policies slots to ask for.
+// equip adds a new slot to each charge of a concurrency policy.
 func (l *Limiter) equip(r *Request, charges []Charge) error {
 	for i := range charges {
 		a := &charges[i]
@@ -233,8 +233,8 @@ func (l *Limiter) logLost(policy string, err error) {
 		append(warning.Of(warnSlotLost), "policy", policy, "error", err)...)
 }
 
-// slotter renews and releases the slots of the limiter's store. It calls no server that is known not to
-// respond.
+// slotter renews and releases the slots of the limiter's store. It does not call a server
+// that is known not to respond.
 type slotter struct {
 	limiter *Limiter
 	store   store.Slotter

@@ -271,8 +271,8 @@ func TestSlotLost(t *testing.T) {
 	})
 }
 
-// TestLostSlotIsExplained: a line says why a slot was lost. A process that stood still has
-// not renewed it. A store whose clock jumped ahead has given its place to another request.
+// TestLostSlotIsExplained: a line says why a slot was lost. Either the server did not
+// respond to renewals, or its clock jumped ahead and another request has taken the slot.
 func TestLostSlotIsExplained(t *testing.T) {
 	for name, c := range map[string]struct {
 		trouble func(s *slotStore, ahead *atomic.Int64)

@@ -11,8 +11,9 @@ import (
 // denial of cost 1. A policy needs [VariableCost] for more than 1 unit.
 //
 // Use it for work that can be done in part, such as a batch of messages. A request that no
-// limit holds for gets all of most: a policy in shadow mode or off, an exempt client, and
-// [FailOpen] while the store does not answer. [FailLocal] admits 1 unit then.
+// limit holds for gets all of most. This is so for an exempt client, for a policy in
+// shadow mode or off, and with [FailOpen] while the store does not answer. With
+// [FailLocal], a request takes 1 unit while the store does not answer.
 func (l *Limiter) AllowUpTo(ctx context.Context, p *Policy, key string, most int64) (d Decision, err error) {
 	if most <= 1 {
 		return l.AllowN(ctx, p, key, most) // for less than 1 an ErrCost
@@ -31,7 +32,7 @@ func (a Charge) whole() Charge {
 	return a
 }
 
-// grantWhole makes a decision that admits the request without a limit one on all units.
+// grantWhole sets the cost of a decision to all units if no limit holds for the request.
 func (d *Decision) grantWhole(a Charge) {
 	if a.most > 0 && d.Allowed && !d.Counted {
 		d.Cost = a.most

@@ -24,29 +24,32 @@ func (l *Limiter) Wait(ctx context.Context, p *Policy, key string) error {
 //
 // WaitN reserves nothing. When the request is denied, WaitN sleeps for the denial's
 // RetryAfter and a random time, and asks again. So nothing is lost if a caller leaves.
-// Order is not promised, least of all between processes. For observers, such as the
-// monitor, each time it asks is a request, which is denied or allowed.
+// Order is not promised, least of all between processes. Observers, such as the monitor,
+// see each time that WaitN asks as a request, denied or allowed.
 //
 // Calls for one policy name and key stand in line in each process. While there is no room,
-// only the first in line asks: 1,000 waiting calls cost at most about two decisions for
-// each admitted request, and one if every cost is 1 and no other process asks. A small cost
-// waits behind a large one, so a large cost is not starved. Changed rules and units that
-// are given back count when the first in line asks again.
+// only the first in line asks. So 1,000 waiting calls make at most about two decisions for
+// each admitted request. They make one if every cost is 1 and no other process asks. A
+// small cost waits behind a large one, so a large cost is not starved. Changed rules and
+// returned units have an effect when the first in line asks again.
 //
 // WaitN fails at once in these cases:
 //
 //   - The context's deadline is earlier than the time at which the request would fit. The
-//     error wraps [context.DeadlineExceeded] and the [*LimitedError]. Its denial may be of
-//     the first in line. The number of calls ahead is not considered, since they can leave.
+//     error wraps [context.DeadlineExceeded] and the [*LimitedError]. The denial in it may
+//     be that of the first call in line. The number of calls ahead is not considered,
+//     since they can leave.
 //   - The client is blocked or banned. The error is the *LimitedError.
-//   - The arguments are wrong, such as for an [ErrCost] or [ErrNoKey], or the limiter is
-//     closed.
-//   - The store does not answer, and the failure mode is [FailClosed], or this process is
-//     overloaded. With [FailOpen] WaitN returns nil, and with [FailLocal] it waits for the
-//     limits in this process's memory.
+//   - The arguments are wrong, so that the error is [ErrCost] or [ErrNoKey], for example.
+//     Or the limiter is closed.
+//   - The store does not answer, and the failure mode is [FailClosed]. With [FailOpen],
+//     WaitN returns nil. With [FailLocal], it waits for the limits in this process's
+//     memory.
+//   - This process is overloaded, and the failure mode is not [FailOpen]: see
+//     [ErrOverloaded].
 //
-// If the context ends during the wait, the error wraps the context's. Without a deadline
-// WaitN waits as long as it takes, for a limit per day up to a day.
+// If the context ends during the wait, the error wraps the context's. Without a deadline,
+// WaitN waits as long as it takes: up to a day for a limit per day.
 func (l *Limiter) WaitN(ctx context.Context, p *Policy, key string, cost int64) error {
 	v := l.view.Load()
 	if cost == 0 {
@@ -92,13 +95,13 @@ func (d *Decision) final() bool { return d.Allowed || d.Reason != ReasonLimits }
 const maxTurns = 64
 
 // The random part of a sleep is up to spread. The spread doubles when a call asks in vain
-// after a sleep, since other processes were faster, and shrinks when it is admitted. In
-// TestWaitCosts, eight processes then ask 1.2 to 1.9 times for each admitted request.
+// after a sleep, since other processes were faster, and shrinks when a call is admitted.
+// In TestWaitCosts, eight processes then ask 1.2 to 1.9 times for each admitted request.
 const (
 	minSpread = 5 * time.Millisecond
 	maxSpread = 10 * time.Second
 
-	spreadShare = 8 // the spread is at most this part of the window
+	spreadShare = 8 // the spread is at most the window divided by this
 )
 
 // lines are the calls of WaitN in progress. A line is deleted with its last call.
@@ -134,10 +137,10 @@ type line struct {
 	width int64     // the most turns at once
 	run   int64     // requests admitted since the last denial
 
-	denials int // counts them
+	denials int // how many
 	denial  Decision
 	ready   time.Time // when the denied request would fit; the zero Time if that is not known
-	at      time.Time // when the next call asks, a random time later
+	at      time.Time // when the next call asks: a random time after ready
 	spread  time.Duration
 }
 
@@ -149,7 +152,7 @@ type waiter struct {
 	cost     int64
 	deadline time.Time // the zero Time for none
 
-	place   *list.Element // in the queue; nil outside
+	place   *list.Element // in the queue; nil for a call that is not in it
 	turn    bool
 	denials int           // of the line, when the turn began
 	called  chan struct{} // has a value when the fields below are set
@@ -157,7 +160,7 @@ type waiter struct {
 	at    time.Time // when to ask; the zero Time for at once
 	unmet error     // the deadline can't be met
 
-	admitted *Decision // the result, written by the call; nil for another
+	admitted *Decision // the result if it is admitted, written by the call
 }
 
 // join puts a call at the end of its line.

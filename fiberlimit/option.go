@@ -90,10 +90,10 @@ func OnFailure(c *fiber.Ctx, status int) bool { return framework.OnFailure(c, st
 // [core.Refundable]. Of several policies, those with both are corrected. Status, errors
 // and the rest are as in [WithRefund], which takes precedence.
 //
-// A handler may settle by itself instead, with [core.Limiter.Settle] and the decision
-// from [FromContext]. For the stream of a [StreamWriter], used is called when the stream
-// has ended. For any other stream it is called after the handler, which is too early:
-// return -1, and settle when the stream ends.
+// A handler may settle by itself instead, with [core.Limiter.Settle] and the decision from
+// [FromContext]. For the stream of a [StreamWriter], used is called when the stream has
+// ended. For any other stream, used is called after the handler, which is too early: let
+// it return -1, and settle when the stream ends.
 func WithSettle(used func(c *fiber.Ctx, status int) int64) Option {
 	return framework.WithSettle(used)
 }

@@ -8,17 +8,17 @@ import (
 )
 
 // StreamWriter makes f write the body of the response, as SetBodyStreamWriter of fasthttp
-// does. The request goes on until f returns. Then the slots that it holds are released (see
+// does. The request goes on until f returns. Then its slots are released (see
 // [core.NewConcurrency]), and [WithRefund] and [WithSettle] correct its charge.
 //
-// The functions of WithRefund and WithSettle get a copy of the request, since Fiber
-// reuses c while f runs. The copy has the Locals that the handler left, and the
-// response's status. It has no body and no parameters of the route. There, c.Params
-// panics. f can store what it used in a value of Locals: see the example.
+// The functions of WithRefund and WithSettle get a copy of the request, since Fiber reuses
+// c while f runs. The copy has the Locals that the handler left, and the response's
+// status. It has no body and no parameters of the route. On the copy, c.Params panics. f
+// can store what it used in a value of Locals: see the example.
 //
-// The charge of a request that calls SetBodyStreamWriter itself is corrected after the
-// handler. Its slots are released when the body is closed. That can be before its writer
-// returns, if the client goes away.
+// If a handler calls SetBodyStreamWriter itself, the charge is corrected after the
+// handler. The slots are released when the body is closed. If the client goes away, the
+// body can be closed before its writer returns.
 func StreamWriter(c *fiber.Ctx, f func(w *bufio.Writer)) {
 	end := func() {}
 	if c.Context().LastTimeoutErrorResponse() == nil { // otherwise nobody reads the body
@@ -31,9 +31,9 @@ func StreamWriter(c *fiber.Ctx, f func(w *bufio.Writer)) {
 }
 
 // outlives: fasthttp writes the body of a stream after the handlers, and then also runs
-// the function that has taken over the connection. When all of that has ended, it closes
-// the values of the request. Fiber's adaptor for net/http does not, and its requests have
-// no number.
+// the function that has taken over the connection. When all of that has ended, fasthttp
+// closes the values of the request. Fiber's adaptor for net/http does not close them. Its
+// requests have no number.
 func outlives(c *fiber.Ctx, end func()) bool {
 	ctx := c.Context()
 	served := ctx.ConnRequestNum() > 0 && ctx.LastTimeoutErrorResponse() == nil

@@ -7,7 +7,7 @@ import (
 )
 
 // ending is what a limit does at the end of a request. A request ends when its handler has
-// returned or panicked, and what goes on after the handler has ended too.
+// returned or panicked, and whatever follows the handler, such as a stream, has ended.
 type ending struct {
 	slots   []*core.Slot // that the limit has taken
 	correct func()       // corrects the charge; nil for nothing to correct
@@ -62,11 +62,11 @@ func (e *ending) end() {
 	}
 }
 
-// streams reports whether a stream goes on, after the handler.
+// streams reports whether a stream goes on after the handler.
 func (e *ending) streams() bool { return e != nil && e.open.Load() > 1 }
 
-// endAfter ends a request after its handler. A framework can have the slots wait for the
-// end of the response.
+// endAfter ends a request after its handler. The slots wait for the end of the response if
+// the framework's Outlives reports that it goes on.
 func (m *Middleware[C]) endAfter(c C, e *ending) {
 	if len(e.slots) > 0 && m.framework.Outlives != nil && !e.streams() {
 		e.open.Add(1)
@@ -77,9 +77,9 @@ func (m *Middleware[C]) endAfter(c C, e *ending) {
 	e.end()
 }
 
-// Detach is called in a handler that starts a stream. The function that it returns is to
-// be called when the stream has ended. The limits of the request correct its charge and
-// release its slots then: see [core.NewConcurrency].
+// Detach is called in a handler that starts a stream. Call the returned function when the
+// stream has ended. The limits then correct the charge of the request and release its
+// slots: see [core.NewConcurrency].
 func (r *Record) Detach() (end func()) {
 	var open []*ending
 	for _, e := range r.specials().endings {

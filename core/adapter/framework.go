@@ -39,9 +39,9 @@ type Framework[C any] struct {
 	// in limits that need to know the status.
 	Watch func(c C) Response
 
-	// Outlives reports whether the response goes on after the handlers, and then arranges
-	// that end is called at its end. It is nil for a framework whose responses end with
-	// their handlers.
+	// Outlives reports whether the response goes on after the handlers. If so, it arranges
+	// that end is called when the response has ended. It is nil for a framework whose
+	// responses end with their handlers.
 	Outlives func(c C, end func()) bool
 
 	// Keep returns a copy of c that can be used after the handlers, until done is called.

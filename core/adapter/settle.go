@@ -14,8 +14,9 @@ import (
 // back or to settle them.
 func (m *Middleware[C]) settles() bool { return m.refund != nil || m.used != nil }
 
-// settleAfter passes the request on, and corrects its charge when it has ended. A handler
-// that panics before its response has begun counts as status 500. The panic continues.
+// settleAfter passes the request on, and corrects the charge when the request has ended. A
+// handler that panics before its response has begun counts as status 500. The panic
+// continues.
 func (m *Middleware[C]) settleAfter(c C, x Exchange, e *ending, decisions []core.Decision, waited time.Duration, next func(C) error) (err error) {
 	ctx := x.Context()
 	defer recall(ctx)

@@ -77,9 +77,9 @@ type Adapter[C, M any] struct {
 	// Answer writes the response.
 	Answer func(c C, status int, body string) error
 
-	// Stream makes write write the body of the response, in the framework's way to stream.
-	// flush sends what was written. In some frameworks write runs after the handler, and
-	// must not use c.
+	// Stream streams the response in the framework's way: it calls write, which writes the
+	// body. flush sends what was written. In some frameworks write runs after the handler,
+	// and must not use c.
 	Stream func(c C, write func(w io.Writer, flush func())) error
 
 	// Forward passes the request to the router again, with another path.

@@ -11,8 +11,8 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// A request goes on until its stream has ended, also one whose client has left. Then it is
-// settled at what it used, and its slot is free.
+// A request goes on until its stream has ended, even if its client has left. Then the
+// request is settled at what it used, and its slot is free.
 func checkStreams(t *testing.T, s suite) {
 	for _, leaves := range []bool{false, true} {
 		name := "to the end"

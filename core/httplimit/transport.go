@@ -11,12 +11,12 @@ import (
 	"github.com/streamlimit/streamlimit/core"
 )
 
-// Transport is an [http.RoundTripper] that keeps requests to others within their limits:
-// all processes whose limiters share a store send no more than the policy admits. Make one
-// with [NewTransport], and one for the process.
+// Transport is an [http.RoundTripper] that keeps requests to another service within that
+// service's limits. All processes whose limiters share a store together send no more than
+// the policy admits. Make one Transport in each process, with [NewTransport].
 //
 // A Transport sends each request at most once, unless [WithRetries] says otherwise. A
-// request that http.Client makes for a redirect is counted as another one.
+// request that http.Client makes for a redirect is counted as another request.
 type Transport struct {
 	limiter *core.Limiter
 	policy  *core.Policy
@@ -42,13 +42,13 @@ type TransportOption func(*Transport)
 // the client, is too early for that, the request fails at once with an error that wraps
 // [context.DeadlineExceeded] and the [*core.LimitedError].
 //
-// The transport obeys Retry-After in responses with status 429 or 503: until then, it sends
-// no request with the same key, in this process. Requests wait for the end of this pause, or
-// fail with a [*PauseError] if they can't. The response itself is returned. A request that
-// had its unit when the pause began loses the unit.
+// The transport obeys Retry-After in responses with status 429 or 503: until that time,
+// this process sends no request with the same key. Requests wait for the end of this
+// pause, or fail with a [*PauseError] if they can't. The response itself is returned. A
+// request that had its unit when the pause began loses the unit.
 //
-// Without the store, each process enforces the policy alone by default, so that together
-// they can exceed the other side's limit: see [core.OnStoreFailure].
+// Without the store, each process enforces the policy alone by default, so the processes
+// together can exceed the other side's limit: see [core.OnStoreFailure].
 //
 // NewTransport panics on a nil limiter or policy. It registers the policy with the limiter.
 func NewTransport(limiter *core.Limiter, policy *core.Policy, options ...TransportOption) *Transport {
@@ -84,8 +84,8 @@ func WithBase(base http.RoundTripper) TransportOption {
 
 // WithRequestKey sets a function that returns what a request is counted by, such as the
 // account that it is sent for. The key is kept as it is, so it must not be a secret. The
-// default is the host in the request's URL, in lower case, with a port that is not the
-// scheme's own. An error, or an empty key, fails the request.
+// default is the host in the request's URL, in lower case, with its port unless that is
+// the scheme's default. An error, or an empty key, fails the request.
 func WithRequestKey(key func(*http.Request) (string, error)) TransportOption {
 	if key == nil {
 		panic("httplimit: WithRequestKey: nil function: leave the option out for the host")
@@ -97,8 +97,8 @@ func WithRequestKey(key func(*http.Request) (string, error)) TransportOption {
 // when the policy has no room, and with a [*PauseError] in a pause.
 func WithoutWait() TransportOption { return func(t *Transport) { t.failing = true } }
 
-// WithMaxPause sets the longest pause for a Retry-After. The default is 5 minutes. After it,
-// requests are sent again, whatever the other side has said.
+// WithMaxPause sets the longest pause for a Retry-After. The default is 5 minutes. After
+// the longest pause, requests are sent again even if the Retry-After was longer.
 func WithMaxPause(d time.Duration) TransportOption {
 	if d <= 0 {
 		panic(fmt.Sprintf("httplimit: WithMaxPause: %v: use more than 0, such as time.Minute", d))
@@ -107,10 +107,10 @@ func WithMaxPause(d time.Duration) TransportOption {
 }
 
 // WithRetries sends a request again, at most n times, if the response is 429 or 503 with a
-// Retry-After. The default is 0. Each retry takes a unit and waits for the Retry-After. The
-// last response is returned, and also one whose Retry-After is beyond the request's deadline
-// or the longest pause. A request whose body can't be sent again is not retried: see GetBody
-// of [http.Request].
+// Retry-After. The default is 0. Each retry takes a unit and waits for the Retry-After.
+// The last response is returned. A response whose Retry-After is beyond the request's
+// deadline or the longest pause is returned without a retry. A request whose body can't be
+// sent again is not retried: see GetBody of [http.Request].
 func WithRetries(n int) TransportOption {
 	if n < 0 {
 		panic(fmt.Sprintf("httplimit: WithRetries: %d: use 0 or more", n))
@@ -118,9 +118,9 @@ func WithRetries(n int) TransportOption {
 	return func(t *Transport) { t.retries = n }
 }
 
-// PauseError is the error of a request that was not sent, since the other side had asked for
-// a pause with Retry-After. If the request could not wait for its deadline, the error also
-// wraps [context.DeadlineExceeded].
+// PauseError is the error of a request that was not sent, since the other side had asked
+// for a pause with Retry-After. If the request's deadline was too early to wait, the error
+// also wraps [context.DeadlineExceeded].
 type PauseError struct {
 	RetryAfter time.Duration // until the end of the pause
 }
@@ -164,7 +164,8 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// CloseIdleConnections closes those of the transport that sends the requests.
+// CloseIdleConnections closes the idle connections of the transport that sends the
+// requests.
 func (t *Transport) CloseIdleConnections() {
 	if c, ok := t.base.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()

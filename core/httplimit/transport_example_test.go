@@ -11,8 +11,8 @@ import (
 	"github.com/streamlimit/streamlimit/core/httplimit"
 )
 
-// All processes whose limiters share a store keep within the limit of the other side
-// together. Requests wait for their turn, but not beyond the Timeout of the client.
+// Together, all processes whose limiters share a store keep within the limit of the other
+// side. Requests wait for their turn, but not beyond the Timeout of the client.
 func ExampleNewTransport() {
 	server := httptest.NewServer(hello)
 	defer server.Close()
@@ -39,7 +39,7 @@ func ExampleNewTransport() {
 	// true
 }
 
-// The account that a request is for has the budget, and a request without room fails.
+// Each account has a budget of its own. A request without room fails.
 func ExampleWithoutWait() {
 	server := httptest.NewServer(hello)
 	defer server.Close()
@@ -66,7 +66,7 @@ func ExampleWithoutWait() {
 	// retry in 1h0m0s
 }
 
-// A request that the other side refuses is sent again when it has said so.
+// A request that the other side refuses is sent again after its Retry-After.
 func ExampleWithRetries() {
 	tries := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

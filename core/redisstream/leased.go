@@ -11,7 +11,7 @@ import (
 )
 
 // logState is the state of a log after a call, with the units of the call. The first
-// limit, mostly the only one, is apart: a request then reads nothing else.
+// limit, mostly the only one, has a field of its own: a request then reads nothing else.
 type logState struct {
 	reset  time.Duration
 	first  store.LimitUsage
@@ -106,7 +106,8 @@ func (s *Store) takeLeased(ctx context.Context, p *store.Log, key string, least,
 	return t.usage, t.answer, t.err
 }
 
-// leasedTake takes units of one lease, in steps: here, begin if that fails, and wait.
+// leasedTake takes units of one lease in three steps: here, begin if here reports false,
+// and wait.
 type leasedTake struct {
 	log         *store.Log
 	key         string
@@ -243,7 +244,7 @@ func (s *Store) takeRest(ctx context.Context, asks []store.Charge, places []int,
 	}
 	others, err := s.takeAll(ctx, rest)
 	if err != nil {
-		first := 0 // of those that the error is about
+		first := 0 // the first charge that the error is about
 		var one *store.ChargeError
 		if errors.As(err, &one) && one.Index < len(places) {
 			first, err = one.Index, one.Err

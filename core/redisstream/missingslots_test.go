@@ -14,11 +14,11 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// slotCommands are those of the scripts of slots.
+// slotCommands are the commands that the scripts for slots call.
 var slotCommands = []string{"time", "zadd", "zrem", "zcount", "zcard", "zscore", "zremrangebyrank", "zrevrangebyscore", "pexpire"}
 
 // Whichever command is missing, a call about slots does what it says, or is an error and
-// has changed nothing. No slot looks renewed or free that is not.
+// has changed nothing. No slot looks renewed or free unless it is.
 func TestCommandOfSlotsMissing(t *testing.T) {
 	for _, how := range []string{"denied", "renamed", "denied later"} {
 		for _, command := range append(slices.Clone(slotCommands), "xadd") { // of a log beside the slots
@@ -106,7 +106,7 @@ func (a *slotAudit) granted(u store.Usage, token string, before, now expiries) {
 	}
 }
 
-// take takes a slot, which is one of the charges.
+// take takes the charges, one of which is a slot.
 func (a *slotAudit) take(charges ...store.Charge) {
 	a.Helper()
 	place := slices.IndexFunc(charges, func(c store.Charge) bool { return c.Token != "" })

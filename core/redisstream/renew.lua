@@ -11,8 +11,8 @@
 
 -- prelude.lua
 
--- What fails for one key must not fail for all, but a command that is missing must not
--- make a slot look renewed or freed.
+-- A failure on one key must not fail the others, but a missing command must not make a
+-- slot look renewed or freed.
 local renews = ARGV[1] == 'renew'
 if renews then
   need('ZADD', KEYS[1], 'XX', '0', '')

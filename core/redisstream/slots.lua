@@ -42,8 +42,8 @@ if mode == 'room' then
   return {admits and 1 or 0}
 end
 if mode == 'look' then return {admits and 1 or 0, 0, 0, used, 0} end
--- What follows the first write is known to work. The set has its time to live before the
--- slot is in it, or will surely get it.
+-- The commands after the first write are known to work. The set has its time to live
+-- before the slot is in it, or is sure to get it afterwards.
 if admits and (expired > 0 or used == 0) then
   need('ZADD', slots, 'XX', '0', '')
   need('PEXPIRE', slots, '1')

@@ -12,7 +12,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/store"
 )
 
-// onHost returns a log as a host sees it whose zone data have another offset from UTC.
+// onHost returns a log as seen by a host whose zone data have another offset from UTC.
 func onHost(p *store.Log, unit calendar.Unit, offset time.Duration) *store.Log {
 	zone := time.FixedZone("Europe/Berlin", int(offset.Seconds()))
 	day := 0
@@ -77,7 +77,7 @@ func (h Harness) hostHistories(t *testing.T) {
 		}
 		start := time.Date(2018, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(rapid.Int64Range(0, 17*365*24*3600e3).Draw(t, "start")) * ms)
 		s.clock.Advance(start.Sub(s.clock.Now()))
-		// begun returns when a period has begun last for any host.
+		// begun returns when a period last began for any host.
 		begun := func() (last time.Time) {
 			for _, host := range hosts {
 				if start, _ := host.Periods[0].Around(s.clock.Now()); start.After(last) {

@@ -89,7 +89,8 @@ type run struct {
 // refuses reports whether an error is an expected rejection.
 func (s *run) refuses(err error) bool { return expected(err, s.refused) }
 
-// expected reports whether an error is a rejection that refused reports; nil for none.
+// expected reports whether an error is a rejection that refused reports. refused may be
+// nil.
 func expected(err error, refused func(error) bool) bool {
 	return err != nil && refused != nil && refused(err)
 }

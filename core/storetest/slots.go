@@ -117,8 +117,8 @@ func (h Harness) slots(t *testing.T) {
 	t.Run("property", func(t *testing.T) { h.slotHistories(t, nil) })
 }
 
-// slotHistories compares random histories of slots with a model: who crashes does not
-// renew, a reply that is lost is not read, renewals are late, and the clock steps. For
+// slotHistories compares random histories of slots with a model. A process that crashes
+// does not renew, a lost reply is not read, renewals are late, and the clock steps. For
 // refused, see [Degraded].
 func (h Harness) slotHistories(t *testing.T, refused func(error) bool) {
 	s := h.slotSubject(t)

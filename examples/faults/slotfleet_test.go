@@ -44,8 +44,8 @@ type fleet struct {
 	flights map[string]*flights
 }
 
-// startFleet starts a server of each framework. The settings of each are those that
-// settings returns for its number.
+// startFleet starts a server of each framework. settings returns the settings of a server
+// by its number.
 func startFleet(t *testing.T, hold time.Duration, settings func(i int) []string) *fleet {
 	t.Helper()
 	f := &fleet{T: t, hold: hold, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 20_000}}, flights: make(map[string]*flights)}
@@ -190,8 +190,8 @@ func (f *fleet) wants(reached, refused, status int) func(int, map[int]int) {
 	}
 }
 
-// fill sends long requests until a number of them was admitted. It returns when the first
-// and the last were.
+// fill sends long requests until a number of them was admitted. It returns the times at
+// which the first and the last were admitted.
 func (f *fleet) fill(policy string, n int, servers ...*slotServer) (first, last time.Time) {
 	for end := time.Now().Add(program.Timeout); n > 0; time.Sleep(10 * time.Millisecond) {
 		try := n
@@ -236,7 +236,7 @@ func (f *fleet) await(most time.Duration, what string, is func() bool) time.Dura
 	return time.Since(begun)
 }
 
-// without returns the servers without one.
+// without returns all servers but one.
 func (f *fleet) without(one *slotServer) []*slotServer {
 	return slices.DeleteFunc(slices.Clone(f.servers), func(s *slotServer) bool { return s == one })
 }

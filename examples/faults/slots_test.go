@@ -17,14 +17,14 @@ import (
 // flight. What else holds:
 //
 //   - The slots of a killed server are free after the hold. A slot is renewed three times
-//     in a hold, so that takes two thirds of it at least.
-//   - While Redis does not respond, a policy with FailClosed admits nobody. One with
+//     in a hold, so that takes at least two thirds of the hold.
+//   - While Redis does not respond, a policy with FailClosed admits no request. One with
 //     FailLocal admits at most the limit in each process, beside the requests that have
 //     slots of Redis.
-//   - A server that was restarted with its data has lost no slot, if it was away for less
-//     than the rest of a hold. One that lost its data, also by a failover, admits anew.
-//     The slots that it lost are reported by Slot.Lost at the next renewal, so the
-//     handlers can stop.
+//   - A Redis server that was restarted with its data has lost no slot, if it was away for
+//     less than the rest of a hold. A Redis server that lost its data, also by a failover,
+//     admits anew. At the next renewal, Slot.Lost reports the lost slots, so the handlers
+//     can stop.
 //   - A process that is cut off from Redis loses its slots after the hold, and reports
 //     them by its own clock, before Redis gives them to others.
 func TestRow39_InFlight(t *testing.T) {
@@ -48,7 +48,7 @@ func TestRow39_InFlight(t *testing.T) {
 // slotMargin is what a slow machine adds to a time.
 const slotMargin = time.Second
 
-// slotCrowd sends requests from many goroutines, and kills a server among them. Then it
+// slotCrowd sends requests from many goroutines, and kills a server meanwhile. Then it
 // kills one that has all slots.
 func slotCrowd(t *testing.T) string {
 	redis := redistest.Start(t)

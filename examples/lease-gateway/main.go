@@ -1,5 +1,5 @@
 // Command lease-gateway is a gateway to a backend with one hot limit: 100,000 requests a
-// minute for the whole backend, for all gateways together.
+// minute for the whole backend, from all gateways together.
 //
 //	BACKEND=http://127.0.0.1:9000 REDIS_URL=redis://127.0.0.1:6379 go run ./examples/lease-gateway
 //

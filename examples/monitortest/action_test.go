@@ -74,7 +74,7 @@ func TestActions(t *testing.T) {
 	b.await("what is wrong", `document.querySelector("dialog").open && document.querySelector("#dialog-error").textContent.includes("unknown unit")`)
 	b.forgive("400")
 	b.enter("#override-limits", "1/hour")
-	b.confirm("Override", "strict is limited to 1/hour now")
+	b.confirm("Override", "strict is now limited to 1/hour")
 	there.becomes(policy, key, false)
 	b.await("the rule", `document.querySelector("#rules tbody").innerText.includes("strict: 1/hour")`)
 	b.press("Restore…")

@@ -109,7 +109,8 @@ func stream(t *testing.T, redis *redistest.Server, policy *core.Policy) (entries
 	return entries
 }
 
-// TestTimeCountsDown: the time until more units are free is by the log, and decreases.
+// TestTimeCountsDown: the time until more units are free comes from the log, and
+// decreases.
 func TestTimeCountsDown(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))
@@ -165,7 +166,7 @@ func TestRequestsInFlight(t *testing.T) {
 	b.press("Override…")
 	b.await("the dialog", `document.querySelector("#override-limits").value === "3/minute" && document.querySelector("#override-help").textContent.includes("requests in flight")`)
 	b.enter("#override-limits", "9/30s")
-	b.confirm("Override", "uploads is limited to 9 in flight, hold 30s now.")
+	b.confirm("Override", "uploads is now limited to 9 in flight, hold 30s.")
 	b.await("the rule", `document.querySelector("#rules").innerText.includes("uploads: 9 in flight, hold 30s")`)
 	b.goTo("uploads", key)
 	b.await("the other limit", `document.querySelector(".usage b").textContent === "2 of 9 in flight"`)
@@ -176,8 +177,8 @@ func TestRequestsInFlight(t *testing.T) {
 	<-slots[1].Lost()
 }
 
-// TestUsedSince: of a calendar limit the page shows what was used since the period began,
-// and when all is back. The replay has the limits that slide.
+// TestUsedSince: for a calendar limit, the page shows what was used since the period
+// began, and when all is back. The replay has the limits that slide.
 func TestUsedSince(t *testing.T) {
 	t.Parallel()
 	here := newProcess(t, redistest.Start(t))

@@ -150,7 +150,7 @@ func ExampleNew_inFlight() {
 	// 200 "exports";r=0, "hourly";r=1;t=3600
 }
 
-// A stream has its slot until it has ended, and is then charged what it has used.
+// A stream holds its slot until it has ended. Then it is charged for what it has used.
 func ExampleStreamWriter() {
 	limiter := core.New(core.NewMemory())
 	defer limiter.Close()
@@ -166,7 +166,7 @@ func ExampleStreamWriter() {
 			if used, ok := c.Locals("used").(*int64); ok {
 				return *used
 			}
-			return -1 // leaves the estimate: the handler did not get so far
+			return -1 // keeps the estimate: the handler has not set used
 		})), func(c fiber.Ctx) error {
 		used := new(int64)
 		c.Locals("used", used)

@@ -191,7 +191,7 @@ func TestRequestsInFlight(t *testing.T) {
 	}
 	tool(t, server, "policies").want(t, exitOK, "uploads  2 in flight, hold 1m30s  local")
 
-	tool(t, server, "override", "-policy", "uploads", "-limits", "3/30s").want(t, exitOK, "uploads has 3 in flight, hold 30s until it is restored\n")
+	tool(t, server, "override", "-policy", "uploads", "-limits", "3/30s").want(t, exitOK, "uploads is limited to 3 in flight, hold 30s until it is restored\n")
 	tool(t, server, "rules").want(t, exitOK, "override policy uploads  3 in flight, hold 30s  -")
 	tool(t, server, "inspect", "-policy", "uploads", "-key", client).want(t, exitOK,
 		"a request is allowed\n", "override uploads: 3 in flight, hold 30s\n", "3 in flight, hold 30s  2     1 ")
@@ -199,7 +199,7 @@ func TestRequestsInFlight(t *testing.T) {
 	tool(t, server, append([]string{"inspect"}, given...)...).want(t, exitOK, client+" has no slot of uploads", "3 in flight, hold 30s  0     3     -\n")
 }
 
-// The table has when the calendar period began.
+// The table shows when the calendar period began.
 func TestUsedSince(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -45,7 +45,7 @@ The limit of a concurrency policy is written with its hold, such as 10/30s.
 			if t.json {
 				return writeJSON(s.out, monitor.ShowRule(rule))
 			}
-			_, err = fmt.Fprintln(s.out, told(rule.Policy, "has %s until it is restored", limits(rule.Limits, slots)))
+			_, err = fmt.Fprintln(s.out, told(rule.Policy, "is limited to %s until it is restored", limits(rule.Limits, slots)))
 			return err
 		}
 	},

@@ -40,7 +40,7 @@ func TestOverrideAndRestore(t *testing.T) {
 
 	// A policy with several limits uses another log. The earlier log still counts.
 	tool(t, server, "override", "-policy", "api", "-limits", "6/minute,9/hour").want(t, exitOK,
-		"api has 6/minute, 9/hour until it is restored", "New logs of api begin")
+		"api is limited to 6/minute, 9/hour until it is restored", "New logs of api begin")
 	limits(core.PerMinute(6), core.PerHour(9))
 	if d := s.ask(t, api, client, 1); d.Remaining != 2 {
 		t.Errorf("%d remain, want 2 of 6", d.Remaining)
@@ -69,7 +69,7 @@ func TestOverrideOfAnUnknownPolicyWaits(t *testing.T) {
 	s.Register(costs)
 	s.tell()
 	tool(t, server, "override", "-policy", "apis", "-limits", "4/second").want(t, exitOK,
-		`No process has published a policy "apis" within the last hour (only costs)`, "apis has 4/second until")
+		`No process has published a policy "apis" within the last hour (only costs)`, "apis is limited to 4/second until")
 	if rules, err := s.Rules(t.Context()); err != nil || len(rules) != 1 || rules[0].Policy != "apis" {
 		t.Errorf("rules %v, %v", rules, err)
 	}

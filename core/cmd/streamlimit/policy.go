@@ -26,7 +26,7 @@ func policyFlags(f *flag.FlagSet) *policyFlag {
 	p := &policyFlag{}
 	f.StringVar(&p.name, "policy", "", policyUsage)
 	f.StringVar(&p.limits, "limits", "", "its `limits`, such as 20/second,200/minute, if no process publishes it")
-	f.BoolVar(&p.concurrency, "concurrency", false, "with -limits max/hold, such as 5/30s: the service's policy is a core.NewConcurrency")
+	f.BoolVar(&p.concurrency, "concurrency", false, "with -limits max/hold, such as 5/30s: the service's policy is made by core.NewConcurrency")
 	f.BoolVar(&p.costs, "costs", false, "with -limits: the service's policy has core.VariableCost")
 	f.BoolVar(&p.refundable, "refundable", false, "with -limits: the service's policy is core.Refundable")
 	f.IntVar(&p.slices, "slices", 0, "with -limits: the service's policy has core.Coarse of `n`")

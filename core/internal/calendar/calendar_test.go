@@ -77,7 +77,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// A machine without zone data, and one whose data lack a zone, say what to do.
+// The error says what to do on a machine without zone data, and on one whose data lack a
+// zone.
 func TestZoneData(t *testing.T) {
 	missing := func(zones ...string) func(string) (*time.Location, error) {
 		return func(name string) (*time.Location, error) {

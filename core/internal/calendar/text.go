@@ -73,7 +73,8 @@ func Text(unit Unit, day int, loc *time.Location) (string, error) {
 
 const wrongDay = "a month can't begin on day %d: use a day from 1 to 31"
 
-// load returns the zone with a name of the time zone database, which find reads.
+// load returns the zone with the given name. find looks the name up in the time zone
+// database.
 func load(name string, find func(string) (*time.Location, error)) (*time.Location, error) {
 	switch name {
 	case "":

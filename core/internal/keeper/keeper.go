@@ -291,7 +291,7 @@ func (k *Keeper) lose(s *Slot, reason error) {
 	}
 	k.count.Add(1)
 	k.lost(s.charge.Log.Policy, reason)
-	if reason == errUnrenewed { //nolint:errorlint // it is set as it is
+	if reason == errUnrenewed { //nolint:errorlint // never wrapped
 		k.Drop(s.store, s.charge) // a renewal may arrive late
 	}
 }

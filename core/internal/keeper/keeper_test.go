@@ -245,8 +245,8 @@ func TestShorterHold(t *testing.T) {
 	})
 }
 
-// TestRenewalRepeated: a call that fails is repeated after a twelfth of the hold. What
-// fails for one slot says nothing about others.
+// TestRenewalRepeated: a call that fails is repeated after a twelfth of the hold. A
+// failure for one slot has no effect on others.
 func TestRenewalRepeated(t *testing.T) {
 	bubble(t, func(w *world) {
 		f := w.slotter()
@@ -267,7 +267,7 @@ func TestRenewalRepeated(t *testing.T) {
 }
 
 // TestLostInSilence: a slot without a renewal within its hold is lost, and reported once.
-// It is released for another hold, since a renewal may arrive late.
+// The keeper releases it for another hold, since a renewal may arrive late.
 func TestLostInSilence(t *testing.T) {
 	bubble(t, func(w *world) {
 		f := w.slotter()
@@ -407,8 +407,8 @@ func TestReleaseRepeated(t *testing.T) {
 	})
 }
 
-// TestDrop: a slot that may have been taken is released until its hold is over, also if
-// the store says that it has none: the call that took it may arrive late.
+// TestDrop: a slot that may have been taken is released again and again until its hold is
+// over, even if the store has no such slot: the call that took it may arrive late.
 func TestDrop(t *testing.T) {
 	bubble(t, func(w *world) {
 		f := w.slotter()
@@ -446,7 +446,7 @@ func TestDropsAreBounded(t *testing.T) {
 }
 
 // TestClose: when the owner ends the keeper, its slots end. They are not counted as lost,
-// and nobody is called for them. No slot is kept afterwards.
+// and lost is not called for them. No slot is kept afterwards.
 func TestClose(t *testing.T) {
 	bubble(t, func(w *world) {
 		f := w.slotter()
@@ -471,7 +471,7 @@ func TestClose(t *testing.T) {
 		w.ended()
 		w.wantLost(0, nil)
 	})
-	// The keeper learns of the end only from start if no goroutine runs.
+	// If no goroutine runs, only start reports the end to the keeper.
 	bubble(t, func(w *world) {
 		f := w.slotter()
 		w.end()
@@ -485,8 +485,8 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// TestCloseDuringRenewal: a call that the end of the keeper has cut off does not make its
-// slots lost by silence.
+// TestCloseDuringRenewal: slots are not counted as lost if the end of the keeper cut off
+// their renewal.
 func TestCloseDuringRenewal(t *testing.T) {
 	bubble(t, func(w *world) {
 		f := w.slotter()

@@ -424,8 +424,8 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// TestFindAfterDrop: a lease that was dropped is not found again, also by a request that
-// looks for it meanwhile.
+// TestFindAfterDrop: a lease that was dropped is not found again, not even by a request
+// that looks for it at the same time.
 func TestFindAfterDrop(t *testing.T) {
 	b := leased(100)
 	for begun := time.Now(); time.Since(begun) < 200*time.Millisecond; {
@@ -434,7 +434,7 @@ func TestFindAfterDrop(t *testing.T) {
 		for range 2 {
 			finders.Go(func() {
 				for !l.gone.Load() {
-					b.recentOf(l.hash).CompareAndSwap(l, nil) // so that it is searched again
+					b.recentOf(l.hash).CompareAndSwap(l, nil) // so that find searches the shard again
 					b.find("k")
 				}
 			})

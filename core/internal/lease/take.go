@@ -5,8 +5,8 @@ import "sync/atomic"
 // closed is the value of left in a closed lease. A closed lease hands out no units.
 const closed = -1 << 62
 
-// Generation holds the units that one call took ahead. What take uses comes first: a
-// request on a key that few others use waits for each cache line.
+// Generation holds the units that one call took ahead. The fields that take uses come
+// first: for a rarely used key, a request waits for each cache line.
 type Generation[S any] struct {
 	left     atomic.Int64 // units; below 0 once it is closed
 	low      int64        // what is left when the next call is sent

@@ -15,6 +15,6 @@ func Log(logger *slog.Logger, code, message string, args ...any) {
 	logger.Warn("streamlimit: "+message, append(Of(code), args...)...)
 }
 
-// Of returns the attributes that a line of a code has: the code, and the address of its
+// Of returns the attributes of a log line with a code: the code and the address of its
 // explanation.
 func Of(code string) []any { return []any{"code", code, "see", page + "#" + strings.ToLower(code)} }

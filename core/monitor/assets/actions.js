@@ -134,7 +134,7 @@ export function override(policy, limits, slots) {
   ask(`Override the limits of ${policy}?`, 'They hold in all processes within a second, until they are restored.', 'Override', fields, async () => {
     const wanted = text.value.split(',').map((limit) => limit.trim()).filter(Boolean);
     await post('./api/override', { policy, limits: wanted });
-    return `${policy} is limited to ${wanted.map((limit) => limitText(limit, slots)).join(' and ')} now.`;
+    return `${policy} is now limited to ${wanted.map((limit) => limitText(limit, slots)).join(' and ')}.`;
   });
 }
 

@@ -143,8 +143,8 @@ export function keyPage(parent, serverNow) {
       }
     }
 
-    // showRenewals shows whether the slots are renewed. Those of a process that has ended are not. Of more than 500
-    // slots it does not know the oldest.
+    // showRenewals shows whether the slots are renewed. The slots of a process that has ended are not renewed. It shows
+    // nothing for 500 slots or more, since it may not know the oldest.
     function showRenewals() {
       renewals.hidden = !shown.slots || shown.entries.length === 0 || shown.entries.length >= 500;
       if (renewals.hidden) return;
