@@ -216,11 +216,12 @@ var (
 func (l *ledger) check(b *tab, s statements) {
 	b.t.Helper()
 	const off = 3
-	figure := func(what, text string, count func(asked) int64) {
+	second := time.UnixMilli(s.Second + 1000) // routes and keys come with seconds, which can be newer than the state
+	figure := func(at time.Time, what, text string, count func(asked) int64) {
 		b.t.Helper()
 		n := s.number(b.t, text)
 		// Decisions of the last second or two are not published yet.
-		truth := between{l.over(s.at, 58, 5, count).least, l.over(s.at, 60, 5, count).most}
+		truth := between{l.over(at, 58, 5, count).least, l.over(at, 60, 5, count).most}
 		if !truth.has(n, off) {
 			b.t.Errorf("%s: the page says %d, truly %+v", what, n, truth)
 		}
@@ -240,14 +241,14 @@ func (l *ledger) check(b *tab, s statements) {
 		// A page that was opened just now has fewer than five seconds. A decision may
 		// stand in the second before the one in which its caller got it.
 		over := max(1, min(s.Seconds, 5))
-		truth := l.over(time.UnixMilli(s.Second+1000), over, 3, request(passed))
+		truth := l.over(second, over, 3, request(passed))
 		if err != nil || n < float64(truth.least-off)/float64(over)-0.5 || n > float64(truth.most+off)/float64(over)+0.5 {
 			b.t.Errorf("%s: the page says %s, truly %+v in %d s", tile, s.Tiles[tile].Value, truth, over)
 		}
 	}
 	rate("Allowed", true)
 	rate("Denied", false)
-	figure("without the store", s.Tiles["Without the store"].Value, func(r asked) int64 { return r.count(nil, func(d decided) bool { return d.without }) })
+	figure(s.at, "without the store", s.Tiles["Without the store"].Value, func(r asked) int64 { return r.count(nil, func(d decided) bool { return d.without }) })
 	processes := map[*process]bool{}
 	for _, r := range l.all {
 		processes[r.by] = true
@@ -263,7 +264,7 @@ func (l *ledger) check(b *tab, s statements) {
 	for _, p := range s.Policies {
 		var all, denied int64
 		for _, found := range countsOf.FindAllStringSubmatch(p.Counts, -1) {
-			figure(p.Name+" "+found[2], found[1], func(r asked) int64 {
+			figure(s.at, p.Name+" "+found[2], found[1], func(r asked) int64 {
 				return r.count(nil, func(d decided) bool { return d.policy == p.Name && d.result == found[2] })
 			})
 			n := s.number(b.t, found[1])
@@ -301,13 +302,13 @@ func (l *ledger) check(b *tab, s statements) {
 			key, _, _ := strings.Cut(row[0], " ")
 			// Others publish their keys every ten seconds, and the page keeps them in
 			// slices of ten seconds.
-			truth := l.over(s.at, 60, 11, func(r asked) int64 {
+			truth := l.over(second, 60, 11, func(r asked) int64 {
 				if r.key != key {
 					return 0
 				}
 				return r.count(nil, func(d decided) bool { return d.policy == row[1] && result(d.result) })
 			})
-			longer := l.over(s.at, 70, 0, func(r asked) int64 {
+			longer := l.over(second, 70, 0, func(r asked) int64 {
 				if r.key != key {
 					return 0
 				}
@@ -322,7 +323,7 @@ func (l *ledger) check(b *tab, s statements) {
 	keys("allowed", s.Allowed, func(result string) bool { return result != "denied" })
 	for _, row := range s.Routes {
 		for i, passed := range []bool{true, false} {
-			figure("route "+row[0], row[1+i], func(r asked) int64 {
+			figure(second, "route "+row[0], row[1+i], func(r asked) int64 {
 				if r.route != row[0] {
 					return 0
 				}
