@@ -128,7 +128,7 @@
 //     the response fields, are what the log had left when the lease was taken, plus
 //     what the lease has left. Other processes take from the log meanwhile, so this
 //     is an estimate and not a lower bound.
-//   - ResetAfter, and t, are never too early. They count from when the lease was taken.
+//   - ResetAfter, and t, are never too early. They can be longer than the window by d.
 //   - RetryAfter of a denial is exact by the log: a request after that time is admitted if
 //     nobody else took the place. Unused units of a lease come back earlier. A denial can
 //     be as old as the shorter of d and 100 ms.
@@ -148,7 +148,7 @@
 // below 16. The repository's core/benchmarks/leases/README.md shows the load of 10 to
 // 2,000 processes with leases on a Redis server. A d above a sixtieth of the window costs
 // more. In a model with a demand of 90% of the limit, 0.2% to 0.8% of requests were
-// denied at a sixtieth, and 11% at a quarter.
+// denied at a sixtieth.
 //
 // # Waiting
 //
@@ -202,6 +202,10 @@
 //	X-RateLimit-Limit-Tokens: 100000
 //	X-RateLimit-Remaining-Tokens: 98750
 //	X-RateLimit-Reset-Tokens: 1m0s
+//
+// A concurrency policy sends qu="concurrent-requests", and neither w nor t, since nobody
+// knows when a slot comes free. Its 429 has no Retry-After. HeadersX and HeadersDraft06
+// have a Reset of 0 then, and HeadersByUnit leaves out the policy.
 //
 // A denied request gets 429, Retry-After in whole seconds, and a problem document (RFC
 // 9457). A banned client gets 429 with the time that is left, and a blocked client 403:

@@ -42,9 +42,8 @@ func (f policyOption) applyTo(p *Policy) { f(&p.traits) }
 func VariableCost() PolicyOption { return policyOption(func(t *traits) { t.costs = true }) }
 
 // Refundable lets [Limiter.Refund] and [Limiter.Settle] give units back, within grace
-// of the request that took them. A grace of 0 means the longest possible grace: half of
-// the policy's longest window, such as 30 seconds for a limit per minute. It does not
-// mean that there is no time.
+// of the request that took them. 0 stands for the longest possible grace: half of the
+// policy's longest window, such as 30 seconds for a limit per minute.
 //
 // A request that takes longer than the grace, such as a long stream, is not given back
 // ([ErrTooLate]).
@@ -157,7 +156,7 @@ func (p *Policy) checkTraits() (option string, err error) {
 		case p.slices != 0:
 			return "Coarse", errors.New("a calendar limit has one entry a key anyway: leave the slices out")
 		case p.lease != 0:
-			return "Lease", errors.New("a calendar limit can't be leased: leave the lease out, or make a policy of each limit and give both to the route")
+			return "Lease", errors.New("a calendar limit can't be leased: leave the lease out, or make a policy of each limit and give all of them to the route")
 		}
 	}
 	if p.slices != 0 {
@@ -230,7 +229,7 @@ func (p *Policy) checkSlices() error {
 	case p.slices < 2 || p.slices > 1000:
 		return fmt.Errorf("%d slices: use 2 to 1000, such as 64", p.slices)
 	case len(p.limits) > 1:
-		return errors.New("a coarse log has one limit: make a policy of each and give both to the route")
+		return errors.New("a coarse log has one limit: make a policy of each and give all of them to the route")
 	case p.refundable:
 		return errors.New("a coarse log can't give back units: use slices or refunds, not both")
 	case p.log.Longest < time.Duration(p.slices)*time.Millisecond:

@@ -18,13 +18,13 @@ import (
 //	uploads := core.NewConcurrency("uploads", 5, 30*time.Second)
 //
 // A request takes a slot before its handler runs and releases the slot afterwards. The
-// adapters do that for the policies of New and WithPolicy. Other code calls
-// [Limiter.Acquire]. [Limiter.Allow] and its kin don't release slots, so they return an
+// adapters do that for the policies of New and WithPolicy. A handler finds its slot with
+// [Decision.Slot], in the decision of the policy. Other code calls [Limiter.Acquire]. [Limiter.Allow] and its kin don't release slots, so they return an
 // error for such a policy.
 //
 // A slot is live if it was taken or renewed less than hold ago, by the store's clock. The
 // limiter renews its slots three times in a hold. When a process crashes, its slots are
-// free after hold. If the clock of a Redis server jumps ahead by more than hold, slots end
+// free within hold. If the clock of a Redis server jumps ahead by more than hold, slots end
 // early, and more than limit requests can be in flight. The limiter logs and counts slots
 // that end early: see [Slot.Lost] and [Health]. hold is from 1 second to 24 hours, in
 // whole milliseconds. 30 seconds is good for most uses. limit is from 1 to 1,000,000.
@@ -61,10 +61,10 @@ func newConcurrency(name string, limit int64, hold time.Duration, options []Poli
 
 // checkSlots checks the settings of a concurrency policy.
 func (p *Policy) checkSlots() (option string, err error) {
-	one := errors.New("a concurrency policy has no use for it: leave it out, or make another policy and give both to the route")
+	one := errors.New("a concurrency policy has no use for it: leave it out, or make another policy and give all of them to the route")
 	switch l := p.limits[0]; {
 	case len(p.limits) > 1:
-		return "", errors.New("a concurrency policy has one limit: make a policy of each and give both to the route")
+		return "", errors.New("a concurrency policy has one limit: make a policy of each and give all of them to the route")
 	case l.Max > store.MaxSlots:
 		return "", fmt.Errorf("%d requests in flight: use 1 to %d", l.Max, store.MaxSlots)
 	case l.Window < store.MinHold || l.Window > store.MaxHold:
@@ -100,7 +100,9 @@ var (
 )
 
 // Slot is one request in flight. Release it when the request ends.
-type Slot struct{ kept *keeper.Slot } // nil if no limit holds for the request
+type Slot struct {
+	kept *keeper.Slot // nil if no limit holds for the request
+}
 
 // Release frees the slot. It returns when the store has freed the slot, after at most the
 // time of a decision. A release that fails is repeated in the background. A second Release
@@ -145,6 +147,9 @@ func (d *Decision) Slot() *Slot {
 // exempt, if the policy is off, or if it is in shadow mode and has no room. The same is
 // true with [FailOpen] while the store does not respond. The slot then has nothing to
 // release.
+//
+// Acquire does not wait for a slot. A caller that wants to wait asks again after a pause,
+// such as 100 ms and a random time.
 func (l *Limiter) Acquire(ctx context.Context, p *Policy, key string) (*Slot, error) {
 	var d Decision
 	if err := l.decideAlone(ctx, &Request{only: onlySlots}, Charge{Policy: p, Key: key, Cost: 1}, &d); err != nil {

@@ -24,7 +24,9 @@ func (l *Limiter) Wait(ctx context.Context, p *Policy, key string) error {
 //
 // WaitN reserves nothing. When the request is denied, WaitN sleeps for the denial's
 // RetryAfter and a random time, and asks again. So nothing is lost if a caller leaves.
-// Order is not promised, least of all between processes. Observers, such as the monitor,
+// Order is not promised, least of all between processes. Requests are not spread over the
+// window: for that, use a limit such as Per(1, 100*time.Millisecond). WaitN sleeps by real
+// time, whatever the store's clock says. Observers, such as the monitor,
 // see each time that WaitN asks as a request, denied or allowed.
 //
 // Calls for one policy name and key stand in line in each process. While there is no room,

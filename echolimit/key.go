@@ -84,7 +84,7 @@ func ByAll(keys ...Key) Key { return framework.ByAll(keys...) }
 func ByFirst(keys ...Key) Key { return framework.ByFirst(keys...) }
 
 // KeyFunc returns a function that finds the key of a request as [New] does with the same
-// limiter and key. Use it for the limiter's Peek and Reset:
+// limiter and key. Use it for the limiter's Peek, Used and Reset:
 //
 //	keyOf := echolimit.KeyFunc(limiter, echolimit.ByAddress())
 //	...

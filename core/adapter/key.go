@@ -19,7 +19,7 @@ type Key[C any] struct {
 }
 
 // KeyFunc returns the function that the middleware finds keys with. Use it with a
-// limiter's Peek and Reset.
+// limiter's Peek, Used and Reset.
 func (f Framework[C]) KeyFunc(limiter *core.Limiter, key Key[C]) func(C) (string, error) {
 	f.must(limiter != nil, "KeyFunc", "nil limiter: give the one that New was given")
 	f.mustKeys("KeyFunc", key)

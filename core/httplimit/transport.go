@@ -50,7 +50,7 @@ type TransportOption func(*Transport)
 // Without the store, each process enforces the policy alone by default, so the processes
 // together can exceed the other side's limit: see [core.OnStoreFailure].
 //
-// NewTransport panics on a nil limiter or policy. It registers the policy with the limiter.
+// NewTransport panics on a nil limiter or policy, and on a concurrency policy. It registers the policy with the limiter.
 func NewTransport(limiter *core.Limiter, policy *core.Policy, options ...TransportOption) *Transport {
 	const name = "httplimit: NewTransport: "
 	switch {
@@ -58,6 +58,8 @@ func NewTransport(limiter *core.Limiter, policy *core.Policy, options ...Transpo
 		panic(name + "nil limiter: make one with core.New")
 	case policy == nil || len(policy.Limits()) == 0:
 		panic(name + "nil policy: make one with core.NewPolicy")
+	case policy.Concurrency():
+		panic(name + "a concurrency policy: hold a slot of core.Limiter.Acquire while you call the other side")
 	}
 	t := &Transport{limiter: limiter, policy: policy, base: http.DefaultTransport, key: host, longest: 5 * time.Minute}
 	for _, o := range options {

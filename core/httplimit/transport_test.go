@@ -411,6 +411,7 @@ func TestTransportMisuse(t *testing.T) {
 		"limiter": func() { httplimit.NewTransport(nil, p) },
 		"policy":  func() { httplimit.NewTransport(limiter, nil) },
 		"option":  func() { httplimit.NewTransport(limiter, p, nil) },
+		"slots":   func() { httplimit.NewTransport(limiter, core.NewConcurrency("p", 1, time.Minute)) },
 		"base":    func() { httplimit.WithBase(nil) },
 		"key":     func() { httplimit.WithRequestKey(nil) },
 		"pause":   func() { httplimit.WithMaxPause(0) },
