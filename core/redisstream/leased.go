@@ -46,8 +46,8 @@ func (s *Store) TakeAllLeased(charges []store.Charge) ([]store.Usage, bool) {
 			t, ok = s.leases.table.Take(leased{c.Log, c.Key}, c.Cost, c.Cost)
 		}
 		if !ok {
-			for _, t := range taken {
-				t.Generation.PutBack(t.Units)
+			for j, t := range taken {
+				s.leases.table.PutBack(leased{charges[j].Log, charges[j].Key}, t)
 			}
 			return nil, false
 		}
@@ -97,12 +97,12 @@ func addLeft(u *store.Usage, p *store.Log, left, cost int64) {
 func (s *Store) takeLeased(ctx context.Context, p *store.Log, key string, least, most int64) (store.Usage, lease.Answer[logState], error) {
 	t := leasedTake{log: p, key: key, least: least, most: most}
 	if err := ctx.Err(); err != nil {
-		return store.Usage{}, lease.Answer[logState]{}, err
+		return t.usage, t.answer, err
 	}
 	if !t.here(s) {
 		t.begin(s)
+		t.wait(ctx, s)
 	}
-	t.wait(ctx, s)
 	return t.usage, t.answer, t.err
 }
 
@@ -116,56 +116,71 @@ type leasedTake struct {
 	sent  sending
 	begun *lease.Begun[leased, logState] // nil if nothing was asked for
 
-	usage  store.Usage
-	answer lease.Answer[logState]
-	err    error
+	decided bool // usage is known
+	usage   store.Usage
+	answer  lease.Answer[logState]
+	err     error
 }
 
 // here decides by the units that this process has, or by a cached denial. It reports
 // false if neither is there.
 func (t *leasedTake) here(s *Store) bool {
-	if got, ok := s.leases.table.Take(leased{t.log, t.key}, t.least, t.most); ok {
-		t.usage, t.answer = usageOf(t.log, got), lease.Answer[logState]{Taken: got}
-		return true
+	got, ok := s.leases.table.Take(leased{t.log, t.key}, t.least, t.most)
+	switch {
+	case ok:
+		t.decided, t.usage, t.answer.Taken = true, usageOf(t.log, got), got
+	case cacheable(t.log) && !s.transport.closed.Load():
+		t.usage, t.decided = s.cache.get(t.log, t.key)
 	}
-	if s.transport.closed.Load() {
-		t.err = prefixed(store.ErrClosed)
-		return true
-	}
-	denied := false
-	if cacheable(t.log) {
-		t.usage, denied = s.cache.get(t.log, t.key)
-	}
-	return denied
+	return t.decided
 }
 
 // begin asks for units.
 func (t *leasedTake) begin(s *Store) {
+	if s.transport.closed.Load() {
+		t.err = prefixed(store.ErrClosed)
+		return
+	}
 	t.sent = s.cache.sending(t.key)
 	t.begun = s.leases.table.Begin(leased{t.log, t.key}, termsOf(t.log), t.least, t.most)
 }
 
-// wait waits for the units that begin has asked for, if it has.
+// wait waits for the units that begin has asked for.
 func (t *leasedTake) wait(ctx context.Context, s *Store) {
-	if t.begun == nil {
-		return
+	if t.begun != nil {
+		a, err := t.begun.Wait(ctx)
+		t.take(a, err, s)
 	}
-	a, err := t.begun.Wait(ctx)
-	switch t.answer, t.err = a, err; {
-	case err != nil:
-	case a.Local:
-		t.usage = usageOf(t.log, a.Taken)
-	default:
-		t.usage = store.Usage{Allowed: a.Units > 0, Source: store.SourceRedis, RetryAfter: a.RetryAfter}
-		a.Generation.State.write(&t.usage, t.log, a.Left, 0)
-		if !t.usage.Allowed && cacheable(t.log) {
-			s.cache.put(t.log, t.key, t.usage, t.sent)
+}
+
+// leave ends the wait, and takes the units if they have come already.
+func (t *leasedTake) leave(s *Store) {
+	if t.begun != nil {
+		if a, ok := t.begun.Leave(); ok {
+			t.take(a, a.Err, s)
 		}
 	}
 }
 
+// take takes the answer.
+func (t *leasedTake) take(a lease.Answer[logState], err error, s *Store) {
+	if t.err = err; err != nil {
+		return
+	}
+	t.decided, t.answer = true, a
+	if a.Local {
+		t.usage = usageOf(t.log, a.Taken)
+		return
+	}
+	t.usage = store.Usage{Allowed: a.Units > 0, Source: store.SourceRedis, RetryAfter: a.RetryAfter}
+	a.Generation.State.write(&t.usage, t.log, a.Left, 0)
+	if !t.usage.Allowed && cacheable(t.log) {
+		s.cache.put(t.log, t.key, t.usage, t.sent)
+	}
+}
+
 // denies reports whether the request is denied.
-func (t *leasedTake) denies() bool { return t.err == nil && !t.usage.Allowed && !t.log.Shadow }
+func (t *leasedTake) denies() bool { return t.decided && !t.usage.Allowed && !t.log.Shadow }
 
 // takeAllLeased decides on charges when some are on leased logs. It decides on the leased
 // logs first, since their units can be put back. It asks at once for all units that this
@@ -175,7 +190,7 @@ func (s *Store) takeAllLeased(ctx context.Context, asks []store.Charge) ([]store
 		return nil, &store.ChargeError{Err: err}
 	}
 	takes := make([]leasedTake, len(asks)) // zero for logs without leases
-	var missing, rest []int                // places in asks: what this process does not have, and logs without leases
+	var unknown, rest []int                // places in asks: what this process does not have, and logs without leases
 	denied := false
 	for i, c := range asks {
 		if !hasLeases(c.Log) {
@@ -184,55 +199,65 @@ func (s *Store) takeAllLeased(ctx context.Context, asks []store.Charge) ([]store
 		}
 		takes[i] = leasedTake{log: c.Log, key: c.Key, least: c.Cost, most: c.Cost}
 		if !takes[i].here(s) {
-			missing = append(missing, i)
-		} else if takes[i].denies() {
-			denied = true
+			unknown = append(unknown, i)
 		}
+		denied = denied || takes[i].denies()
 	}
+	var failed error
 	if !denied {
-		for _, i := range missing {
-			takes[i].begin(s)
-		}
-		for _, i := range missing {
-			takes[i].wait(ctx, s)
-			denied = denied || takes[i].denies()
-		}
-		missing = nil
+		unknown, denied, failed = s.takeThere(ctx, takes, unknown)
 	}
 	usages := make([]store.Usage, len(asks))
-	var failed error
 	for i := range takes {
 		usages[i] = takes[i].usage
-		if err := takes[i].err; err != nil && failed == nil {
-			failed = &store.ChargeError{Index: i, Err: err}
-		}
 	}
-	switch {
-	case failed != nil:
-	case denied:
-		// Peek at the other logs, to show their state.
-		for _, i := range append(missing, rest...) {
-			var err error
-			if usages[i], err = s.Peek(ctx, asks[i].Log, asks[i].Key, asks[i].Cost); err != nil {
-				usages[i] = store.Usage{Allowed: true, Source: store.SourceRedis}
-			}
-		}
-	case len(rest) > 0:
+	if failed == nil && !denied && len(rest) > 0 {
 		denied, failed = s.takeRest(ctx, asks, rest, usages)
+		rest = nil
 	}
 	if failed == nil && !denied {
 		return usages, nil
 	}
 	for i := range takes {
 		if a := &takes[i].answer; a.Units > 0 {
-			a.Generation.PutBack(a.Units)
+			s.leases.table.PutBack(leased{asks[i].Log, asks[i].Key}, a.Taken)
 			usages[i] = without(usages[i], asks[i])
 		}
 	}
 	if failed != nil {
 		return nil, failed
 	}
+	// Peek at the other logs, to show their state.
+	for _, i := range append(unknown, rest...) {
+		var err error
+		if usages[i], err = s.Peek(ctx, asks[i].Log, asks[i].Key, asks[i].Cost); err != nil {
+			usages[i] = store.Usage{Allowed: true, Source: store.SourceRedis}
+		}
+	}
 	return usages, nil
+}
+
+// takeThere asks for units of the takes at some places, and waits until all are there, or
+// one of them denies the request or fails. It returns the places that it does not know.
+func (s *Store) takeThere(ctx context.Context, takes []leasedTake, places []int) (unknown []int, denied bool, failed error) {
+	for _, i := range places {
+		takes[i].begin(s)
+	}
+	for _, i := range places {
+		t := &takes[i]
+		switch {
+		case !denied && failed == nil:
+			if t.wait(ctx, s); t.err != nil {
+				failed = &store.ChargeError{Index: i, Err: t.err}
+			}
+			denied = t.denies()
+		default:
+			if t.leave(s); !t.decided {
+				unknown = append(unknown, i)
+			}
+		}
+	}
+	return unknown, denied, failed
 }
 
 // takeRest decides on the charges at some places in asks. It reports whether one of them

@@ -435,6 +435,32 @@ func TestLeaseAllAtOnce(t *testing.T) {
 	}
 }
 
+// TestLeaseAllDenied: a denied request takes nothing from policies of which this process
+// had no units.
+func TestLeaseAllDenied(t *testing.T) {
+	l := newLeasing(t, redistest.Start(t))
+	full := core.NewPolicy("full", core.PerMinute(16), core.Lease(50*time.Millisecond))
+	open := core.NewPolicy("open", core.PerMinute(100), core.Lease(50*time.Millisecond))
+	for range 16 {
+		l.allow(t, full, "k")
+	}
+	for _, charges := range [][]core.Charge{
+		{{Policy: full, Key: "k"}, {Policy: open, Key: "k"}},
+		{{Policy: open, Key: "k"}, {Policy: full, Key: "k"}},
+	} {
+		for range 5 {
+			all, err := l.AllowAll(t.Context(), charges...)
+			if err != nil || core.Denied(all) == nil {
+				t.Fatal(all, err)
+			}
+			time.Sleep(110 * time.Millisecond) // the cached denial and the lease are over
+		}
+	}
+	if d, err := l.Peek(t.Context(), open, "k"); err != nil || d.Remaining != 100 {
+		t.Errorf("%d of 100 units are left after requests that another policy denied, %v", d.Remaining, err)
+	}
+}
+
 // TestLeaseDenied: a denial is cached briefly, and a request after its RetryAfter is
 // admitted.
 func TestLeaseDenied(t *testing.T) {
@@ -721,7 +747,7 @@ func TestLeaseBytes(t *testing.T) {
 	const keys = 50_000
 	for i := range keys {
 		for range 2 {
-			if _, err := table.Acquire(t.Context(), leased{p.Log(), fmt.Sprintf("198.51.100.%d", i)}, termsOf(p.Log()), 1, 1); err != nil {
+			if _, err := table.Begin(leased{p.Log(), fmt.Sprintf("198.51.100.%d", i)}, termsOf(p.Log()), 1, 1).Wait(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -196,6 +196,9 @@ func (t *Table[K, S]) receive(l *lease[K, S], c *Call[K, S], r Reply[S], now Mom
 	}
 	if spare > 0 {
 		t.install(l, g, spare, now)
+	} else if back := g.close(); back > 0 { // a request has put units back already
+		t.agenda.giveBack(Return[K, S]{Key: l.key, State: g.State, Units: back})
+		t.arm(now)
 	}
 }
 

@@ -1,8 +1,8 @@
 // Package lease hands out units that a process took from a log ahead of its requests.
 //
 // A [Table] has a lease for each key. [Table.Take] takes units from the lease without a
-// call. [Table.Join] queues a request for which the lease has no units, and
-// [Table.Acquire] waits for its answer. At most one call per key is in flight. A call
+// call. [Table.Join] queues a request for which the lease has no units, and [Table.Begin]
+// does so for one that waits for its answer. At most one call per key is in flight. A call
 // takes the units that all waiting requests need, and some units ahead. Units that are
 // left when a lease ends are returned to the log.
 //
@@ -22,8 +22,8 @@
 //     and takes from that same lease.
 //   - Requests that waited when the call was sent are decided at the server's moment,
 //     however late the reply. Later ones are not.
-//   - A lease is closed before its units are returned, and they are returned once. A
-//     unit that comes back to a closed lease is lost.
+//   - A lease is closed before its units are returned, and each unit is returned once. A
+//     unit that comes back to a closed lease is returned, and not handed out.
 //   - The units of a call with an unknown outcome are never handed out.
 package lease
 
@@ -125,7 +125,7 @@ func (t *Table[K, S]) shard(hash uint64) *shard[K, S] { return &t.shards[hash%sh
 func (t *Table[K, S]) find(k K) *lease[K, S] {
 	hash := t.hash(k)
 	recent := t.recentOf(hash)
-	if l := recent.Load(); l != nil && l.key == k {
+	if l := recent.Load(); l != nil && l.key == k && !l.gone.Load() {
 		return l
 	}
 	s := t.shard(hash)
@@ -136,7 +136,7 @@ func (t *Table[K, S]) find(k K) *lease[K, S] {
 		return nil
 	}
 	recent.Store(l)
-	if l.gone.Load() { // drop may have come before Store
+	if l.gone.Load() { // drop may have come before Store; this frees the memory
 		recent.CompareAndSwap(l, nil)
 	}
 	return l
@@ -149,6 +149,7 @@ func (t *Table[K, S]) recentOf(hash uint64) *atomic.Pointer[lease[K, S]] {
 // lease is the state of one key in this process.
 type lease[K comparable, S any] struct {
 	current atomic.Pointer[Generation[S]] // requests take from it; nil for none
+	gone    atomic.Bool                   // from the table; set with mu held
 
 	key   K
 	hash  uint64
@@ -161,8 +162,7 @@ type lease[K comparable, S any] struct {
 	call    *Call[K, S]     // in flight; nil for none
 	size    size
 	called  bool
-	sent    Moment      // when the last call was sent
-	gone    atomic.Bool // from the table
+	sent    Moment // when the last call was sent
 
 	due   time.Duration // when the sweep checks the lease; the agenda's lock guards due and place
 	place int           // in the agenda; -1 for none

@@ -347,7 +347,7 @@ func TestUnknownOutcome(t *testing.T) {
 func TestPutBack(t *testing.T) {
 	b := leased(10)
 	four, _ := b.Take("k", 4, 4)
-	four.Generation.PutBack(4)
+	b.PutBack("k", four)
 	if b.Left("k") != 10 {
 		t.Errorf("%d units after a request was put back, want 10", b.Left("k"))
 	}
@@ -356,7 +356,7 @@ func TestPutBack(t *testing.T) {
 	}
 	// Before the units ahead are there, the answer of the same call is put back.
 	b.advance(d / 2)
-	b.Join("k", terms, &Waiter[string, int]{Least: 2, Most: 2, Answer: func(a Answer[int]) { a.Generation.PutBack(a.Units) }})
+	b.Join("k", terms, &Waiter[string, int]{Least: 2, Most: 2, Answer: func(a Answer[int]) { b.PutBack("k", a.Taken) }})
 	b.grant(5)
 	if b.Left("k") != 5 {
 		t.Errorf("%d units, want 3 and the 2 that were put back", b.Left("k"))
@@ -365,10 +365,28 @@ func TestPutBack(t *testing.T) {
 	b.advance(d)
 	b.advance(d)
 	b.returns = nil
-	four.Generation.PutBack(4)
+	b.PutBack("k", four)
 	b.advance(d)
-	if len(b.returns) != 0 {
-		t.Error("units that came back to a closed lease are returned")
+	if len(b.returns) != 1 || len(b.returns[0]) != 1 || b.returns[0][0].Units != 4 || b.Left("k") != 0 {
+		t.Errorf("4 units that came back to a closed lease: returned %v, %d left", b.returns, b.Left("k"))
+	}
+	// A call that took nothing ahead makes no lease.
+	for _, when := range []string{"in the answer", "later"} {
+		b := newBench()
+		var one Answer[int]
+		b.Join("k", terms, &Waiter[string, int]{Least: 1, Most: 1, Answer: func(a Answer[int]) {
+			if one = a; when == "in the answer" {
+				b.PutBack("k", one.Taken)
+			}
+		}})
+		b.grant(0)
+		if when == "later" {
+			b.PutBack("k", one.Taken)
+		}
+		b.advance(d)
+		if len(b.returns) != 1 || len(b.returns[0]) != 1 || b.returns[0][0].Units != 1 {
+			t.Errorf("a unit that was put back %s: returned %v, want it once", when, b.returns)
+		}
 	}
 }
 
@@ -500,7 +518,7 @@ func TestSweeps(t *testing.T) {
 		for key := range 20 {
 			all.Go(func() {
 				for i := int64(0); i < 12_000; i++ {
-					_, _ = table.Acquire(t.Context(), fmt.Sprint(key), terms, 1+i%7, 1+i%7)
+					_, _ = table.Begin(fmt.Sprint(key), terms, 1+i%7, 1+i%7).Wait(t.Context())
 					time.Sleep(time.Duration(2+key%3)*time.Millisecond + time.Duration(i*7919%997)*time.Microsecond)
 				}
 			})
@@ -592,7 +610,7 @@ func TestAcquire(t *testing.T) {
 			callers.Go(func() {
 				for n := range 400 {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n%5+1)*time.Millisecond)
-					a, err := table.Acquire(ctx, fmt.Sprint("key", i%3), terms, 1, 1)
+					a, err := table.Begin(fmt.Sprint("key", i%3), terms, 1, 1).Wait(ctx)
 					cancel()
 					if err == nil {
 						used.Add(a.Units)

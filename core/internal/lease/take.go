@@ -74,15 +74,20 @@ func (g *Generation[S]) take(now Moment, least, most int64) (got Taken[S], renew
 	return Taken[S]{g, taken, left, now}, renew
 }
 
-// PutBack puts back the units of a request that is not admitted. The units are lost if
-// the lease is closed.
-func (g *Generation[S]) PutBack(n int64) {
-	for {
-		had := g.left.Load()
-		if had < 0 || g.left.CompareAndSwap(had, had+n) {
+// PutBack puts back the units of a request that is not admitted. If their lease is
+// closed, they go back to the log.
+func (t *Table[K, S]) PutBack(k K, units Taken[S]) {
+	g := units.Generation
+	for had := g.left.Load(); had >= 0; had = g.left.Load() {
+		if g.left.CompareAndSwap(had, had+units.Units) {
 			return
 		}
 	}
+	t.agenda.giveBack(Return[K, S]{Key: k, State: g.State, Units: units.Units})
+	if t.closed.Load() {
+		t.flush()
+	}
+	t.arm(t.Now())
 }
 
 // close ends the lease and returns the units that it had left.

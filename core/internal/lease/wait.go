@@ -95,19 +95,7 @@ func (t *Table[K, S]) Leave(w *Waiter[K, S]) bool {
 	return true
 }
 
-// Acquire takes units for a request, and waits for them until the context ends. A denial
-// is an answer without units.
-func (t *Table[K, S]) Acquire(ctx context.Context, k K, terms Terms, least, most int64) (Answer[S], error) {
-	if err := ctx.Err(); err != nil {
-		return Answer[S]{}, err
-	}
-	if got, ok := t.Take(k, least, most); ok {
-		return Answer[S]{Taken: got, Local: true}, nil
-	}
-	return t.Begin(k, terms, least, most).Wait(ctx)
-}
-
-// Begun is a request whose units were asked for. Wait must be called.
+// Begun is a request whose units were asked for. Wait or Leave must be called.
 type Begun[K comparable, S any] struct {
 	table  *Table[K, S]
 	waiter Waiter[K, S]
@@ -123,16 +111,24 @@ func (t *Table[K, S]) Begin(k K, terms Terms, least, most int64) *Begun[K, S] {
 	return b
 }
 
-// Wait returns the answer, or an error when the context ends first.
+// Wait returns the answer, or an error when the context ends first. A denial is an answer
+// without units.
 func (b *Begun[K, S]) Wait(ctx context.Context) (Answer[S], error) {
 	select {
 	case a := <-b.answer:
 		return a, a.Err
 	case <-ctx.Done():
 	}
-	if b.table.Leave(&b.waiter) {
-		return Answer[S]{}, ctx.Err()
+	if a, ok := b.Leave(); ok {
+		return a, a.Err
 	}
-	a := <-b.answer
-	return a, a.Err
+	return Answer[S]{}, ctx.Err()
+}
+
+// Leave ends the wait, and returns the answer if there is one.
+func (b *Begun[K, S]) Leave() (a Answer[S], ok bool) {
+	if b.table.Leave(&b.waiter) {
+		return a, false
+	}
+	return <-b.answer, true
 }

@@ -373,7 +373,7 @@ func (p *process) putBack(name string, a Answer[found], u *use) {
 			p.table.of(keyOf{name, p.version}, p.terms()).current.CompareAndSwap(nil, g)
 			return
 		}
-		a.Generation.PutBack(a.Units)
+		p.table.PutBack(keyOf{name, p.version}, a.Taken)
 	})
 }
 
