@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -178,11 +177,13 @@ func ExampleLimiter_Used() {
 
 	ctx := context.Background()
 	if _, err := limiter.AllowN(ctx, quota, "tenant-7", 1200); err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	used, err := limiter.Used(ctx, quota, "tenant-7")
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	for _, u := range used {
 		fmt.Println(u.Limit, u.Units, "units since day", u.Since.UTC().Day())

@@ -80,9 +80,9 @@ call('XADD', changes, 'MAXLEN', '~', 10000, version, unpack(entry))
 call('HSET', rules, 'version', version)
 
 -- place puts a rule into the sorted sets.
-local function place(id, number, value)
-  call('ZADD', order, number, id)
-  call('ZADD', ends, finish(value), id)
+local function place(rule, rank, text)
+  call('ZADD', order, rank, rule)
+  call('ZADD', ends, finish(text), rule)
 end
 
 for i = 1, #all, 2 do

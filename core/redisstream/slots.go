@@ -103,7 +103,7 @@ func (s *Store) sendSlots(ctx context.Context, mode string, charges []charge, c 
 	args := []any{mode}
 	head := 0
 	for at, i := range c {
-		if at == 0 || compareLogs(&charges[c[at-1]], &charges[i]) != 0 {
+		if at == 0 || compareLogs(&charges[c[at-1]], &charges[i]) != 0 { //nolint:gosec // at is above 0
 			keys = append(keys, charges[i].log)
 			args = append(args, charges[i].policy.Longest.Milliseconds(), 0)
 			head = len(args) - 1

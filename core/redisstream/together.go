@@ -17,7 +17,7 @@ import (
 func (s *Store) TakeAll(ctx context.Context, asks []store.Charge) ([]store.Usage, error) {
 	usages, err := s.takeAll(ctx, asks)
 	if errors.Is(err, errStarved) {
-		go s.releaseUnread(asks)
+		go s.releaseUnread(asks) //nolint:gosec // it outlasts the caller
 	}
 	return usages, err
 }

@@ -44,7 +44,7 @@ func main() {
 	limiter := core.New(store)
 	server := &http.Server{
 		Addr:              cmp.Or(os.Getenv("ADDR"), "127.0.0.1:8080"),
-		Handler:           newGateway(limiter, httputil.NewSingleHostReverseProxy(backend)),
+		Handler:           newGateway(limiter, httputil.NewSingleHostReverseProxy(backend)), //nolint:gosec // the operator sets the address
 		ReadHeaderTimeout: 10 * time.Second,
 	}
 	go func() {
