@@ -10,7 +10,7 @@ import (
 // returned or panicked, and whatever follows the handler, such as a stream, has ended.
 type ending struct {
 	slots   []*core.Slot // that the limit has taken
-	correct func()       // corrects the charge; nil for nothing to correct
+	correct func()       // corrects the charge, and does not panic; nil for nothing to correct
 	open    atomic.Int32 // the ends that are to come
 }
 
@@ -52,13 +52,11 @@ func (e *ending) end() {
 	if e.open.Add(-1) > 0 {
 		return
 	}
-	defer func() { // also if a function of WithSettle panics
-		for _, s := range e.slots {
-			s.Release()
-		}
-	}()
 	if e.correct != nil {
 		e.correct()
+	}
+	for _, s := range e.slots {
+		s.Release()
 	}
 }
 
@@ -79,7 +77,7 @@ func (m *Middleware[C]) endAfter(c C, e *ending) {
 
 // Detach is called in a handler that starts a stream. Call the returned function when the
 // stream has ended. The limits then correct the charge of the request and release its
-// slots: see [core.NewConcurrency].
+// slots: see [core.NewConcurrency]. The framework needs Keep.
 func (r *Record) Detach() (end func()) {
 	var open []*ending
 	for _, e := range r.specials().endings {

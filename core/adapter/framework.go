@@ -45,7 +45,7 @@ type Framework[C any] struct {
 	Outlives func(c C, end func()) bool
 
 	// Keep returns a copy of c that can be used after the handlers, until done is called.
-	// It is nil for a framework without Outlives.
+	// It is nil for a framework without Outlives. [Record.Detach] needs it.
 	Keep func(c C) (kept C, done func())
 
 	// Respond responds to the request with a status and a body.

@@ -19,6 +19,7 @@ type Middleware[C any] struct {
 	config[C]
 	counts  []count[C]     // by the middleware's own policy, then by the others
 	failure warning.Rarely // of a function in the options
+	panics  warning.Rarely // of such a function at the end of a stream
 }
 
 // count is one policy that requests are counted by.
@@ -90,14 +91,22 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 		return false, m.refuse(c, x, err)
 	}
 	decisions := record.decisions
+	corrects := decisions // at the end of the request
+	if m.settles() && !outer.settles(m) {
+		corrects = append(slices.Clip(record.specials().standing), decisions...)
+	}
 	var e *ending
+	if len(corrects) > 0 {
+		if e = m.newEnding(decisions); e != nil {
+			defer m.endAfter(c, e)
+		}
+	}
 	if len(decisions) > 0 {
 		denied := core.Denied(decisions)
 		record.newest = int32(newest(decisions, denied)) //nolint:gosec // as many as a limit has policies
 		record.noteResult()
-		if e = m.newEnding(decisions); e != nil {
+		if e != nil {
 			record.makeSpecial().endings = []*ending{e}
-			defer m.endAfter(c, e)
 		}
 		record = outer.with(m.limiter, record)
 		x.SetRecord(record)
@@ -106,12 +115,12 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 			return false, m.refuse(c, x, denied)
 		}
 		record.setFields(&record.own, x, 0)
+	} else if e != nil {
+		x.SetRecord(outer.corrected(m, e))
+		defer x.Leave()
 	}
-	if m.settles() && !outer.settles(m) {
-		decisions = append(slices.Clip(record.specials().standing), decisions...)
-	}
-	if m.settles() && len(decisions) > 0 {
-		return true, m.settleAfter(c, x, e, decisions, time.Since(begun), next)
+	if m.settles() && len(corrects) > 0 {
+		return true, m.settleAfter(c, x, e, corrects, time.Since(begun), next)
 	}
 	return true, next(c)
 }

@@ -164,6 +164,16 @@ func warnAskedTwice(limiter *core.Limiter, policy *core.Policy) {
 	limiter.Seam().Warnings.SayOf(codeAskedTwice, policy.Name(), "a request was counted twice by one policy: its middleware is on the route at two costs, or a handler has passed on a copy of the request")
 }
 
+// corrected returns the record with one more limit, m, that only corrects the decisions of
+// the limits outside.
+func (r *Record) corrected(m any, e *ending) *Record {
+	next, special := *r, *r.specials()
+	special.settling = append(slices.Clip(special.settling), m)
+	special.endings = append(slices.Clip(special.endings), e)
+	next.special = &special
+	return &next
+}
+
 // setFields sets the response fields for all decisions so far, with f. retryAfter is the
 // response's Retry-After in seconds, 0 for none.
 func (r *Record) setFields(f *fields, x Exchange, retryAfter int64) {

@@ -3,6 +3,7 @@ package adapter
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"net/http"
 	"slices"
 	"time"
@@ -16,7 +17,8 @@ func (m *Middleware[C]) settles() bool { return m.refund != nil || m.used != nil
 
 // settleAfter passes the request on, and corrects the charge when the request has ended. A
 // handler that panics before its response has begun counts as status 500. The panic
-// continues.
+// continues. So does a panic of the correction, but not at the end of a stream: nothing in
+// its goroutine recovers.
 func (m *Middleware[C]) settleAfter(c C, x Exchange, e *ending, decisions []core.Decision, waited time.Duration, next func(C) error) (err error) {
 	ctx := x.Context()
 	defer recall(ctx)
@@ -33,11 +35,20 @@ func (m *Middleware[C]) settleAfter(c C, x Exchange, e *ending, decisions []core
 		kept, done := m.framework.Keep(c)
 		e.correct = func() {
 			defer done()
+			defer m.logPanic(ctx)
 			m.settle(ctx, kept, status, decisions, waited)
 		}
 	}()
 	status, err = response.End(next(c))
 	return err
+}
+
+// logPanic is deferred where nothing else recovers. The request stays charged.
+func (m *Middleware[C]) logPanic(ctx context.Context) {
+	if value := recover(); value != nil {
+		m.panics.Log(ctx, m.limiter.Seam().Warnings.Logger, slog.LevelError,
+			"refund or settle function panicked; request stays charged", "policy", m.counts[0].policy.Name(), "panic", value)
+	}
 }
 
 // settle gives the request back, or charges it the units that it used.

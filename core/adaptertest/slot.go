@@ -74,6 +74,18 @@ func checkSlotEndings(t *testing.T, s suite) {
 			waitFree(t, limiter, p, 1)
 		})
 	}
+	t.Run("panic of WithSettle", func(t *testing.T) {
+		limiter, store := newSpy(t)
+		p := core.NewConcurrency("uploads", 1, 30*time.Second)
+		w := s.openRoute(t, limit{limiter, tokens("tokens"), options{
+			also: []also{{p, byAddress()}},
+			cost: units,
+			used: func(visit, int) int64 { panic("panic in a function") },
+		}})
+		_, _ = w.askIn(t.Context(), http.MethodGet, "/1", "X-Cost: 20")
+		waitFree(t, limiter, p, 1)
+		store.wantSettled(t)
+	})
 	t.Run("with a rate", func(t *testing.T) {
 		limiter, _ := newLimiter(t)
 		p := core.NewConcurrency("uploads", 1, 30*time.Second)

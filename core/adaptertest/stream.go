@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,16 +15,14 @@ import (
 // A request goes on until its stream has ended, even if its client has left. Then the
 // request is settled at what it used, and its slot is free.
 func checkStreams(t *testing.T, s suite) {
-	for _, leaves := range []bool{false, true} {
-		name := "to the end"
-		if leaves {
-			name = "client gone"
-		}
-		t.Run(name, func(t *testing.T) { s.checkStream(t, leaves) })
-	}
+	t.Run("to the end", func(t *testing.T) { s.checkStream(t, false, false) })
+	t.Run("client gone", func(t *testing.T) { s.checkStream(t, true, false) })
+	t.Run("charged outside", func(t *testing.T) { s.checkStream(t, false, true) })
 }
 
-func (s suite) checkStream(t *testing.T, leaves bool) {
+// checkStream checks one stream. The client leaves before its end, or a limit outside of
+// the one that settles has charged the request.
+func (s suite) checkStream(t *testing.T, leaves, outside bool) {
 	slots, _ := newLimiter(t)
 	streams := core.NewConcurrency("streams", 1, 30*time.Second)
 	limiter, store := newSpy(t)
@@ -38,9 +37,14 @@ func (s suite) checkStream(t *testing.T, leaves bool) {
 			return used.Load()
 		},
 	}
+	policy := tokens("tokens")
+	limits := []limit{{limiter: slots, policy: streams}, {limiter, policy, settles}}
+	if outside {
+		limits = slices.Insert(limits, 1, limit{limiter, policy, options{cost: units}})
+	}
 	w := s.open(t, app{groups: []group{{routes: []route{{
 		path:   "/",
-		limits: []limit{{limiter: slots, policy: streams}, {limiter, tokens("tokens"), settles}},
+		limits: limits,
 		handler: func(v visit) error {
 			return v.stream(func(w io.Writer, flush func()) {
 				_, _ = io.WriteString(w, "begun")
