@@ -108,14 +108,19 @@ type contextKey struct{}
 // can be the request itself, or be derived from it, and Fiber reuses the request.
 func (x exchange) Context() context.Context {
 	ctx := x.c.UserContext()
-	if ctx == context.Background() {
-		return ctx
-	}
-	x.c.Locals(contextKey{}, true)
-	if ctx.Value(contextKey{}) != nil {
+	if reused(x.c, ctx) {
 		return adapter.Lend(ctx)
 	}
 	return ctx
+}
+
+// reused reports whether ctx is the request, or is derived from it.
+func reused(c *fiber.Ctx, ctx context.Context) bool {
+	if ctx == context.Background() {
+		return false
+	}
+	c.Locals(contextKey{}, true)
+	return ctx.Value(contextKey{}) != nil
 }
 
 // Route returns the route of the limit. Fiber does not know the final route before the

@@ -2,6 +2,7 @@ package fiberlimit
 
 import (
 	"bufio"
+	"context"
 
 	"github.com/gofiber/fiber/v3"
 	"github.com/valyala/fasthttp"
@@ -11,10 +12,15 @@ import (
 // does. The request goes on until f returns. Then its slots are released (see
 // [core.NewConcurrency]), and [WithRefund] and [WithSettle] correct its charge.
 //
-// The functions of WithRefund and WithSettle get a copy of the request, since Fiber
-// reuses c while f runs. The copy has the Locals that the handler left, and the
-// response's status. It has no body and no parameters of the route. f can store what it
-// used in a value of Locals: see the example.
+// The functions of WithRefund and WithSettle get a copy of the request, since Fiber reuses
+// c while f runs. The copy has the response's status and the Locals that the handler left.
+// It has no body and no parameters of the route. If the function panics on the copy, that
+// is logged and the request stays charged.
+//
+// f can store what it used in a value of Locals: see the example. Set the Locals before you
+// call StreamWriter, since f may begin while the handler runs. The values themselves are
+// not copied. Fiber reuses the memory of strings from c, such as those of c.Get and
+// c.Params: copy them with strings.Clone. An io.Closer in Locals is closed by then.
 //
 // If a handler calls SetBodyStreamWriter itself, the charge is corrected after the
 // handler. The slots are released when the body is closed. If the client goes away, the
@@ -27,6 +33,7 @@ func StreamWriter(c fiber.Ctx, f func(w *bufio.Writer)) {
 	c.RequestCtx().SetBodyStreamWriter(func(w *bufio.Writer) {
 		defer end()
 		f(w)
+		_ = w.Flush() // the client does not wait for the end of the request
 	})
 }
 
@@ -63,5 +70,8 @@ func keep(c fiber.Ctx) (kept fiber.Ctx, done func()) {
 	from.VisitUserValuesAll(to.SetUserValue)
 	app := c.App()
 	copied := app.AcquireCtx(to)
+	if reused(c, c.Context()) {
+		copied.SetContext(context.Background())
+	}
 	return copied, func() { app.ReleaseCtx(copied) }
 }
