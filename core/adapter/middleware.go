@@ -115,7 +115,7 @@ func (m *Middleware[C]) Handle(c C, next func(C) error) (passed bool, err error)
 			return false, m.refuse(c, x, denied)
 		}
 		record.setFields(&record.own, x, 0)
-	} else if e != nil {
+	} else if m.settles() && len(corrects) > 0 {
 		x.SetRecord(outer.corrected(m, e))
 		defer x.Leave()
 	}

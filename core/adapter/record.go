@@ -165,11 +165,13 @@ func warnAskedTwice(limiter *core.Limiter, policy *core.Policy) {
 }
 
 // corrected returns the record with one more limit, m, that only corrects the decisions of
-// the limits outside.
+// the limits outside. e is nil for nothing to do at its end.
 func (r *Record) corrected(m any, e *ending) *Record {
 	next, special := *r, *r.specials()
 	special.settling = append(slices.Clip(special.settling), m)
-	special.endings = append(slices.Clip(special.endings), e)
+	if e != nil {
+		special.endings = append(slices.Clip(special.endings), e)
+	}
 	next.special = &special
 	return &next
 }

@@ -89,4 +89,26 @@ func checkForwardRefund(t *testing.T, s suite) {
 			}
 		})
 	}
+	t.Run("inside, twice", func(t *testing.T) {
+		limiter, store := newSpy(t)
+		asked := 0
+		refund := options{refund: func(visit, int) bool { asked++; return true }}
+		w := s.open(t, app{
+			limits: []limit{{limiter: limiter, policy: policy}},
+			groups: []group{{routes: []route{{
+				path: "/:id", limits: []limit{{limiter, policy, refund}},
+				handler: func(v visit) error {
+					if v.param("id") == "old" {
+						return v.forward("/new")
+					}
+					return v.answer(http.StatusUnauthorized, "no")
+				},
+			}}}},
+		})
+		w.get("/old").want(http.StatusUnauthorized).wantField("RateLimit", `"login";r=8;t=60`)
+		store.wantSettled(t, -1)
+		if asked != 1 {
+			t.Errorf("%d calls, want 1", asked)
+		}
+	})
 }
