@@ -108,14 +108,14 @@ type contextKey struct{}
 // can be the request itself, or be derived from it, and Fiber reuses the request.
 func (x exchange) Context() context.Context {
 	ctx := x.c.UserContext()
-	if reused(x.c, ctx) {
+	if reused(ctx, x.c) {
 		return adapter.Lend(ctx)
 	}
 	return ctx
 }
 
 // reused reports whether ctx is the request, or is derived from it.
-func reused(c *fiber.Ctx, ctx context.Context) bool {
+func reused(ctx context.Context, c *fiber.Ctx) bool {
 	if ctx == context.Background() {
 		return false
 	}

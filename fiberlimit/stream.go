@@ -70,7 +70,7 @@ func keep(c *fiber.Ctx) (kept *fiber.Ctx, done func()) {
 	from.VisitUserValuesAll(to.SetUserValue)
 	app := c.App()
 	copied := app.AcquireCtx(to)
-	if reused(c, c.UserContext()) {
+	if reused(c.UserContext(), c) {
 		copied.SetUserContext(context.Background())
 	}
 	return copied, func() { app.ReleaseCtx(copied) }

@@ -53,8 +53,13 @@ func TestStreamHoldsSlot(t *testing.T) {
 				t.Fatal(err)
 			}
 			waitLeft(t, limiter, p, 0)
-			if other, err := http.Get(url); err != nil || other.StatusCode != http.StatusTooManyRequests {
-				t.Errorf("another request: %v, %v", other, err)
+			other, err := http.Get(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			other.Body.Close()
+			if other.StatusCode != http.StatusTooManyRequests {
+				t.Errorf("another request got %d", other.StatusCode)
 			}
 			close(more)
 			if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != ", ended" {

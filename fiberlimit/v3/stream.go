@@ -70,7 +70,7 @@ func keep(c fiber.Ctx) (kept fiber.Ctx, done func()) {
 	from.VisitUserValuesAll(to.SetUserValue)
 	app := c.App()
 	copied := app.AcquireCtx(to)
-	if reused(c, c.Context()) {
+	if reused(c.Context(), c) {
 		copied.SetContext(context.Background())
 	}
 	return copied, func() { app.ReleaseCtx(copied) }
