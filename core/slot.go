@@ -61,7 +61,7 @@ func newConcurrency(name string, limit int64, hold time.Duration, options []Poli
 
 // checkSlots checks the settings of a concurrency policy.
 func (p *Policy) checkSlots() (option string, err error) {
-	one := errors.New("a concurrency policy has no use for it: leave it out, or make another policy and give all of them to the route")
+	one := errors.New("a concurrency policy has no use for it: leave it out, or make another policy and give both to the route")
 	switch l := p.limits[0]; {
 	case len(p.limits) > 1:
 		return "", errors.New("a concurrency policy has one limit: make a policy of each and give all of them to the route")
