@@ -2,6 +2,7 @@ package redisstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -44,6 +45,9 @@ const (
 
 	// returnsInFlight bounds the calls of one sweep that are in flight.
 	returnsInFlight = 8
+
+	// A return that had no connection is tried this often, with a pause between.
+	returnTries, returnPause = 4, 20 * time.Millisecond
 )
 
 func newLeases(s *Store) *leases {
@@ -185,8 +189,9 @@ func (l *leases) giveBack(all []lease.Return[leased, logState]) {
 	}
 }
 
-// sendBack returns units to logs in one place. After an error the units stay charged
-// until they leave the window: sendBack does not retry, since the script may have run.
+// sendBack returns units to logs in one place. It tries again if there was no connection
+// to send them on. After any other error the units stay charged until they leave the
+// window, since the script may have run.
 func (l *leases) sendBack(ctx context.Context, all []lease.Return[leased, logState]) {
 	charges := make([]charge, len(all))
 	logs := make([]string, len(all))
@@ -200,6 +205,13 @@ func (l *leases) sendBack(ctx context.Context, all []lease.Return[leased, logSta
 		call = appendCorrection(call, charges[i].policy, r.State.entry, -r.Units)
 	}
 	_, err := l.store.batcher.run(ctx, charges[0], many, call)
+	for range returnTries - 1 {
+		if !errors.Is(err, errNoConnection) || ctx.Err() != nil {
+			break
+		}
+		time.Sleep(returnPause)
+		_, err = l.store.batcher.run(ctx, charges[0], many, call)
+	}
 	if redis.HasErrorPrefix(err, "TRYAGAIN") || l.store.batcher.apart(err) {
 		// A script may use only one log here. No script has run.
 		for i, r := range all {
