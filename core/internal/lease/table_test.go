@@ -174,6 +174,30 @@ func TestBothLeases(t *testing.T) {
 	}
 }
 
+// TestTakeOfBothLeases: a request that makes no call has the units of the next lease too.
+// So they serve while the store does not respond.
+func TestTakeOfBothLeases(t *testing.T) {
+	b := leased(100)
+	for range 75 {
+		b.Take("k", 1, 1)
+	}
+	b.grant(100)
+	sent := len(b.calls)
+	if got, ok := b.Take("k", 30, 30); !ok || got.Units != 30 || got.Left != 70 {
+		t.Fatalf("30 units of leases with 25 and 100: %+v", got)
+	}
+	if b.find("k").next != nil || len(b.calls) != sent {
+		t.Error("the next lease did not become the current one")
+	}
+	if got, ok := b.Take("k", 71, 80); ok {
+		t.Errorf("71 of 70 units: %+v", got)
+	}
+	b.advance(d)
+	if got, ok := b.Take("k", 1, 1); ok {
+		t.Errorf("after both have ended: %+v", got)
+	}
+}
+
 func TestRenewBeforeTheEnd(t *testing.T) {
 	b := leased(100)
 	sent := len(b.calls)

@@ -31,7 +31,8 @@ type Taken[S any] struct {
 }
 
 // Take takes from least to most units of the key's lease, as many as it has. It reports
-// false if it has fewer than least. Take does not wait and does not allocate.
+// false if it has fewer than least. Take makes no call that it waits for, and does not
+// allocate.
 func (t *Table[K, S]) Take(k K, least, most int64) (got Taken[S], ok bool) {
 	l := t.find(k)
 	if l == nil {
@@ -39,17 +40,47 @@ func (t *Table[K, S]) Take(k K, least, most int64) (got Taken[S], ok bool) {
 	}
 	g := l.current.Load()
 	if g == nil {
-		return got, false
+		return t.takeNext(l, least, most)
 	}
 	now := t.Now() // after the lease was found, and before its units are taken
 	got, renew := g.take(now, least, most)
 	if got.Units == 0 {
-		return got, false
+		return t.takeNext(l, least, most)
 	}
 	if renew {
 		t.renew(l, g, now)
 	}
 	return got, true
+}
+
+// takeNext takes units after the current lease had too few. The next lease may be here
+// already.
+func (t *Table[K, S]) takeNext(l *lease[K, S], least, most int64) (got Taken[S], ok bool) {
+	l.mu.Lock()
+	var c *Call[K, S]
+	if l.next != nil {
+		got, c = t.takeHere(l, t.Now(), least, most)
+	}
+	l.mu.Unlock()
+	if c != nil {
+		t.Ask(c)
+	}
+	return got, got.Units > 0
+}
+
+// takeHere takes units of the current lease, or else of the next. It returns a call to
+// send, or nil. The caller holds the lease's lock.
+func (t *Table[K, S]) takeHere(l *lease[K, S], now Moment, least, most int64) (got Taken[S], c *Call[K, S]) {
+	t.advance(l, now, least)
+	g := l.current.Load()
+	if g == nil || len(l.waiting) > 0 {
+		return got, nil
+	}
+	got, renew := g.take(now, least, most)
+	if renew {
+		c = t.startRenewal(l, g, now)
+	}
+	return got, c
 }
 
 // take takes units at a moment that is later than the lease's reply. The last result

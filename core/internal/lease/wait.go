@@ -64,16 +64,9 @@ func (t *Table[K, S]) Join(k K, terms Terms, w *Waiter[K, S]) {
 func (t *Table[K, S]) join(l *lease[K, S], w *Waiter[K, S]) *Call[K, S] {
 	now := t.Now()
 	w.lease = l
-	t.advance(l, now, w.Least)
-	if g := l.current.Load(); g != nil && len(l.waiting) == 0 {
-		got, renew := g.take(now, w.Least, w.Most)
-		if got.Units > 0 {
-			w.answer(Answer[S]{Taken: got, Local: true})
-			if renew {
-				return t.startRenewal(l, g, now)
-			}
-			return nil
-		}
+	if got, c := t.takeHere(l, now, w.Least, w.Most); got.Units > 0 {
+		w.answer(Answer[S]{Taken: got, Local: true})
+		return c
 	}
 	l.waiting = append(l.waiting, w)
 	if l.call != nil {
