@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"regexp"
 	"strconv"
 	"sync"
@@ -57,7 +58,7 @@ func TestExpiredSlots(t *testing.T) {
 			t.Fatalf("call %d: %+v, want %+v", i, u, want)
 		}
 	}
-	if left := rdb.PTTL(t.Context(), log).Val(); left < time.Minute || left > 2*time.Minute {
+	if left := rdb.PTTL(t.Context(), log).Val(); left < 5*time.Minute || left > 6*time.Minute {
 		t.Errorf("the slots live for %v", left)
 	}
 	for _, c := range []store.Charge{slotCharge(p, "k", "token-1"), slotCharge(p, "k", "token-2"), slotCharge(p, "k", "token-3")} {
@@ -96,7 +97,7 @@ func TestRenewSlots(t *testing.T) {
 				}
 			}
 			for i, c := range all {
-				score := rdb.ZScore(t.Context(), s.logKey(c.Log, c.Key), c.Token).Val()
+				score := rdb.ZScore(t.Context(), s.logKey(c.Log, c.Key), memberOf(c)).Val()
 				if left := time.Until(time.UnixMilli(int64(score))); i%10 != 0 && (left < c.Log.Longest-10*time.Second || left > c.Log.Longest+time.Second) {
 					t.Errorf("slot %d is live for %v, want %v", i, left, c.Log.Longest)
 				}
@@ -112,6 +113,67 @@ func TestRenewSlots(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSetOutlivesSlots: a renewal extends the life of the set only now and then. Still the
+// set lives for a hold longer than its slots, however the renewals come.
+func TestSetOutlivesSlots(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, patient)
+	p := core.NewConcurrency("p", 5, time.Second).Log()
+	var keys sync.WaitGroup
+	for i := range 16 {
+		keys.Go(func() {
+			c := slotCharge(p, fmt.Sprint("key-", i), "token")
+			takeSlot(t, s, c)
+			random := rand.New(rand.NewPCG(17, uint64(i)))
+			extended := 0
+			for last, end := time.Duration(0), time.Now().Add(9*time.Second); time.Now().Before(end); {
+				time.Sleep(time.Duration(1+random.IntN(40+60*i)) * time.Millisecond) // up to 940 ms
+				if err := s.RenewSlots(t.Context(), []store.Charge{c})[0]; errors.Is(err, store.ErrSlotLost) {
+					takeSlot(t, s, c) // the machine was slow
+				} else if err != nil {
+					t.Error(err)
+				}
+				log := s.logKey(p, c.Key)
+				life := rdb.PExpireTime(t.Context(), log).Val()
+				expiry := time.Duration(rdb.ZScore(t.Context(), log, memberOf(c)).Val()) * time.Millisecond
+				if life < expiry+p.Longest {
+					t.Errorf("key %d: the set lives until %v, its slot until %v", i, life, expiry)
+				}
+				if life != last {
+					last = life
+					extended++
+				}
+			}
+			if extended < 2 {
+				t.Errorf("key %d: the life was extended %d times", i, extended)
+			}
+		})
+	}
+	keys.Wait()
+}
+
+// TestMembers: a server keeps a set of few slots as a list, and a set of many not.
+func TestMembers(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	s := New(rdb, patient)
+	l := core.New(s)
+	defer l.Close()
+	for most, want := range map[int64]string{1: "listpack", 16: "listpack", 17: "skiplist", 1000: "skiplist"} {
+		p := core.NewConcurrency(fmt.Sprint("p", most), most, time.Minute)
+		slot, err := l.Acquire(t.Context(), p, "k")
+		must(t, err)
+		log := s.logKey(p.Log(), "k")
+		if got := rdb.ObjectEncoding(t.Context(), log).Val(); got != want {
+			t.Errorf("a set of up to %d slots is a %s, want a %s", most, got, want)
+		}
+		slot.Release()
+		if n := rdb.Exists(t.Context(), log).Val(); n != 0 {
+			t.Errorf("a set of up to %d slots is left", most)
+		}
 	}
 }
 
@@ -200,20 +262,26 @@ func BenchmarkSlots(b *testing.B) {
 			b.ReportMetric((serverTime(b, rdb)-before)/float64(b.N), "server-us/op")
 		})
 	}
-	for _, keys := range []int{1, 1000} {
+	for _, keys := range []int{1, 10, 50, 100, 1000} {
 		b.Run(fmt.Sprintf("renew 1000 slots of %d keys", keys), func(b *testing.B) {
 			rdb := redistest.Start(b).Client()
 			s := New(rdb, patient)
+			p := core.NewConcurrency("slots", int64(1000/keys), time.Second).Log() // a short hold, so that all phases of a set's life are in
 			var all []store.Charge
 			for i := range 1000 {
-				all = append(all, slotCharge(newConcurrency, fmt.Sprint("k", i%keys), fmt.Sprint("a-random-token-", i)))
+				all = append(all, slotCharge(p, fmt.Sprint("k", i%keys), fmt.Sprintf("a-random-token-%07d", i)))
 				takeSlot(b, s, all[i])
+			}
+			bytes := 0.0
+			for i := range keys {
+				bytes += float64(rdb.MemoryUsage(b.Context(), s.logKey(p, fmt.Sprint("k", i))).Val())
 			}
 			before := serverTime(b, rdb)
 			for range b.N {
 				s.RenewSlots(b.Context(), all)
 			}
 			b.ReportMetric((serverTime(b, rdb)-before)/float64(b.N), "server-us/op")
+			b.ReportMetric(bytes/1000, "bytes/slot")
 		})
 	}
 	b.Run("acquire after 100000 have expired", func(b *testing.B) {

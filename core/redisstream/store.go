@@ -165,6 +165,12 @@ func (s *Store) charge(p *store.Log, key string, cost int64) charge {
 	return charge{policy: p, key: key, log: s.logKey(p, key), cost: cost, clock: &s.periods}
 }
 
+func (s *Store) chargeOf(a store.Charge) charge {
+	c := s.charge(a.Log, a.Key, a.Cost)
+	c.token = memberOf(a)
+	return c
+}
+
 // Peek implements [store.Store].
 func (s *Store) Peek(ctx context.Context, p *store.Log, key string, cost int64) (store.Usage, error) {
 	c := s.charge(p, key, cost)

@@ -68,8 +68,7 @@ func (s *Store) takeAll(ctx context.Context, asks []store.Charge) ([]store.Usage
 func (s *Store) charges(asks []store.Charge) []charge {
 	charges := make([]charge, len(asks))
 	for i, a := range asks {
-		charges[i] = s.charge(a.Log, a.Key, a.Cost)
-		charges[i].token = a.Token
+		charges[i] = s.chargeOf(a)
 	}
 	return charges
 }
