@@ -25,7 +25,7 @@ func measureLease(b *bench) error {
 	leased := us + ", lease 1s"
 	warm, span := b.pick(1, 3), b.pick(1, 10)
 	t := table{Name: "lease", Title: fmt.Sprintf("Admitted a second with leases, %d callers", leaseCallers),
-		How: fmt.Sprintf("%d s each, after %d s. No limit is reached.", span, warm)}
+		How: fmt.Sprintf("%d s each, after %d s. Each caller draws its keys on its own. No limit is reached.", span, warm)}
 	contestants := []peer{ours(leased, 1, core.Lease(time.Second))}
 	for _, p := range b.peers {
 		if slices.Contains(leasePeers, p.name) {
@@ -34,8 +34,8 @@ func measureLease(b *bench) error {
 	}
 	for _, m := range []struct {
 		name string
-		keys []string
-	}{{"one hot key", []string{"hot"}}, {"Zipf 1.1, 10,000 keys", zipfKeys(10_000, 1<<18)}} {
+		keys draws
+	}{{"one hot key", zipf(1)}, {"Zipf 1.1, 10,000 keys", zipf(10_000)}} {
 		rates := map[string]float64{}
 		for _, p := range contestants {
 			b.step("Leases: %s, %s", p.name, m.name)
@@ -55,25 +55,38 @@ func measureLease(b *bench) error {
 	return nil
 }
 
-// zipfKeys draws from n keys. The share of the i-th key is proportional to i^-1.1.
-func zipfKeys(n, draws int) []string {
+// draws are keys, and the places of those that requests have.
+type draws struct {
+	keys   []string
+	places []int32
+}
+
+// zipf draws from n keys. The share of the i-th key is proportional to i^-1.1.
+func zipf(n int) draws {
+	d := draws{make([]string, n), make([]int32, 1<<18)}
 	sums, sum := make([]float64, n), 0.0
 	for i := range sums {
+		d.keys[i] = fmt.Sprintf("zipf-%d", i)
 		sum += math.Pow(float64(i+1), -1.1)
 		sums[i] = sum
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	keys := make([]string, draws)
-	for i := range keys {
+	for i := range d.places {
 		at, _ := slices.BinarySearch(sums, r.Float64()*sum)
-		keys[i] = fmt.Sprintf("zipf-%d", at)
+		d.places[i] = int32(at)
 	}
-	return keys
+	return d
+}
+
+// draw returns a key. Callers that went through one list of keys would catch up with the
+// first of them, who waits for leases, and then all wait for the same key together.
+func (d draws) draw(random *rand.PCG) string {
+	return d.keys[d.places[random.Uint64()%uint64(len(d.places))]]
 }
 
 // admitted returns how many requests a peer admits in a second, and how many scripts the
 // server runs for each.
-func admitted(p peer, keys []string, warm, span time.Duration) (rate, scriptsEach float64, err error) {
+func admitted(p peer, keys draws, warm, span time.Duration) (rate, scriptsEach float64, err error) {
 	s := newStage()
 	defer s.close()
 	entrants, err := enter(s, []peer{p}, quota{max: 1_000_000_000, window: time.Minute})
@@ -88,8 +101,9 @@ func admitted(p peer, keys []string, warm, span time.Duration) (rate, scriptsEac
 	for caller := range leaseCallers {
 		callers.Go(func() {
 			n := int64(0)
-			for i := caller * 4099; !over.Load(); i++ {
-				ok, err := e.allow(context.Background(), keys[i%len(keys)])
+			random := rand.NewPCG(uint64(caller), 0)
+			for !over.Load() {
+				ok, err := e.allow(context.Background(), keys.draw(random))
 				if err == nil && !ok {
 					err = errors.New("denied, and no limit is reached")
 				}
