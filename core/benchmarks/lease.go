@@ -58,12 +58,15 @@ func measureLease(b *bench) error {
 // draws are keys, and the places of those that requests have.
 type draws struct {
 	keys   []string
-	places []int32
+	places []int32 // as many as a power of two
 }
 
 // zipf draws from n keys. The share of the i-th key is proportional to i^-1.1.
 func zipf(n int) draws {
 	d := draws{make([]string, n), make([]int32, 1<<18)}
+	if n == 1 {
+		d.places = d.places[:1]
+	}
 	sums, sum := make([]float64, n), 0.0
 	for i := range sums {
 		d.keys[i] = fmt.Sprintf("zipf-%d", i)
@@ -81,7 +84,7 @@ func zipf(n int) draws {
 // draw returns a key. Callers that went through one list of keys would catch up with the
 // first of them, who waits for leases, and then all wait for the same key together.
 func (d draws) draw(random *rand.PCG) string {
-	return d.keys[d.places[random.Uint64()%uint64(len(d.places))]]
+	return d.keys[d.places[random.Uint64()&uint64(len(d.places)-1)]]
 }
 
 // admitted returns how many requests a peer admits in a second, and how many scripts the

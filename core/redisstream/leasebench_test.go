@@ -23,7 +23,10 @@ func zipf(n int) []int32 {
 		sum += math.Pow(float64(i+1), -1.1)
 		sums[i] = sum
 	}
-	drawn := make([]int32, 1<<18)
+	drawn := make([]int32, 1<<18) // as many as a power of two
+	if n == 1 {
+		drawn = drawn[:1]
+	}
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range drawn {
 		at, _ := slices.BinarySearch(sums, r.Float64()*sum)
@@ -57,7 +60,7 @@ func BenchmarkLeases(b *testing.B) {
 						var own, other int64
 						random := rand.NewPCG(uint64(g), 0)
 						for !over.Load() {
-							d, err := l.Allow(context.Background(), p, names[drawn[random.Uint64()%uint64(len(drawn))]])
+							d, err := l.Allow(context.Background(), p, names[drawn[random.Uint64()&uint64(len(drawn)-1)]])
 							if !counting.Load() {
 								continue
 							}
