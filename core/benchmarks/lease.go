@@ -25,7 +25,7 @@ func measureLease(b *bench) error {
 	leased := us + ", lease 1s"
 	warm, span := b.pick(1, 3), b.pick(1, 10)
 	t := table{Name: "lease", Title: fmt.Sprintf("Admitted a second with leases, %d callers", leaseCallers),
-		How: fmt.Sprintf("%d s each, after %d s. Each caller draws its keys on its own. No limit is reached.", span, warm)}
+		How: fmt.Sprintf("%d s each, after %d s. Each caller draws its keys independently. No limit is reached.", span, warm)}
 	contestants := []peer{ours(leased, 1, core.Lease(time.Second))}
 	for _, p := range b.peers {
 		if slices.Contains(leasePeers, p.name) {
@@ -55,13 +55,14 @@ func measureLease(b *bench) error {
 	return nil
 }
 
-// draws are keys, and the places of those that requests have.
+// draws has keys, and a random sequence of their indexes. The length of the sequence is a
+// power of two.
 type draws struct {
 	keys   []string
-	places []int32 // as many as a power of two
+	places []int32
 }
 
-// zipf draws from n keys. The share of the i-th key is proportional to i^-1.1.
+// zipf returns n keys in a random sequence. The share of the i-th key is proportional to i^-1.1.
 func zipf(n int) draws {
 	d := draws{make([]string, n), make([]int32, 1<<18)}
 	if n == 1 {
@@ -81,8 +82,8 @@ func zipf(n int) draws {
 	return d
 }
 
-// draw returns a key. Callers that went through one list of keys would catch up with the
-// first of them, who waits for leases, and then all wait for the same key together.
+// draw returns a random key. Callers that follow one sequence bunch up: the first waits for
+// a lease, the others catch up, and from then on all wait for the same keys together.
 func (d draws) draw(random *rand.PCG) string {
 	return d.keys[d.places[random.Uint64()&uint64(len(d.places)-1)]]
 }

@@ -16,7 +16,7 @@
 // and key; the scripts are the .lua files of this package. Times are by the
 // clock of the Redis server. A denied request writes no entry. Every log has a
 // time to live of at most two windows, except while the server's clock is behind
-// an entry. The slots of a key live for at most six holds.
+// an entry.
 //
 // Decisions that come while others are under way share round trips. A denial also
 // applies to decisions with the same policy, key and cost that began to wait before it

@@ -15,7 +15,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// zipf draws from n keys. The share of the i-th key is proportional to i^-1.1.
+// zipf returns draws from n keys. The share of the i-th key is proportional to i^-1.1.
 func zipf(n int) []int32 {
 	sums := make([]float64, n)
 	sum := 0.0
@@ -23,7 +23,7 @@ func zipf(n int) []int32 {
 		sum += math.Pow(float64(i+1), -1.1)
 		sums[i] = sum
 	}
-	drawn := make([]int32, 1<<18) // as many as a power of two
+	drawn := make([]int32, 1<<18) // a power of two
 	if n == 1 {
 		drawn = drawn[:1]
 	}
@@ -37,8 +37,8 @@ func zipf(n int) []int32 {
 
 // BenchmarkLeases measures 64 callers for N seconds, after three seconds of warm-up. They
 // use one hot key, or 10,000 keys by Zipf's law, with and without leases. Each caller draws
-// on its own: callers that go through the same list of keys catch up with the first, who
-// waits for leases, and from then on all wait for the same key together.
+// keys independently. Callers that follow one sequence bunch up: the first waits for a
+// lease, the others catch up, and from then on all wait for the same keys together.
 //
 //	go test -run '^$' -bench Leases -benchtime 10x ./redisstream
 func BenchmarkLeases(b *testing.B) {

@@ -23,49 +23,37 @@ else
 end
 local now = clock()
 
-local keys, args, reply, at = KEYS, ARGV, {}, 2
+local reply, at, size = {}, 2, 0
 local hold, expiry, life -- of the last key; mostly all are the same
-
--- renew makes a slot live for another hold.
-local function renew(slots, token)
-  local changed = try('ZADD', slots, 'XX', 'CH', expiry, token)
-  -- A slot that is renewed twice in a millisecond has not changed.
-  return changed == 1 or type(try('ZSCORE', slots, token)) == 'string'
-end
-
--- renewAll renews several slots by one command, which takes a third of the time. It
--- returns false if not all of them are there.
-local function renewAll(slots, first, count)
-  local command = {'ZADD', slots, 'XX', 'CH'}
-  for i = 1, count do
-    command[3 + 2 * i], command[4 + 2 * i] = expiry, args[first + i - 1]
+for k = 1, #KEYS do
+  local slots, count = KEYS[k], tonumber(ARGV[at + 1])
+  if ARGV[at] ~= hold then
+    hold = ARGV[at]
+    expiry, life = format('%d', now + hold), format('%d', 2 * hold)
   end
-  return try(unpack(command)) == count
-end
-
-for k = 1, #keys do
-  local slots, count = keys[k], args[at + 1] + 0
-  if args[at] ~= hold then
-    hold = args[at]
-    expiry = format('%d', now + hold)
-    -- A live slot is renewed at least once a hold. So it is enough to extend the life of
-    -- its set, which takes as long as the renewal, in one hold of four: the set then lives
-    -- for at least another hold after its slots have expired.
-    life = renews and now % (4 * hold) < hold + 0 and format('%d', 6 * hold)
-  end
-  local first, found = at + 2, false
-  at = first + count
-  local all = renews and count > 1 and renewAll(slots, first, count)
-  for i = first, at - 1 do
-    local done = all
-    if not renews then
-      done = try('ZREM', slots, args[i]) == 1
-    elseif not all then
-      done = renew(slots, args[i])
+  -- Mostly all are there: one command then takes a third of the time.
+  local all = false
+  if renews and count > 1 then
+    local command = {'ZADD', slots, 'XX', 'CH'}
+    for i = 1, count do
+      command[3 + 2 * i], command[4 + 2 * i] = expiry, ARGV[at + 1 + i]
     end
-    found = found or done
-    reply[#reply + 1] = done and 1 or 0
+    all = try(unpack(command)) == count
   end
-  if life and found then try('PEXPIRE', slots, life, 'GT') end
+  local found = all
+  for i = at + 2, at + 1 + count do
+    local done = all
+    if renews and not all then
+      -- A slot that is renewed twice in a millisecond has not changed.
+      done = try('ZADD', slots, 'XX', 'CH', expiry, ARGV[i]) == 1 or type(try('ZSCORE', slots, ARGV[i])) == 'string'
+    elseif not renews then
+      done = try('ZREM', slots, ARGV[i]) == 1
+    end
+    if done then found = true end
+    size = size + 1
+    reply[size] = done and 1 or 0
+  end
+  if renews and found then try('PEXPIRE', slots, life, 'GT') end
+  at = at + 2 + count
 end
 return reply

@@ -51,9 +51,8 @@ end
 if expired > 0 then call('ZREMRANGEBYRANK', slots, '0', format('%d', expired - 1)) end
 if admits then
   local fresh = used == 0
-  local life = format('%d', 6 * hold) -- renew.lua says why
-  if not fresh then call('PEXPIRE', slots, life, 'GT') end
+  if not fresh then call('PEXPIRE', slots, format('%d', 2 * hold), 'GT') end
   used = used + call('ZADD', slots, format('%d', now + hold), token)
-  if fresh then call('PEXPIRE', slots, life) end
+  if fresh then call('PEXPIRE', slots, format('%d', 2 * hold)) end
 end
 return {admits and 1 or 0, 0, 0, used, 0}

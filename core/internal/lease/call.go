@@ -109,7 +109,7 @@ func (t *Table[K, S]) renew(l *lease[K, S], g *Generation[S], now Moment) {
 }
 
 func (t *Table[K, S]) startRenewal(l *lease[K, S], g *Generation[S], now Moment) *Call[K, S] {
-	if l.call != nil || l.next != nil || l.current.Load() != g || l.gone.Load() {
+	if l.call != nil || l.next.Load() != nil || l.current.Load() != g || l.gone.Load() {
 		return nil
 	}
 	l.size.follow(l.terms, g.size-g.left.Load(), now.Mono-g.began.Mono)
@@ -231,7 +231,7 @@ func (t *Table[K, S]) install(l *lease[K, S], g *Generation[S], units int64, now
 		g.began = now
 		l.current.Store(g)
 	default:
-		l.next = g
+		l.next.Store(g)
 	}
 	t.agenda.add(l, g.end.Mono)
 	t.arm(now)
@@ -240,21 +240,24 @@ func (t *Table[K, S]) install(l *lease[K, S], g *Generation[S], units int64, now
 // advance ends leases whose time is over. It moves to the next lease if the current lease
 // has fewer units than are needed. The caller holds the lease's lock.
 func (t *Table[K, S]) advance(l *lease[K, S], now Moment, least int64) {
-	if n := l.next; n != nil && now.reached(n.end) {
-		t.retire(l, n, now)
-		l.next = nil
+	next := l.next.Load()
+	if next != nil && now.reached(next.end) {
+		t.retire(l, next, now)
+		l.next.Store(nil)
+		next = nil
 	}
 	g := l.current.Load()
-	if g != nil && (now.reached(g.end) || l.next != nil && g.left.Load() < least) {
+	if g != nil {
+		if !now.reached(g.end) && (next == nil || g.left.Load() >= least) {
+			return
+		}
 		t.retire(l, g, now)
-		g = nil
-		l.current.Store(nil)
 	}
-	if g == nil && l.next != nil {
-		l.next.began = now
-		l.current.Store(l.next)
-		l.next = nil
+	if next != nil {
+		next.began = now
 	}
+	l.current.Store(next) // at no time without a lease, if there is a next one
+	l.next.Store(nil)
 }
 
 // retire closes a lease, and queues its remaining units for return.

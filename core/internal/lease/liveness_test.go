@@ -52,8 +52,8 @@ func (w *world) held() (units int64) {
 				if g := l.current.Load(); g != nil {
 					units += max(0, g.left.Load())
 				}
-				if l.next != nil {
-					units += max(0, l.next.left.Load())
+				if next := l.next.Load(); next != nil {
+					units += max(0, next.left.Load())
 				}
 			}
 		}

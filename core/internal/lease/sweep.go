@@ -145,7 +145,7 @@ func (l *lease[K, S]) look(now Moment) (at time.Duration, idle bool) {
 
 // idle reports whether the lease has no units and no request waits for it.
 func (l *lease[K, S]) idle() bool {
-	return l.current.Load() == nil && l.next == nil && l.call == nil && len(l.waiting) == 0
+	return l.current.Load() == nil && l.next.Load() == nil && l.call == nil && len(l.waiting) == 0
 }
 
 // dueHeap orders leases by when the sweep has to look at them.

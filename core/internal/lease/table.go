@@ -149,6 +149,7 @@ func (t *Table[K, S]) recentOf(hash uint64) *atomic.Pointer[lease[K, S]] {
 // lease is the state of one key in this process.
 type lease[K comparable, S any] struct {
 	current atomic.Pointer[Generation[S]] // requests take from it; nil for none
+	next    atomic.Pointer[Generation[S]] // follows the current one; set with mu held
 	gone    atomic.Bool                   // from the table; set with mu held
 
 	key   K
@@ -157,7 +158,6 @@ type lease[K comparable, S any] struct {
 	spare bool // not in the table, which is full; takes no units ahead
 
 	mu      sync.Mutex
-	next    *Generation[S]  // follows the current one
 	waiting []*Waiter[K, S] // in order of arrival, without requests of the call in flight
 	call    *Call[K, S]     // in flight; nil for none
 	size    size
@@ -245,9 +245,8 @@ func (t *Table[K, S]) Reset(k K) {
 	if g := l.current.Swap(nil); g != nil {
 		g.close()
 	}
-	if l.next != nil {
-		l.next.close()
-		l.next = nil
+	if next := l.next.Swap(nil); next != nil {
+		next.close()
 	}
 	if l.call != nil {
 		l.call.stale = true
@@ -263,7 +262,7 @@ func (t *Table[K, S]) Left(k K) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now, sum := t.Now(), int64(0)
-	for _, g := range []*Generation[S]{l.current.Load(), l.next} {
+	for _, g := range []*Generation[S]{l.current.Load(), l.next.Load()} {
 		if g != nil && !now.reached(g.end) {
 			sum += max(0, g.left.Load())
 		}
@@ -286,9 +285,8 @@ func (t *Table[K, S]) Close() {
 			if g := l.current.Swap(nil); g != nil {
 				t.retire(l, g, now)
 			}
-			if l.next != nil {
-				t.retire(l, l.next, now)
-				l.next = nil
+			if next := l.next.Swap(nil); next != nil {
+				t.retire(l, next, now)
 			}
 			l.mu.Unlock()
 		}

@@ -114,6 +114,10 @@ func TestLargeBeforeSmall(t *testing.T) {
 	if want := []Want{{1, 50, 50}, {1, 1, 1}}; !slices.Equal(b.last().Wants, want) {
 		t.Errorf("the next call asks for %v, want %v", b.last().Wants, want)
 	}
+	b.asks("k", 50, 50)
+	if small = b.asks("k", 1, 1); small.Units != -1 {
+		t.Errorf("a later request was served first: %+v", small)
+	}
 }
 
 func TestPartial(t *testing.T) {
@@ -174,27 +178,33 @@ func TestBothLeases(t *testing.T) {
 	}
 }
 
-// TestTakeOfBothLeases: a request that makes no call has the units of the next lease too.
-// So they serve while the store does not respond.
-func TestTakeOfBothLeases(t *testing.T) {
+// TestTakeFromBothLeases: Take also uses the next lease without a call, so that requests
+// are served while the store does not respond.
+func TestTakeFromBothLeases(t *testing.T) {
 	b := leased(100)
 	for range 75 {
 		b.Take("k", 1, 1)
 	}
 	b.grant(100)
 	sent := len(b.calls)
-	if got, ok := b.Take("k", 30, 30); !ok || got.Units != 30 || got.Left != 70 {
-		t.Fatalf("30 units of leases with 25 and 100: %+v", got)
+	if got, ok := b.Take("k", 101, 200); ok {
+		t.Errorf("Take(101) with 25 and 100 units left: %+v", got)
 	}
-	if b.find("k").next != nil || len(b.calls) != sent {
-		t.Error("the next lease did not become the current one")
+	if got, ok := b.Take("k", 20, 20); !ok || got.Left != 5 {
+		t.Errorf("Take(20) with 25 units left in the current lease: %+v", got)
 	}
-	if got, ok := b.Take("k", 71, 80); ok {
-		t.Errorf("71 of 70 units: %+v", got)
+	if len(b.calls) != sent {
+		t.Error("a call was sent while both leases had units")
+	}
+	if got, ok := b.Take("k", 80, 80); !ok || got.Units != 80 || got.Left != 20 {
+		t.Fatalf("Take(80) with 5 and 100 units left: %+v", got)
+	}
+	if len(b.calls) != sent+1 {
+		t.Errorf("%d calls were sent with a fifth of the next lease left, want 1", len(b.calls)-sent)
 	}
 	b.advance(d)
 	if got, ok := b.Take("k", 1, 1); ok {
-		t.Errorf("after both have ended: %+v", got)
+		t.Errorf("Take after both leases have ended: %+v", got)
 	}
 }
 

@@ -31,8 +31,8 @@ type Taken[S any] struct {
 }
 
 // Take takes from least to most units of the key's lease, as many as it has. It reports
-// false if it has fewer than least. Take makes no call that it waits for, and does not
-// allocate.
+// false if it has fewer than least. Take may send a call, but does not wait for the reply.
+// It does not allocate unless it sends a call or moves to the next lease.
 func (t *Table[K, S]) Take(k K, least, most int64) (got Taken[S], ok bool) {
 	l := t.find(k)
 	if l == nil {
@@ -40,12 +40,12 @@ func (t *Table[K, S]) Take(k K, least, most int64) (got Taken[S], ok bool) {
 	}
 	g := l.current.Load()
 	if g == nil {
-		return t.takeNext(l, least, most)
+		return got, false // there is no next lease either
 	}
 	now := t.Now() // after the lease was found, and before its units are taken
 	got, renew := g.take(now, least, most)
 	if got.Units == 0 {
-		return t.takeNext(l, least, most)
+		return t.takeNext(l, g, least, most)
 	}
 	if renew {
 		t.renew(l, g, now)
@@ -53,12 +53,15 @@ func (t *Table[K, S]) Take(k K, least, most int64) (got Taken[S], ok bool) {
 	return got, true
 }
 
-// takeNext takes units after the current lease had too few. The next lease may be here
-// already.
-func (t *Table[K, S]) takeNext(l *lease[K, S], least, most int64) (got Taken[S], ok bool) {
+// takeNext moves from a lease to the next one and takes units from that. If the next lease
+// has too few, the current one keeps its units for smaller requests.
+func (t *Table[K, S]) takeNext(l *lease[K, S], g *Generation[S], least, most int64) (got Taken[S], ok bool) {
+	if l.next.Load() == nil && l.current.Load() == g {
+		return got, false
+	}
 	l.mu.Lock()
 	var c *Call[K, S]
-	if l.next != nil {
+	if next := l.next.Load(); next == nil || next.left.Load() >= least {
 		got, c = t.takeHere(l, t.Now(), least, most)
 	}
 	l.mu.Unlock()
@@ -68,8 +71,9 @@ func (t *Table[K, S]) takeNext(l *lease[K, S], least, most int64) (got Taken[S],
 	return got, got.Units > 0
 }
 
-// takeHere takes units of the current lease, or else of the next. It returns a call to
-// send, or nil. The caller holds the lease's lock.
+// takeHere takes units from the current lease. If that has too few, it moves to the next
+// lease. It takes nothing while other requests wait. The call that it returns, if any, is
+// to be sent. The caller holds the lease's lock.
 func (t *Table[K, S]) takeHere(l *lease[K, S], now Moment, least, most int64) (got Taken[S], c *Call[K, S]) {
 	t.advance(l, now, least)
 	g := l.current.Load()

@@ -273,7 +273,7 @@ func (p *process) ask(c *Call[keyOf, found]) {
 		if g := c.lease.current.Load(); g != nil {
 			p.born[g.State.entry] = g
 		}
-		if g := c.lease.next; g != nil {
+		if g := c.lease.next.Load(); g != nil {
 			p.born[g.State.entry] = g
 		}
 	}
