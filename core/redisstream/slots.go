@@ -18,8 +18,8 @@ var (
 )
 
 const (
-	// maxRenewals bounds the slots of one call. A server takes less than a millisecond
-	// for as many.
+	// maxRenewals bounds the slots of one call. A server takes 0.7 to 1 ms for as many, and
+	// 2 ms if each is of another key.
 	maxRenewals = 1000
 
 	// renewalsInFlight bounds the calls about slots that are in flight.
