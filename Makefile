@@ -41,15 +41,19 @@ SERVER_TESTS = ./core/redistest ./core/redisstream ./core/storetest/... ./exampl
 servers: ## unpack Redis 8.0, Valkey 8.1 and Valkey 9.1 from Debian's packages into .tools/servers
 	@.ci/servers.sh
 
+# As in make test, nothing runs beside the tests that are about time.
+test-on-server = go test -count=1 -timeout 15m -skip '$(NEAR_TIMEOUT)|$(ABOUT_TIME)' $(SERVER_TESTS) && \
+	go test -count=1 -p 1 -timeout 10m -run '$(ABOUT_TIME)' ./core/redisstream ./examples/faults
+
 .PHONY: test-server
 test-server: redis ## test with the installed server, or with REDIS_SERVER, what depends on it
-	go test -count=1 -timeout 15m -skip '$(NEAR_TIMEOUT)' $(SERVER_TESTS)
+	$(test-on-server)
 
 .PHONY: test-servers
 test-servers: redis ## test with the installed server and with those of `make servers` (about 30 minutes)
 	@set -e; servers=$$(.ci/servers.sh); failed=; for server in "$$REDIS_SERVER" $$servers; do \
-		echo "== $${server:-the installed server}"; \
-		REDIS_SERVER="$$server" go test -count=1 -timeout 15m -skip '$(NEAR_TIMEOUT)' $(SERVER_TESTS) || failed="$$failed $${server:-the installed server}"; done; \
+		echo "== $${server:-the installed server}"; export REDIS_SERVER="$$server"; \
+		{ $(test-on-server); } || failed="$$failed $${server:-the installed server}"; done; \
 	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 .PHONY: bench-servers
