@@ -41,7 +41,7 @@ SERVER_TESTS = ./core/redistest ./core/redisstream ./core/storetest/... ./exampl
 servers: ## unpack Redis 8.0, Valkey 8.1 and Valkey 9.1 from Debian's packages into .tools/servers
 	@.ci/servers.sh
 
-# As in make test, nothing runs beside the tests that are about time.
+# As with make test, the tests about time run alone.
 test-on-server = go test -count=1 -timeout 15m -skip '$(NEAR_TIMEOUT)|$(ABOUT_TIME)' $(SERVER_TESTS) && \
 	go test -count=1 -p 1 -timeout 10m -run '$(ABOUT_TIME)' ./core/redisstream ./examples/faults
 

@@ -62,7 +62,8 @@ type draws struct {
 	places []int32
 }
 
-// zipf returns n keys in a random sequence. The share of the i-th key is proportional to i^-1.1.
+// zipf returns n keys and random draws from them. The share of the i-th key is proportional
+// to i^-1.1.
 func zipf(n int) draws {
 	d := draws{make([]string, n), make([]int32, 1<<18)}
 	if n == 1 {

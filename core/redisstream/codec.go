@@ -24,7 +24,7 @@ type charge struct {
 	key    string
 	log    string // the log's key in Redis
 	cost   int64
-	token  string // of a slot, as a member of its set: see memberOf
+	token  string // the member of a slot in its set: see memberOf
 
 	// For a log with calendar limits:
 	clock *ruleClock // what is known of the time of the store's servers

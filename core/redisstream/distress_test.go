@@ -281,6 +281,7 @@ func TestIdleConnectionsAreReset(t *testing.T) {
 		if c.fallback.Load() > 1 || c.failed.Load() > 0 || c.overloaded.Load() > 0 {
 			bad++
 			t.Logf("round %d: %v", round, &c)
+			// The next round begins when the breaker has closed.
 			for begun := time.Now(); len(l.Health().Down) > 0 && time.Since(begun) < 5*time.Second; time.Sleep(10 * time.Millisecond) {
 				_, _ = l.Allow(t.Context(), p, "k")
 			}

@@ -15,7 +15,7 @@ import (
 	"github.com/streamlimit/streamlimit/core/redistest"
 )
 
-// zipf returns draws from n keys. The share of the i-th key is proportional to i^-1.1.
+// zipf returns indexes of n keys, drawn at random. The share of the i-th key is proportional to i^-1.1.
 func zipf(n int) []int32 {
 	sums := make([]float64, n)
 	sum := 0.0
@@ -23,7 +23,7 @@ func zipf(n int) []int32 {
 		sum += math.Pow(float64(i+1), -1.1)
 		sums[i] = sum
 	}
-	drawn := make([]int32, 1<<18) // a power of two
+	drawn := make([]int32, 1<<18) // the callers rely on a power of two
 	if n == 1 {
 		drawn = drawn[:1]
 	}

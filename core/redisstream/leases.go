@@ -46,7 +46,7 @@ const (
 	// returnsInFlight bounds the calls of one sweep that are in flight.
 	returnsInFlight = 8
 
-	// A return that had no connection is tried this often, with a pause between.
+	// A return is tried this often while there is no connection, with pauses between.
 	returnTries, returnPause = 4, 20 * time.Millisecond
 )
 
@@ -204,13 +204,13 @@ func (l *leases) sendBack(ctx context.Context, all []lease.Return[leased, logSta
 		call = append(call, string(store.Refunded), correctionArgs)
 		call = appendCorrection(call, charges[i].policy, r.State.entry, -r.Units)
 	}
-	_, err := l.store.batcher.run(ctx, charges[0], many, call)
-	for range returnTries - 1 {
-		if !errors.Is(err, errNoConnection) || ctx.Err() != nil {
+	var err error
+	for try := 1; ; try++ {
+		_, err = l.store.batcher.run(ctx, charges[0], many, call)
+		if !errors.Is(err, errNoConnection) || try == returnTries || ctx.Err() != nil {
 			break
 		}
 		time.Sleep(returnPause)
-		_, err = l.store.batcher.run(ctx, charges[0], many, call)
 	}
 	if redis.HasErrorPrefix(err, "TRYAGAIN") || l.store.batcher.apart(err) {
 		// A script may use only one log here. No script has run.

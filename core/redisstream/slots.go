@@ -29,7 +29,7 @@ const (
 // Redis keeps a sorted set of up to 128 short members as a list, which each command on a
 // member walks. To renew a slot takes three times as long in a set of 100 slots as in a set
 // of 10. A set with a member of more than 64 bytes is a skip list instead. So if a set may
-// have more than maxWalked slots, its members are the tokens of 22 bytes and memberEnd.
+// have more than maxWalked slots, memberEnd is added to each token, which has 22 bytes.
 const (
 	maxWalked = 16
 	memberEnd = "-------------------------------------------"

@@ -165,6 +165,7 @@ func (s *Store) charge(p *store.Log, key string, cost int64) charge {
 	return charge{policy: p, key: key, log: s.logKey(p, key), cost: cost, clock: &s.periods}
 }
 
+// chargeOf returns a charge with the member of its slot, if it asks for a slot.
 func (s *Store) chargeOf(a store.Charge) charge {
 	c := s.charge(a.Log, a.Key, a.Cost)
 	c.token = memberOf(a)

@@ -256,7 +256,7 @@ func (t *Table[K, S]) advance(l *lease[K, S], now Moment, least int64) {
 	if next != nil {
 		next.began = now
 	}
-	l.current.Store(next) // at no time without a lease, if there is a next one
+	l.current.Store(next) // not nil in between: Take relies on it
 	l.next.Store(nil)
 }
 

@@ -40,7 +40,7 @@ func (t *Table[K, S]) Take(k K, least, most int64) (got Taken[S], ok bool) {
 	}
 	g := l.current.Load()
 	if g == nil {
-		return got, false // there is no next lease either
+		return got, false // a key with a next lease has a current one
 	}
 	now := t.Now() // after the lease was found, and before its units are taken
 	got, renew := g.take(now, least, most)
@@ -61,6 +61,7 @@ func (t *Table[K, S]) takeNext(l *lease[K, S], g *Generation[S], least, most int
 	}
 	l.mu.Lock()
 	var c *Call[K, S]
+	// Without a next lease, another request has just moved to it.
 	if next := l.next.Load(); next == nil || next.left.Load() >= least {
 		got, c = t.takeHere(l, t.Now(), least, most)
 	}
@@ -72,8 +73,8 @@ func (t *Table[K, S]) takeNext(l *lease[K, S], g *Generation[S], least, most int
 }
 
 // takeHere takes units from the current lease. If that has too few, it moves to the next
-// lease. It takes nothing while other requests wait. The call that it returns, if any, is
-// to be sent. The caller holds the lease's lock.
+// lease. It takes nothing while other requests wait. The caller holds the lease's lock. It
+// sends the call that takeHere returns, if any, after it has released the lock.
 func (t *Table[K, S]) takeHere(l *lease[K, S], now Moment, least, most int64) (got Taken[S], c *Call[K, S]) {
 	t.advance(l, now, least)
 	g := l.current.Load()
